@@ -1,0 +1,1 @@
+"""taut: train latent-variable models and measure how tight their bounds are."""

@@ -1,0 +1,70 @@
+r"""Bounds of $\log p(x)$ as pure functions of log-weights, in nats.
+
+Every function reads log-weights of shape ``[k, b]`` (sample axis first) and returns one number per datum. A weight of
+zero (log-weight $-\infty$) is legal: it adds nothing and receives no gradient.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+LogWeights = Float[Tensor, "k b"]
+PerDatum = Float[Tensor, " b"]
+
+
+def log_sum_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
+    r"""$\log \sum_k e^{\log w_k}$ over the first axis; $-\infty$ (and a zero gradient) where all weights are 0."""
+    shift = log_w.detach().amax(0)
+    shift = torch.where(shift.isfinite(), shift, 0.0)
+    total = (log_w - shift).exp().sum(0)
+    positive = total > 0
+    return torch.where(positive, torch.where(positive, total, 1.0).log() + shift, -torch.inf)
+
+
+def log_mean_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
+    r"""$\log \frac1K \sum_k e^{\log w_k}$ over the first axis."""
+    return log_sum_exp(log_w) - torch.tensor(log_w.shape[0], dtype=log_w.dtype, device=log_w.device).log()
+
+
+def elbo(log_w: LogWeights) -> PerDatum:
+    r"""Monte Carlo evidence lower bound, $\frac1K \sum_k \log w_k$ (Kingma & Welling, 2014)."""
+    return log_w.mean(0)
+
+
+def iwae(log_w: LogWeights) -> PerDatum:
+    r"""Importance-weighted bound $\log \frac1K \sum_k w_k$ (Burda, Grosse & Salakhutdinov, 2016).
+
+    Equal to :func:`elbo` at K = 1; in expectation non-decreasing in K and never above $\log p(x)$.
+    """
+    return log_mean_exp(log_w)
+
+
+def block_bound(log_w: LogWeights, k: int) -> PerDatum:
+    r"""IWAE-k averaged over the K/k disjoint blocks of one set of K samples.
+
+    For k dividing k' dividing K the result never decreases from k to k', sample by sample (Jensen).
+
+    Raises:
+        ValueError: If the blocks do not tile the samples.
+    """
+    if log_w.shape[0] % k:
+        raise ValueError(f"blocks of {k} do not tile {log_w.shape[0]} samples")
+    return log_mean_exp(log_w.unflatten(0, (-1, k)).transpose(0, 1)).mean(0)
+
+
+def normalised_weights(log_w: LogWeights) -> LogWeights:
+    r"""$\tilde w_k = w_k / \sum_j w_j$; all zero where every weight is zero."""
+    total = log_sum_exp(log_w)
+    return (log_w - torch.where(total.isfinite(), total, 0.0)).exp()
+
+
+def effective_sample_size(log_w: LogWeights) -> PerDatum:
+    r"""Kish's effective sample size $(\sum_k w_k)^2 / \sum_k w_k^2$, between 1 and K (0 if all weights are 0)."""
+    squares = normalised_weights(log_w).square().sum(0)
+    return torch.where(squares > 0, 1 / squares.clamp_min(torch.finfo(squares.dtype).tiny), 0.0)
+
+
+def block_sizes(samples: int) -> list[int]:
+    """The sizes 1, 2, 5, 10, ... that tile ``samples``, and ``samples`` itself: abscissae of a bound-versus-K curve."""
+    decades = [m * 10**e for e in range(len(str(samples))) for m in (1, 2, 5)]
+    return [k for k in decades if k < samples and samples % k == 0] + [samples]

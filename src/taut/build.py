@@ -1,0 +1,58 @@
+"""From a composed config to objects."""
+
+import torch
+from omegaconf import DictConfig, open_dict
+
+from taut import noise
+from taut.data.base import Data
+from taut.errors import UserError
+from taut.joint import Joint
+from taut.make import make
+from taut.model.base import LatentVariableModel
+
+
+def build_data(cfg: DictConfig) -> Data:
+    """The data module, loaded and split; its shape is written to ``cfg.x_shape`` for the pieces that need it."""
+    data = make(cfg.data)
+    data.prepare_data()
+    data.setup("fit")
+    with open_dict(cfg):
+        cfg.x_shape = list(data.x_shape)
+    return data
+
+
+def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
+    """The model, with every piece started from the training rows.
+
+    Raises:
+        UserError: If the pieces do not go together, or not with the data.
+    """
+    torch.manual_seed(noise.key(cfg.seed, "initial", 0))
+    prior = make(cfg.prior)
+    likelihood = make(cfg.likelihood, latent=prior.z_shape[0])
+    joint = Joint(prior, likelihood)
+    q = make(cfg.q, joint=joint)
+    prior.attach(q)
+    model = make(
+        cfg.model,
+        joint=joint,
+        q=q,
+        objective=make(cfg.objective),
+        optimizer=make(cfg.optimizer),
+        scheduler=make(cfg.scheduler),
+    )
+    model.initialise(data.training_rows())
+    return model
+
+
+def refuse_closed_form_in_parallel(model: LatentVariableModel, world_size: int) -> None:
+    """EM sums are those of one process.
+
+    Raises:
+        UserError: If there are more.
+    """
+    if world_size > 1 and model.objective.closed_form:
+        raise UserError(
+            "objective=em runs in one process; choose strategy=cpu or gpu with trainer.devices=1, or "
+            "objective=exact under ddp."
+        )

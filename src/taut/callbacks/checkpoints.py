@@ -1,0 +1,99 @@
+"""Which checkpoints a run keeps, in ``checkpoints/`` of its folder."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from taut.callbacks.early_stopping import selectable
+
+FOLDER = "checkpoints"
+
+
+class Kept(ModelCheckpoint):
+    """Lightning's ``ModelCheckpoint`` in the run folder, which may have been moved since it was written.
+
+    It writes at the end of an epoch and also, if asked, every so many steps within it; never between the last step of an
+    epoch and its validation, because a run that goes on from there would skip the validation.
+
+    Args:
+        name: How its files begin; also what its state is called in the checkpoint.
+        every_n_train_steps: Steps between two checkpoints within an epoch.
+        settings: Arguments of Lightning's callback.
+    """
+
+    def __init__(self, name: str, every_n_train_steps: int | None = None, **settings: Any) -> None:
+        super().__init__(auto_insert_metric_name=False, enable_version_counter=False, every_n_epochs=1, **settings)
+        self.name = name
+        self._every_n_train_steps = every_n_train_steps or 0  # Lightning's constructor wants epochs or steps
+
+    @property
+    def state_key(self) -> str:
+        return f"{type(self).__qualname__}.{self.name}"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.dirpath = str(Path(trainer.default_root_dir).absolute() / FOLDER)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._prune(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, *details: Any) -> None:
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *details)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self._prune(trainer)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
+
+    def _prune(self, trainer: Trainer) -> None:
+        """Remove what a killed run left behind, and the file a run was resumed from, which Lightning spares."""
+        if trainer.is_global_zero and self.best_k_models:
+            for path in Path(str(self.dirpath)).glob(f"{self.name}*.ckpt"):
+                if str(path) not in self.best_k_models:
+                    path.unlink()
+
+
+def best(monitor: str = "val/bound", mode: str = "max") -> Kept:
+    """Keep ``best.ckpt``, the one with the best validation score.
+
+    Args:
+        monitor: Name of a ``val/`` metric.
+        mode: ``max`` for bounds, ``min`` for the gap.
+
+    Raises:
+        UserError: If ``monitor`` may not be selected on.
+    """
+    return Kept("best", monitor=selectable(monitor), mode=mode, save_top_k=1, filename="best")
+
+
+def recent(keep: int = 2, every_n_train_steps: int | None = None) -> Kept:
+    """Keep the newest few, to go on from: one at the end of each epoch, and more within it if asked.
+
+    Args:
+        keep: How many.
+        every_n_train_steps: Also write one after so many steps, for epochs that take hours.
+    """
+    return Kept(
+        "recent",
+        every_n_train_steps,
+        monitor="step",
+        mode="max",
+        save_top_k=keep,
+        filename="recent-epoch={epoch:05d}-step={step:08d}",
+        save_on_train_epoch_end=True,
+    )
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {_moved(name, old, new): _moved(part, old, new) for name, part in value.items()}
+    return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value

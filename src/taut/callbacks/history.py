@@ -1,0 +1,103 @@
+"""The metrics file of a run."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+NAME = "metrics.csv"
+FIRST = ("epoch", "step", "seconds")
+LOGGED = ("train/", "val/", "speed/")
+
+Row = dict[str, float]
+
+
+class History(Callback):
+    """Writes ``metrics.csv`` into the run folder: one row per epoch, on disk before the next epoch begins.
+
+    Columns are ``epoch``, ``step``, ``seconds`` (of this epoch, validation included) and every ``train/``,
+    ``val/`` and ``speed/`` metric that was logged; a cell is empty in an epoch without validation. A resumed
+    run drops the rows its checkpoint does not know, so the file ends up as that of an uninterrupted run,
+    timings apart.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._validated = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        path = metrics_file(trainer)
+        if trainer.is_global_zero and path.exists():
+            write(path, [row for row in read(path) if row["epoch"] < trainer.current_epoch])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since, self._validated = perf_counter(), False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = trainer.callback_metrics  # reduced over ranks: every rank must ask
+        if trainer.is_global_zero:
+            wanted = tuple(prefix for prefix in LOGGED if prefix != "val/" or self._validated)
+            append(
+                metrics_file(trainer),
+                {
+                    "epoch": trainer.current_epoch,
+                    "step": trainer.global_step,
+                    "seconds": round(perf_counter() - self._since, 4),
+                    **{name: metrics[name].item() for name in sorted(metrics) if name.startswith(wanted)},
+                },
+            )
+
+
+def metrics_file(trainer: Trainer) -> Path:
+    """Where the metrics of this run are kept."""
+    return Path(trainer.default_root_dir) / NAME
+
+
+def read(path: str | os.PathLike[str]) -> list[Row]:
+    """The rows of a metrics file; empty cells are left out, and so is a last line that was cut short."""
+    text = Path(path).read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    return [
+        {name: _number(cell) for name, cell in row.items() if cell}
+        for row in csv.DictReader(io.StringIO(whole, newline=""))
+    ]
+
+
+def write(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Replace a metrics file by these rows, all or nothing; columns in order of first appearance."""
+    columns = list(dict.fromkeys((*FIRST, *(name for row in rows for name in row))))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
+
+
+def append(path: Path, row: Mapping[str, float]) -> None:
+    """Add one row; a column the file does not have yet rewrites it whole."""
+    columns = _columns(path)
+    if not set(row) <= set(columns):
+        write(path, [*(read(path) if columns else []), row])
+        return
+    with path.open("a", encoding="utf-8", newline="") as file:
+        csv.DictWriter(file, columns, lineterminator="\n").writerow(row)
+
+
+def _columns(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _number(cell: str) -> float:
+    return int(cell) if cell.lstrip("-").isdigit() else float(cell)

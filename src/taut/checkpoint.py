@@ -1,0 +1,133 @@
+"""Checkpoints that are whole or absent: written beside their place, put there by one rename, read only if untouched."""
+
+import hashlib
+import io
+import logging
+import os
+import pickle
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import CheckpointIO
+
+from taut.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LABEL = b"taut-1-sha256:"
+SEAL = len(LABEL) + 64
+PARTIAL = ".part"
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes checkpoints so that a kill, a full disk or a power cut leaves the old file or the new one, never a part.
+
+    The file is torch's zip archive whose archive comment is the SHA-256 of everything before it: one file, so there
+    is no moment at which a checkpoint and its digest disagree, and ``torch.load`` reads it like any other.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Serialise, seal, write beside ``path``, flush to the disk, rename.
+
+        Raises:
+            OSError: If the disk refuses; what stood at ``path`` still stands there.
+        """
+        del storage_options
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f".*{PARTIAL}"):
+            leftover.unlink(missing_ok=True)
+        _write(path, seal(_serialised(checkpoint)))
+
+    def load_checkpoint(
+        self,
+        path: Any,
+        map_location: Callable | None = lambda storage, _: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Tensors and plain types from an intact checkpoint; never a pickled object, whatever the caller asks.
+
+        Raises:
+            UserError: If the file is absent, damaged or not one of ours.
+        """
+        del weights_only
+        archive = io.BytesIO(_intact(Path(path)))
+        try:
+            return torch.load(archive, map_location=map_location, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise UserError(
+                f"The checkpoint {path} holds more than tensors and plain types and is not loaded."
+            ) from error
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint if it is there."""
+        Path(path).unlink(missing_ok=True)
+
+
+def newest_good(folder: Path) -> Path | None:
+    """The checkpoint of the highest step that is intact, or ``None``; each damaged one is named in a warning."""
+    for path in sorted(folder.glob("*step=*.ckpt"), key=_step, reverse=True):
+        try:
+            _intact(path)
+        except UserError as error:
+            log.warning("%s Going back to the checkpoint before it.", error)
+        else:
+            return path
+    return None
+
+
+def seal(archive: bytes) -> bytes:
+    """Give a zip archive without a comment its SHA-256 as the comment."""
+    body = archive[:-2] + SEAL.to_bytes(2, "little")
+    return body + LABEL + hashlib.sha256(body).hexdigest().encode()
+
+
+def _intact(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"The checkpoint {path} cannot be read: {error.strerror}.") from error
+    body, comment = data[:-SEAL], data[-SEAL:]
+    if comment != LABEL + hashlib.sha256(body).hexdigest().encode():
+        raise UserError(
+            f"The checkpoint {path} is damaged, or another program or version wrote it: its contents do not match a "
+            "SHA-256 seal of this version."
+        )
+    return data
+
+
+def _serialised(checkpoint: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _step(path: Path) -> int:
+    return int(re.findall(r"step=(\d+)", path.name)[-1])

@@ -1,0 +1,220 @@
+"""The command line: composes, checks, runs, cleans up and exits with a code that says what happened.
+
+0 finished, 1 an unexpected error (with a traceback) or a failing disk, 2 a mistake in the command, a config or the
+data (one sentence), 130 Ctrl-C, 143 SIGTERM.
+"""
+
+import errno
+import os
+import shlex
+import signal
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from taut import resume
+from taut.compose import Composer
+from taut.config import check, check_overrides, check_yaml
+from taut.errors import UserError
+from taut.explain import explain
+from taut.leftovers import Leftovers
+
+REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143
+FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+
+
+def run(name: str) -> NoReturn:
+    """Run the entry point ``taut.<name>.<name>`` on ``conf/<name>.yaml`` beside the script, and exit."""
+    script = Path(sys.modules["__main__"].__file__ or sys.argv[0]).resolve()
+    sys.exit(main(name, script.parent / "conf"))
+
+
+def main(name: str, conf: Path, entry: Callable[[DictConfig], Any] | None = None) -> int:
+    """The exit code of one command, ``sys.argv``; ``entry`` stands in for ``taut.<name>.<name>``."""
+    session = Session(name, conf, entry)
+    try:
+        with _settings():
+            session.run()
+    except BaseException as error:
+        return session.ended(error)
+    return 0
+
+
+class Session:
+    """One command: what it was asked, where it runs, and how it ended.
+
+    In a data-parallel run every process has one; those of the other ranks are quiet and clean nothing up.
+    """
+
+    def __init__(self, name: str, conf: Path, entry: Callable[[DictConfig], Any] | None) -> None:
+        self.name, self.conf, self.entry = name, conf, entry
+        self.first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+        self.past: resume.Past | None = None
+        self.leftovers = Leftovers()
+        self.folder: Path | None = None
+        self.error: Exception | None = None
+        self.told: set[str] = set()
+
+    def run(self) -> None:
+        """Do what ``sys.argv`` says.
+
+        Raises:
+            UserError: If it may not or cannot be done.
+        """
+        args = get_args_parser().parse_args()
+        if args.experimental_rerun is not None:
+            raise UserError("--experimental-rerun unpickles a file and is not supported; use resume=<run folder>.")
+        asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
+        if self.first and not asks and not self._prepare(args):
+            return
+        hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self.job)()
+        if self.error is not None:
+            raise self.error
+
+    def job(self, cfg: DictConfig) -> Any:
+        """What Hydra calls, once or for each job of a sweep."""
+        settings = HydraConfig.get()
+        self.folder = Path(settings.runtime.output_dir)
+        sweeping = settings.mode == RunMode.MULTIRUN
+        try:
+            check(cfg)
+            if sweeping:
+                _refuse_processes(cfg)
+            return self._train(cfg)
+        except Exception as error:
+            error = _translated(error)
+            if isinstance(error, UserError) and self.first and self.past is None:
+                self.leftovers.remove(self.folder)
+            if sweeping:
+                self._tell(error)
+                raise error from None
+            self.error = error
+            return None
+
+    def ended(self, error: BaseException) -> int:
+        """Say how it ended and give the exit code."""
+        if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+            error = SystemExit(INTERRUPTED)
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+            if code in (INTERRUPTED, TERMINATED):
+                self._say(f"Stopped by {'Ctrl-C' if code == INTERRUPTED else 'SIGTERM'}.{self._way_on()}")
+                return code if self.first else 0  # a rank that fails makes Lightning kill the one that cleans up
+            return code
+        if isinstance(error, UserError):
+            self._tell(error)
+            return REFUSED
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush into
+            return 1
+        if self.folder is None and isinstance(error, (HydraException, OSError)):
+            self._say(f"Nothing was started: {str(error).splitlines()[0]}.")
+            return REFUSED
+        if isinstance(error, OSError) and error.errno in FAILING_DISK:
+            self._say(f"The disk failed: {error.strerror} ({error.filename or self.folder}).{self._way_on()}")
+            return 1
+        traceback.print_exception(error)
+        self._say(self._way_on().strip())
+        return 1
+
+    def _prepare(self, args: Namespace) -> bool:
+        """Check the command before Hydra writes anything; false if there is nothing to do."""
+        check_overrides(args.overrides)
+        for place in (args.config_dir, args.config_path):
+            if place and Path(place).is_dir():
+                check_yaml(Path(place))
+        composer = Composer(self.name, self.conf, args)
+        self.past = resume.read(args.overrides)
+        if self.past is not None:
+            if not self._continue(args, composer):
+                return False
+            args.overrides = self.past.overrides
+        try:
+            self.leftovers = composer.check(args.overrides, new=self.past is None)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error, args.overrides, composer.compose)) from error
+        return True
+
+    def _continue(self, args: Namespace, composer: Composer) -> bool:
+        past = self.past
+        assert past is not None
+        if args.multirun:
+            raise UserError("resume=<run folder> continues one run; leave out -m.")
+        if past.finished:
+            self._say(f"{past.folder.name} is finished; add e.g. trainer.max_epochs=<more> to train on.")
+            return False
+        resume.refuse_changed_config(past, composer.compose)
+        flags = [word for word in sys.argv[1:] if word not in args.overrides]
+        sys.argv[1:] = [*flags, *past.overrides]
+        return True
+
+    def _train(self, cfg: DictConfig) -> Any:
+        past = self.past if self.first else None
+        if past is not None:
+            past.begin()
+        try:
+            entry = self.entry or getattr(import_module(f"taut.{self.name}"), self.name)
+            return entry(cfg)
+        except UserError:
+            if past is not None:
+                past.take_back()
+            raise
+
+    def _way_on(self) -> str:
+        if self.folder is None or not (self.folder / ".hydra").is_dir():
+            return ""
+        folder = os.path.relpath(self.folder)
+        folder = str(self.folder) if folder.startswith("..") else folder
+        return f" Go on with: python {sys.argv[0]} {shlex.quote(f'resume={folder}')}"
+
+    def _tell(self, error: Exception) -> None:
+        if str(error) not in self.told:
+            self.told.add(str(error))
+            self._say(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+
+    def _say(self, sentence: str) -> None:
+        if self.first and sentence:
+            print(sentence, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Hydra hands its errors on instead of printing them; SIGTERM unwinds like an exit."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(*_: Any) -> NoReturn:
+    sys.exit(TERMINATED)
+
+
+def _translated(error: Exception) -> Exception:
+    if isinstance(error, RuntimeError) and str(error).startswith("Error(s) in loading state_dict"):
+        return UserError(
+            "The checkpoint belongs to a model of another shape; resume without overrides that change the model."
+        )
+    return error
+
+
+def _refuse_processes(cfg: DictConfig) -> None:
+    if not isinstance(cfg.trainer.strategy, str):
+        raise UserError(
+            "Data-parallel training and -m do not go together; run the jobs one by one, or use strategy=auto."
+        )

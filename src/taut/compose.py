@@ -1,0 +1,121 @@
+"""Composing a command's config ahead of Hydra, so that it is judged before anything runs or is written."""
+
+import os
+from argparse import Namespace
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from secrets import token_hex
+from time import strftime
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from taut.config import check
+from taut.errors import UserError
+from taut.leftovers import Leftovers
+from taut.targets import check_hydra
+
+BUILT_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
+
+
+@cache
+def _moment() -> str:
+    return strftime("%Y-%m-%d_%H-%M-%S")
+
+
+@cache
+def _unique() -> str:
+    return token_hex(3)
+
+
+OmegaConf.register_new_resolver("taut.moment", _moment, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("taut.unique", _unique, use_cache=True, replace=True)
+
+
+class Composer:
+    """Composes as the command will.
+
+    Args:
+        name: Name of the primary config.
+        conf: Its folder.
+        args: The parsed command line.
+    """
+
+    def __init__(self, name: str, conf: Path, args: Namespace) -> None:
+        self.name = args.config_name or name
+        self.conf = os.path.abspath(args.config_path or conf)
+        self.task, self.extra, self.multirun = name, args.config_dir, args.multirun
+
+    def check(self, overrides: list[str], new: bool) -> Leftovers:
+        """Refuse what may not run, and note which folders will be new.
+
+        Raises:
+            UserError: For the first thing that is wrong; the config of a sweep's jobs is checked job by job.
+        """
+        cfg = self._composed(overrides, self._mode(overrides))
+        check_hydra(_built_by_hydra(cfg))
+        if cfg.hydra.mode == RunMode.MULTIRUN:
+            return Leftovers.of(Path(cfg.hydra.sweep.dir).absolute())
+        check(_task(cfg))
+        folder = Path(cfg.hydra.run.dir).absolute()
+        if new and (folder / ".hydra").exists():
+            raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")
+        return Leftovers.of(folder)
+
+    def compose(self, overrides: list[str]) -> DictConfig:
+        """The task config of one run."""
+        return _task(self._composed(overrides, RunMode.RUN))
+
+    def _mode(self, overrides: list[str]) -> RunMode:
+        if self.multirun:
+            return RunMode.MULTIRUN
+        with _Opened(self) as hydra:
+            return hydra.get_mode(self.name, list(overrides)) or RunMode.RUN
+
+    def _composed(self, overrides: list[str], mode: RunMode) -> DictConfig:
+        with _Opened(self) as hydra:
+            cfg = hydra.compose_config(self.name, list(overrides), mode, from_shell=True)
+        cfg.hydra.mode = mode
+        HydraConfig.instance().set_config(cfg)
+        return cfg
+
+
+class _Opened:
+    """Hydra with the search path of the command, closed again afterwards."""
+
+    def __init__(self, composer: Composer) -> None:
+        self.composer = composer
+
+    def __enter__(self) -> Hydra:
+        version.setbase("1.3")
+        path = create_automatic_config_search_path(None, None, self.composer.conf)
+        if self.composer.extra:
+            extra = f"file://{os.path.abspath(self.composer.extra)}"
+            path.prepend("command-line", extra, SearchPathQuery(provider="schema"))
+        GlobalHydra.instance().clear()
+        return Hydra.create_main_hydra2(self.composer.task, path)
+
+    def __exit__(self, *_: object) -> None:
+        GlobalHydra.instance().clear()
+
+
+def _task(cfg: DictConfig) -> DictConfig:
+    cfg = deepcopy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def _built_by_hydra(cfg: DictConfig) -> dict:
+    """The parts of Hydra's own config that name classes, resolved as for the first job."""
+    cfg = deepcopy(cfg)
+    OmegaConf.set_readonly(cfg.hydra, False)
+    cfg.hydra.runtime.output_dir, cfg.hydra.job.num, cfg.hydra.job.id = ".", 0, "0"
+    return {part: OmegaConf.to_container(cfg.hydra[part], resolve=True) for part in BUILT_BY_HYDRA}

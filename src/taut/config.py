@@ -1,0 +1,174 @@
+"""What a config must satisfy before anything is imported or written."""
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, TypeAdapter, ValidationError
+
+from taut.errors import UserError
+from taut.targets import check_targets, check_targets_resolved
+
+__all__ = ["check", "check_overrides", "check_targets_resolved", "check_yaml"]
+
+KEYS = {
+    *("k", "k_eval", "k_test", "latent_dim", "seed", "threads", "resume", "x_shape"),
+    *("data", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
+    *("trainer", "callbacks", "logger", "model"),
+}
+SECRET = re.compile(r"api_?key|token|secret|password|credential", re.IGNORECASE)
+WANDB_KEY = re.compile(r"[0-9a-f]{40}|wandb_v\d\w{20,}")
+MOST_YAML_NODES = 100_000
+BYTES_PER_SAMPLE = 12  # log p(x|z), log p(z) and log q(z|x) in the smaller precision
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
+
+A_COUNT = (TypeAdapter(Count), "a whole number of 1 or more")
+A_COUNT_OR_NULL = (TypeAdapter(Count | None), "a whole number of 1 or more, or null")
+A_SEED = (TypeAdapter(Seed), "a whole number from 0 to 4294967295")
+A_POSITIVE = (TypeAdapter(Positive), "a finite number above 0")
+A_POSITIVE_OR_NULL = (TypeAdapter(Positive | None), "a finite number above 0, or null")
+A_SHARE = (TypeAdapter(Share), "a number from 0 to below 1")
+
+RANGES = {
+    **dict.fromkeys(("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs"), A_COUNT),
+    **dict.fromkeys(("threads", "components", "batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
+    **dict.fromkeys(("seed", "split_seed"), A_SEED),
+    **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),
+    **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
+    **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
+    "hidden": (TypeAdapter(list[Count]), "a list of whole numbers of 1 or more"),
+}
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse a config that cannot or may not be run, without importing what it names.
+
+    Unknown keys, unresolvable values, targets outside the list, and numbers out of range, in this order.
+
+    Raises:
+        UserError: For the first thing that is wrong.
+    """
+    _check_keys(cfg)
+    container = _resolved(cfg)
+    check_targets(container)
+    for key, name, value in _named(container):
+        _check_range(key, name, value)
+    _check_memory(container)
+
+
+def check_overrides(overrides: list[str]) -> None:
+    """Refuse secrets on the command line, because every override is kept in the run folder.
+
+    Raises:
+        UserError: Naming the key and where the secret belongs.
+    """
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value and (SECRET.search(key.rpartition(".")[2]) or WANDB_KEY.fullmatch(value.strip("'\""))):
+            raise UserError(
+                f"{key.lstrip('+')} looks like a secret, and the command line is kept in the run folder; "
+                "give it in the environment instead (WANDB_API_KEY for W&B)."
+            )
+
+
+def check_yaml(place: Path) -> None:
+    """Refuse YAML files whose aliases unfold to a giant or into themselves, before anything unfolds them.
+
+    Raises:
+        UserError: Naming the file.
+    """
+    for path in sorted(place.rglob("*.y*ml")) if place.is_dir() else [place]:
+        try:
+            nodes = _unfolded(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader), {})
+        except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0] or type(error).__name__
+            raise UserError(f"{path} is not a readable YAML file: {reason}.") from error
+        if nodes > MOST_YAML_NODES:
+            raise UserError(f"{path} unfolds to {nodes:.3g} values through its aliases (*name); write it without them.")
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of a sentence about a name that does not exist: the one meant, or all there are."""
+    choices = sorted(known)
+    near = get_close_matches(name, choices, 1, cutoff=0.5)
+    if near:
+        return f"did you mean {prefix}{near[0]}?"
+    return f"choose among {', '.join(prefix + choice for choice in choices)}." if choices else "there is none."
+
+
+def _check_keys(cfg: DictConfig) -> None:
+    for key in map(str, cfg):
+        if key not in KEYS:
+            raise UserError(f"There is no key {key}; {nearest(key, KEYS)}")
+    for key in sorted(KEYS - set(map(str, cfg))):
+        raise UserError(f"The key {key} is missing; do not remove it.")
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except RecursionError as error:
+        raise UserError("The config refers to itself: two interpolations ${...} name each other.") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}; give it a value.") from error
+    assert isinstance(container, dict)
+    return container  # type: ignore[return-value]
+
+
+def _named(value: Any, key: str = "") -> Iterator[tuple[str, str, Any]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            path = f"{key}.{name}" if key else str(name)
+            yield path, str(name), part
+            yield from _named(part, path)
+    elif isinstance(value, list):
+        for i, part in enumerate(value):
+            yield from _named(part, f"{key}[{i}]")
+
+
+def _check_range(key: str, name: str, value: Any) -> None:
+    if name not in RANGES:
+        return
+    adapter, expected = RANGES[name]
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        raise UserError(f"{key}={value!r} cannot be; {key} must be {expected}.") from error
+
+
+def _check_memory(container: dict[str, Any]) -> None:
+    batch = container["data"].get("batch_size") or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("k", "k_eval", "k_test"):
+        need = container[name] * batch * BYTES_PER_SAMPLE
+        if need > memory:
+            raise UserError(
+                f"{name}={container[name]} needs at least {_gib(need)} for the log-weights of one batch of {batch}, and this "
+                f"machine has {_gib(memory)}; choose a smaller {name} or data.batch_size."
+            )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.0f} GiB"
+
+
+def _unfolded(node: yaml.Node | None, sizes: dict[int, float]) -> float:
+    """Values a YAML graph unfolds to; infinite where it contains itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf
+        parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else [pair])]
+        sizes[id(node)] = 1 + sum(_unfolded(part, sizes) for part in parts)
+    return sizes[id(node)]

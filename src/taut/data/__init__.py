@@ -1,0 +1,1 @@
+"""Data sets that live in memory: splits, binarisation and batches."""

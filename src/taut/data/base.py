@@ -1,0 +1,179 @@
+"""The contract of a data set: splits in memory, batches as slices."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float, Shaped
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from taut.data.batches import Batch, Batches
+from taut.data.binarise import Binarisation, Scale, bernoulli, check_name, check_pixels, generator, threshold
+from taut.errors import UserError
+
+__all__ = ["Batch", "Batches", "Data", "Splits", "cut"]
+
+
+class Splits(NamedTuple):
+    """The rows of a data set, each of shape ``[n, *x_shape]``."""
+
+    train: Shaped[Tensor, "n *x"]
+    val: Shaped[Tensor, "m *x"]
+    test: Shaped[Tensor, "l *x"]
+
+
+class Data(LightningDataModule, ABC):
+    """A data set that lives in memory.
+
+    Concrete classes are final and implement ``load`` alone. What the splits hold, and what is drawn once for
+    validation and test, never depends on ``seed``: runs with different seeds are scored on the same numbers.
+
+    Args:
+        batch_size: Rows of a batch over all processes; ``None`` for all rows at once.
+        binarisation: ``dynamic`` (the training split anew in each epoch, the others once), ``fixed`` (all
+            once), ``threshold`` (one where x >= 0.5) or ``none``.
+        seed: Seed of the training order and of the training noise.
+        split_seed: Seed of the cut into splits and of every draw made once.
+        dir: Folder of the data files; by default ``$TAUT_DATA``, else the user's cache.
+
+    Raises:
+        UserError: If an argument is out of range, or if values outside [0, 1] are to be binarised.
+    """
+
+    name: ClassVar[str]
+    scale: Scale = Scale()
+    columns: tuple[str, ...] | None = None
+
+    def __init__(
+        self,
+        *,
+        batch_size: int | None,
+        binarisation: Binarisation = "none",
+        seed: int = 0,
+        split_seed: int = 0,
+        dir: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        check_name(binarisation)
+        if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
+            raise UserError(f"data.batch_size={batch_size} must be a whole number above 0, or null for all rows.")
+        if min(seed, split_seed) < 0:
+            raise UserError(f"Seeds must be 0 or more, got data.seed={seed} and data.split_seed={split_seed}.")
+        self.batch_size, self.binarisation = batch_size, binarisation
+        self.seed, self.split_seed, self.dir = seed, split_seed, dir
+        self._kept: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """The splits as they are kept in memory: what ``scale`` decodes, pixels to [0, 1]."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the splits, once; every process may call it, downloads happen once under a lock."""
+        _ = self.stored
+
+    @cached_property
+    def stored(self) -> Splits:
+        """The splits as ``load`` gave them, checked."""
+        splits = self.load()
+        for split, rows in zip(Splits._fields, splits, strict=True):
+            if len(rows) == 0:
+                raise UserError(f"{self.name}: the {split} split has no rows: lower the fractions of the others.")
+            if self.binarisation != "none":
+                check_pixels(rows, self.scale, f"{self.name}, {split} split")
+        return splits
+
+    @property
+    def splits(self) -> Splits:
+        """The splits as numbers in the default dtype, before any binarisation."""
+        return Splits(*(self.scale.decode(rows) for rows in self.stored))
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """Shape of one datum."""
+        return tuple(self.stored.train.shape[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the stored splits, with their shapes and types."""
+        sha = hashlib.sha256()
+        for rows in self.stored:
+            sha.update(f"{rows.dtype}{tuple(rows.shape)}".encode())
+            sha.update(rows.contiguous().numpy().tobytes())
+        return sha.hexdigest()
+
+    def training_rows(self) -> Float[Tensor, "n *x"]:
+        """The training split as epoch 0 sees it, in the order of the split."""
+        return self._decode(self._binarised("train"))
+
+    def train_dataloader(self) -> Batches:
+        """Shuffled batches of the training split."""
+        return self._batches("train", shuffle=True)
+
+    def val_dataloader(self) -> Batches:
+        """Batches of the validation split, in order."""
+        return self._batches("val", shuffle=False)
+
+    def test_dataloader(self) -> Batches:
+        """Batches of the test split, in order."""
+        return self._batches("test", shuffle=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The digest of the data a checkpoint was trained on."""
+        return {"digest": self.digest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raise ``UserError`` when a checkpoint was trained on other data."""
+        if state_dict["digest"] != self.digest:
+            raise UserError(
+                f"{self.name}: the data are not those the checkpoint was trained on: restore the file it "
+                "read, or start a new run."
+            )
+
+    def _batches(self, split: str, *, shuffle: bool) -> Batches:
+        trainer = self.trainer
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        if split == "train" and self.binarisation == "dynamic":
+            source = lambda epoch: self._draw("train", self.seed, epoch).to(device)  # noqa: E731
+        else:
+            rows = self._binarised(split).to(device)
+            source = lambda epoch: rows  # noqa: E731
+        return Batches(
+            source,
+            len(getattr(self.stored, split)),
+            scale=self.scale if self.binarisation == "none" else Scale(),
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            world=trainer.world_size if trainer else 1,
+        )
+
+    def _binarised(self, split: str) -> Shaped[Tensor, "n *x"]:
+        if split not in self._kept:
+            self._kept[split] = self._binarise(split)
+        return self._kept[split]
+
+    def _binarise(self, split: str) -> Shaped[Tensor, "n *x"]:
+        if self.binarisation == "none":
+            return getattr(self.stored, split)
+        if self.binarisation == "threshold":
+            return threshold(getattr(self.stored, split), self.scale)
+        changing = split == "train" and self.binarisation == "dynamic"
+        return self._draw(split, self.seed if changing else self.split_seed, 0)
+
+    def _draw(self, split: str, seed: int, epoch: int) -> Shaped[Tensor, "n *x"]:
+        return bernoulli(getattr(self.stored, split), self.scale, seed, split, epoch)
+
+    def _decode(self, rows: Shaped[Tensor, "n *x"]) -> Float[Tensor, "n *x"]:
+        return (self.scale if self.binarisation == "none" else Scale()).decode(rows)
+
+
+def cut(rows: Shaped[Tensor, "n *x"], val: int, test: int, seed: int) -> Splits:
+    """Permute the rows by the seed and cut them into n - val - test, val and test rows."""
+    order = torch.from_numpy(generator(seed, "cut").permutation(len(rows)))
+    train = len(rows) - val - test
+    return Splits(*(rows[part] for part in order.split([train, val, test])))

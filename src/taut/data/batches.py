@@ -1,0 +1,136 @@
+"""A loader that hands out slices of tensors in memory and knows where it stands."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from taut.data.binarise import Scale, generator
+from taut.errors import UserError
+
+
+class Batch(NamedTuple):
+    """What a step receives.
+
+    Args:
+        x: Data, shape ``[b, *x_shape]``, default float dtype.
+        index: Row of each datum in its split, shape ``[b]``: the key of its evaluation noise.
+        total: Rows of the global batch over all ranks; ``b`` on one process.
+    """
+
+    x: Float[Tensor, "b *x"]
+    index: Int[Tensor, " b"]
+    total: int
+
+
+class Batches:
+    """Iterates once over a split; each epoch is a pure function of (seed, epoch).
+
+    Global batch i is rows ``i * batch_size`` to ``(i + 1) * batch_size`` of the epoch's order, and rank r
+    takes every ``world``-th of them from the r-th on. Nothing is padded and nothing dropped: a last batch
+    with fewer rows than ranks joins the one before. The loader is its own ``sampler``, whose ``set_epoch``
+    Lightning calls.
+
+    Args:
+        source: Gives the stored rows of an epoch, shape ``[n, *x_shape]``.
+        rows: Number n of rows.
+        scale: How the source stores numbers.
+        batch_size: Rows of a global batch; all rows if ``None`` or more than there are.
+        shuffle: Whether the order is a new permutation in each epoch.
+        seed: Seed of the permutations.
+        rank: This process.
+        world: Number of processes.
+
+    Raises:
+        UserError: If a process would get no row of any batch.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[int], Shaped[Tensor, "n *x"]],
+        rows: int,
+        *,
+        scale: Scale = Scale(),  # noqa: B008 (frozen)
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.source, self.rows, self.scale = source, rows, scale
+        self.batch_size = min(batch_size or rows, rows)
+        self.shuffle, self.seed, self.rank, self.world = shuffle, seed, rank, world
+        self._epoch = self._position = 0
+        self._resumed = False
+        if self.batch_size < world and (shuffle or self.batch_size < rows):
+            raise UserError(
+                f"A batch of {self.batch_size} rows cannot be shared by {world} processes: "
+                f"use data.batch_size={world} or more, or fewer processes."
+            )
+
+    @property
+    def sampler(self) -> "Batches":
+        """Where Lightning looks for ``set_epoch``."""
+        return self
+
+    @property
+    def batch_sampler(self) -> None:
+        """None: Lightning asks, to tell whether a loader shuffles."""
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.rows, self.batch_size)
+        return full + (rest >= self.world or full == 0)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # a generator: the epoch is read at the first batch, because Lightning calls iter() before set_epoch()
+        start = self._position if self._resumed else 0
+        self._resumed = False
+        data = self.source(self._epoch)
+        order = self._order().to(data.device)
+        for i in range(start, len(self)):
+            self._position = i + 1
+            yield self._batch(data, order, i)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass; a position loaded for another epoch is forgotten."""
+        if epoch != self._epoch:
+            self._epoch, self._position, self._resumed = epoch, 0, False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch and the number of its batches handed out so far."""
+        return {
+            "epoch": self._epoch,
+            "position": self._position,
+            "rows": self.rows,
+            "batch_size": self.batch_size,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue behind the last batch handed out; behind the last one of an epoch starts the next epoch.
+
+        Raises:
+            UserError: If the state was written for other data or another batch size.
+        """
+        for key in ("rows", "batch_size"):
+            if state[key] != getattr(self, key):
+                raise UserError(
+                    f"The checkpoint was written with {key} = {state[key]} and cannot continue with {key} = "
+                    f"{getattr(self, key)}: resume with the data settings it was started with."
+                )
+        ended = state["position"] >= len(self)
+        self._epoch = state["epoch"] + ended
+        self._position = 0 if ended else state["position"]
+        self._resumed = True
+
+    def _order(self) -> Int[Tensor, " n"]:
+        if not self.shuffle:
+            return torch.arange(self.rows)
+        return torch.from_numpy(generator(self.seed, "order", self._epoch).permutation(self.rows))
+
+    def _batch(self, data: Shaped[Tensor, "n *x"], order: Int[Tensor, " n"], i: int) -> Batch:
+        start = i * self.batch_size
+        stop = self.rows if i == len(self) - 1 else start + self.batch_size
+        index = order[start + self.rank : stop : self.world]
+        return Batch(self.scale.decode(data[index]), index, stop - start)

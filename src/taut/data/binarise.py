@@ -1,0 +1,97 @@
+"""From grey pixels to binary ones, with noise that depends on (seed, epoch, row) alone."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
+
+from taut.errors import UserError
+
+Binarisation = Literal["dynamic", "fixed", "threshold", "none"]
+
+_BLOCK = 1024  # rows drawn at once: bounds memory, and is part of the definition of the noise
+_STREAMS = {"order": 0, "cut": 1, "train": 2, "val": 3, "test": 4, "source": 5}
+
+
+@dataclass(frozen=True)
+class Scale:
+    r"""How a stored value $v$ stands for the number $x = (v + \text{offset}) / \text{levels}$.
+
+    Pixels stay bytes in memory and become numbers a batch at a time.
+
+    Args:
+        levels: The stored value that stands for one.
+        offset: Added before the division, 0.5 for the middle of a grey level.
+    """
+
+    levels: int = 1
+    offset: float = 0.0
+
+    def decode(self, values: Shaped[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """The numbers that stored values stand for, in torch's default dtype."""
+        numbers = values.to(torch.get_default_dtype())
+        return numbers if self == Scale() else (numbers + self.offset) / self.levels
+
+
+def generator(seed: int, stream: str, *counters: int) -> np.random.Generator:
+    """Random numbers that are a pure function of the arguments (PCG of O'Neill 2014, seed hashed)."""
+    words = np.random.SeedSequence([seed, _STREAMS[stream], *counters])
+    return np.random.Generator(np.random.PCG64DXSM(words))
+
+
+def check_name(binarisation: str) -> None:
+    """Raise ``UserError`` unless the word is one of the four binarisations."""
+    if binarisation not in get_args(Binarisation):
+        words = ", ".join(get_args(Binarisation))
+        raise UserError(f"data.binarisation={binarisation} is unknown: choose one of {words}.")
+
+
+def bernoulli(
+    values: Shaped[Tensor, "n *x"], scale: Scale, seed: int, stream: str, epoch: int
+) -> UInt8[Tensor, "n *x"]:
+    r"""Draw $b \sim \text{Bernoulli}(x)$ for each pixel, as in Salakhutdinov and Murray (2008).
+
+    Row r gets the same noise in whatever batch, and on whatever process, it is met.
+
+    Args:
+        values: Stored values; the probability of a one is what ``scale`` decodes them to.
+        scale: How values are stored.
+        seed: Seed of the noise.
+        stream: Name of the split, which separates the noise of the splits.
+        epoch: Epoch of the draw.
+    """
+    bits = torch.empty(values.shape, dtype=torch.uint8)
+    for block, start in enumerate(range(0, len(values), _BLOCK)):
+        rows = slice(start, start + _BLOCK)
+        rng = generator(seed, stream, epoch, block)
+        bits[rows] = torch.from_numpy(_draw(rng, values[rows], scale))
+    return bits
+
+
+def _draw(rng: np.random.Generator, values: Shaped[Tensor, "n *x"], scale: Scale) -> np.ndarray:
+    shape = tuple(values.shape)
+    if values.dtype == torch.uint8 and scale.offset == 0:
+        # uniform over `levels` integers: P(noise < v) = v / levels exactly, at one byte a pixel
+        return rng.integers(0, scale.levels, shape, dtype=np.uint8) < values.numpy()
+    return rng.random(shape) < (values.double().numpy() + scale.offset) / scale.levels
+
+
+def threshold(values: Shaped[Tensor, "n *x"], scale: Scale) -> UInt8[Tensor, "n *x"]:
+    """One where a pixel is at least one half (Cremer, Li and Duvenaud 2018 do so with Fashion-MNIST)."""
+    return (values >= scale.levels / 2 - scale.offset).to(torch.uint8)
+
+
+def check_pixels(values: Shaped[Tensor, "n *x"], scale: Scale, name: str) -> None:
+    """Raise ``UserError`` when a value is no probability, so that it cannot be binarised."""
+    for value in (values.min(), values.max()):
+        x = (value.item() + scale.offset) / scale.levels
+        if not 0 <= x <= 1:
+            where = torch.nonzero(values.flatten(1) == value)[0].tolist()
+            raise UserError(
+                f"{name}: row {where[0]}, column {where[1]} holds {x:.7g}, which cannot be binarised: "
+                "scale the values to [0, 1], or use data.binarisation=none with a likelihood for real "
+                "numbers."
+            )

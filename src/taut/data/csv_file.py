@@ -1,0 +1,140 @@
+"""Numbers from a CSV file; anything else is refused with its place and a remedy."""
+
+import math
+from array import array
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from taut.data.csv_rows import read_rows
+from taut.errors import UserError
+
+_LARGEST = float(np.finfo(np.float32).max)
+_MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-", "."}
+Names = tuple[str, ...]
+
+
+def read_csv(path: Path, columns: Names | None = None) -> tuple[Names | None, np.ndarray]:
+    """Read numbers in rows of equal length, after at most one header row.
+
+    The first row is a header if a cell of it is neither a number nor a missing value. Rows are counted as a
+    spreadsheet counts them, header included. A column of text is no fault as long as ``columns`` leaves it
+    out.
+
+    Args:
+        path: The file: UTF-8 with or without a byte order mark, commas, decimal points.
+        columns: Names of the columns to read, in this order; all if ``None``.
+
+    Returns:
+        The names, ``None`` without a header, and the values, float64 ``[n, d]``.
+
+    Raises:
+        UserError: For everything that is not such a file; the message names row, column, value and remedy.
+    """
+    rows = read_rows(path)
+    first = next(rows, None)
+    if first is None:
+        raise UserError(f"{path} is empty: expected rows of numbers separated by commas.")
+    names = _names(path, first[1]) if _is_header(first[1]) else None
+    chosen = _choose(path, names, columns, len(first[1]))
+    body = rows if names is not None else chain([first], rows)
+    values = _values(path, body, names, chosen, len(first[1]))
+    if not len(values):
+        raise UserError(f"{path} has a header and no rows: add rows of numbers below it.")
+    return (None if names is None else tuple(names[i] for i in chosen)), values
+
+
+def _is_header(cells: list[str]) -> bool:
+    return any(_number(cell) is None and cell.strip().lower() not in _MISSING for cell in cells)
+
+
+def _names(path: Path, cells: list[str]) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    for i, name in enumerate(names):
+        if not name:
+            raise UserError(
+                f"{path}: column {i + 1} has no name in row 1: name it, or choose others by data.columns "
+                "after naming it."
+            )
+        if name in names[:i]:
+            raise UserError(
+                f"{path}: columns {names.index(name) + 1} and {i + 1} are both called {name!r}: rename one of them."
+            )
+    return names
+
+
+def _choose(path: Path, names: list[str] | None, columns: Names | None, width: int) -> list[int]:
+    if columns is None:
+        return list(range(width))
+    if names is None:
+        raise UserError(f"{path} has no header row, so data.columns cannot be found in it: add names, or drop it.")
+    for column in columns:
+        if column not in names:
+            raise UserError(f"{path} has no column {column!r}: choose data.columns from {', '.join(names)}.")
+    if not columns or len(set(columns)) < len(columns):
+        raise UserError(f"data.columns={list(columns)} must name at least one column, and each once.")
+    return [names.index(column) for column in columns]
+
+
+def _values(
+    path: Path,
+    rows: Iterator[tuple[int, list[str]]],
+    names: list[str] | None,
+    chosen: list[int],
+    width: int,
+) -> np.ndarray:
+    values = array("d")
+    everything = chosen == list(range(width))
+    for row, cells in rows:
+        if len(cells) != width:
+            raise UserError(
+                f"{path}: row {row} has {len(cells)} cells, expected {width} as in row 1: complete it, or "
+                "quote nothing and use decimal points if commas are meant as decimal commas."
+            )
+        kept = cells if everything else [cells[i] for i in chosen]
+        try:
+            numbers = list(map(float, kept))
+        except ValueError:
+            numbers = None
+        if numbers is None or not all(map(_usual, numbers)) or "_" in "".join(kept):
+            _refuse_row(path, row, kept, chosen, names)
+        values.extend(numbers)
+    return np.frombuffer(values).reshape(-1, len(chosen)) if values else np.empty((0, len(chosen)))
+
+
+def _usual(number: float) -> bool:
+    return -_LARGEST <= number <= _LARGEST
+
+
+def _number(cell: str) -> float | None:
+    if "_" in cell:
+        return None
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _refuse_row(path: Path, row: int, cells: list[str], chosen: list[int], names: list[str] | None) -> NoReturn:
+    i, cell = next((i, c) for i, c in enumerate(cells) if (n := _number(c)) is None or not _usual(n))
+    column = repr(names[chosen[i]]) if names else str(chosen[i] + 1)
+    shown = cell if len(cell) <= 40 else f"{cell[:37]}..."
+    raise UserError(f"{path}: row {row}, column {column} holds {shown!r}, {_remedy(cell)}.")
+
+
+def _remedy(cell: str) -> str:
+    text, number = cell.strip().lower(), _number(cell)
+    if text in _MISSING:
+        return "a missing value, which no model here handles yet: remove the row, or fill the value in"
+    if number is not None and math.isinf(number) and "inf" in text:
+        return "which is infinite: remove the row, or replace the value"
+    if number is not None:
+        return f"which is beyond {_LARGEST:.3g}, the largest 32-bit number: rescale the column"
+    if any(mark in cell for mark in ";\t|"):
+        return "which has another separator than a comma: save the file with commas"
+    if text.replace(",", "").replace(".", "").replace(" ", "").replace("'", "").lstrip("+-").isdecimal():
+        return "with a decimal comma or a thousands separator: write numbers like 1234.5"
+    return "which is no number: correct it, or choose number columns by data.columns"

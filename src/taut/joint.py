@@ -1,0 +1,83 @@
+"""The joint p(x, z) = p(z) p(x | z), and one forward pass through it."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from taut.likelihood.base import Likelihood
+from taut.prior.base import Prior
+from taut.types import Draws
+
+
+class Joint(nn.Module):
+    r"""$p(x, z) = p(z)\, p(x \mid z)$.
+
+    Args:
+        prior: $p(z)$.
+        likelihood: $p(x \mid z)$.
+    """
+
+    def __init__(self, prior: Prior, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.prior = prior
+        self.likelihood = likelihood
+
+    def log_prob(self, x: Float[Tensor, "b *x"], z: Float[Tensor, "k b *z"]) -> Float[Tensor, "k b"]:
+        r"""$\log p(x, z)$ in nats."""
+        return self.prior().log_prob(z) + self.likelihood(z).log_prob(x)
+
+    @torch.no_grad()
+    def sample(self, n: int) -> tuple[Float[Tensor, "n *z"], Float[Tensor, "n *x"]]:
+        """N independent pairs (z, x), by ancestral sampling."""
+        z = self.prior().sample((n,))
+        return z, self.likelihood(z).sample()
+
+
+def draw(
+    joint: Joint,
+    q: Callable[[Tensor], Distribution],
+    x: Float[Tensor, "b *x"],
+    k: int,
+    *,
+    path_only: bool = False,
+) -> Draws:
+    r"""K draws of z for each x, with every log-density that a bound or a surrogate can ask for.
+
+    Args:
+        joint: $p(x, z)$.
+        q: $q(z \mid x)$; draws are reparameterised where q can do that.
+        x: Data, shape ``[b, *x_shape]``.
+        k: Number of draws K.
+        path_only: Score z under q with q's parameters held constant, so that the gradient reaches them through z
+            alone (Roeder et al., 2017).
+    """
+    posterior = q(x)
+    z = posterior.rsample((k,)) if posterior.has_rsample else posterior.sample((k,))
+    prior = joint.prior()
+    return Draws(
+        x=x,
+        z=z,
+        log_px=joint.likelihood(z).log_prob(x),
+        log_pz=prior.log_prob(z),
+        log_qz=_frozen_log_prob(q, x, z) if path_only else posterior.log_prob(z),
+        prior=prior,
+        q=posterior,
+    )
+
+
+class _LogProb(nn.Module):
+    def __init__(self, q: Callable[[Tensor], Distribution]) -> None:
+        super().__init__()
+        self.q = q
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.q(x).log_prob(z)
+
+
+def _frozen_log_prob(q: Callable[[Tensor], Distribution], x: Tensor, z: Tensor) -> Tensor:
+    scorer = _LogProb(q)
+    frozen = {name: value.detach() for name, value in scorer.named_parameters()}
+    return torch.func.functional_call(scorer, frozen, (x, z))

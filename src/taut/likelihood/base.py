@@ -1,0 +1,51 @@
+"""What every likelihood is."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from taut.errors import UserError
+
+
+class Likelihood(nn.Module, ABC):
+    """A likelihood p(x | z): a module whose forward returns a distribution over x.
+
+    For z of shape ``[k, b, *z_shape]`` the distribution has batch ``(k, b)`` and event ``x_shape``. A new likelihood
+    sets ``x_shape`` and implements ``forward``. ``initialise`` chooses starting values from training rows;
+    ``statistics`` and ``maximise`` are for those with a closed-form maximum in EM.
+    """
+
+    x_shape: tuple[int, ...]
+
+    @abstractmethod
+    def forward(self, z: Float[Tensor, "*batch d"]) -> Distribution:
+        """The distribution p(x | z)."""
+
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        """Choose starting values from training rows."""
+        del x
+
+    def check(self, x: Float[Tensor, "n *x"]) -> None:
+        """Refuse data this likelihood gives no density to.
+
+        Raises:
+            UserError: If a value is not finite or outside the support.
+        """
+        if not x.isfinite().all():
+            raise UserError("The training data hold a value that is NaN or infinite; remove or replace it first.")
+
+    def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> dict[str, Tensor]:
+        """Sums over a batch, expected under its posteriors, that determine the best parameters.
+
+        Raises:
+            NotImplementedError: If there is no closed-form maximum.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def maximise(self, statistics: dict[str, Tensor]) -> None:
+        """Set the parameters to the maximum that ``statistics`` (summed over all rows) determine."""
+        raise NotImplementedError

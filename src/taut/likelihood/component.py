@@ -1,0 +1,173 @@
+"""A look-up table of Gaussians."""
+
+from collections.abc import Sequence
+from math import log, pi, prod
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from taut.errors import UserError
+from taut.likelihood.base import Likelihood
+
+Covariance = Literal["spherical", "diagonal", "full"]
+
+
+class ComponentNormal(Distribution):
+    r"""$N(x; m_c, L_c L_c^\top)$ with c the position of the one in z: batch ``z.shape[:-1]``, event ``x_shape``.
+
+    All C densities of each x are computed once and looked up, however many z ask for them.
+    """
+
+    has_rsample = False
+
+    def __init__(self, z: Float[Tensor, "*batch c"], means: Tensor, scale_tril: Tensor, x_shape: torch.Size) -> None:
+        self.z, self.means, self.scale_tril = z, means, scale_tril
+        super().__init__(z.shape[:-1], x_shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return (self.z @ self.means).unflatten(-1, self.event_shape)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        with torch.no_grad():
+            noise = torch.randn(*sample_shape, *self.z.shape[:-1], self.means.shape[-1]).to(self.means)
+            deviation = torch.einsum("...c,cij,...j->...i", self.z, self.scale_tril, noise)
+            return (self.z @ self.means + deviation).unflatten(-1, self.event_shape)
+
+    def log_prob(self, value: Float[Tensor, "..."]) -> Tensor:
+        table = self.table(value.flatten(-len(self.event_shape)))
+        chosen = self.z.argmax(-1)
+        shape = torch.broadcast_shapes(table.shape[:-1], chosen.shape)
+        table = table.expand(*shape, table.shape[-1])
+        return table.gather(-1, chosen.expand(shape).unsqueeze(-1)).squeeze(-1)
+
+    def table(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n c"]:
+        r"""$\log N(x; m_c, L_c L_c^\top)$ for every component."""
+        difference = (x.unsqueeze(-2) - self.means).movedim(-2, 0)  # [c, *n, d]
+        rows = difference.flatten(1, -2).mT
+        whitened = torch.linalg.solve_triangular(self.scale_tril, rows, upper=False)
+        log_det = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        quadratic = whitened.square().sum(-2).unflatten(-1, x.shape[:-1])
+        constant = log_det + 0.5 * x.shape[-1] * log(2 * pi)
+        return -0.5 * quadratic.movedim(0, -1) - constant
+
+
+class Component(Likelihood):
+    r"""$p(x \mid z = c) = N(x; m_c, \Sigma_c)$: the look-up table of a mixture of Gaussians.
+
+    The parameters are relative, so that one step of a gradient method means the same in every unit: $m = \bar x + u
+    \odot o$ with the mean and standard deviation of the training rows, and $L = \mathrm{diag}(s) (I + A)$ with A
+    strictly lower. In EM, eigenvalues (variances) below the floor are raised to it, which is the exact maximum under
+    that constraint, so the likelihood stays bounded and still never decreases. A component that explains a smaller
+    share of the rows than ``min_share`` keeps its last mean and covariance.
+
+    Args:
+        x_shape: Shape of one datum, D numbers in all.
+        latent: Number of components C, the length of the one-hot z.
+        covariance: ``spherical`` (one variance), ``diagonal`` or ``full``.
+        min_variance: Floor of every variance (eigenvalue), in squared units of x.
+        min_share: Expected share of the rows under which EM leaves a component alone.
+    """
+
+    centre: Tensor
+    unit: Tensor
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent: int,
+        *,
+        covariance: Covariance = "full",
+        min_variance: float = 1e-6,
+        min_share: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        if covariance not in ("spherical", "diagonal", "full"):
+            raise UserError(f"likelihood.covariance={covariance!r} is not known; choose spherical, diagonal or full.")
+        size = prod(x_shape)
+        self.x_shape = tuple(x_shape)
+        self.covariance = covariance
+        self.min_variance, self.min_share = min_variance, min_share
+        self.offsets = nn.Parameter(torch.randn(latent, size))
+        self.log_scales = nn.Parameter(torch.zeros(latent, 1 if covariance == "spherical" else size))
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("unit", torch.ones(size))
+        if covariance == "full":
+            self.lower = nn.Parameter(torch.zeros(latent, size, size))
+
+    @property
+    def means(self) -> Float[Tensor, "c d"]:
+        """The means $m_c$."""
+        return self.centre + self.unit * self.offsets
+
+    def scale_tril(self) -> Float[Tensor, "c d d"]:
+        """Cholesky factors of the covariances; the diagonal never falls below the root of the floor."""
+        scales = self.log_scales.exp().clamp_min(self.min_variance**0.5).expand_as(self.offsets)
+        diagonal = torch.diag_embed(scales)
+        return diagonal + scales.unsqueeze(-1) * self.lower.tril(-1) if self.covariance == "full" else diagonal
+
+    def covariances(self) -> Float[Tensor, "c d d"]:
+        r"""$\Sigma_c$, in squared units of x."""
+        factor = self.scale_tril()
+        return factor @ factor.mT
+
+    def forward(self, z: Float[Tensor, "*batch c"]) -> ComponentNormal:
+        return ComponentNormal(z, self.means, self.scale_tril(), torch.Size(self.x_shape))
+
+    @torch.no_grad()
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        """Means by k-means++ (Arthur & Vassilvitskii, 2007), every covariance that of its nearest rows, pooled."""
+        from sklearn.cluster import kmeans_plusplus
+
+        rows = x.flatten(1)
+        if len(rows) < len(self.offsets):
+            raise UserError(
+                f"model.components={len(self.offsets)} is more than the {len(rows)} training rows; choose fewer "
+                f"components."
+            )
+        self.centre.copy_(rows.mean(0))
+        self.unit.copy_(rows.std(0, correction=0).clamp_min(self.min_variance**0.5))
+        scaled = (rows - self.centre) / self.unit
+        seed = int(torch.randint(2**31, ()))
+        seeds, _ = kmeans_plusplus(scaled.double().cpu().numpy(), len(self.offsets), random_state=seed)
+        self.offsets.copy_(torch.as_tensor(seeds))
+        nearest = torch.cdist(scaled, self.offsets).argmin(-1)
+        r = torch.nn.functional.one_hot(nearest, len(self.offsets)).to(rows)
+        centred = rows - r @ (r.mT @ rows / r.sum(0).clamp_min(1).unsqueeze(-1))
+        pooled = centred.mT @ centred / len(rows)
+        self._set_covariances(slice(None), pooled.expand(len(self.offsets), -1, -1))
+
+    def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> dict[str, Tensor]:
+        """Sums of r, r x and r x x' per component, with x relative to the mean of the training rows."""
+        r = posterior.mean  # of a one-hot z: the responsibilities [b, C]
+        rows = x.flatten(1) - self.centre
+        weighted = r.mT.unsqueeze(-1) * rows  # [C, b, D]
+        full = self.covariance == "full"
+        second = weighted.mT @ rows if full else torch.diag_embed((weighted * rows).sum(1))
+        return {"counts": r.sum(0), "first": weighted.sum(1), "second": second}
+
+    @torch.no_grad()
+    def maximise(self, statistics: dict[str, Tensor]) -> None:
+        counts = statistics["counts"]
+        alive = counts > self.min_share * counts.sum()
+        counts = counts[alive].unsqueeze(-1)
+        means = statistics["first"][alive] / counts
+        covariances = statistics["second"][alive] / counts.unsqueeze(-1) - torch.einsum("ci,cj->cij", means, means)
+        self.offsets[alive] = means / self.unit
+        self._set_covariances(alive, covariances)
+
+    def _set_covariances(self, which: Tensor | slice, covariances: Float[Tensor, "c d d"]) -> None:
+        variances = covariances.diagonal(dim1=-2, dim2=-1)
+        if self.covariance == "full":
+            values, vectors = torch.linalg.eigh(covariances)
+            raised = (vectors * values.clamp_min(self.min_variance).unsqueeze(-2)) @ vectors.mT
+            factor = torch.linalg.cholesky(raised)
+            scales = factor.diagonal(dim1=-2, dim2=-1)
+            self.lower[which] = factor.tril(-1) / scales.unsqueeze(-1)
+            variances = scales.square()
+        elif self.covariance == "spherical":
+            variances = variances.mean(-1, keepdim=True)
+        self.log_scales[which] = 0.5 * variances.clamp_min(self.min_variance).log()

@@ -1,0 +1,19 @@
+"""Experiment tracking: W&B, offline unless asked, and libraries that keep quiet."""
+
+from taut.loggers.run import build, choice, finishing, public, quiet, run_name, summarise, sweep_name
+from taut.loggers.tracker import csv_logger, finish, run_id, wandb_logger
+
+__all__ = [
+    "build",
+    "choice",
+    "csv_logger",
+    "finish",
+    "finishing",
+    "public",
+    "quiet",
+    "run_id",
+    "run_name",
+    "summarise",
+    "sweep_name",
+    "wandb_logger",
+]

@@ -1,0 +1,111 @@
+"""How a run is named, described and closed in its tracker."""
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from taut.loggers.tracker import Wandb, finish
+
+SECRET = re.compile(r"(api_?key|token|secret|password|credential)", re.IGNORECASE)
+
+
+def build(cfg: DictConfig, folder: Path) -> list[Logger]:
+    """The trackers of a run; ``metrics.csv`` is written by a callback and needs none.
+
+    Raises:
+        UserError: If the tracker cannot be used as configured.
+    """
+    quiet()
+    make = instantiate(cfg.logger, _convert_="all")
+    return make(folder=folder, name=run_name(cfg), group=sweep_name(), config=public(cfg))
+
+
+def choice(group: str) -> str:
+    """The entry of a config group that this job runs with."""
+    return str(HydraConfig.get().runtime.choices[group])
+
+
+def run_name(cfg: DictConfig) -> str:
+    """What a run is, in one line: model, data, binarisation, prior, q, k and seed."""
+    binarisation = cfg.data.get("binarisation") or "none"
+    data = choice("data") + ("" if binarisation == "none" else f" {binarisation}")
+    return f"{choice('model')} {data} {choice('prior')} {choice('q')} k={cfg.k} seed={cfg.seed}"
+
+
+def sweep_name() -> str | None:
+    """Folder name of the sweep this job belongs to, if it belongs to one."""
+    hydra = HydraConfig.get()
+    return Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else None
+
+
+def public(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values, without secrets.
+
+    What is read from the environment stays the name of its variable; a key that names a secret is hidden.
+    """
+    return _public(OmegaConf.to_container(cfg, resolve=True), OmegaConf.to_container(cfg, resolve=False))
+
+
+def _public(value: Any, raw: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        known = raw if isinstance(raw, dict) else value
+        return {name: _public(part, known[name], str(name)) for name, part in value.items()}
+    if isinstance(value, list):
+        known = raw if isinstance(raw, list) else value
+        return [_public(part, origin, key) for part, origin in zip(value, known, strict=True)]
+    if value is not None and SECRET.search(key):
+        return "hidden"
+    return raw if isinstance(raw, str) and "oc.env" in raw else value
+
+
+def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
+    """Put the test scores, with their errors, and the seconds into the summary of a W&B run."""
+    summary = {
+        f"test/{name}" + (f"/{part}" if part != "value" else ""): score[part]
+        for name, score in result["scores"].items()
+        for part in ("value", "standard_error", "kind")
+        if score.get(part) is not None
+    } | {f"seconds/{stage}": seconds for stage, seconds in result["seconds"].items()}
+    for logger in loggers:
+        if isinstance(logger, Wandb):
+            logger.experiment.summary.update(summary)
+
+
+@contextmanager
+def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Close the W&B run at the end of the block, whatever ends it, with the exit code that fits."""
+    del loggers
+    try:
+        yield
+    except BaseException as error:
+        finish(_exit_code(error))
+        raise
+    finish(0)
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code else 1
+
+
+def quiet() -> None:
+    """Keep Lightning from advertising, from printing lines twice and from warning about its own code."""
+    if logging.getLogger().hasHandlers():
+        logging.getLogger("lightning").handlers.clear()
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return not any(word in str(record.msg) for word in ("litlogger", "litmodels", "TPU available", "`max_epochs="))

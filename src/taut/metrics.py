@@ -1,0 +1,104 @@
+"""Means and standard errors over a split, as a torchmetrics shell around sums.
+
+All states are sums in float64, so batches of any size and any number of processes give the same numbers.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from taut.evaluation import Scores
+
+ACTIVE = 1e-2
+"""A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
+
+
+class Summary(NamedTuple):
+    """What a split scored.
+
+    Args:
+        n: Number of data.
+        scores: By name: ``value``, ``standard_error`` over the data, ``monte_carlo_error`` at fixed x; nats.
+        curve: Mean of IWAE-k at every block size.
+        curve_errors: Its standard errors over the data.
+    """
+
+    n: int
+    scores: dict[str, dict[str, float]]
+    curve: list[float]
+    curve_errors: list[float]
+
+
+class NotANumber(ArithmeticError):
+    """A score was NaN. It is never averaged away."""
+
+
+class ScoreMeter(Metric):
+    """Sums of the scores of a split.
+
+    Args:
+        names: Names of the scores.
+        sizes: Number of points of the bound-versus-K curve.
+        z_shape: Shape of one z.
+        stage: Name of the split, for messages.
+
+    Raises:
+        NotANumber: From ``update``, naming the datum and the stage.
+    """
+
+    full_state_update = False
+    count: Tensor
+    sums: Tensor
+    squares: Tensor
+    spreads: Tensor
+    curve: Tensor
+    curve_squares: Tensor
+    z: Tensor
+    z_squares: Tensor
+
+    def __init__(self, names: list[str], sizes: int, z_shape: tuple[int, ...], stage: str) -> None:
+        super().__init__()
+        self.names, self.stage = names, stage
+        shapes = {"count": (), "sums": (len(names),), "squares": (len(names),), "spreads": (len(names),)}
+        shapes |= {"curve": (sizes,), "curve_squares": (sizes,), "z": z_shape, "z_squares": z_shape}
+        for name, shape in shapes.items():
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, scores: Scores, index: Tensor) -> None:
+        """Add a batch."""
+        values = torch.stack([scores.values[name] for name in self.names])
+        bad = values.isnan().any(0)
+        if bad.any():
+            column = int(bad.nonzero()[0])
+            name = self.names[int(values[:, column].isnan().nonzero()[0])]
+            raise NotANumber(
+                f"{self.stage}/{name} of row {int(index[column])} is NaN; training diverged, nothing was averaged."
+            )
+        self.count += values.shape[1]
+        self.sums += values.sum(1)
+        self.squares += values.square().sum(1)
+        self.spreads += torch.stack([scores.noise.get(name, torch.zeros_like(values[0])).sum() for name in self.names])
+        self.curve += scores.curve.sum(1)
+        self.curve_squares += scores.curve.square().sum(1)
+        self.z += scores.mean_z.sum(0)
+        self.z_squares += scores.mean_z.square().sum(0)
+
+    def compute(self) -> Summary:
+        """The means over the split, with their errors."""
+        values = self.sums / self.count
+        errors = _standard_error(self.squares, values, self.count)
+        monte_carlo = self.spreads.sqrt() / self.count
+        rows = zip(self.names, values.tolist(), errors.tolist(), monte_carlo.tolist(), strict=True)
+        scores = {name: {"value": v, "standard_error": e, "monte_carlo_error": m} for name, v, e, m in rows}
+        active = (self.z_squares / self.count - (self.z / self.count).square() > ACTIVE).sum()
+        scores["active_units"] = {"value": float(active)}
+        mean = self.curve / self.count
+        curve_errors = _standard_error(self.curve_squares, mean, self.count)
+        return Summary(int(self.count), scores, mean.tolist(), curve_errors.tolist())
+
+
+def _standard_error(squares: Tensor, mean: Tensor, count: Tensor) -> Tensor:
+    variance = (squares / count - mean.square()).clamp_min(0) * count / (count - 1).clamp_min(1)
+    return (variance / count).sqrt()

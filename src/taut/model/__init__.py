@@ -1,0 +1,1 @@
+"""LightningModules: thin shells around a joint, a q and an objective."""

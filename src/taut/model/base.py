@@ -1,0 +1,213 @@
+"""The training shell that every model variant shares."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+
+from taut import bounds, noise, oracle
+from taut.data.base import Batch
+from taut.errors import UserError
+from taut.evaluation import score
+from taut.joint import Joint, draw
+from taut.metrics import NotANumber, ScoreMeter, Summary
+from taut.objective.base import Objective
+from taut.q.base import Posterior
+from taut.types import Draws
+
+SCORES = ["elbo", "bound", "log_px", "gap", "kl", "reconstruction", "ess"]
+
+
+class LatentVariableModel(L.LightningModule, ABC):
+    """A joint, a q and an objective, trained and scored. A variant says in ``check_joint`` which joints it is.
+
+    Args:
+        joint: p(x, z).
+        q: q(z | x).
+        objective: The bound to maximise.
+        optimizer: Builds the optimiser from parameters.
+        scheduler: Builds the learning-rate scheduler from the optimiser, stepped every epoch; or None.
+        k: Importance samples K of the objective.
+        k_eval: Importance samples at validation, rounded up to a multiple of k.
+        k_test: Importance samples at test, rounded up to a multiple of k.
+        seed: Seed of all noise.
+    """
+
+    def __init__(
+        self,
+        joint: Joint,
+        q: Posterior,
+        objective: Objective,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[[Optimizer], Any] | None,
+        *,
+        k: int,
+        k_eval: int,
+        k_test: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.check_joint(joint)
+        self.joint, self.q, self.objective = joint, q, objective
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.k, self.seed = k, seed
+        self.samples = {"val": -(-k_eval // k) * k, "test": -(-k_test // k) * k}
+        self.kl_weight = 1.0
+        self.summaries: dict[str, Summary] = {}
+        self.meters = torch.nn.ModuleDict(
+            {
+                stage: ScoreMeter(SCORES, len(bounds.block_sizes(samples)), joint.prior.z_shape, stage)
+                for stage, samples in self.samples.items()
+            }
+        )
+
+    @abstractmethod
+    def check_joint(self, joint: Joint) -> None:
+        """Refuse a joint that is not of this kind.
+
+        Raises:
+            UserError: Naming the way out.
+        """
+
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        """Start every piece from the training rows, and refuse what cannot be trained on them.
+
+        Raises:
+            UserError: If the data are outside the likelihood's support, or the pieces do not go together.
+        """
+        self.joint.likelihood.check(x)
+        for piece in (self.joint.prior, self.joint.likelihood, self.q):
+            piece.initialise(x)
+        self.objective.check(self.joint, self.q, self.k, x[:2])
+
+    @property
+    def log_px_kind(self) -> str:
+        """How log p(x) is known: ``exact``, or a ``lower`` bound by importance sampling."""
+        return "exact" if oracle.tractable(self.joint) else "lower"
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
+        del batch, batch_idx
+        counter = self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank
+        torch.manual_seed(noise.key(self.seed, "train", counter))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        del batch_idx
+        with torch.set_grad_enabled(not self.objective.closed_form):
+            draws = draw(self.joint, self.q, batch.x, self.k, path_only=self.objective.path_only)
+            draws = _tempered(draws, self.kl_weight)
+            surrogate = self.objective.surrogate(draws)
+        bound = self.objective.bound(draws.log_w.detach())
+        self._refuse_nan(bound, surrogate, batch)
+        rows = len(batch.x)
+        log = partial(self.log, on_step=False, on_epoch=True, sync_dist=True, batch_size=rows)
+        log("train/bound", bound.mean())
+        log("train/surrogate", surrogate.detach())
+        return surrogate * (rows * self.trainer.world_size / batch.total)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do for a closed-form step."""
+        if not self.objective.closed_form:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.trainer.is_last_batch:
+            self.objective.end_of_epoch()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        del batch_idx
+        self._score(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        del batch_idx
+        self._score(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        self._summarise("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._summarise("test")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.objective.optimizer(self.joint, self.parameters(), self.make_optimizer)
+        if self.make_scheduler is None or self.objective.closed_form:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"},
+        }
+
+    @torch.no_grad()
+    def reconstruct(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b *x"]:
+        """Mean of p(x | z) at one z drawn from q(z | x)."""
+        return self.joint.likelihood(self.q(x).sample()).mean
+
+    def curve(self, stage: str) -> tuple[list[int], list[float], list[float], float, str] | None:
+        """(k, IWAE-k, standard errors, log p(x), its kind) of the last evaluation of a stage, if there was one."""
+        summary = self.summaries.get(stage)
+        if summary is None:
+            return None
+        sizes = bounds.block_sizes(self.samples[stage])
+        log_px = summary.scores["log_px"]["value"]
+        return sizes, summary.curve, summary.curve_errors, log_px, self.log_px_kind
+
+    def _score(self, batch: Batch, stage: str) -> None:
+        scores = score(
+            self.joint,
+            self.q,
+            batch.x,
+            batch.index,
+            bound=self.objective.bound,
+            k=self.k,
+            samples=self.samples[stage],
+            seed=self.seed,
+            split=stage,
+        )
+        self._meter(stage).update(scores, batch.index)
+
+    def _meter(self, stage: str) -> ScoreMeter:
+        meter = self.meters[stage]
+        assert isinstance(meter, ScoreMeter)
+        return meter
+
+    def _summarise(self, stage: str) -> None:
+        meter = self._meter(stage)
+        summary = meter.compute()
+        meter.reset()
+        self.summaries[stage] = summary
+        values = {f"{stage}/{name}": score["value"] for name, score in summary.scores.items()}
+        self.log_dict(values, batch_size=summary.n, sync_dist=True)
+
+    def _refuse_nan(self, bound: Tensor, surrogate: Tensor, batch: Batch) -> None:
+        if surrogate.isfinite():
+            return
+        bad = (~bound.isfinite()).nonzero()
+        where = f"row {int(batch.index[bad[0]])}" if len(bad) else "the gradient recipe"
+        raise NotANumber(
+            f"The training bound of {where} is not finite at step {self.trainer.global_step}; "
+            "lower optimizer.lr, or set trainer.gradient_clip_val."
+        )
+
+
+def _tempered(draws: Draws, kl_weight: float) -> Draws:
+    return draws if kl_weight == 1.0 else Draws(**{**vars(draws), "kl_weight": kl_weight})
+
+
+def require(condition: bool, model: str, needs: str, joint: Joint) -> None:
+    """Refuse a joint in one sentence.
+
+    Raises:
+        UserError: If ``condition`` does not hold.
+    """
+    if not condition:
+        raise UserError(
+            f"model={model} needs {needs}, but prior={type(joint.prior).__name__.lower()} and "
+            f"likelihood={type(joint.likelihood).__name__.lower()} were given; leave those choices to the model."
+        )

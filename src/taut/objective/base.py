@@ -1,0 +1,96 @@
+"""What every objective is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from taut.errors import UserError
+from taut.joint import Joint
+from taut.q.base import Posterior
+from taut.types import Draws, LogWeights
+
+
+class Objective(ABC):
+    r"""A bound of $\log p(x)$ and a recipe for its gradient.
+
+    ``bound`` is what is reported, in nats per datum; ``surrogate`` is what is minimised, and its value means nothing.
+    A new objective implements both, and refuses in ``check`` what it cannot train.
+
+    Attributes:
+        path_only: Whether z is scored under q with q's parameters held constant (Roeder et al., 2017).
+        closed_form: Whether parameters are set by a formula, without a gradient.
+    """
+
+    path_only: bool = False
+    closed_form: bool = False
+
+    @abstractmethod
+    def bound(self, log_w: LogWeights) -> Float[Tensor, " b"]:
+        r"""The bound of $\log p(x)$ for each datum, nats."""
+
+    @abstractmethod
+    def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
+        """The scalar that is minimised: mean over the batch."""
+
+    def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
+        """Refuse a combination whose gradient this recipe does not give.
+
+        Raises:
+            UserError: Naming the way out.
+        """
+        del joint
+        if not q.exact and not q(x).has_rsample and any(True for _ in q.parameters()) and k < 2:
+            raise UserError(
+                f"objective={self.name} with q={type(q).__name__.lower()} has no reparameterised draws, so its "
+                f"gradient needs "
+                f"k >= 2 for a leave-one-out baseline, but k={k}; set k=2 or more."
+            )
+
+    def optimizer(
+        self, joint: Joint, parameters: Iterable[Parameter], make: Callable[[Iterable[Parameter]], Optimizer]
+    ) -> Optimizer:
+        """The optimiser that minimises the surrogate: the configured one."""
+        del joint
+        return make(parameters)
+
+    def end_of_epoch(self) -> None:
+        """Called after the last step of an epoch."""
+
+    @property
+    def name(self) -> str:
+        """The word on the command line."""
+        return type(self).__name__.lower()
+
+
+def leave_one_out(signal: LogWeights, baseline: LogWeights, log_qz: LogWeights) -> Float[Tensor, " b"]:
+    r"""$\sum_k \mathrm{stop}(\text{signal}_k - \text{baseline}_k) \log q(z_k)$: score-function term of each datum.
+
+    Zero for a single draw, which has no others to form a baseline from.
+    """
+    return ((signal - baseline).detach() * log_qz).sum(0)
+
+
+def mean_of_others(values: LogWeights) -> LogWeights:
+    r"""$\frac{1}{K-1} \sum_{j \ne k} v_j$ for every k; the value itself where there are no others."""
+    k = values.shape[0]
+    return (values.sum(0) - values) / (k - 1) if k > 1 else values
+
+
+def require_reparameterised(objective: Objective, q: Posterior, x: Tensor) -> None:
+    """Refuse a q whose draws carry no gradient.
+
+    Raises:
+        UserError: Naming the way out.
+    """
+    with torch.no_grad():
+        has_rsample = q(x).has_rsample
+    if not has_rsample or q.exact:
+        raise UserError(
+            f"objective={objective.name} needs a q with reparameterised draws and parameters of its own, which "
+            f"q={type(q).__name__.lower()} has not; choose objective=vimco or iwae, or q=diagonal or q=full."
+        )

@@ -1,0 +1,35 @@
+"""Doubly reparameterised gradients."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from taut.bounds import iwae, normalised_weights
+from taut.joint import Joint
+from taut.objective.base import Objective, require_reparameterised
+from taut.q.base import Posterior
+from taut.types import Draws, LogWeights
+
+
+class Dreg(Objective):
+    r"""IWAE-K with the unbiased low-variance gradient for q (Tucker, Lawson, Gu & Maddison, 2019).
+
+    $\nabla_\phi L_K = E[\sum_k \tilde w_k^2\, \nabla_z \log w_k\, \nabla_\phi z_k]$, while $\theta$ keeps $\sum_k
+    \tilde w_k \nabla_\theta \log w_k$. One backward pass gives both: a hook on z multiplies what arrives there,
+    already weighted by $\tilde w_k$, once more by $\tilde w_k$.
+    """
+
+    path_only = True
+
+    def bound(self, log_w: LogWeights) -> Float[Tensor, " b"]:
+        return iwae(log_w)
+
+    def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
+        log_w = draws.tempered_log_w
+        weights = normalised_weights(log_w.detach())
+        if draws.z.requires_grad:
+            event = weights.reshape(*weights.shape, *[1] * (draws.z.dim() - weights.dim()))
+            draws.z.register_hook(lambda gradient: gradient * event)
+        return -(weights * log_w).sum(0).mean()
+
+    def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
+        require_reparameterised(self, q, x)

@@ -1,0 +1,136 @@
+"""Expectation maximisation."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from taut.bounds import elbo
+from taut.errors import UserError
+from taut.joint import Joint
+from taut.objective.base import Objective
+from taut.objective.exact import require_exact
+from taut.q.base import Posterior
+from taut.types import Draws, LogWeights
+
+
+class Em(Objective):
+    r"""Closed-form EM (Dempster, Laird & Rubin, 1977).
+
+    q is set to the posterior, then the model to the best for that q.
+
+    Full batch: sums are collected over the epoch and maximised at its end; $\log p$ never decreases. Mini-batch:
+    stepwise EM (Cappe & Moulines, 2009) blends the sums with step size $(t + 2)^{-a}$ and maximises after every
+    batch; it gets near the optimum sooner, and is not monotone.
+
+    Args:
+        minibatch: Maximise after every batch instead of every epoch.
+        decay: The exponent a in (0.5, 1].
+    """
+
+    closed_form = True
+
+    def __init__(self, *, minibatch: bool = False, decay: float = 0.7) -> None:
+        if not 0.5 < decay <= 1:
+            raise UserError(f"objective.decay={decay} must lie in (0.5, 1], or stepwise EM does not converge.")
+        self.minibatch, self.decay = minibatch, decay
+        self._maximiser: Maximiser | None = None
+
+    def bound(self, log_w: LogWeights) -> Float[Tensor, " b"]:
+        return elbo(log_w)
+
+    def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
+        """The negative bound; what is maximised in closed form are the sums collected here."""
+        if self._maximiser is not None:
+            self._maximiser.observe(draws)
+        return -draws.log_w.detach().mean()
+
+    def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
+        require_exact(self, q, k)
+        try:
+            expected_sums(joint, x, q(x))
+        except NotImplementedError:
+            raise UserError(
+                f"objective=em has no closed-form maximum for prior={type(joint.prior).__name__.lower()} with "
+                f"likelihood={type(joint.likelihood).__name__.lower()}; choose objective=exact."
+            ) from None
+
+    def optimizer(
+        self, joint: Joint, parameters: Iterable[Parameter], make: Callable[[Iterable[Parameter]], Optimizer]
+    ) -> Optimizer:
+        del make
+        self._maximiser = Maximiser(parameters, joint, self.decay if self.minibatch else None)
+        return self._maximiser
+
+    def end_of_epoch(self) -> None:
+        if self._maximiser is not None and not self.minibatch:
+            self._maximiser.maximise()
+
+
+Sums = dict[str, dict[str, Tensor]]
+
+
+@torch.no_grad()
+def expected_sums(joint: Joint, x: Float[Tensor, "b *x"], posterior: Any) -> Sums:
+    """Expected sufficient statistics of a batch, by piece of the joint."""
+    return {
+        "prior": joint.prior.statistics(posterior),
+        "likelihood": joint.likelihood.statistics(x, posterior),
+    }
+
+
+def blend(old: Sums, new: Sums, a: float, b: float) -> Sums:
+    """A * old + b * new, entry by entry."""
+    return {
+        piece: {name: a * old[piece][name] + b * value for name, value in sums.items()} for piece, sums in new.items()
+    }
+
+
+class Maximiser(Optimizer):
+    """The M-step in the place of an optimiser, so that checkpoints, step counts and loops are those of any training.
+
+    Args:
+        parameters: The parameters of the model (they are set, not moved).
+        joint: The model.
+        decay: Exponent of stepwise EM, or None for full batch.
+    """
+
+    def __init__(self, parameters: Iterable[Parameter], joint: Joint, decay: float | None) -> None:
+        super().__init__(parameters, {})
+        self.joint, self.decay = joint, decay
+        self.sums: Sums = {}
+        self.batches = 0
+
+    def observe(self, draws: Draws) -> None:
+        """Add a batch's expected sums: whole, or blended with step size (t + 2)^-decay and per row."""
+        new = expected_sums(self.joint, draws.x, draws.q)
+        if self.decay is None:
+            self.sums = blend(self.sums, new, 1.0, 1.0) if self.sums else new
+            return
+        rate = (self.batches + 2) ** -self.decay if self.batches else 1.0
+        self.sums = blend(self.sums or new, new, 1.0 - rate, rate / len(draws.x))
+        self.batches += 1
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Run the E-step; in stepwise EM also maximise."""
+        loss = closure() if closure is not None else None
+        if self.decay is not None:
+            self.maximise()
+        return loss
+
+    def maximise(self) -> None:
+        """Set the joint to the maximum for the collected sums."""
+        self.joint.prior.maximise(self.sums["prior"])
+        self.joint.likelihood.maximise(self.sums["likelihood"])
+        if self.decay is None:
+            self.sums = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": {}, "param_groups": [], "sums": self.sums, "batches": self.batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.sums, self.batches = state_dict["sums"], state_dict["batches"]

@@ -1,0 +1,29 @@
+"""Sticking the landing."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from taut.bounds import iwae
+from taut.joint import Joint
+from taut.objective.base import Objective, require_reparameterised
+from taut.q.base import Posterior
+from taut.types import Draws, LogWeights
+
+
+class Stl(Objective):
+    r"""IWAE-K whose gradient drops the score of q: $\sum_k \tilde w_k \nabla_z \log w_k\, \nabla_\phi z_k$.
+
+    Roeder et al. (2017). Its variance is exactly 0 where q is the posterior. Unbiased for K = 1; biased for K > 1
+    (Tucker et al., 2019), where ``objective=dreg`` is the unbiased choice.
+    """
+
+    path_only = True
+
+    def bound(self, log_w: LogWeights) -> Float[Tensor, " b"]:
+        return iwae(log_w)
+
+    def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
+        return -iwae(draws.tempered_log_w).mean()
+
+    def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
+        require_reparameterised(self, q, x)

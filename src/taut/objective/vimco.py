@@ -1,0 +1,50 @@
+"""VIMCO."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from taut.bounds import iwae, log_sum_exp
+from taut.errors import UserError
+from taut.joint import Joint
+from taut.objective.base import Objective, leave_one_out, mean_of_others
+from taut.q.base import Posterior
+from taut.types import Draws, LogWeights
+
+
+class Vimco(Objective):
+    r"""IWAE-K by the score function with a leave-one-out control variate (Mnih & Rezende, 2016).
+
+    $\nabla L_K = E[\sum_k (\hat L - \hat L_{-k}) \nabla \log q(z_k) + \sum_k \tilde w_k \nabla \log w_k]$, where
+    $\hat L_{-k}$ replaces $\log w_k$ by the mean of the other log-weights. Needs no reparameterisation, so z may be a
+    category.
+    """
+
+    def bound(self, log_w: LogWeights) -> Float[Tensor, " b"]:
+        return iwae(log_w)
+
+    def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
+        log_w = draws.tempered_log_w
+        return -(iwae(log_w) + score_term(log_w, draws.log_qz)).mean()
+
+    def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
+        super().check(joint, q, k, x)
+        if k < 2:
+            raise UserError(f"objective=vimco needs k >= 2 for its leave-one-out baseline, but k={k}; set k=2 or more.")
+        if q(x).has_rsample:
+            raise UserError(
+                f"objective=vimco is for draws that cannot be reparameterised, but those of "
+                f"q={type(q).__name__.lower()} can; "
+                "choose objective=iwae or dreg."
+            )
+
+
+def score_term(log_w: LogWeights, log_qz: LogWeights) -> Float[Tensor, " b"]:
+    r"""$\sum_k \mathrm{stop}(\hat L - \hat L_{-k}) \log q(z_k)$ for each datum."""
+    log_w = log_w.detach()
+    k = log_w.shape[0]
+    replaced = log_w.expand(k, *log_w.shape).clone()  # [k, k, b]: row i has entry i replaced
+    rows = range(k)
+    replaced[rows, rows] = mean_of_others(log_w)
+    count = log_w.new_tensor(float(k)).log()
+    baseline = log_sum_exp(replaced.transpose(0, 1)) - count
+    return leave_one_out(iwae(log_w).expand_as(log_w), baseline, log_qz)

@@ -1,0 +1,1 @@
+"""Priors p(z): one idea per file."""

@@ -1,0 +1,1 @@
+"""Variational families q(z | x): one idea per file."""

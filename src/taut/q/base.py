@@ -1,0 +1,98 @@
+"""What every variational family is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, TransformedDistribution, biject_to, constraints
+
+from taut.errors import UserError
+from taut.joint import Joint
+from taut.networks import column_scale
+from taut.prior.base import Prior
+
+
+class Posterior(nn.Module, ABC):
+    """A variational family q(z | x): a module whose forward returns a distribution, batch ``(b,)``, event ``z_shape``.
+
+    A new family implements ``forward``; one with a network subclasses :class:`Amortised`. Every family is built with
+    the joint it approximates and the shape of x, and takes from them what it needs.
+
+    Attributes:
+        exact: Whether this is the model's own posterior, so that every bound is exact.
+    """
+
+    exact: bool = False
+
+    def __init__(self, joint: Joint, x_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.x_shape = tuple(x_shape)
+        self._joint = (joint,)  # inside a tuple, so that the joint's parameters stay registered in one place only
+
+    @property
+    def joint(self) -> Joint:
+        """The model whose posterior this family approximates."""
+        return self._joint[0]
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
+        """The distribution q(z | x)."""
+
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        """Choose starting values from training rows."""
+        del x
+
+
+class Amortised(Posterior):
+    """A family whose parameters are the output of one network of x.
+
+    Columns of a table are standardised before they enter the network; pixels enter as they are.
+
+    Args:
+        joint: The model.
+        x_shape: Shape of one datum.
+        outputs: Number of outputs of the network.
+        encoder: Builds the network from ``(x_shape, outputs)``.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, joint: Joint, x_shape: Sequence[int], outputs: int, encoder: Callable[..., nn.Module]) -> None:
+        super().__init__(joint, x_shape)
+        self.encoder = encoder(self.x_shape, outputs)
+        self.register_buffer("shift", torch.zeros(self.x_shape))
+        self.register_buffer("scale", torch.ones(self.x_shape))
+
+    @torch.no_grad()
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        if len(self.x_shape) == 1:
+            self.shift.copy_(x.mean(0))
+            self.scale.copy_(column_scale(x))
+
+    def parameters_of(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b out"]:
+        """The network's output for x."""
+        return self.encoder((x - self.shift) / self.scale)
+
+
+def dimension(joint: Joint, family: str) -> int:
+    """Length d of a continuous z.
+
+    Raises:
+        UserError: If z is a category.
+    """
+    if joint.prior.discrete:
+        raise UserError(
+            f"q={family} is for a continuous z, but prior={type(joint.prior).__name__.lower()} makes z a category; "
+            "choose q=categorical or q=exact."
+        )
+    return joint.prior.z_shape[0]
+
+
+def onto_support(q: Distribution, prior: Prior) -> Distribution:
+    """Carry an unbounded q onto the prior's support by the standard bijection, where the prior is bounded."""
+    if prior.support is constraints.real_vector:
+        return q
+    return TransformedDistribution(q, [biject_to(prior.support)], validate_args=False)

@@ -1,0 +1,31 @@
+"""Gaussian q with a diagonal covariance."""
+
+from collections.abc import Callable, Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from taut.joint import Joint
+from taut.q.base import Amortised, dimension, onto_support
+
+
+class Diagonal(Amortised):
+    r"""$q(z \mid x) = N(z; m(x), \mathrm{diag}\, e^{s(x)})$ (Kingma & Welling, 2014).
+
+    The log-variance s is kept in [-30, 30]. Under a prior with bounded support, z is carried onto it by a sigmoid.
+
+    Args:
+        joint: The model.
+        x_shape: Shape of one datum.
+        encoder: Builds the network that gives m and s.
+    """
+
+    def __init__(self, joint: Joint, x_shape: Sequence[int], encoder: Callable[..., nn.Module]) -> None:
+        super().__init__(joint, x_shape, 2 * dimension(joint, "diagonal"), encoder)
+
+    def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
+        mean, log_variance = self.parameters_of(x).chunk(2, -1)
+        deviation = (0.5 * log_variance.clamp(-30, 30)).exp()
+        normal = Independent(Normal(mean, deviation, validate_args=False), 1)
+        return onto_support(normal, self.joint.prior)

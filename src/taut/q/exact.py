@@ -1,0 +1,33 @@
+"""The model's own posterior as q."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution
+
+from taut.joint import Joint
+from taut.oracle import posterior, tractable
+from taut.q.base import Posterior
+
+
+class Exact(Posterior):
+    r"""$q(z \mid x) = p(z \mid x)$: the best q there is. Every log-weight equals $\log p(x)$ and the gap is 0.
+
+    Args:
+        joint: A model whose posterior is known (see :mod:`taut.oracle`).
+        x_shape: Shape of one datum.
+
+    Raises:
+        UserError: If the posterior of this model has no closed form.
+    """
+
+    exact = True
+
+    def __init__(self, joint: Joint, x_shape: Sequence[int]) -> None:
+        super().__init__(joint, x_shape)
+        if not tractable(joint):
+            posterior(joint, next(joint.parameters()).new_zeros(1, *self.x_shape))
+
+    def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
+        return posterior(self.joint, x)

@@ -1,0 +1,114 @@
+"""The table at the end of a run: how good the model is and how tight its bound."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+KIND = {"exact": "exact", "lower": "lower bound", "upper": "upper bound", "estimate": "estimate"}
+LOW_ESS = 1.5
+
+Score = Mapping[str, Any]
+Result = Mapping[str, Any]
+
+
+def test_table(result: Result) -> Table:
+    """The scores of the test split with their errors, at most 80 columns wide.
+
+    Args:
+        result: What a run writes to ``result.json``: ``name``, ``data``, ``binarisation``, ``k``, ``k_test``,
+            ``n``, ``split``, ``seconds`` (``fit``, ``test``) and ``scores``: name to ``value``,
+            ``standard_error`` (over data), ``monte_carlo_error`` (at fixed data, or None), ``kind``, ``k``.
+
+    Returns:
+        A table for ``rich.print``.
+    """
+    table = Table(
+        title=Text(f"{result['name']}: {result['split']} split, nats per datum", style="bold"),
+        caption=caption(result),
+        caption_justify="left",
+        title_justify="left",
+        caption_style="",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    table.add_column("s.e. (data)", justify="right")
+    table.add_column("s.e. (MC)", justify="right")
+    table.add_column("what it is", style="dim")
+    for name, (label, meaning) in ROWS.items():
+        if name in result["scores"]:
+            _add(table, name, label, meaning, result)
+    return table
+
+
+def caption(result: Result) -> Text:
+    """Where the numbers come from, the seconds, and a warning line for each reason to distrust them."""
+    seconds = result["seconds"]
+    rate = result["n"] / max(seconds["test"], 1e-9)
+    data = f"{result['data']}, binarisation {result['binarisation']}"
+    lines = [
+        f"{result['split']} split of {data}: {result['n']:,} data",
+        f"fit {seconds['fit']:.1f} s, test {seconds['test']:.1f} s ({rate:,.0f} images/s)",
+    ]
+    text = Text("\n".join(lines), style="dim")
+    for warning in warnings(result):
+        text.append(f"\nWarning: {warning}", style="bold yellow")
+    return text
+
+
+def warnings(result: Result) -> list[str]:
+    """Reasons not to trust the scores, in full sentences; none is the good case."""
+    scores, found = result["scores"], []
+    log_px, ess = scores.get("log_px"), scores.get("ess")
+    if log_px and log_px["kind"] != "exact" and ess and ess["value"] < LOW_ESS < result["k_test"]:
+        found.append(
+            f"of {result['k_test']} importance samples about {ess['value']:.1f} count; log p(x) may lie far "
+            "above its bound."
+        )
+    order = scores.get("log_px"), scores.get("elbo")
+    if all(order) and order[0]["value"] < order[1]["value"] - 4 * _noise(*order):  # type: ignore[index]
+        found.append("log p(x) lies below the ELBO, which cannot be; do not trust this table.")
+    return found + list(result.get("warnings", []))
+
+
+def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> None:
+    score = result["scores"][name]
+    sign = ">= " if name == "gap" and score.get("kind") != "exact" else ""
+    words = meaning.format(kind=KIND.get(score.get("kind"), ""), k=score.get("k"), k_test=result["k_test"])
+    if name == "log_px" and score["kind"] != "exact":
+        words += f", K = {score['k']}"
+    table.add_row(
+        label.format(k=result["k"]),
+        sign + _cell(score["value"], name),
+        _cell(score.get("standard_error"), name),
+        _cell(score.get("monte_carlo_error") or None, name),
+        words,
+        style="bold" if name in ("bound", "gap") else None,
+    )
+
+
+def _cell(value: float | None, name: str) -> str:
+    if value is None:
+        return ""
+    digits = 0 if name == "active_units" else 2 if abs(value) >= 1e5 else 3
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no minus zero
+
+
+def _noise(*scores: Score) -> float:
+    return sum((score.get("monte_carlo_error") or 0.0) for score in scores) + 1e-6
+
+
+ROWS = {
+    "elbo": ("ELBO", "lower bound, K = 1"),
+    "bound": ("bound, k = {k}", "what was trained"),
+    "log_px": ("log p(x)", "{kind}"),
+    "gap": ("gap", "log p(x) - ELBO"),
+    "kl": ("KL", "q(z|x) from p(z)"),
+    "reconstruction": ("reconstruction", "E log p(x|z)"),
+    "active_units": ("active units", "latents in use"),
+    "ess": ("ESS", "of {k_test} samples"),
+}

@@ -1,0 +1,73 @@
+"""What a finished run says of itself: ``result.json`` and the table in the terminal."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
+from rich.console import Console
+
+from taut import loggers
+from taut.bounds import block_sizes
+from taut.data.base import Data
+from taut.model.base import LatentVariableModel
+from taut.report.table import test_table
+
+
+def describe(
+    cfg: DictConfig,
+    trainer: L.Trainer,
+    model: LatentVariableModel,
+    data: Data,
+    best: ModelCheckpoint,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Every score with its error, kind, K, and all that is needed to judge or repeat it."""
+    summary = model.summaries["test"]
+    kinds = {"elbo": "lower", "bound": "lower", "log_px": model.log_px_kind, "gap": model.log_px_kind}
+    used = {"elbo": 1, "bound": model.k, "log_px": model.samples["test"]}
+    best_bound = None if best.best_model_score is None else best.best_model_score.item()
+    scores: dict[str, dict[str, Any]] = {name: dict(values) for name, values in summary.scores.items()}
+    for name, kind in kinds.items():
+        scores[name]["kind"] = kind
+    for name, k in used.items():
+        scores[name]["k"] = k
+    return {
+        "status": "finished",
+        "name": loggers.run_name(cfg),
+        **{group: loggers.choice(group) for group in ("model", "data", "prior", "q", "likelihood", "objective")},
+        "binarisation": data.binarisation,
+        "k": model.k,
+        "k_test": model.samples["test"],
+        "seed": cfg.seed,
+        "split": "test",
+        "n": summary.n,
+        "scores": scores,
+        "curve": {
+            "k": block_sizes(model.samples["test"]),
+            "value": summary.curve,
+            "standard_error": summary.curve_errors,
+        },
+        "validation": {"bound": best_bound},
+        "epochs": trainer.current_epoch,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "precision": cfg.trainer.precision,
+        "data_digest": data.digest,
+        "seconds": seconds,
+        "versions": {name: version(name) for name in ("taut", "torch", "lightning", "hydra-core")}
+        | {"python": platform.python_version()},
+    }
+
+
+def publish(result: dict[str, Any], folder: Path) -> None:
+    """Print the table and write ``result.json``, whole or not at all."""
+    partial = folder / ".result.json.part"
+    partial.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(folder / "result.json")
+    console = Console()
+    console.print(test_table(result))
+    console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)

@@ -1,0 +1,95 @@
+"""One run: build, fit, test, write."""
+
+import time
+from pathlib import Path
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
+
+from taut import loggers
+from taut.build import build_data, build_model, refuse_closed_form_in_parallel
+from taut.checkpoint import AtomicCheckpointIO, newest_good
+from taut.config import check_targets_resolved
+from taut.errors import UserError
+from taut.make import make
+from taut.result import describe, publish
+
+
+def train(cfg: DictConfig) -> float:
+    """Train what ``cfg`` describes and return its best validation bound, in nats.
+
+    The run folder gets ``metrics.csv``, ``checkpoints/``, ``figures/`` and, last, ``result.json``.
+
+    Raises:
+        UserError: If the config cannot be trained.
+    """
+    check_targets_resolved(cfg)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    _set_up_torch(cfg)
+    data = build_data(cfg)
+    model = build_model(cfg, data)
+    trainer = _build_trainer(cfg, folder)
+    refuse_closed_form_in_parallel(model, trainer.world_size)
+    best = _best(trainer)
+    checkpoint = newest_good(folder / "checkpoints") if cfg.resume else None
+    with loggers.finishing(trainer.loggers):
+        started = time.perf_counter()
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        _raise_if_interrupted(trainer)
+        fitted = time.perf_counter()
+        trainer.test(model, datamodule=data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)
+        seconds = {"fit": fitted - started, "test": time.perf_counter() - fitted}
+        result = describe(cfg, trainer, model, data, best, seconds)
+        if trainer.is_global_zero:
+            publish(result, folder)
+            loggers.summarise(trainer.loggers, result)
+    return result["validation"]["bound"]
+
+
+def _set_up_torch(cfg: DictConfig) -> None:
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    torch.set_default_dtype(torch.float64 if str(cfg.trainer.precision).startswith("64") else torch.float32)
+    # filling new buffers under deterministic algorithms costs a pass over each, and guards nothing here
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
+    L.seed_everything(cfg.seed, verbose=False)
+
+
+def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
+    callbacks = [make(node) for node in cfg.callbacks.values() if node]
+    try:
+        return make(
+            cfg.trainer,
+            default_root_dir=str(folder),
+            callbacks=callbacks,
+            logger=loggers.build(cfg, folder),
+            plugins=[AtomicCheckpointIO()],
+            check_val_every_n_epoch=min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs),
+        )
+    except Exception as error:
+        cause = error.__cause__ or error
+        if "accelerator" in str(cause).lower() or "gpu" in str(cause).lower() or "device" in str(cause).lower():
+            raise UserError(
+                f"strategy: accelerator={cfg.trainer.accelerator} devices={cfg.trainer.devices} is not to be "
+                f"had on this "
+                f"machine ({torch.cuda.device_count()} GPUs); choose strategy=cpu or strategy=auto."
+            ) from error
+        raise
+
+
+def _raise_if_interrupted(trainer: L.Trainer) -> None:
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _best(trainer: L.Trainer) -> ModelCheckpoint:
+    """The checkpoint callback that keeps the weights of the best validation bound."""
+    kept = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor == "val/bound"]
+    if not kept:
+        raise UserError(
+            "No callback keeps the best weights; leave callbacks.best in the config (callbacks=default or none)."
+        )
+    return kept[0]

@@ -1,0 +1,90 @@
+"""The table at the end of a run."""
+
+import pytest
+from rich.console import Console
+
+from taut.report import table
+
+
+def score(value, kind="lower", k=1, error=0.2, monte_carlo=0.003):
+    return {"value": value, "standard_error": error, "monte_carlo_error": monte_carlo, "kind": kind, "k": k}
+
+
+def result(kind="lower", **changes):
+    scores = {
+        "elbo": score(-24.5312),
+        "bound": score(-23.0001, k=50),
+        "log_px": score(-22.19, kind, 5000),
+        "gap": score(2.3412, kind, 5000),
+        "kl": {"value": 9.12, "standard_error": 0.08, "monte_carlo_error": 0.002},
+        "reconstruction": {"value": -15.4, "standard_error": 0.2, "monte_carlo_error": 0.003},
+        "active_units": {"value": 8.0},
+        "ess": {"value": 312.4, "standard_error": 12.0, "monte_carlo_error": 0.0},
+    }
+    return {
+        "name": "iwae digits dynamic normal diagonal k=50 seed=0",
+        "model": "iwae",
+        "data": "digits",
+        "binarisation": "dynamic",
+        "k": 50,
+        "k_test": 5000,
+        "n": 360,
+        "split": "test",
+        "scores": {**scores, **changes},
+        "seconds": {"fit": 32.51, "test": 4.0},
+    }
+
+
+def lines(outcome, width=80):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table.test_table(outcome))
+    return console.export_text().splitlines()
+
+
+def row(outcome, label):
+    return next(line.strip() for line in lines(outcome) if line.strip().startswith(label))
+
+
+def test_every_score_has_its_row_value_errors_and_kind():
+    text = lines(result())
+    assert row(result(), "ELBO").split()[:6] == ["ELBO", "-24.531", "0.200", "0.003", "lower", "bound,"]
+    assert row(result(), "bound, k = 50").split()[4:7] == ["-23.000", "0.200", "0.003"]
+    assert row(result(), "log p(x)").endswith("lower bound, K = 5000")
+    assert row(result(), "gap").split()[:3] == ["gap", ">=", "2.341"]
+    assert row(result(), "active units").split()[:3] == ["active", "units", "8"]
+    assert row(result(), "ESS").split()[:3] == ["ESS", "312.400", "12.000"]
+    labels = {"KL", "reconstruction"}
+    assert labels <= {line.split()[0] for line in text if line.strip()}
+    everything = " ".join(text)
+    for words in ("360 data", "digits, binarisation dynamic", "fit 32.5 s, test 4.0 s (90 images/s)"):
+        assert words in everything
+    assert "Warning" not in everything
+
+
+def test_an_exact_evidence_makes_the_gap_an_equality():
+    outcome = result("exact", gap=score(-1e-12, "exact"))
+    assert row(outcome, "log p(x)").endswith("exact")
+    assert row(outcome, "gap").split()[:2] == ["gap", "0.000"]
+
+
+def test_eighty_columns_are_enough():
+    wide = result(elbo=score(-123456.789, error=1234.5), ess=score(1.1))
+    assert max(len(line.rstrip()) for line in lines(wide, width=200)) <= 80
+    assert all("…" not in line for line in lines(wide))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ess": {"value": 1.2, "standard_error": 0.1}}, "about 1.2 count"),
+        ({"log_px": score(-30.0, k=5000)}, "below the ELBO, which cannot be"),
+    ],
+)
+def test_untrustworthy_results_say_so(changes, words):
+    text = " ".join(line.strip() for line in lines(result(**changes)))
+    assert "Warning:" in text
+    assert words in text
+
+
+def test_a_low_ess_does_not_matter_to_an_exact_evidence():
+    assert not table.warnings(result("exact", ess={"value": 1.0}))

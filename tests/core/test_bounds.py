@@ -1,0 +1,93 @@
+"""Bounds as functions of log-weights: special cases, order, closed forms."""
+
+import numpy as np
+import pytest
+import torch
+from budget import assert_mean
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.special import digamma, logsumexp
+
+from taut import bounds
+
+weights = arrays(np.float64, (12, 3), elements=st.one_of(st.floats(-1e4, 1e4), st.just(-np.inf), st.just(0.0)))
+
+
+@given(weights)
+@settings(max_examples=300, deadline=None)
+def test_log_mean_exp_equals_scipy(log_w):
+    expected = logsumexp(log_w, axis=0) - np.log(12)
+    np.testing.assert_allclose(bounds.iwae(torch.tensor(log_w)).numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+@given(weights)
+@settings(max_examples=300, deadline=None)
+def test_block_bounds_never_decrease_where_blocks_nest(log_w):
+    log_w = torch.tensor(log_w)
+    for chain in ((1, 2, 4, 12), (1, 3, 6, 12)):
+        values = torch.stack([bounds.block_bound(log_w, k) for k in chain])
+        lower, upper = values[:-1], values[1:]
+        assert bool((lower <= upper + 1e-12 * upper.abs().clamp_min(1)).where(upper > -torch.inf, lower <= upper).all())
+
+
+def test_elbo_is_the_bound_at_one_sample_and_the_first_block():
+    log_w = torch.randn(1, 5, dtype=torch.float64)
+    assert torch.equal(bounds.elbo(log_w), bounds.iwae(log_w))
+    log_w = torch.randn(6, 5, dtype=torch.float64)
+    torch.testing.assert_close(bounds.block_bound(log_w, 1), bounds.elbo(log_w))
+    torch.testing.assert_close(bounds.block_bound(log_w, 6), bounds.iwae(log_w))
+
+
+def test_blocks_must_tile():
+    with pytest.raises(ValueError, match="blocks of 4 do not tile 6"):
+        bounds.block_bound(torch.zeros(6, 1), 4)
+
+
+def test_adding_a_constant_adds_it_and_the_order_of_samples_is_free():
+    log_w = torch.randn(7, 4, dtype=torch.float64) * 50
+    shuffled = log_w[torch.randperm(7)]
+    torch.testing.assert_close(bounds.iwae(log_w + 1e5), bounds.iwae(log_w) + 1e5, rtol=1e-14, atol=0)
+    torch.testing.assert_close(bounds.iwae(shuffled), bounds.iwae(log_w), rtol=1e-13, atol=0)
+
+
+def test_zero_weights_are_legal_and_their_gradient_is_zero():
+    log_w = torch.full((3, 2), -torch.inf, dtype=torch.float64)
+    log_w[0, 0] = 1.0
+    log_w.requires_grad_()
+    value = bounds.iwae(log_w)
+    assert value.tolist() == [1.0 - np.log(3), -np.inf]
+    value[0].backward()
+    assert log_w.grad is not None
+    assert torch.equal(log_w.grad, torch.tensor([[1.0, 0], [0, 0], [0, 0]], dtype=torch.float64))
+    (dead,) = torch.autograd.grad(bounds.iwae(log_w)[1], log_w)
+    assert torch.equal(dead, torch.zeros_like(dead))
+    assert bounds.effective_sample_size(log_w.detach()).tolist() == [1.0, 0.0]
+
+
+def test_effective_sample_size_of_equal_and_of_two_weights():
+    assert bounds.effective_sample_size(torch.zeros(5, 1)).item() == pytest.approx(5)
+    log_w = torch.tensor([[3.0], [1.0]], dtype=torch.float64).log()
+    assert bounds.effective_sample_size(log_w).item() == pytest.approx(16 / 10)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 20])
+def test_gamma_weights_have_their_closed_form(k):
+    """w ~ Exp(1): E log of a K-mean is digamma(K) - log K (estimators of the jackknife literature)."""
+    log_w = torch.empty(k, 200_000, dtype=torch.float64).exponential_().log()
+    assert_mean(bounds.iwae(log_w), digamma(k) - np.log(k), detects=0.05)
+
+
+# E_q[w] = 1 for p = N(0.3, 1), q = N(0, 1.3^2); Monte Carlo digits of the reference, last one uncertain.
+@pytest.mark.parametrize(("k", "gap"), [(1, 0.127636), (2, 0.0448), (5, 0.0149), (10, 0.0071)])
+def test_gaussian_pair_meets_its_digits(k, gap):
+    p, q = torch.distributions.Normal(0.3, 1.0), torch.distributions.Normal(0.0, 1.3)
+    z = q.sample((k, 400_000)).double()
+    bound = bounds.iwae(p.log_prob(z) - q.log_prob(z))
+    assert abs(bound.mean().item() + gap) < 0.003 / k**0.5
+
+
+def test_block_sizes_tile_and_end_at_the_whole():
+    assert bounds.block_sizes(100) == [1, 2, 5, 10, 20, 50, 100]
+    assert bounds.block_sizes(1) == [1]
+    assert bounds.block_sizes(16) == [1, 2, 16]

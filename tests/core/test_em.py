@@ -1,0 +1,122 @@
+"""EM: monotone, at the published optimum, with a gap of zero."""
+
+import numpy as np
+import pytest
+import torch
+from pieces import build
+from sklearn.mixture import GaussianMixture
+
+from taut import oracle
+from taut.joint import draw
+from taut.objective.em import Maximiser
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def _fit(joint, q, objective, x, epochs: int, batch: int | None = None) -> list[float]:
+    maximiser = objective.optimizer(joint, joint.parameters(), None)
+    assert isinstance(maximiser, Maximiser)
+    trace = []
+    for _ in range(epochs):
+        for rows in x.split(batch or len(x)):
+            maximiser.step(lambda rows=rows: objective.surrogate(draw(joint, q, rows, 1)))
+        objective.end_of_epoch()
+        trace.append(oracle.log_marginal(joint, x).sum().item())
+    return trace
+
+
+def _clusters(n: int = 300, size: int = 3) -> torch.Tensor:
+    centres = torch.randn(4, size) * 4
+    return centres[torch.randint(4, (n,))] + torch.randn(n, size) * torch.rand(size)
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full"])
+def test_every_step_of_full_batch_em_climbs(covariance):
+    for seed in range(5):
+        torch.manual_seed(seed)
+        x = _clusters()
+        joint, q, objective = build(
+            "model=mog", "model.components=4", f"likelihood.covariance={covariance}", x_shape=(3,)
+        )
+        joint.likelihood.initialise(x)
+        trace = [oracle.log_marginal(joint, x).sum().item(), *_fit(joint, q, objective, x, 30, batch=77)]
+        assert min(np.diff(trace)) > -1e-9 * abs(trace[-1])
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full"])
+def test_em_from_the_same_start_ends_where_scikit_learn_does(covariance):
+    x = _clusters()
+    joint, q, objective = build("model=mog", "model.components=4", f"likelihood.covariance={covariance}", x_shape=(3,))
+    joint.likelihood.initialise(x)
+    precisions = torch.linalg.inv(joint.likelihood.covariances()).detach()
+    start = {
+        "full": precisions,
+        "diagonal": precisions.diagonal(dim1=-2, dim2=-1),
+        "spherical": precisions[:, 0, 0],
+    }[covariance]
+    other = GaussianMixture(
+        4,
+        covariance_type={"diagonal": "diag"}.get(covariance, covariance),
+        reg_covar=0,
+        tol=1e-12,
+        max_iter=3000,
+        weights_init=np.full(4, 0.25),
+        means_init=joint.likelihood.means.detach().numpy(),
+        precisions_init=start.numpy(),
+    ).fit(x.numpy())
+    trace = _fit(joint, q, objective, x, 600)
+    assert trace[-1] / len(x) == pytest.approx(other.score(x.numpy()), abs=1e-6)
+
+
+def test_one_row_twice_cannot_make_the_likelihood_unbounded():
+    x = torch.cat([torch.zeros(50, 2), torch.randn(50, 2) + 20])
+    joint, q, objective = build("model=mog", "model.components=2", "likelihood.min_variance=1e-3", x_shape=(2,))
+    joint.likelihood.initialise(x)
+    trace = _fit(joint, q, objective, x, 30)
+    assert np.isfinite(trace[-1])
+    assert torch.linalg.eigvalsh(joint.likelihood.covariances()).min().item() >= 1e-3 * (1 - 1e-9)
+
+
+def test_em_of_ppca_reaches_the_closed_form_optimum():
+    from sklearn.decomposition import PCA
+
+    x = torch.randn(400, 2) @ torch.randn(2, 6) * 2 + torch.randn(400, 6) * 0.5 + 3
+    joint, q, objective = build("model=ppca", "latent_dim=2", x_shape=(6,))
+    joint.likelihood.initialise(x)
+    trace = _fit(joint, q, objective, x, 500, batch=150)
+    n = len(x)
+    pca = PCA(2).fit(x.numpy())
+    # scikit-learn divides the covariance by n - 1; the maximum of the likelihood divides by n
+    spectrum = np.linalg.eigvalsh(np.cov(x.numpy().T, bias=True))[::-1]
+    noise = spectrum[2:].mean()
+    best = -0.5 * n * (6 * np.log(2 * np.pi) + np.log(spectrum[:2]).sum() + 4 * np.log(noise) + 6)
+    assert trace[-1] == pytest.approx(best, abs=1e-6 * abs(best))
+    assert trace[-1] / n == pytest.approx(pca.score(x.numpy()), abs=0.01)
+    assert min(np.diff(trace)) > -1e-9 * abs(best)
+
+
+def test_stepwise_em_comes_near_the_optimum_of_the_full_one():
+    x = _clusters(2000)
+    full, q_full, em = build("model=mog", "model.components=4", x_shape=(3,))
+    full.likelihood.initialise(x)
+    mini, q_mini, stepwise = build("model=mog", "model.components=4", "objective.minibatch=true", x_shape=(3,))
+    mini.load_state_dict(full.state_dict())
+    best = _fit(full, q_full, em, x, 100)[-1]
+    reached = _fit(mini, q_mini, stepwise, x, 20, batch=100)[-1]
+    assert abs(best - reached) / len(x) < 0.02
+
+
+def test_sums_survive_a_checkpoint():
+    x = _clusters()
+    joint, q, _ = build("model=mog", "model.components=4", x_shape=(3,))
+    joint.likelihood.initialise(x)
+    whole = Maximiser(joint.parameters(), joint, None)
+    whole.observe(draw(joint, q, x, 1))
+    first = Maximiser(joint.parameters(), joint, None)
+    first.observe(draw(joint, q, x[:100], 1))
+    resumed = Maximiser(joint.parameters(), joint, None)
+    resumed.load_state_dict(first.state_dict())
+    resumed.observe(draw(joint, q, x[100:], 1))
+    for piece, sums in whole.sums.items():
+        for name, value in sums.items():
+            torch.testing.assert_close(resumed.sums[piece][name], value, rtol=1e-12, atol=1e-9)

@@ -1,0 +1,203 @@
+"""One contract for every yaml of conf/data, and what is particular to each data set."""
+
+import importlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch import LightningDataModule
+from omegaconf import OmegaConf
+from pieces import CONF, names
+from scipy.io import loadmat, savemat
+from sklearn.datasets import load_digits
+
+from taut.data.base import Data, Splits
+from taut.data.caltech101_silhouettes import Caltech101Silhouettes
+from taut.data.digits import Digits
+from taut.data.faithful import Faithful
+from taut.data.fetch import Remote, data_folder
+from taut.data.frey_faces import FreyFaces
+from taut.data.mnist import MNIST
+from taut.data.omniglot import _LEVELS, Omniglot, shrink
+from taut.errors import UserError
+
+SHAPES = {
+    "digits": ((1, 8, 8), (1078, 359, 360)),
+    "mnist": ((1, 28, 28), (50000, 10000, 10000)),
+    "fashion_mnist": ((1, 28, 28), (50000, 10000, 10000)),
+    "omniglot": ((1, 28, 28), (23045, 1345, 8070)),
+    "caltech101_silhouettes": ((1, 28, 28), (4100, 2264, 2307)),
+    "frey_faces": ((1, 28, 20), (1565, 200, 200)),
+    "faithful": ((2,), (272, 272, 272)),
+    "synthetic": ((2,), (600, 200, 200)),
+    "table": ((3,), (80, 10, 10)),
+}
+IMAGES = {name for name, (shape, _) in SHAPES.items() if len(shape) == 3}
+UNCUT = {"faithful"}
+MEANS = {"mnist": 33.3184 / 255, "omniglot": 0.0805}
+
+
+def missing(config) -> str | None:
+    """Why a data set cannot be loaded without a network, if so."""
+    module = importlib.import_module(config._target_.rpartition(".")[0])
+    remotes = [value for value in vars(module).values() if isinstance(value, Remote)]
+    remotes += [
+        r for value in vars(module).values() if isinstance(value, tuple) for r in value if isinstance(r, Remote)
+    ]
+    folder = data_folder(None)
+    lacking = [r.name for r in remotes if r.name != "chardata.mat" and not (folder / r.folder / r.name).exists()]
+    return f"{', '.join(lacking)} not in {folder}" if lacking else None
+
+
+def build(name: str, tmp_path: Path, **options) -> Data:
+    config = OmegaConf.create({"seed": 0, "data": OmegaConf.load(CONF / "data" / f"{name}.yaml")}).data
+    if reason := missing(config):
+        pytest.skip(reason)
+    if name == "table":
+        options["path"] = tmp_path / "my.csv"
+        np.savetxt(options["path"], np.random.default_rng(0).normal(size=(100, 3)), delimiter=",")
+    return instantiate(config, **options)
+
+
+@pytest.mark.parametrize("name", names("data"))
+def test_contract(name, tmp_path):
+    data = build(name, tmp_path)
+    shape, sizes = SHAPES.get(name, (data.x_shape, tuple(map(len, data.stored))))
+    assert data.name == name
+    assert isinstance(data, LightningDataModule)
+    assert type(data).__final__
+    data.setup()
+    assert data.x_shape == shape
+    assert tuple(map(len, data.stored)) == sizes
+    for rows in data.splits:
+        assert rows.dtype == torch.get_default_dtype()
+        assert rows.isfinite().all()
+        if name in IMAGES:
+            assert 0 <= rows.min() < rows.max() <= 1
+    check_batches(data)
+    check_disjoint(name, data.stored)
+    again = build(name, tmp_path, seed=1)
+    assert again.digest == data.digest
+    if name in MEANS:
+        everything = torch.cat([data.stored.train, data.stored.val]).double().mean() / data.scale.levels
+        assert everything == pytest.approx(MEANS[name], abs=1e-3 if name == "omniglot" else 1e-6)
+
+
+def check_batches(data: Data) -> None:
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        batch = next(iter(loader))
+        assert batch.x.shape == (len(batch.index), *data.x_shape)
+        assert batch.x.dtype == torch.get_default_dtype()
+        assert batch.index.dtype == torch.int64
+        assert batch.total == len(batch.index) == min(data.batch_size, loader.rows)
+        if data.binarisation != "none":
+            assert set(batch.x.unique().tolist()) == {0.0, 1.0}
+    assert data.training_rows().shape == (len(data.stored.train), *data.x_shape)
+
+
+def check_disjoint(name: str, splits: Splits) -> None:
+    """No memory is shared and no row is in two splits more often than in the data set as a whole."""
+    if name in UNCUT:
+        return
+    pointers = {rows.numpy().__array_interface__["data"][0] for rows in splits}
+    assert len(pointers) == 3
+    if name in ("synthetic", "table", "digits"):
+        rows = [row.numpy().tobytes() for split in splits for row in split]
+        whole = len(load_digits().data) if name == "digits" else len(rows)
+        assert len(rows) == whole
+        assert len(set(rows)) == len(rows)
+
+
+def test_digits_are_scikit_learns():
+    data = Digits(batch_size=None)
+    rows = torch.cat(list(data.splits)).reshape(-1, 64) * 16
+    assert sorted(rows.int().tolist()) == sorted(load_digits().data.astype(int).tolist())
+    assert Digits(batch_size=None, split_seed=1).digest != data.digest
+
+
+def test_faithful_is_the_published_table(float64):
+    data = Faithful(batch_size=None)
+    rows = data.splits.train
+    assert torch.allclose(rows.mean(0), torch.tensor([3.487783, 70.897059]), atol=5e-7)
+    assert torch.allclose(rows.std(0), torch.tensor([1.141371, 13.594974]), atol=5e-7)
+    assert data.columns == ("eruptions", "waiting")
+
+
+def test_no_file_and_no_network_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", offline)
+    for data in (MNIST, Omniglot, Caltech101Silhouettes, FreyFaces):
+        with pytest.raises(UserError, match=r"put the file there, or name another data folder") as caught:
+            data(batch_size=1, dir=tmp_path).setup()
+        assert "https://" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def offline(*_):
+    raise requests.ConnectionError("Name or service not known")
+
+
+def test_omniglot_averages_areas_exactly():
+    """Against a witness on the grid of 420x420 squares, where both grids are whole."""
+    ink = np.random.default_rng(0).random((3, 105, 105)) < 0.3
+    squares = ink.repeat(4, axis=1).repeat(4, axis=2)
+    witness = squares.reshape(3, 28, 15, 28, 15).sum((2, 4))
+    assert np.array_equal(shrink(ink), witness)
+    assert shrink(np.ones((1, 105, 105), bool)).min() == _LEVELS
+
+
+def test_omniglot_reads_chardata(tmp_path):
+    """The published layout: a column a drawing, columns of pixels first."""
+    (tmp_path / "omniglot").mkdir()
+    train = np.zeros((784, 24345), np.uint8)
+    train[28 * 3 + 5, 0] = 1  # pixel column 3, pixel row 5
+    savemat(tmp_path / "omniglot/chardata.mat", {"data": train, "testdata": np.ones((784, 8070), np.uint8)})
+    data = Omniglot(batch_size=100, variant="chardata", dir=tmp_path)
+    assert data.splits.train[0, 0].nonzero().tolist() == [[5, 3]]
+    assert tuple(map(len, data.stored)) == (23000, 1345, 8070)
+    with pytest.raises(UserError, match="drawings or chardata"):
+        Omniglot(batch_size=100, variant="burda")
+
+
+def test_caltech_stands_upright_and_marks_the_object(tmp_path):
+    """The file goes down the columns and marks the background."""
+    data = build("caltech101_silhouettes", tmp_path)
+    path = data_folder(None) / "caltech101-silhouettes/caltech101_silhouettes_28_split1.mat"
+    row, column = np.divmod(np.arange(784), 28)
+    for split, rows in zip(("train", "val", "test"), data.splits, strict=True):
+        witness = 1 - loadmat(path)[f"{split}_data"][:, 28 * column + row]
+        assert np.array_equal(rows.flatten(1).numpy(), witness)
+    assert data.splits.train[..., 10:18, 10:18].mean() > 0.7
+
+
+def test_frey_pixels_are_middles_of_grey_levels(tmp_path):
+    """The file holds a face a column, rows of 20 pixels first, in bytes from 8 to 238."""
+    data = build("frey_faces", tmp_path)
+    witness = loadmat(data_folder(None) / "frey-faces/frey_rawface.mat")["ff"].T
+    rows = torch.cat(list(data.splits)).reshape(-1, 560) * 256 - 0.5
+    assert sorted(rows.round().int().tolist()) == sorted(witness.astype(int).tolist())
+    assert data.splits.train.min() >= 8.5 / 256
+    assert data.splits.train.max() <= 238.5 / 256
+
+
+@pytest.mark.parametrize("validation", [0, 60000, -1])
+def test_mnist_validation_leaves_training_images(tmp_path, validation):
+    with pytest.raises(UserError, match="must leave training images"):
+        build("mnist", tmp_path, validation=validation).setup()
+
+
+def test_mnist_validation_is_the_end_of_the_training_images(tmp_path):
+    short, long = (build("mnist", tmp_path, validation=v).stored for v in (400, 10000))
+    assert len(short.train) == 59600
+    assert torch.equal(short.val, long.val[-400:])
+    assert torch.equal(short.test, long.test)
+
+
+def test_the_folder_comes_from_the_environment():
+    for path in (CONF / "data").glob("*.yaml"):
+        config = OmegaConf.load(path)
+        if "dir" in config:
+            assert config.dir == os.environ.get("TAUT_DATA")

@@ -1,0 +1,65 @@
+"""Small models from the project's own yaml files, for contract tests."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, open_dict
+
+from taut.joint import Joint
+from taut.make import make
+from taut.objective.base import Objective
+from taut.q.base import Posterior
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+X = (1, 4, 4)
+
+
+def names(group: str) -> list[str]:
+    """The entries of a config group: what a contract is parametrised over."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def config(*overrides: str, x_shape: tuple[int, ...] = X) -> DictConfig:
+    """The composed config with a small latent space and small networks."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", ["latent_dim=3", *overrides])
+    with open_dict(cfg):
+        cfg.x_shape = list(x_shape)
+        if not any(word.startswith("network.") for word in overrides):
+            cfg.network.update({"hidden": [7]} if "hidden" in cfg.network else {"channels": 2})
+    return cfg
+
+
+def build(*overrides: str, x_shape: tuple[int, ...] = X) -> tuple[Joint, Posterior, Objective]:
+    """Joint, q and objective that the overrides describe."""
+    cfg = config(*overrides, x_shape=x_shape)
+    prior = make(cfg.prior)
+    likelihood = make(cfg.likelihood, latent=prior.z_shape[0])
+    joint = Joint(prior, likelihood)
+    q = make(cfg.q, joint=joint)
+    prior.attach(q)
+    return joint, q, make(cfg.objective)
+
+
+SMALL_PRIOR = {"mixture": ["prior.components=4"], "vamp": ["prior.components=4"]}
+MIXTURE = ["model=mog", "model.components=4"]
+
+
+def with_prior(name: str) -> list[str]:
+    """Overrides for a model around the prior ``name``."""
+    if name == "categorical":
+        return [*MIXTURE, "likelihood=bernoulli"]
+    return [f"prior={name}", *SMALL_PRIOR.get(name, [])]
+
+
+def with_q(name: str) -> list[str]:
+    """Overrides for a model that q ``name`` fits."""
+    return {
+        "categorical": [*MIXTURE, "q=categorical"],
+        "exact": ["model=ppca"],
+    }.get(name, [f"q={name}"])
+
+
+def with_likelihood(name: str) -> list[str]:
+    """Overrides for a model around the likelihood ``name``."""
+    return {"component": MIXTURE, "linear": ["model=ppca"]}.get(name, [f"likelihood={name}"])

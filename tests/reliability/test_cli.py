@@ -1,0 +1,321 @@
+"""Every mistake has one decided outcome: one sentence, exit code 2, nothing left behind."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+from taut.cli import main
+from taut.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "ab12" * 10
+
+
+@pytest.fixture(autouse=True)
+def _hydra_left_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    yield
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def taut(monkeypatch, capsys):
+    """Run one command in this process; the training is ``entry``."""
+
+    def command(*words, entry=lambda cfg: None):
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        code = main("train", ROOT / "conf", entry)
+        return code, capsys.readouterr().err.strip()
+
+    return command
+
+
+MISTAKES = {
+    "k=0": "1 or more",
+    "k=-1": "1 or more",
+    "k=1.5": "whole number",
+    "k=true": "whole number",
+    "k=abc": "whole number",
+    "k='\"10\"'": "whole number",
+    "k=": "whole number",
+    "k=null": "whole number",
+    "k={a:1}": "whole number",
+    "k=1000000000": "GiB",
+    "k_test=100000000000": "GiB",
+    "latent_dim=0": "1 or more",
+    "model=mog model.components=0": "1 or more",
+    "likelihood=gaussian likelihood.min_variance=0": "above 0",
+    "likelihood=gaussian likelihood.min_variance=-1": "above 0",
+    "likelihood=gaussian likelihood.min_variance=nan": "above 0",
+    "optimizer.lr=0": "above 0",
+    "optimizer.lr=nan": "above 0",
+    "optimizer.lr=inf": "above 0",
+    "optimizer.lr=-0.1": "above 0",
+    "trainer.max_epochs=0": "1 or more",
+    "trainer.max_epochs=-1": "1 or more",
+    "trainer.gradient_clip_val=0": "above 0",
+    "data.batch_size=0": "1 or more",
+    "network.hidden=[0]": "1 or more",
+    "threads=0": "1 or more",
+    "seed=-1": "0 to 4294967295",
+    "seed=4294967296": "0 to 4294967295",
+    "kk=5": "did you mean k?",
+    "+kk=5": "did you mean k?",
+    "++kk=5": "did you mean k?",
+    "latnt_dim=5": "did you mean latent_dim?",
+    "network.hiden=[1]": "did you mean network.hidden?",
+    "trainer.max_epoch=3": "did you mean trainer.max_epochs?",
+    "modle=vae": "did you mean model?",
+    "model=vea": "did you mean vae?",
+    "data=minst": "did you mean mnist?",
+    "objective=xyzzy": "choose among",
+    "experiment=none_such": "none_such is not known",
+    "hydra/launcher=none_such": "choose among basic",
+    "k=1,2": "add -m",
+    "k": "key=value",
+    "k=[1": "[1",
+    "~k": "k is missing",
+    "k=${nope}": "nope",
+    "k=${k}": "ecursive",
+    "k=${k_eval} k_eval=${k}": "ecursive",
+    "hydra.run.dir=${nope}": "nope",
+    "optimizer._target_=os.system": "os.system",
+    "+trainer.plugins=[{_target_: os.system, _args_: [touch canary]}]": "os.system",
+    "+hydra.callbacks.x._target_=os.system": "os.system",
+    "+hydra.callbacks.x=${optimizer} optimizer._target_=os.system": "os.system",
+    "hydra.job_logging.handlers.console.class=subprocess.Popen": "subprocess.Popen",
+    f"+logger.api_key={KEY}": "secret",
+    f"logger.project={KEY}": "secret",
+    "--config-dir none_such": "none_such",
+    "--experimental-rerun job.pickle": "resume",
+    "resume=none_such": "not the folder of a run",
+    "resume=.": "not the folder of a run",
+    "-m resume=.": "not the folder of a run",
+    "hydra.run.dir=/proc/none_such": "none_such",
+    "hydra.run.dir=/dev/null": "/dev/null",
+}
+
+
+def words_of(command):
+    return [command] if "plugins" in command else command.split(" ")
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(command, taut, tmp_path):
+    def never(cfg):
+        raise AssertionError("training started")
+
+    code, said = taut(*words_of(command), entry=never)
+    assert code == 2
+    assert MISTAKES[command] in said
+    assert said.count("\n") == 0
+    assert "Traceback" not in said
+    assert KEY not in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words", [["seed=0"], ["seed=4294967295"], ["data.batch_size=null"], ["+trainer.max_time=null"]]
+)
+def test_what_is_right_is_run(words, taut):
+    seen = []
+    assert taut(*words, "hydra.run.dir=run", entry=seen.append) == (0, "")
+    assert len(seen) == 1
+
+
+def refusing(cfg):
+    raise UserError(f"k={cfg.k} does not go with the data; choose another.")
+
+
+def test_a_refusal_while_building_leaves_nothing_either(taut, tmp_path):
+    assert taut("hydra.run.dir=a/b/c", entry=refusing) == (2, "k=1 does not go with the data; choose another.")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refusal_removes_no_folder_of_others(taut, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    assert taut("hydra.run.dir=mine", entry=refusing)[0] == 2
+    assert taut("hydra.run.dir=mine/deep/run", entry=refusing)[0] == 2
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+    assert not (tmp_path / "mine" / "deep").exists()
+
+
+def test_a_refusal_after_training_began_keeps_the_folder(taut, tmp_path):
+    def entry(cfg):
+        (tmp_path / "run" / "metrics.csv").touch()
+        refusing(cfg)
+
+    assert taut("hydra.run.dir=run", entry=entry)[0] == 2
+    assert (tmp_path / "run" / "metrics.csv").exists()
+
+
+def test_a_run_is_never_written_over(taut, tmp_path):
+    assert taut("hydra.run.dir=run")[0] == 0
+    before = (tmp_path / "run" / ".hydra" / "overrides.yaml").read_bytes()
+    code, said = taut("hydra.run.dir=run", "k=3")
+    assert code == 2
+    assert "holds a run already" in said
+    assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_bytes() == before
+
+
+def test_an_unexpected_error_keeps_its_traceback(taut):
+    code, said = taut("hydra.run.dir=run", entry=lambda cfg: 1 / 0)
+    assert code == 1
+    assert "ZeroDivisionError" in said
+    assert said.endswith("resume=run")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (SystemExit(130), 130), (SystemExit(143), 143)]
+)
+def test_a_stopped_run_says_how_to_go_on(error, code, taut):
+    def entry(cfg):
+        raise error
+
+    got, said = taut("hydra.run.dir=my run", entry=entry)
+    assert got == code
+    assert said.splitlines()[-1].endswith("python train.py 'resume=my run'")
+
+
+def test_a_full_disk_is_told_in_one_sentence(taut):
+    def entry(cfg):
+        raise OSError(28, "No space left on device", "run/checkpoints/x.ckpt")
+
+    code, said = taut("hydra.run.dir=run", entry=entry)
+    assert code == 1
+    assert said.startswith("The disk failed: No space left on device")
+    assert said.endswith("resume=run")
+
+
+def test_a_sweep_outlives_its_refused_jobs(taut, tmp_path):
+    done = []
+
+    def entry(cfg):
+        if cfg.k == 2:
+            refusing(cfg)
+        done.append(cfg.k)
+
+    code, said = taut("-m", "k=1,2,0,3", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}", entry=entry)
+    assert code == 2
+    assert done == [1, 3]
+    assert said.count("k=2 does not go") == said.count("k=0 cannot be") == 1
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["0", "3", "multirun.yaml"]
+
+
+def test_data_parallel_sweeps_are_refused(taut):
+    code, said = taut("-m", "k=1,2", "strategy=ddp_cpu", "hydra.sweep.dir=sweep")
+    assert code == 2
+    assert "Data-parallel" in said
+
+
+def test_yaml_that_unfolds_without_end_is_refused(taut, tmp_path):
+    bomb = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    bomb += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    for name, text in {"bomb": "\n".join(bomb), "loop": "a: &a [*a]", "torn": "a: [", "latin": "a: \xe9"}.items():
+        folder = tmp_path / name / "model"
+        folder.mkdir(parents=True)
+        (folder / "own.yaml").write_bytes(text.encode("latin-1"))
+        started = time.monotonic()
+        code, said = taut("--config-dir", name, "model=own")
+        assert code == 2
+        assert "own.yaml" in said
+        assert "\n" not in said
+        assert time.monotonic() - started < 2
+
+
+def finish(cfg):
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    (folder / "result.json").write_text(json.dumps({"status": "finished", "epochs": cfg.trainer.max_epochs}))
+
+
+def test_resume_repeats_the_words_and_leaves_the_original_config(taut, tmp_path):
+    seen = []
+    taut("hydra.run.dir=run", "k=3", "+trainer.max_time=null", entry=seen.append)
+    files = {path: path.read_bytes() for path in (tmp_path / "run" / ".hydra").iterdir()}
+    assert taut("resume=run/", entry=seen.append)[0] == 0
+    first, second = seen
+    assert second.resume == str(tmp_path / "run")
+    second.resume = None
+    assert first == second
+    assert {path: path.read_bytes() for path in (tmp_path / "run" / ".hydra").iterdir()} == files
+
+
+def test_a_finished_run_is_left_alone_until_it_is_extended(taut, tmp_path):
+    taut("hydra.run.dir=run", entry=finish)
+    code, said = taut("resume=run", entry=refusing)
+    assert code == 0
+    assert "is finished" in said
+    epochs = []
+    stop = lambda cfg: (epochs.append(cfg.trainer.max_epochs), (_ for _ in ()).throw(SystemExit(143)))  # noqa: E731
+    assert taut("resume=run", "trainer.max_epochs=70", entry=refusing)[0] == 2
+    assert (tmp_path / "run" / "result.json").exists(), "a refused extension takes nothing away"
+    assert taut("resume=run", "trainer.max_epochs=70", entry=stop)[0] == 143
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert taut("resume=run", entry=finish)[0] == 0, "an extension that was stopped is still an extension"
+    assert epochs == [70]
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == 70
+
+
+def test_resume_refuses_configs_that_changed(taut, tmp_path):
+    taut("hydra.run.dir=run")
+    path = tmp_path / "run" / ".hydra" / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    stored["optimizer"]["lr"] = 0.5
+    path.write_text(yaml.safe_dump(stored))
+    code, said = taut("resume=run", entry=refusing)
+    assert code == 2
+    assert "optimizer.lr" in said
+    path.with_name("overrides.yaml").write_text("{a: 1}")
+    assert taut("resume=run")[0] == 2
+
+
+def test_resume_with_a_model_of_another_shape_is_refused(taut):
+    def entry(cfg):
+        raise RuntimeError("Error(s) in loading state_dict for VAE:\n\tsize mismatch")
+
+    code, said = taut("hydra.run.dir=run", entry=entry)
+    assert code == 2
+    assert "another shape" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["k=0"], 2), (["--help"], 0), (["model=vea"], 2), (["--cfg", "job", "--resolve"], 0)]
+)
+def test_real_commands_answer_at_once_from_any_folder(words, code, tmp_path):
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, ROOT / "train.py", *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - started < 10, "0.5 s on an idle machine; torch alone would take more than this bound"
+    assert not list(tmp_path.iterdir())
+    assert "train" in done.stdout if code == 0 and words[0] == "--help" else True
+
+
+def test_errors_import_nothing_heavy(tmp_path):
+    script = (
+        "import sys; sys.argv = ['train.py', 'k=0']; from pathlib import Path; from taut.cli import main; "
+        f"code = main('train', Path({str(ROOT / 'conf')!r})); "
+        "sys.exit(code if not {'torch', 'lightning', 'wandb', 'numpy'} & set(sys.modules) else 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 2
+
+
+def test_the_first_of_several_processes_alone_speaks_and_cleans(taut, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert taut("hydra.run.dir=run", "hydra.output_subdir=null", entry=refusing) == (2, "")
+    assert os.listdir(tmp_path) == ["run"]

@@ -1,0 +1,170 @@
+"""A run that is killed and resumed, however often, ends bit for bit where an unkilled one ends."""
+
+import csv
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from taut.checkpoint import newest_good
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMINGS = ("seconds", "speed/images_per_second", "speed/val_images_per_second")
+COMMON = "logger=csv callbacks=none threads=1 k_eval=4 k_test=8".split()
+MODELS = {
+    "vae": "model=vae trainer.max_epochs=12 data.batch_size=40 network.hidden=[30]",
+    "iwae": "model=iwae k=3 trainer.max_epochs=8 data.batch_size=40 network.hidden=[30] prior=mixture",
+    "em": "model=mog data=faithful model.components=3 trainer.max_epochs=60",
+    "exact": "model=mog data=faithful model.components=3 objective=exact data.batch_size=30 trainer.max_epochs=20",
+}
+
+
+class Nursery:
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("nursery.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout.readline() == "ready\n"
+
+    def start(self, folder, *words):
+        request = {"folder": str(folder), "words": words, "log": str(folder / "log")}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def wait(self):
+        return int(self.process.stdout.readline())
+
+    def run(self, folder, *words):
+        self.start(folder, *words)
+        return self.wait()
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    one = Nursery()
+    yield one
+    one.process.stdin.close()
+    one.process.wait()
+
+
+def weights(folder):
+    """SHA-256 of the final parameters and of the optimiser's state, and the file they are from."""
+    path = newest_good(folder / "checkpoints")
+    checkpoint = torch.load(path)
+    sha = hashlib.sha256()
+    for name, tensor in checkpoint["state_dict"].items():
+        sha.update(name.encode() + tensor.numpy().tobytes())
+    for index, state in checkpoint["optimizer_states"][0]["state"].items():
+        for name, tensor in state.items():
+            sha.update(f"{index}{name}".encode() + torch.as_tensor(tensor).numpy().tobytes())
+    return path.name, sha.hexdigest()
+
+
+def history(folder, without=()):
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in TIMINGS and not k.startswith(without or "-")} for row in rows]
+
+
+def scores(folder):
+    return json.loads((folder / "result.json").read_text())["scores"]
+
+
+def epochs(folder):
+    path = folder / "metrics.csv"
+    return path.read_bytes().count(b"\n") - 1 if path.exists() else 0
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def unkilled(request, nursery, tmp_path_factory):
+    """A model's command, its folder after an undisturbed run, and the seconds that took."""
+    folder = tmp_path_factory.mktemp(request.param)
+    words = (*COMMON, *MODELS[request.param].split())
+    started = time.monotonic()
+    assert nursery.run(folder, *words, "hydra.run.dir=whole") == 0, (folder / "log").read_text()
+    return words, folder, time.monotonic() - started
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGKILL], [signal.SIGINT, signal.SIGTERM]], ids=["kill", "stop"])
+def test_resumed_run_is_bit_identical(unkilled, nursery, signals):
+    words, folder, seconds = unkilled
+    name = f"cut{signals[0]}"
+    clock, moments, codes = random.Random(1), [], []
+    command = (*words, f"hydra.run.dir={name}")
+    for number in signals * 4:
+        before = epochs(folder / name)
+        pid = nursery.start(folder, *command)
+        wanted = before + clock.randrange(3)
+        while epochs(folder / name) < wanted and os.path.exists(f"/proc/{pid}/fd/0"):
+            time.sleep(0.001)
+        time.sleep(clock.uniform(0, 0.3 * seconds))
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        codes.append(nursery.wait())
+        moments.append(epochs(folder / name))
+        if (folder / name / ".hydra" / "overrides.yaml").exists():
+            command = (f"resume={name}",)
+        if codes[-1] == 0:
+            break
+    assert {-9: "kill", 130: "Ctrl-C", 143: "SIGTERM"}.keys() >= set(codes) - {0}
+    assert len([code for code in codes if code]) >= 2, f"the kills came too late: {codes} {moments}"
+    assert nursery.run(folder, *command) == 0, (folder / "log").read_text()[-2000:]
+    whole, cut = folder / "whole", folder / name
+    assert weights(cut) == weights(whole)
+    assert scores(cut) == scores(whole)
+    without = () if signals == [signal.SIGKILL] else "train/"  # an epoch cut in two averages its second part
+    assert history(cut, without) == history(whole, without)
+    kept = [path.name for path in (cut / "checkpoints").glob("*.ckpt") if "recent" in path.name]
+    assert len(kept) == 2
+    assert not list((cut / "checkpoints").glob("interrupted*"))
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+def test_a_damaged_newest_checkpoint_costs_one_epoch_and_nothing_else(nursery, tmp_path):
+    words = (*COMMON, *MODELS["vae"].split())
+    assert nursery.run(tmp_path, *words, "trainer.max_epochs=5", "hydra.run.dir=whole") == 0
+    assert nursery.run(tmp_path, *words, "trainer.max_epochs=3", "hydra.run.dir=cut") == 0
+    newest = newest_good(tmp_path / "cut" / "checkpoints")
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    assert nursery.run(tmp_path, "resume=cut", "trainer.max_epochs=5") == 0
+    assert "is damaged" in (tmp_path / "log").read_text()
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_a_moved_run_goes_on_and_so_does_one_with_another_model_not(nursery, tmp_path):
+    words = (*COMMON, *MODELS["vae"].split())
+    assert nursery.run(tmp_path, *words, "trainer.max_epochs=2", "hydra.run.dir=here") == 0
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert nursery.run(tmp_path, "resume=there", "network.hidden=[31]") == 2
+    assert "another shape" in (tmp_path / "log").read_text().splitlines()[-1]
+    assert nursery.run(tmp_path, "resume=there", "trainer.max_epochs=3") == 0
+    assert not (tmp_path / "here").exists()
+    assert len(list((tmp_path / "there" / "checkpoints").glob("*.ckpt"))) == 3
+
+
+def test_the_real_command_stops_on_ctrl_c(tmp_path):
+    words = [*COMMON, *MODELS["vae"].split(), "trainer.max_epochs=100000", "hydra.run.dir=run"]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *words], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    while epochs(tmp_path / "run") < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].endswith(f"python {ROOT / 'train.py'} resume=run")
+    assert newest_good(tmp_path / "run" / "checkpoints") is not None
