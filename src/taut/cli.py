@@ -27,9 +27,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from taut import resume
 from taut.compose import Composer
-from taut.config import check, check_overrides, check_yaml
+from taut.config import check, check_overrides, check_yaml, refuse_processes
 from taut.errors import UserError
-from taut.explain import explain
+from taut.explain import explain, translated
 from taut.leftovers import Leftovers
 
 REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -92,10 +92,9 @@ class Session:
         try:
             check(cfg)
             if sweeping:
-                _refuse_processes(cfg)
+                refuse_processes(cfg)
             return self._train(cfg)
         except Exception as error:
-            error = _translated(error)
             if isinstance(error, UserError) and self.first and self.past is None:
                 self.leftovers.remove(self.folder)
             if sweeping:
@@ -168,13 +167,14 @@ class Session:
         try:
             entry = self.entry or getattr(import_module(f"taut.{self.name}"), self.name)
             return entry(cfg)
-        except UserError:
-            if past is not None:
+        except Exception as error:
+            error = translated(error)
+            if past is not None and isinstance(error, UserError):
                 past.take_back()
-            raise
+            raise error
 
     def _way_on(self) -> str:
-        if self.folder is None or not (self.folder / ".hydra").is_dir():
+        if self.folder is None or not resume.is_run(self.folder):
             return ""
         folder = os.path.relpath(self.folder)
         folder = str(self.folder) if folder.startswith("..") else folder
@@ -203,18 +203,3 @@ def _settings() -> Iterator[None]:
 
 def _terminate(*_: Any) -> NoReturn:
     sys.exit(TERMINATED)
-
-
-def _translated(error: Exception) -> Exception:
-    if isinstance(error, RuntimeError) and str(error).startswith("Error(s) in loading state_dict"):
-        return UserError(
-            "The checkpoint belongs to a model of another shape; resume without overrides that change the model."
-        )
-    return error
-
-
-def _refuse_processes(cfg: DictConfig) -> None:
-    if not isinstance(cfg.trainer.strategy, str):
-        raise UserError(
-            "Data-parallel training and -m do not go together; run the jobs one by one, or use strategy=auto."
-        )

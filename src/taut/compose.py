@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from taut.config import check
 from taut.errors import UserError
 from taut.leftovers import Leftovers
+from taut.resume import is_run
 from taut.targets import check_hydra
 
 BUILT_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
@@ -65,7 +66,7 @@ class Composer:
             return Leftovers.of(Path(cfg.hydra.sweep.dir).absolute())
         check(_task(cfg))
         folder = Path(cfg.hydra.run.dir).absolute()
-        if new and (folder / ".hydra").exists():
+        if new and is_run(folder):
             raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")
         return Leftovers.of(folder)
 

@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from taut.errors import UserError
 from taut.targets import check_targets, check_targets_resolved
 
-__all__ = ["check", "check_overrides", "check_targets_resolved", "check_yaml"]
+__all__ = ["check", "check_overrides", "check_targets_resolved", "check_yaml", "nearest", "refuse_processes"]
 
 KEYS = {
     *("k", "k_eval", "k_test", "latent_dim", "seed", "threads", "resume", "x_shape"),
@@ -98,6 +98,18 @@ def check_yaml(place: Path) -> None:
             raise UserError(f"{path} unfolds to {nodes:.3g} values through its aliases (*name); write it without them.")
 
 
+def refuse_processes(cfg: DictConfig) -> None:
+    """Refuse data-parallel training in a sweep: its processes would each start the sweep again.
+
+    Raises:
+        UserError: Naming the ways out.
+    """
+    if not isinstance(cfg.trainer.strategy, str):
+        raise UserError(
+            "Data-parallel training and -m do not go together; run the jobs one by one, or use strategy=auto."
+        )
+
+
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The end of a sentence about a name that does not exist: the one meant, or all there are."""
     choices = sorted(known)
@@ -154,8 +166,8 @@ def _check_memory(container: dict[str, Any]) -> None:
         need = container[name] * batch * BYTES_PER_SAMPLE
         if need > memory:
             raise UserError(
-                f"{name}={container[name]} needs at least {_gib(need)} for the log-weights of one batch of {batch}, and this "
-                f"machine has {_gib(memory)}; choose a smaller {name} or data.batch_size."
+                f"{name}={container[name]} needs at least {_gib(need)} for the log-weights of one batch of {batch}, and "
+                f"this machine has {_gib(memory)}; choose a smaller {name} or data.batch_size."
             )
 
 

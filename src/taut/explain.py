@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from taut.config import nearest
+from taut.errors import UserError
 
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
 UNKNOWN_CHOICE = re.compile(r"Could not find '([^']+)/([^'/]+)'")
@@ -28,13 +29,20 @@ def explain(error: Exception, overrides: list[str], compose: Compose) -> str:
         return f"{match[1]}={match[2]} is not known; {nearest(match[2], error.options or [])}"
     if match := UNKNOWN_KEY.search(text):
         return f"There is no key {match[1]}; {_suggestion(match[1], overrides, compose)}"
-    first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if first.startswith("Ambiguous value"):
         return f"{first.removeprefix('Ambiguous value for argument ')} is a list of values; add -m to run each of them."
     if first.startswith("Error parsing override"):
         return f"{first.removeprefix('Error parsing override ')} is not of the form key=value."
     key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
     return f"{key}{first.rstrip('.')}."
+
+
+def translated(error: Exception) -> Exception:
+    """The same error, or what it means to the user where torch says it in its own words."""
+    if isinstance(error, RuntimeError) and str(error).startswith("Error(s) in loading state_dict"):
+        return UserError("The checkpoint is of a model of another shape; resume without words that change the model.")
+    return error
 
 
 def _suggestion(key: str, overrides: list[str], compose: Compose) -> str:

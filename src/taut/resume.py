@@ -71,6 +71,12 @@ class Past:
                 os.replace(self.folder / EARLIER_RESULT, self.folder / RESULT)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether Hydra has described a run there; it writes the overrides last, and never nothing."""
+    path = folder / ".hydra" / "overrides.yaml"
+    return path.is_file() and path.stat().st_size > 0
+
+
 def read(words: list[str]) -> Past | None:
     """The run that ``resume=<folder>`` names among the overrides, if it is there and not null.
 
@@ -82,8 +88,8 @@ def read(words: list[str]) -> Past | None:
     if value in ("", "null"):
         return None
     folder = Path(value).expanduser().resolve()
-    if not (folder / ".hydra" / "overrides.yaml").is_file() or not (folder / ".hydra" / "config.yaml").is_file():
-        raise UserError(f"resume={value} is not the folder of a run: it has no .hydra/overrides.yaml and config.yaml.")
+    if not is_run(folder):
+        raise UserError(f"resume={value} is not the folder of a run: its .hydra/overrides.yaml is missing.")
     new = [word for word in words if word not in named]
     return Past(folder, _words(folder / ".hydra" / "overrides.yaml"), _words(folder / ".hydra" / "resumed.yaml"), new)
 
@@ -98,11 +104,11 @@ def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]
     check_yaml(path)
     then = OmegaConf.to_container(OmegaConf.load(path))
     now = OmegaConf.to_container(compose(past.stored))
-    key = _difference(then, now)
-    if key:
+    changed = _difference(then, now)
+    if changed:
         raise UserError(
-            f"The configs changed since {past.folder.name} was started: {key} is no longer what it was; restore them, or "
-            "start a new run."
+            f"The configs changed since {past.folder.name} was started: {changed} is no longer what it was; restore them, "
+            "or start a new run."
         )
 
 

@@ -1,4 +1,4 @@
-"""Runs commands in forks of one process that has imported everything: a command a line in, a pid and a code a line out."""
+"""Runs commands in forks of one process that has imported everything: a line in, a pid and an exit code out."""
 
 import json
 import os

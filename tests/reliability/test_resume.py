@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from taut.checkpoint import newest_good
+from taut.resume import is_run
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMINGS = ("seconds", "speed/images_per_second", "speed/val_images_per_second")
-COMMON = "logger=csv callbacks=none threads=1 k_eval=4 k_test=8".split()
+COMMON = ["logger=csv", "callbacks=none", "threads=1", "k_eval=4", "k_test=8"]
 MODELS = {
     "vae": "model=vae trainer.max_epochs=12 data.batch_size=40 network.hidden=[30]",
     "iwae": "model=iwae k=3 trainer.max_epochs=8 data.batch_size=40 network.hidden=[30] prior=mixture",
@@ -115,7 +116,7 @@ def test_resumed_run_is_bit_identical(unkilled, nursery, signals):
             os.kill(pid, number)
         codes.append(nursery.wait())
         moments.append(epochs(folder / name))
-        if (folder / name / ".hydra" / "overrides.yaml").exists():
+        if is_run(folder / name):
             command = (f"resume={name}",)
         if codes[-1] == 0:
             break
@@ -158,7 +159,11 @@ def test_a_moved_run_goes_on_and_so_does_one_with_another_model_not(nursery, tmp
 def test_the_real_command_stops_on_ctrl_c(tmp_path):
     words = [*COMMON, *MODELS["vae"].split(), "trainer.max_epochs=100000", "hydra.run.dir=run"]
     process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *words], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [sys.executable, ROOT / "train.py", *words],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
     while epochs(tmp_path / "run") < 2:
         assert process.poll() is None

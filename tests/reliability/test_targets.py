@@ -131,9 +131,13 @@ def base():
 
 def refused(container):
     cfg = OmegaConf.create(container)
-    with pytest.raises(UserError) as caught:
+
+    def judge():
         check(cfg)
         check_targets_resolved(cfg)
+
+    with pytest.raises(UserError) as caught:
+        judge()
     assert "\n" not in str(caught.value)
 
 

@@ -15,8 +15,8 @@ FOLDER = "checkpoints"
 class Kept(ModelCheckpoint):
     """Lightning's ``ModelCheckpoint`` in the run folder, which may have been moved since it was written.
 
-    It writes at the end of an epoch and also, if asked, every so many steps within it; never between the last step of an
-    epoch and its validation, because a run that goes on from there would skip the validation.
+    It writes at the end of an epoch and also, if asked, every so many steps within it; never between the last step
+    of an epoch and its validation, because a run that goes on from there would skip the validation.
 
     Args:
         name: How its files begin; also what its state is called in the checkpoint.

@@ -100,12 +100,10 @@ def _exit_code(error: BaseException) -> int:
 
 
 def quiet() -> None:
-    """Keep Lightning from advertising, from printing lines twice and from warning about its own code."""
+    """Keep Lightning to warnings, said once, and without those about its own code or about short epochs."""
     if logging.getLogger().hasHandlers():
         logging.getLogger("lightning").handlers.clear()
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-
-
-def _no_advertisement(record: logging.LogRecord) -> bool:
-    return not any(word in str(record.msg) for word in ("litlogger", "litmodels", "TPU available", "`max_epochs="))
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*LeafSpec.*", ".*smaller than the logging interval.*"):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,44 @@
+"""Two processes on one machine, joined by gloo, against one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jobs import QUIET, run
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMON = [*QUIET, "trainer.precision=64-true", "trainer.max_epochs=2", "k_eval=5", "k_test=5", "data.batch_size=37"]
+# the gradient of exact log p(x) is free of noise, so data-parallel steps must be those of one process on the joint batch
+EXACT = ["model=ppca", "objective=exact", "latent_dim=3", "trainer.check_val_every_n_epoch=1"]
+
+
+def _two_processes(folder: Path, *overrides: str) -> dict:
+    command = [sys.executable, "train.py", "strategy=ddp_cpu", f"hydra.run.dir={folder}", *overrides]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("test split, nats per datum") == 1
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_two_processes_train_and_score_as_one_does(tmp_path):
+    """Uneven shards: 1078 rows in batches of 37 (19 + 18), the last of 5 (3 + 2); 360 test rows."""
+    two = _two_processes(tmp_path / "two", *COMMON, *EXACT)
+    one = run(tmp_path / "one", *COMMON, *EXACT)
+    assert two["n"] == one["n"] == 360
+    for name, score in one["scores"].items():
+        for part in ("value", "standard_error"):
+            if part in score:
+                assert two["scores"][name][part] == pytest.approx(score[part], rel=1e-9, abs=1e-12), (name, part)
+    assert two["validation"]["bound"] == pytest.approx(one["validation"]["bound"], rel=1e-9)
+
+
+def test_evaluation_of_a_noisy_model_does_not_depend_on_the_number_of_processes(tmp_path):
+    """At a rate too small to move a weight both evaluate the same model; only the sharding differs."""
+    frozen = [*COMMON, "model=iwae", "k=5", "optimizer.lr=1e-300", "network.hidden=[8]", "trainer.max_epochs=1"]
+    two = _two_processes(tmp_path / "two", *frozen)
+    one = run(tmp_path / "one", *frozen)
+    for name, score in one["scores"].items():
+        assert two["scores"][name]["value"] == pytest.approx(score["value"], rel=1e-12, abs=1e-12), name
