@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from taut import resume
 from taut.compose import Composer
 from taut.config import check, check_overrides, check_yaml, refuse_processes
-from taut.errors import UserError
+from taut.errors import RunError, UserError
 from taut.explain import explain, translated
 from taut.leftovers import Leftovers
 
@@ -119,6 +119,9 @@ class Session:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush into
             return 1
+        if isinstance(error, RunError):
+            self._say(str(error))
+            return 1
         if self.folder is None and isinstance(error, (HydraException, OSError)):
             self._say(f"Nothing was started: {str(error).splitlines()[0]}.")
             return REFUSED
@@ -192,7 +195,11 @@ class Session:
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """Hydra hands its errors on instead of printing them; SIGTERM unwinds like an exit."""
+    """Hydra hands its errors on instead of printing them; idle threads sleep; SIGTERM unwinds like an exit.
+
+    OpenMP threads that spin while they wait make a step ten times slower as soon as another process wants the core.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded, which has not happened yet
     os.environ["HYDRA_FULL_ERROR"] = "1"
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:

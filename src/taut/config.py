@@ -166,8 +166,8 @@ def _check_memory(container: dict[str, Any]) -> None:
         need = container[name] * batch * BYTES_PER_SAMPLE
         if need > memory:
             raise UserError(
-                f"{name}={container[name]} needs at least {_gib(need)} for the log-weights of one batch of {batch}, and "
-                f"this machine has {_gib(memory)}; choose a smaller {name} or data.batch_size."
+                f"{name}={container[name]} needs at least {_gib(need)} for the log-weights of one batch of {batch}, "
+                f"and this machine has {_gib(memory)}; choose a smaller {name} or data.batch_size."
             )
 
 

@@ -1,4 +1,4 @@
-"""The one exception that is meant for the reader of the terminal."""
+"""The exceptions that are meant for the reader of the terminal."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The message names what was wrong, what was expected and how to put it right. The command line prints it without a
     traceback and exits with code 2.
     """
+
+
+class RunError(Exception):
+    """A run that went wrong while it ran, told in one sentence; its folder stays. Exit code 1, without a traceback."""

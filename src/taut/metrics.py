@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from taut.errors import RunError
 from taut.evaluation import Scores
 
 ACTIVE = 1e-2
@@ -31,7 +32,7 @@ class Summary(NamedTuple):
     curve_errors: list[float]
 
 
-class NotANumber(ArithmeticError):
+class NotANumber(RunError):
     """A score was NaN. It is never averaged away."""
 
 

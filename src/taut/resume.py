@@ -107,8 +107,8 @@ def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]
     changed = _difference(then, now)
     if changed:
         raise UserError(
-            f"The configs changed since {past.folder.name} was started: {changed} is no longer what it was; restore them, "
-            "or start a new run."
+            f"The configs changed since {past.folder.name} was started: {changed} is no longer what it was; restore "
+            "them, or start a new run."
         )
 
 

@@ -38,7 +38,6 @@ def train(cfg: DictConfig) -> float:
     with loggers.finishing(trainer.loggers):
         started = time.perf_counter()
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        _raise_if_interrupted(trainer)
         fitted = time.perf_counter()
         trainer.test(model, datamodule=data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)
         seconds = {"fit": fitted - started, "test": time.perf_counter() - fitted}
@@ -78,11 +77,6 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
                 f"machine ({torch.cuda.device_count()} GPUs); choose strategy=cpu or strategy=auto."
             ) from error
         raise
-
-
-def _raise_if_interrupted(trainer: L.Trainer) -> None:
-    if trainer.interrupted:
-        raise KeyboardInterrupt
 
 
 def _best(trainer: L.Trainer) -> ModelCheckpoint:

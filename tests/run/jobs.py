@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
+from taut import compose as _resolvers  # noqa: F401
 from taut.train import train
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

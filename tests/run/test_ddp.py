@@ -11,7 +11,7 @@ from jobs import QUIET, run
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = [*QUIET, "trainer.precision=64-true", "trainer.max_epochs=2", "k_eval=5", "k_test=5", "data.batch_size=37"]
-# the gradient of exact log p(x) is free of noise, so data-parallel steps must be those of one process on the joint batch
+# this gradient is free of noise, so data-parallel steps must be those of one process on the joint batch
 EXACT = ["model=ppca", "objective=exact", "latent_dim=3", "trainer.check_val_every_n_epoch=1"]
 
 

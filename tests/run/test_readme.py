@@ -1,0 +1,73 @@
+"""Every command of the README is run: tiny where it trains, composed and checked where it needs a GPU or a download."""
+
+import itertools
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs import TINY, composed, run
+
+from taut.config import check
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    shlex.split(line, comments=True)[2:]
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("python train.py")
+]
+ELSEWHERE = ("data=mnist", "data=fashion_mnist", "strategy=")
+SINGLE = [words for words in COMMANDS if not words or not words[0].startswith("-")]
+
+
+def _tiny(words: list[str]) -> list[str]:
+    """The tiny settings that leave the command's own words standing."""
+    groups = {word.split("=")[0] for word in words}
+    return [setting for setting in TINY if setting.split("=")[0] not in groups and "experiment" not in groups]
+
+
+def test_the_readme_has_its_commands():
+    assert len(COMMANDS) >= 12
+
+
+@pytest.mark.parametrize("words", SINGLE, ids=" ".join)
+def test_command(words, tmp_path):
+    check(composed(tmp_path, *words))
+    if any(word.startswith(ELSEWHERE) for word in words) or "experiment=linear_vae" in words:
+        return  # two processes, known answers and data files have tests of their own
+    (tmp_path / "my.csv").write_text(
+        "a,b\n" + "\n".join(f"{a},{b}" for a, b in np.random.default_rng(0).normal(size=(60, 2)))
+    )
+    words = ["callbacks=[none,early_stopping,warmup]" if word.startswith("callbacks") else word for word in words]
+    words = [word.replace("my.csv", str(tmp_path / "my.csv")) for word in words]
+    assert run(tmp_path / "run", *words, *_tiny(words))["status"] == "finished"
+
+
+def _command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *words], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_multirun_runs_every_combination_in_a_folder_of_its_own(tmp_path):
+    (words,) = [words for words in COMMANDS if words and words[0] == "-m"]
+    axes = dict(word.split("=") for word in words[1:])
+    jobs = list(itertools.product(*(values.split(",") for values in axes.values())))
+    done = _command(*words, *TINY, folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
+    assert sorted((r["model"], str(r["k"]), str(r["seed"])) for r in results) == sorted(jobs)
+
+
+def test_help_names_every_group(tmp_path):
+    done = _command("--help", folder=tmp_path)
+    assert done.returncode == 0
+    for group in ("data", "prior", "likelihood", "objective", "model", "strategy"):
+        assert re.search(rf"^{group}:", done.stdout, re.MULTILINE), group
+    assert not list(tmp_path.iterdir())
