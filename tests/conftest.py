@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread and a forked seed."""
+"""What every test shares: one torch thread, a forked seed, annotations enforced."""
 
 import os
 
@@ -6,8 +6,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads tha
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
+MATHEMATICS = [
+    "bounds",
+    "evaluation",
+    "joint",
+    "likelihood",
+    "metrics",
+    "model",
+    "networks",
+    "objective",
+    "oracle",
+    "prior",
+    "q",
+]
+install_import_hook([f"taut.{name}" for name in MATHEMATICS], "beartype.beartype")  # shapes, in tests only
 
 
 @pytest.fixture(autouse=True)

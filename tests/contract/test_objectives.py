@@ -12,6 +12,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from taut import bounds, oracle
 from taut.errors import UserError
 from taut.joint import draw
+from taut.objective.base import mean_of_others
 from taut.objective.elbo import gaussian_kl
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -231,3 +232,9 @@ def test_meaningless_combinations_are_refused_with_a_way_out(overrides, k, messa
     joint, q, objective = build(*overrides)
     with pytest.raises(UserError, match=message):
         objective.check(joint, q, k, torch.zeros(2, 1, 4, 4))
+
+
+def test_mean_of_others_leaves_one_out():
+    values = torch.tensor([[1.0], [2.0], [6.0]])
+    assert mean_of_others(values).flatten().tolist() == [4.0, 3.5, 1.5]
+    assert mean_of_others(values[:1]).flatten().tolist() == [1.0]

@@ -185,3 +185,13 @@ def test_bernoulli_starts_at_the_data_mean(ones):
     x = (torch.arange(8) < ones).double().view(8, 1, 1, 1).expand(8, *X)
     joint.likelihood.initialise(x)
     torch.testing.assert_close(joint.likelihood.offset.sigmoid(), torch.full(X, ones / 8))
+
+
+def test_gaussian_variance_is_what_it_says():
+    joint, _, _ = build("likelihood=gaussian", "likelihood.shared=true", "likelihood.min_variance=0.25", x_shape=(2,))
+    x = torch.tensor([[0.0, 10.0], [2.0, 50.0]])  # standard deviations 1 and 20
+    joint.likelihood.initialise(x)
+    with torch.no_grad():
+        joint.likelihood.log_variance.fill_(torch.tensor(2.0).log())
+    variance = joint.likelihood(torch.zeros(1, 1, 3)).variance
+    torch.testing.assert_close(variance, torch.tensor([[[2.25, 2.25 * 400]]]))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def _fit(joint, q, objective, x, epochs: int, batch: int | None = None) -> list[float]:
-    maximiser = objective.optimizer(joint, joint.parameters(), None)
+    maximiser = objective.optimizer(joint, joint.parameters(), torch.optim.SGD)
     assert isinstance(maximiser, Maximiser)
     trace = []
     for _ in range(epochs):
