@@ -56,7 +56,7 @@ MUTANTS = [
         "normalised_weights(log_w).sum(0)",
         BOUNDS,
     ),
-    Mutant("seeds that collide", "noise.py", "_MASK = 0xFFFFFFFF", "_MASK = 0xFFFFF", NOISE),
+    Mutant("seeds that collide", "noise.py", "_MASK = 0xFFFFFFFF", "_MASK = 0xFFFF", NOISE),
     Mutant("training moved by a score", "evaluation.py", "with noise.forked(x.device):", "if True:", EVALUATION),
     Mutant("one noise for all data", "evaluation.py", "row * len(starts) + block", "block", EVALUATION),
     Mutant("one noise for all blocks", "evaluation.py", "row * len(starts) + block", "row * len(starts)", EVALUATION),
