@@ -75,7 +75,8 @@ def test_the_command_line_loads_no_heavy_library():
 
 
 @pytest.mark.parametrize(
-    "unsafe", ["weights_only=False", r"pickle\.loads?\(", r"\beval\((?!\))", r"\bexec\(", r"\bshell=True", r"yaml\.load\("]
+    "unsafe",
+    ["weights_only=False", r"pickle\.loads?\(", r"\beval\((?!\))", r"\bexec\(", r"\bshell=True", r"yaml\.load\("],
 )
 def test_nothing_unsafe_is_called(unsafe):
     for path in [*FILES, ROOT / "train.py"]:

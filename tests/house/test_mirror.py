@@ -36,7 +36,7 @@ def _arguments(target: type) -> set[str] | None:
     found: set[str] = set()
     for one in getattr(target, "__mro__", (target,)):
         call = one.__dict__.get("__init__") if inspect.isclass(one) else one
-        if call is None:
+        if call is None or one is object:
             continue
         parameters = inspect.signature(call).parameters.values()
         found |= {p.name for p in parameters}
@@ -44,7 +44,7 @@ def _arguments(target: type) -> set[str] | None:
             return found
         if not call.__module__.startswith("taut."):
             return None
-    return None
+    return found
 
 
 @pytest.mark.parametrize("group", MIRRORED)
