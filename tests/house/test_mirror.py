@@ -42,7 +42,7 @@ def _arguments(target: type) -> set[str] | None:
         found |= {p.name for p in parameters}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return found
-        if not call.__module__.startswith("taut."):
+        if not inspect.isclass(target) or not call.__module__.startswith("taut."):
             return None
     return found
 
