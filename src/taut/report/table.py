@@ -94,6 +94,8 @@ def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> N
 def _cell(value: float | None, name: str) -> str:
     if value is None:
         return ""
+    if abs(value) >= 1e7:
+        return f"{value:.3e}"
     digits = 0 if name == "active_units" else 2 if abs(value) >= 1e5 else 3
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no minus zero
 
