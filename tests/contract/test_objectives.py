@@ -218,6 +218,7 @@ REFUSED = [
     (["model=mog", "q=categorical", "objective=dreg"], 4, "objective=dreg needs a q with reparameterised"),
     (["model=mog", "q=categorical", "objective=iwae"], 1, "k >= 2"),
     (["model=mog", "q=categorical", "objective=vimco"], 1, "k >= 2"),
+    (["q=prior", "prior=mixture"], 1, "k >= 2"),
     (["objective=vimco"], 5, "can; choose objective=iwae"),
     (["objective=exact"], 1, "objective=exact needs q=exact"),
     (["prior=mixture", "objective.kl=analytic"], 1, "objective.kl=analytic needs a Gaussian"),

@@ -44,7 +44,7 @@ class Objective(ABC):
             UserError: Naming the way out.
         """
         del joint
-        if not q.exact and not q(x).has_rsample and any(True for _ in q.parameters()) and k < 2:
+        if not q.exact and not q(x).has_rsample and q.learned and k < 2:
             raise UserError(
                 f"objective={self.name} with q={type(q).__name__.lower()} has no reparameterised draws, so its "
                 f"gradient needs "

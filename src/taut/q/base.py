@@ -36,6 +36,11 @@ class Posterior(nn.Module, ABC):
         """The model whose posterior this family approximates."""
         return self._joint[0]
 
+    @property
+    def learned(self) -> bool:
+        """Whether the distribution has parameters that training moves."""
+        return any(True for _ in self.parameters())
+
     @abstractmethod
     def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
         """The distribution q(z | x)."""

@@ -30,6 +30,10 @@ class Prior(Posterior):
                 "q=prior needs a prior that stands on its own, but prior=vamp is made of q; choose prior=normal."
             )
 
+    @property
+    def learned(self) -> bool:
+        return any(True for _ in self.joint.prior.parameters())
+
     def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
         prior = self.joint.prior()
         return prior.expand((len(x),))
