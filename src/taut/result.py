@@ -39,7 +39,7 @@ def describe(
     return {
         "status": "finished",
         "name": loggers.run_name(cfg),
-        **{group: loggers.choice(group) for group in ("model", "data", "prior", "q", "likelihood", "objective")},
+        **loggers.choices(),
         "binarisation": data.binarisation,
         "k": model.k,
         "k_test": model.samples["test"],

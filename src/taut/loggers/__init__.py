@@ -1,11 +1,12 @@
 """Experiment tracking: W&B, offline unless asked, and libraries that keep quiet."""
 
-from taut.loggers.run import build, choice, finishing, public, quiet, run_name, summarise, sweep_name
+from taut.loggers.run import build, choice, choices, finishing, public, quiet, run_name, summarise, sweep_name
 from taut.loggers.tracker import csv_logger, finish, run_id, wandb_logger
 
 __all__ = [
     "build",
     "choice",
+    "choices",
     "csv_logger",
     "finish",
     "finishing",

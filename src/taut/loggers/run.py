@@ -27,7 +27,12 @@ def build(cfg: DictConfig, folder: Path) -> list[Logger]:
     """
     quiet()
     make = instantiate(cfg.logger, _convert_="all")
-    return make(folder=folder, name=run_name(cfg), group=sweep_name(), config=public(cfg))
+    return make(folder=folder, name=run_name(cfg), group=sweep_name(), config=public(cfg) | {"choices": choices()})
+
+
+def choices() -> dict[str, str]:
+    """What a run is made of, in the words of the command line: what dashboards group by."""
+    return {group: choice(group) for group in ("model", "data", "prior", "q", "likelihood", "objective")}
 
 
 def choice(group: str) -> str:
