@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LogWeights = Float[Tensor, "k b"]
-PerDatum = Float[Tensor, " b"]
+from taut.types import LogWeights, PerDatum
 
 
 def log_sum_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
@@ -17,8 +16,8 @@ def log_sum_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
     shift = log_w.detach().amax(0)
     shift = torch.where(shift.isfinite(), shift, 0.0)
     total = (log_w - shift).exp().sum(0)
-    positive = total > 0
-    return torch.where(positive, torch.where(positive, total, 1.0).log() + shift, -torch.inf)
+    nothing = total == 0
+    return torch.where(nothing, -torch.inf, torch.where(nothing, 1.0, total).log() + shift)
 
 
 def log_mean_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
@@ -61,7 +60,7 @@ def normalised_weights(log_w: LogWeights) -> LogWeights:
 def effective_sample_size(log_w: LogWeights) -> PerDatum:
     r"""Kish's effective sample size $(\sum_k w_k)^2 / \sum_k w_k^2$, between 1 and K (0 if all weights are 0)."""
     squares = normalised_weights(log_w).square().sum(0)
-    return torch.where(squares > 0, 1 / squares.clamp_min(torch.finfo(squares.dtype).tiny), 0.0)
+    return torch.where(squares == 0, 0.0, 1 / squares)
 
 
 def block_sizes(samples: int) -> list[int]:

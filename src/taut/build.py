@@ -9,6 +9,9 @@ from taut.errors import UserError
 from taut.joint import Joint
 from taut.make import make
 from taut.model.base import LatentVariableModel
+from taut.prior.base import Prior
+from taut.prior.vamp import Vamp
+from taut.q.base import Posterior
 
 
 def build_data(cfg: DictConfig) -> Data:
@@ -32,6 +35,7 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     likelihood = make(cfg.likelihood, latent=prior.z_shape[0])
     joint = Joint(prior, likelihood)
     q = make(cfg.q, joint=joint)
+    refuse_unlearned_vamp(prior, q)
     prior.attach(q)
     model = make(
         cfg.model,
@@ -42,7 +46,22 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
         scheduler=make(cfg.scheduler),
     )
     model.initialise(data.training_rows())
+    for split in ("val", "test"):
+        likelihood.check(data.rows(split))
     return model
+
+
+def refuse_unlearned_vamp(prior: Prior, q: Posterior) -> None:
+    """A prior made of q is nothing where q has no parameters.
+
+    Raises:
+        UserError: If prior and q are such a pair.
+    """
+    if isinstance(prior, Vamp) and not q.learned:
+        raise UserError(
+            f"prior=vamp is a mixture of q(z|u), but q={type(q).__name__.lower()} does not look at u; "
+            "choose q=diagonal or q=full."
+        )
 
 
 def refuse_closed_form_in_parallel(model: LatentVariableModel, world_size: int) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -38,6 +38,11 @@ A_COUNT_OR_NULL = (TypeAdapter(Count | None), "a whole number of 1 or more, or n
 A_SEED = (TypeAdapter(Seed), "a whole number from 0 to 4294967295")
 A_POSITIVE = (TypeAdapter(Positive), "a finite number above 0")
 A_POSITIVE_OR_NULL = (TypeAdapter(Positive | None), "a finite number above 0, or null")
+A_PRECISION = (
+    TypeAdapter(Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]),
+    "32-true, 64-true, 16-mixed or bf16-mixed, which leave scores in full precision",
+)
+ONLY_ONE = (TypeAdapter(Literal[1]), "1, because noise and weights are counted in optimiser steps")
 A_SHARE = (TypeAdapter(Share), "a number from 0 to below 1")
 
 RANGES = {
@@ -47,6 +52,8 @@ RANGES = {
     **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),
     **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
     **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
+    "precision": A_PRECISION,
+    "accumulate_grad_batches": ONLY_ONE,
     "hidden": (TypeAdapter(list[Count]), "a list of whole numbers of 1 or more"),
 }
 

@@ -15,14 +15,13 @@ from torch.distributions import Distribution
 
 from taut import bounds, noise, oracle
 from taut.joint import Joint
+from taut.types import PerDatum
 
 BLOCK = 512
 """Samples of one datum that share a seed."""
 
 ROWS = {"cpu": 1024, "cuda": 65536}
 """Latent draws scored at once: on a CPU about what its cache holds."""
-
-PerDatum = Float[Tensor, " b"]
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,15 @@ class Sample:
         log_px: log p(x|z), nats.
         log_pz: log p(z).
         log_qz: log q(z|x).
-        mean_z: E_q[z].
+        mean_z: E_q[z], estimated from the samples where q does not know it.
+        noise_z: Monte Carlo variance of that estimate; 0 where q knows its mean.
     """
 
     log_px: Float[Tensor, "k b"]
     log_pz: Float[Tensor, "k b"]
     log_qz: Float[Tensor, "k b"]
     mean_z: Float[Tensor, "b *z"]
+    noise_z: Float[Tensor, "b *z"]
 
     @property
     def log_w(self) -> Float[Tensor, "k b"]:
@@ -56,12 +57,14 @@ class Scores:
         noise: Monte Carlo variance at fixed x of the entries that come from samples, by name.
         curve: IWAE-k over the blocks of the samples, ``[len(block_sizes), b]``.
         mean_z: E_q[z], ``[b, *z]``.
+        noise_z: Monte Carlo variance of ``mean_z``.
     """
 
     values: dict[str, PerDatum]
     noise: dict[str, PerDatum]
     curve: Float[Tensor, "sizes b"]
     mean_z: Float[Tensor, "b *z"]
+    noise_z: Float[Tensor, "b *z"]
 
 
 @contextmanager
@@ -100,7 +103,7 @@ def score(
         index: Row of each datum in its split: what its noise is keyed by.
         bound: The objective's bound of log-weights ``[k, n]``, evaluated on every block of k samples.
         k: Importance samples of that bound.
-        samples: Number of samples K; a multiple of ``k``.
+        samples: Number of samples K; a multiple of ``k``, two blocks of it or more for the noise of the bound.
         seed: Seed of the noise.
         split: Name of the split, part of the key.
     """
@@ -124,13 +127,13 @@ def score(
         influence = torch.zeros_like(log_w) if exact else samples * bounds.normalised_weights(log_w)
         spread = {
             "elbo": _variance_of_mean(log_w),
-            "bound": _variance_of_mean(blocks if len(blocks) > 1 else influence),
+            "bound": _variance_of_mean(blocks),
             "log_px": _variance_of_mean(influence),
             "gap": _variance_of_mean(influence - log_w),
             "kl": _variance_of_mean(drawn.log_qz - drawn.log_pz),
             "reconstruction": _variance_of_mean(drawn.log_px),
         }
-        return Scores(values, spread, curve, drawn.mean_z)
+        return Scores(values, spread, curve, drawn.mean_z, drawn.noise_z)
 
 
 def sample(
@@ -152,8 +155,9 @@ def sample(
             _sample_chunk(joint, q, part, ids.tolist(), k, seed, split)
             for part, ids in zip(x.split(data_at_once), index.split(data_at_once), strict=True)
         ]
-    log_px, log_pz, log_qz, mean_z = zip(*parts, strict=True)
-    return Sample(torch.cat(log_px, 1), torch.cat(log_pz, 1), torch.cat(log_qz, 1), torch.cat(mean_z))
+    log_px, log_pz, log_qz, mean_z, noise_z = zip(*parts, strict=True)
+    log_px, log_pz, log_qz = (torch.cat(scores, 1) for scores in (log_px, log_pz, log_qz))
+    return Sample(log_px, log_pz, log_qz, torch.cat(mean_z), torch.cat(noise_z))
 
 
 def _sample_chunk(
@@ -164,12 +168,12 @@ def _sample_chunk(
     k: int,
     seed: int,
     split: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     posterior, prior = q(x), joint.prior()
     single = [q(row.unsqueeze(0)) for row in x]
     starts = range(0, k, BLOCK)
     out = x.new_empty((3, k, len(x)), dtype=torch.float64)
-    total = torch.zeros((len(x), *joint.prior.z_shape), dtype=torch.float64, device=x.device)
+    moments = torch.zeros((2, len(x), *joint.prior.z_shape), dtype=torch.float64, device=x.device)
     for block, start in enumerate(starts):
         size = min(BLOCK, k - start)
         keys = [noise.key(seed, split, row * len(starts) + block) for row in index]
@@ -177,8 +181,8 @@ def _sample_chunk(
         out[0, start : start + size] = joint.likelihood(z).log_prob(x)
         out[1, start : start + size] = prior.log_prob(z)
         out[2, start : start + size] = posterior.log_prob(z)
-        total += z.sum(0, dtype=torch.float64)
-    return out[0], out[1], out[2], _mean(posterior, total / k)
+        moments += torch.stack([z.sum(0, dtype=torch.float64), z.square().sum(0, dtype=torch.float64)])
+    return out[0], out[1], out[2], *_mean(posterior, moments / k, k)
 
 
 def _seeded(distribution: Distribution, size: int, key: int) -> Tensor:
@@ -186,11 +190,13 @@ def _seeded(distribution: Distribution, size: int, key: int) -> Tensor:
     return distribution.sample((size,))
 
 
-def _mean(posterior: Distribution, estimate: Tensor) -> Tensor:
+def _mean(posterior: Distribution, moments: Float[Tensor, "2 b *z"], k: int) -> tuple[Tensor, Tensor]:
+    """E_q[z] and the Monte Carlo variance it is known with."""
+    mean, square = moments
     try:
-        return posterior.mean.double()
+        return posterior.mean.double(), torch.zeros_like(mean)
     except NotImplementedError:
-        return estimate
+        return mean, (square - mean.square()).clamp_min(0) / max(k - 1, 1)
 
 
 def _variance_of_mean(values: Float[Tensor, "n b"]) -> PerDatum:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from taut.errors import UserError
 from taut.likelihood.base import Likelihood
 from taut.prior.base import Prior
 from taut.types import Draws
@@ -18,10 +19,18 @@ class Joint(nn.Module):
     Args:
         prior: $p(z)$.
         likelihood: $p(x \mid z)$.
+
+    Raises:
+        UserError: If the likelihood is a table and z is no category.
     """
 
     def __init__(self, prior: Prior, likelihood: Likelihood) -> None:
         super().__init__()
+        if likelihood.of_categories and not prior.discrete:
+            raise UserError(
+                f"likelihood={type(likelihood).__name__.lower()} looks z up in a table, so z must be a category, but "
+                f"prior={type(prior).__name__.lower()} makes it continuous; choose model=mog, or likelihood=gaussian."
+            )
         self.prior = prior
         self.likelihood = likelihood
 

@@ -33,7 +33,7 @@ class Summary(NamedTuple):
 
 
 class NotANumber(RunError):
-    """A score was NaN. It is never averaged away."""
+    """A score was NaN or infinite. It is never averaged away."""
 
 
 class ScoreMeter(Metric):
@@ -58,24 +58,26 @@ class ScoreMeter(Metric):
     curve_squares: Tensor
     z: Tensor
     z_squares: Tensor
+    z_noise: Tensor
 
     def __init__(self, names: list[str], sizes: int, z_shape: tuple[int, ...], stage: str) -> None:
         super().__init__()
         self.names, self.stage = names, stage
         shapes = {"count": (), "sums": (len(names),), "squares": (len(names),), "spreads": (len(names),)}
-        shapes |= {"curve": (sizes,), "curve_squares": (sizes,), "z": z_shape, "z_squares": z_shape}
+        shapes |= {"curve": (sizes,), "curve_squares": (sizes,), "z": z_shape, "z_squares": z_shape, "z_noise": z_shape}
         for name, shape in shapes.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, scores: Scores, index: Tensor) -> None:
         """Add a batch."""
         values = torch.stack([scores.values[name] for name in self.names])
-        bad = values.isnan().any(0)
+        bad = (~values.isfinite()).any(0)
         if bad.any():
             column = int(bad.nonzero()[0])
-            name = self.names[int(values[:, column].isnan().nonzero()[0])]
+            entry = int((~values[:, column].isfinite()).nonzero()[0])
             raise NotANumber(
-                f"{self.stage}/{name} of row {int(index[column])} is NaN; training diverged, nothing was averaged."
+                f"{self.stage}/{self.names[entry]} of row {int(index[column])} is {values[entry, column].item()}: "
+                "training diverged, or q puts z where the model has no mass; nothing was averaged."
             )
         self.count += values.shape[1]
         self.sums += values.sum(1)
@@ -85,6 +87,7 @@ class ScoreMeter(Metric):
         self.curve_squares += scores.curve.square().sum(1)
         self.z += scores.mean_z.sum(0)
         self.z_squares += scores.mean_z.square().sum(0)
+        self.z_noise += scores.noise_z.sum(0)
 
     def compute(self) -> Summary:
         """The means over the split, with their errors."""
@@ -93,7 +96,8 @@ class ScoreMeter(Metric):
         monte_carlo = self.spreads.sqrt() / self.count
         rows = zip(self.names, values.tolist(), errors.tolist(), monte_carlo.tolist(), strict=True)
         scores = {name: {"value": v, "standard_error": e, "monte_carlo_error": m} for name, v, e, m in rows}
-        active = (self.z_squares / self.count - (self.z / self.count).square() > ACTIVE).sum()
+        variance = (self.z_squares - self.z_noise) / self.count - (self.z / self.count).square()
+        active = (variance > ACTIVE).sum()
         scores["active_units"] = {"value": float(active)}
         mean = self.curve / self.count
         curve_errors = _standard_error(self.curve_squares, mean, self.count)

@@ -35,7 +35,8 @@ def describe(
     for name, kind in kinds.items():
         scores[name]["kind"] = kind
     for name, k in used.items():
-        scores[name]["k"] = k
+        scores[name]["k"] = None if scores[name]["kind"] == "exact" else k
+    scores["ess"]["monte_carlo_error"] = None
     return {
         "status": "finished",
         "name": loggers.run_name(cfg),
@@ -46,6 +47,7 @@ def describe(
         "seed": cfg.seed,
         "split": "test",
         "n": summary.n,
+        "held_out": data.held_out,
         "scores": scores,
         "curve": {
             "k": block_sizes(model.samples["test"]),

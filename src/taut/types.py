@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 LogWeights = Float[Tensor, "k b"]
+PerDatum = Float[Tensor, " b"]
 
 
 @dataclass(frozen=True)

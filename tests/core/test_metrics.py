@@ -10,7 +10,7 @@ from taut.metrics import NotANumber, ScoreMeter
 def _scores(values: torch.Tensor, mean_z: torch.Tensor | None = None) -> Scores:
     z = torch.zeros(len(values), 2, dtype=torch.float64) if mean_z is None else mean_z
     noise = {"a": torch.full_like(values, 0.04)}
-    return Scores({"a": values, "b": 2 * values}, noise, torch.stack([values, values + 1]), z)
+    return Scores({"a": values, "b": 2 * values}, noise, torch.stack([values, values + 1]), z, torch.zeros_like(z))
 
 
 def _meter() -> ScoreMeter:
@@ -43,7 +43,7 @@ def test_active_units_are_those_whose_mean_moves():
 
 def test_nan_names_the_datum_and_the_stage_and_is_not_averaged():
     values = torch.tensor([0.0, float("nan")], dtype=torch.float64)
-    with pytest.raises(NotANumber, match=r"val/a of row 17 is NaN"):
+    with pytest.raises(NotANumber, match=r"val/a of row 17 is nan"):
         _meter().update(_scores(values), torch.tensor([4, 17]))
 
 

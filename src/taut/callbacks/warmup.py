@@ -37,6 +37,16 @@ class KLWarmup(Callback):
         """
         return min(1.0, epoch / self.epochs)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a q that is the posterior: its gradient is exact at weight 1 alone.
+
+        Raises:
+            UserError: Naming the way out.
+        """
+        del trainer
+        if getattr(pl_module.q, "exact", False):
+            raise UserError("callbacks=warmup weighs the KL to a q that is learned, but q=exact is not; leave it out.")
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         fraction = batch_idx / trainer.num_training_batches
         pl_module.kl_weight = self.weight(trainer.current_epoch + fraction)  # type: ignore[assignment]

@@ -107,7 +107,16 @@ class Data(LightningDataModule, ABC):
 
     def training_rows(self) -> Float[Tensor, "n *x"]:
         """The training split as epoch 0 sees it, in the order of the split."""
-        return self._decode(self._binarised("train"))
+        return self.rows("train")
+
+    def rows(self, split: str) -> Float[Tensor, "n *x"]:
+        """A split as it is trained on or scored, in its order; the training split as epoch 0 sees it."""
+        return self._decode(self._binarised(split))
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the test rows are others than the training rows."""
+        return self.stored.test is not self.stored.train
 
     def train_dataloader(self) -> Batches:
         """Shuffled batches of the training split."""

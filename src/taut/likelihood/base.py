@@ -14,11 +14,13 @@ class Likelihood(nn.Module, ABC):
     """A likelihood p(x | z): a module whose forward returns a distribution over x.
 
     For z of shape ``[k, b, *z_shape]`` the distribution has batch ``(k, b)`` and event ``x_shape``. A new likelihood
-    sets ``x_shape`` and implements ``forward``. ``initialise`` chooses starting values from training rows;
-    ``statistics`` and ``maximise`` are for those with a closed-form maximum in EM.
+    sets ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot; ``initialise`` chooses
+    starting values from training rows; ``statistics`` and ``maximise`` are for those with a closed-form maximum in
+    EM.
     """
 
     x_shape: tuple[int, ...]
+    of_categories: bool = False
 
     @abstractmethod
     def forward(self, z: Float[Tensor, "*batch d"]) -> Distribution:
@@ -35,7 +37,7 @@ class Likelihood(nn.Module, ABC):
             UserError: If a value is not finite or outside the support.
         """
         if not x.isfinite().all():
-            raise UserError("The training data hold a value that is NaN or infinite; remove or replace it first.")
+            raise UserError("The data hold a value that is NaN or infinite; remove or replace it first.")
 
     def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> dict[str, Tensor]:
         """Sums over a batch, expected under its posteriors, that determine the best parameters.

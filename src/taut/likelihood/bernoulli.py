@@ -43,7 +43,7 @@ class Bernoulli(Likelihood):
         other = x[(x != 0) & (x != 1)]
         if len(other):
             raise UserError(
-                f"likelihood=bernoulli needs x in {{0, 1}}, but the training data hold {other[0].item():.6g}; "
+                f"likelihood=bernoulli needs x in {{0, 1}}, but the data hold {other[0].item():.6g}; "
                 f"for pixels in "
                 "[0, 1] set data.binarisation=dynamic, fixed or threshold, for other numbers choose "
                 "likelihood=gaussian."

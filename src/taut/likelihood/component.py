@@ -72,6 +72,7 @@ class Component(Likelihood):
         min_share: Expected share of the rows under which EM leaves a component alone.
     """
 
+    of_categories = True
     centre: Tensor
     unit: Tensor
 

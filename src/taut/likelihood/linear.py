@@ -6,7 +6,7 @@ from math import prod
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from taut.likelihood.base import Likelihood
 
@@ -53,16 +53,17 @@ class Linear(Likelihood):
 
     def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> dict[str, Tensor]:
         """Sums of 1, x, z, |x|^2, x z', z z'. x relative to the mean of the training rows, against cancellation."""
+        if not isinstance(posterior, MultivariateNormal):
+            raise NotImplementedError
         rows = x.flatten(1) - self.centre
         z = posterior.mean
-        covariance: Tensor = posterior.covariance_matrix  # pyright: ignore[reportAttributeAccessIssue]
         return {
             "n": rows.new_tensor(len(rows)),
             "x": rows.sum(0),
             "z": z.sum(0),
             "xx": rows.square().sum(),
             "xz": rows.mT @ z,
-            "zz": covariance.sum(0) + z.mT @ z,
+            "zz": posterior.covariance_matrix.sum(0) + z.mT @ z,
         }
 
     @torch.no_grad()

@@ -34,8 +34,9 @@ class LatentVariableModel(L.LightningModule, ABC):
         optimizer: Builds the optimiser from parameters.
         scheduler: Builds the learning-rate scheduler from the optimiser, stepped every epoch; or None.
         k: Importance samples K of the objective.
-        k_eval: Importance samples at validation, rounded up to a multiple of k.
-        k_test: Importance samples at test, rounded up to a multiple of k.
+        k_eval: Importance samples at validation, rounded up to a multiple of k and to at least two blocks of k, so
+            that the noise of the bound at k is known.
+        k_test: Importance samples at test, rounded likewise.
         seed: Seed of all noise.
     """
 
@@ -57,7 +58,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.joint, self.q, self.objective = joint, q, objective
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.k, self.seed = k, seed
-        self.samples = {"val": -(-k_eval // k) * k, "test": -(-k_test // k) * k}
+        self.samples = {"val": _tiled(k_eval, k), "test": _tiled(k_test, k)}
         self.kl_weight = 1.0
         self.summaries: dict[str, Summary] = {}
         self.meters = torch.nn.ModuleDict(
@@ -194,6 +195,10 @@ class LatentVariableModel(L.LightningModule, ABC):
             f"The training bound of {where} is not finite at step {self.trainer.global_step}; "
             "lower optimizer.lr, or set trainer.gradient_clip_val."
         )
+
+
+def _tiled(samples: int, k: int) -> int:
+    return max(2, -(-samples // k)) * k
 
 
 def _tempered(draws: Draws, kl_weight: float) -> Draws:

@@ -7,7 +7,7 @@ from taut.oracle import tractable
 
 
 class PPCA(LatentVariableModel):
-    r"""$z \sim N(0, I)$, $x \mid z \sim N(W z + \mu, \sigma^2 I)$ (Tipping & Bishop, 1999): exactly solvable.
+    r"""$z \sim N(0, I)$ (or a mixture), $x \mid z \sim N(W z + \mu, \sigma^2 I)$ (Tipping & Bishop, 1999).
 
     $\log p(x) = \log N(x; \mu, W W^\top + \sigma^2 I)$, and the posterior is Gaussian: the anchor that bounds are
     held against.

@@ -89,7 +89,7 @@ def require_reparameterised(objective: Objective, q: Posterior, x: Tensor) -> No
     """
     with torch.no_grad():
         has_rsample = q(x).has_rsample
-    if not has_rsample or q.exact:
+    if not has_rsample or q.exact or not q.learned:
         raise UserError(
             f"objective={objective.name} needs a q with reparameterised draws and parameters of its own, which "
             f"q={type(q).__name__.lower()} has not; choose objective=vimco or iwae, or q=diagonal or q=full."

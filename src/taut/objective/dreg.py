@@ -15,7 +15,8 @@ class Dreg(Objective):
 
     $\nabla_\phi L_K = E[\sum_k \tilde w_k^2\, \nabla_z \log w_k\, \nabla_\phi z_k]$, while $\theta$ keeps $\sum_k
     \tilde w_k \nabla_\theta \log w_k$. One backward pass gives both: a hook on z multiplies what arrives there,
-    already weighted by $\tilde w_k$, once more by $\tilde w_k$.
+    already weighted by $\tilde w_k$, once more by $\tilde w_k$ (under a KL weight $\beta$: by $1 - \beta + \beta
+    \tilde w_k$).
     """
 
     path_only = True
@@ -27,7 +28,8 @@ class Dreg(Objective):
         log_w = draws.tempered_log_w
         weights = normalised_weights(log_w.detach())
         if draws.z.requires_grad:
-            event = weights.reshape(*weights.shape, *[1] * (draws.z.dim() - weights.dim()))
+            factor = 1 - draws.kl_weight + draws.kl_weight * weights
+            event = factor.reshape(*weights.shape, *[1] * (draws.z.dim() - weights.dim()))
             draws.z.register_hook(lambda gradient: gradient * event)
         return -(weights * log_w).sum(0).mean()
 

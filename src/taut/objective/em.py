@@ -133,4 +133,9 @@ class Maximiser(Optimizer):
         return {"state": {}, "param_groups": [], "sums": self.sums, "batches": self.batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.sums, self.batches = state_dict["sums"], state_dict["batches"]
+        device = self.param_groups[0]["params"][0].device
+        self.sums = {
+            piece: {name: value.to(device) for name, value in sums.items()}
+            for piece, sums in state_dict["sums"].items()
+        }
+        self.batches = state_dict["batches"]

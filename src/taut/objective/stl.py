@@ -13,8 +13,8 @@ from taut.types import Draws, LogWeights
 class Stl(Objective):
     r"""IWAE-K whose gradient drops the score of q: $\sum_k \tilde w_k \nabla_z \log w_k\, \nabla_\phi z_k$.
 
-    Roeder et al. (2017). Its variance is exactly 0 where q is the posterior. Unbiased for K = 1; biased for K > 1
-    (Tucker et al., 2019), where ``objective=dreg`` is the unbiased choice.
+    Roeder et al. (2017). The variance of q's gradient is exactly 0 where q is the posterior. Unbiased for K = 1;
+    biased for K > 1 (Tucker et al., 2019), where ``objective=dreg`` is the unbiased choice.
     """
 
     path_only = True

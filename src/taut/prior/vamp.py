@@ -42,6 +42,8 @@ class Vamp(Prior):
         self._q = (q,)  # inside a tuple, so that q's parameters stay registered in one place only
 
     def forward(self) -> MixtureSameFamily:
-        components = self._q[0](self.pseudo_inputs.clamp(self.low, self.high))
+        u = self.pseudo_inputs
+        inside = u + (u.clamp(self.low, self.high) - u).detach()  # a clamp whose gradient still leads back inside
+        components = self._q[0](inside)
         weights = Categorical(logits=self.pseudo_inputs.new_zeros(len(self.pseudo_inputs)), validate_args=False)
         return MixtureSameFamily(weights, components, validate_args=False)

@@ -96,6 +96,17 @@ def dimension(joint: Joint, family: str) -> int:
     return joint.prior.z_shape[0]
 
 
+def kept_clear(mean: Tensor, log_variance: Tensor, prior: Prior) -> tuple[Tensor, Tensor]:
+    """Bound a Gaussian that is to be carried onto a box: |mean| < 6, log-variance in [-8, 0].
+
+    Further out the sigmoid saturates, and the density of a saturated z is that of a rounding error: a "lower bound"
+    made of it has no limit.
+    """
+    if prior.support is constraints.real_vector:
+        return mean, log_variance
+    return 6 * (mean / 6).tanh(), log_variance.clamp(-8, 0)
+
+
 def onto_support(q: Distribution, prior: Prior) -> Distribution:
     """Carry an unbounded q onto the prior's support by the standard bijection, where the prior is bounded."""
     if prior.support is constraints.real_vector:

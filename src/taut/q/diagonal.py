@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from taut.joint import Joint
-from taut.q.base import Amortised, dimension, onto_support
+from taut.q.base import Amortised, dimension, kept_clear, onto_support
 
 
 class Diagonal(Amortised):
     r"""$q(z \mid x) = N(z; m(x), \mathrm{diag}\, e^{s(x)})$ (Kingma & Welling, 2014).
 
-    The log-variance s is kept in [-30, 30]. Under a prior with bounded support, z is carried onto it by a sigmoid.
+    The log-variance s is kept in [-30, 30]. Under a prior with bounded support, z is carried onto it by a sigmoid,
+    from a mean within 6 and a variance of at most 1.
 
     Args:
         joint: The model.
@@ -26,6 +27,7 @@ class Diagonal(Amortised):
 
     def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
         mean, log_variance = self.parameters_of(x).chunk(2, -1)
+        mean, log_variance = kept_clear(mean, log_variance, self.joint.prior)
         deviation = (0.5 * log_variance.clamp(-30, 30)).exp()
         normal = Independent(Normal(mean, deviation, validate_args=False), 1)
         return onto_support(normal, self.joint.prior)

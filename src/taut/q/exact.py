@@ -6,8 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
+from taut.errors import UserError
 from taut.joint import Joint
 from taut.oracle import posterior, tractable
+from taut.prior.vamp import Vamp
 from taut.q.base import Posterior
 
 
@@ -26,6 +28,10 @@ class Exact(Posterior):
 
     def __init__(self, joint: Joint, x_shape: Sequence[int]) -> None:
         super().__init__(joint, x_shape)
+        if isinstance(joint.prior, Vamp):
+            raise UserError(
+                "q=exact needs a prior that stands on its own, but prior=vamp is made of q; choose prior=mixture."
+            )
         if not tractable(joint):
             posterior(joint, next(joint.parameters()).new_zeros(1, *self.x_shape))
 

@@ -5,16 +5,17 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, MultivariateNormal
+from torch.distributions import Distribution, MultivariateNormal, constraints
 
 from taut.joint import Joint
-from taut.q.base import Amortised, dimension, onto_support
+from taut.q.base import Amortised, dimension, kept_clear, onto_support
 
 
 class Full(Amortised):
     r"""$q(z \mid x) = N(z; m(x), L(x) L(x)^\top)$, L lower triangular with a positive diagonal $e^{s(x)/2}$.
 
-    The log-variance s is kept in [-30, 30]. Under a prior with bounded support, z is carried onto it by a sigmoid.
+    The log-variance s is kept in [-30, 30]. Under a prior with bounded support, z is carried onto it by a sigmoid,
+    from a mean within 6 and variances of at most about 2.
 
     Args:
         joint: The model.
@@ -32,6 +33,9 @@ class Full(Amortised):
 
     def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
         mean, log_variance, entries = self.parameters_of(x).split([self.d, self.d, self.below.shape[1]], -1)
+        if self.joint.prior.support is not constraints.real_vector:
+            mean, log_variance = kept_clear(mean, log_variance, self.joint.prior)
+            entries = entries.tanh() / self.d
         lower = torch.diag_embed((0.5 * log_variance.clamp(-30, 30)).exp())
         lower = lower.index_put((torch.arange(len(x), device=x.device)[:, None], *self.below), entries)
         return onto_support(MultivariateNormal(mean, scale_tril=lower, validate_args=False), self.joint.prior)

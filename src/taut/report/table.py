@@ -50,8 +50,9 @@ def caption(result: Result) -> Text:
     seconds = result["seconds"]
     rate = result["n"] / max(seconds["test"], 1e-9)
     data = f"{result['data']}, binarisation {result['binarisation']}"
+    same = "" if result.get("held_out", True) else ", the training rows"
     lines = [
-        f"{result['split']} split of {data}: {result['n']:,} data",
+        f"{result['split']} split of {data}: {result['n']:,} data{same}",
         f"fit {seconds['fit']:.1f} s, test {seconds['test']:.1f} s ({rate:,.0f} images/s)",
     ]
     text = Text("\n".join(lines), style="dim")

@@ -1,0 +1,92 @@
+"""Every prior x q x likelihood x objective x k: it works and keeps its order, or it is refused in a sentence."""
+
+import itertools
+from functools import cache
+
+import pytest
+import torch
+from budget import assert_mean
+from pieces import config, names
+
+from taut.build import refuse_unlearned_vamp
+from taut.errors import UserError
+from taut.evaluation import score
+from taut.joint import Joint, draw
+from taut.make import make
+
+pytestmark = pytest.mark.usefixtures("float64")
+X = (1, 4, 4)
+
+
+@cache
+def _node(group: str, *overrides: str):
+    return config(*overrides)[group]
+
+
+def _pieces(prior: str, q: str, likelihood: str, objective: str):
+    discrete = ("model=mog", "model.components=3") if prior == "categorical" else ()
+    size = ("prior.components=3",) if prior in ("mixture", "vamp") else ()
+    made = make(_node("prior", *discrete, f"prior={prior}", *size))
+    joint = Joint(made, make(_node("likelihood", f"likelihood={likelihood}"), latent=made.z_shape[0]))
+    posterior = make(_node("q", f"q={q}"), joint=joint)
+    refuse_unlearned_vamp(made, posterior)
+    made.attach(posterior)
+    return joint, posterior, make(_node("objective", f"objective={objective}"))
+
+
+@pytest.mark.parametrize("likelihood", names("likelihood"))
+@pytest.mark.parametrize("prior", names("prior"))
+def test_combination_works_or_is_refused(prior, likelihood):
+    accepted = 0
+    x = torch.randint(2, (3, *X)).double()
+    for q, objective, k in itertools.product(names("q"), names("objective"), (1, 3)):
+        try:
+            joint, posterior, recipe = _pieces(prior, q, likelihood, objective)
+            recipe.check(joint, posterior, k, x)
+        except UserError:
+            continue
+        accepted += 1
+        surrogate = recipe.surrogate(draw(joint, posterior, x, k, path_only=recipe.path_only))
+        assert surrogate.isfinite(), (q, objective, k)
+        scores = score(
+            joint, posterior, x, torch.arange(3), bound=recipe.bound, k=k, samples=2 * k, seed=0, split="val"
+        ).values
+        assert (scores["elbo"] <= scores["bound"] + 1e-9).all(), (q, objective, k)
+        assert all(value.isfinite().all() for value in scores.values()), (q, objective, k)
+    assert accepted or (likelihood == "component") > (prior == "categorical")
+
+
+@pytest.mark.parametrize("q", ["diagonal", "full"])
+def test_bound_under_a_box_prior_stays_a_bound_where_the_encoder_is_extreme(q):
+    """p(x) = 2^-16 for every x at zero logits; a saturated sigmoid must not score z by a rounding error."""
+    cfg = config("prior=uniform", f"q={q}", "latent_dim=2", "network.hidden=[]")
+    joint = Joint(make(cfg.prior), make(cfg.likelihood, latent=2)).float()
+    posterior = make(cfg.q, joint=joint).float()
+    with torch.no_grad():
+        for parameter in joint.parameters():
+            parameter.zero_()
+        for bias in (40.0, -40.0, 400.0):
+            posterior.encoder.net[0].bias.fill_(bias)
+            x = torch.zeros(200, *X, dtype=torch.float32)
+            log_w = draw(joint, posterior, x, 50).log_w.double()
+            assert log_w.mean() <= -16 * torch.tensor(2.0).log() + 0.05
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_dreg_under_warm_up_has_the_gradient_of_iwae(beta):
+    gradients = {}
+    for name in ("dreg", "iwae"):
+        torch.manual_seed(1)
+        cfg = config("model=ppca", "q=diagonal", f"objective={name}", "latent_dim=1", "network.hidden=[]", x_shape=(2,))
+        prior = make(cfg.prior)
+        joint = Joint(prior, make(cfg.likelihood, latent=1))
+        posterior, recipe = make(cfg.q, joint=joint), make(cfg.objective)
+        x = torch.tensor([[0.5, -1.0]]).expand(300, -1)
+        rows = []
+        for _ in range(150):
+            draws = draw(joint, posterior, x, 4, path_only=recipe.path_only)
+            surrogate = recipe.surrogate(type(draws)(**{**vars(draws), "kl_weight": beta}))
+            rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(surrogate, list(posterior.parameters()))]))
+        gradients[name] = torch.stack(rows)
+    difference = gradients["dreg"] - gradients["iwae"]
+    assert_mean(difference, 0.0, detects=0.25 * gradients["iwae"].mean(0).norm().item())
