@@ -47,7 +47,7 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     )
     model.initialise(data.training_rows())
     for split in ("val", "test"):
-        likelihood.check(data.rows(split))
+        likelihood.check(data.rows_of(split))
     return model
 
 

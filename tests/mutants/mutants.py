@@ -207,7 +207,7 @@ MUTANTS = [
     Mutant(
         "NaN averaged away",
         "metrics.py",
-        "bad = values.isnan().any(0)",
+        "bad = (~values.isfinite()).any(0)",
         "values = values.nan_to_num(); bad = values.isnan().any(0)",
         METRICS,
     ),
@@ -221,8 +221,8 @@ MUTANTS = [
     Mutant(
         "units active by deviation",
         "metrics.py",
-        "(self.z / self.count).square() > ACTIVE",
-        "(self.z / self.count).square() > ACTIVE**2",
+        "active = (variance > ACTIVE).sum()",
+        "active = (variance > ACTIVE**2).sum()",
         METRICS,
     ),
 ]

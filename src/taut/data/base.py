@@ -107,9 +107,9 @@ class Data(LightningDataModule, ABC):
 
     def training_rows(self) -> Float[Tensor, "n *x"]:
         """The training split as epoch 0 sees it, in the order of the split."""
-        return self.rows("train")
+        return self.rows_of("train")
 
-    def rows(self, split: str) -> Float[Tensor, "n *x"]:
+    def rows_of(self, split: str) -> Float[Tensor, "n *x"]:
         """A split as it is trained on or scored, in its order; the training split as epoch 0 sees it."""
         return self._decode(self._binarised(split))
 
