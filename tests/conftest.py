@@ -12,8 +12,11 @@ torch.set_num_threads(1)
 MATHEMATICS = [
     "bounds",
     "evaluation",
+    "evidence",
+    "gap",
     "joint",
     "likelihood",
+    "local",
     "metrics",
     "model",
     "networks",
@@ -21,6 +24,7 @@ MATHEMATICS = [
     "oracle",
     "prior",
     "q",
+    "sampling",
 ]
 install_import_hook([f"taut.{name}" for name in MATHEMATICS], "beartype.beartype")  # shapes, in tests only
 

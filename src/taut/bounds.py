@@ -63,6 +63,38 @@ def effective_sample_size(log_w: LogWeights) -> PerDatum:
     return torch.where(squares == 0, 0.0, 1 / squares)
 
 
+def variance_of_mean(values: Float[Tensor, "n b"]) -> PerDatum:
+    """Variance of a mean over samples; by the delta method that of log mean w too, where the values are K w / sum w."""
+    return values.var(0) / len(values) if len(values) > 1 else torch.zeros_like(values[0])
+
+
+def leave_one_out(log_w: LogWeights) -> LogWeights:
+    r"""$\log \sum_{j \ne k} w_j$ for every k, from sums of what stands before and behind it.
+
+    Nothing is subtracted: $\log(S - w_k)$ would lose all digits where one weight dominates.
+    """
+    nothing = torch.full_like(log_w[:1], -torch.inf)
+    before = torch.cat([nothing, log_w[:-1]]).logcumsumexp(0)
+    behind = torch.cat([log_w[1:], nothing]).flip(0).logcumsumexp(0).flip(0)
+    return torch.logaddexp(before, behind)
+
+
+def jackknife(log_w: LogWeights) -> PerDatum:
+    r"""First-order jackknife of IWAE-K, $K L_K - (K-1) \frac1K \sum_k L_{K-1}^{(-k)}$ (Nowozin, 2018); no bound.
+
+    $-\infty$ where every weight is zero, $+\infty$ where a single one is not.
+    """
+    return jackknife_parts(log_w).mean(0)
+
+
+def jackknife_parts(log_w: LogWeights) -> LogWeights:
+    r"""The pseudo-values $K L_K - (K-1) L_{K-1}^{(-k)}$, whose mean is :func:`jackknife`."""
+    k = log_w.shape[0]
+    without = leave_one_out(log_w) - torch.tensor(max(k - 1, 1), dtype=log_w.dtype, device=log_w.device).log()
+    whole = iwae(log_w)
+    return torch.where(whole.isfinite(), k * whole - (k - 1) * without, whole) if k > 1 else log_w
+
+
 def block_sizes(samples: int) -> list[int]:
     """The sizes 1, 2, 5, 10, ... that tile ``samples``, and ``samples`` itself: abscissae of a bound-versus-K curve."""
     decades = [m * 10**e for e in range(len(str(samples))) for m in (1, 2, 5)]

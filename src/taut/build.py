@@ -1,5 +1,6 @@
 """From a composed config to objects."""
 
+import lightning as L
 import torch
 from omegaconf import DictConfig, open_dict
 
@@ -12,6 +13,16 @@ from taut.model.base import LatentVariableModel
 from taut.prior.base import Prior
 from taut.prior.vamp import Vamp
 from taut.q.base import Posterior
+
+
+def set_up_torch(cfg: DictConfig) -> None:
+    """Threads, default dtype and seeds of a run."""
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    torch.set_default_dtype(torch.float64 if str(cfg.trainer.precision).startswith("64") else torch.float32)
+    # filling new buffers under deterministic algorithms costs a pass over each, and guards nothing here
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
+    L.seed_everything(cfg.seed, verbose=False)
 
 
 def build_data(cfg: DictConfig) -> Data:

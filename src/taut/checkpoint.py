@@ -95,7 +95,7 @@ def _intact(path: Path) -> bytes:
     if comment != LABEL + hashlib.sha256(body).hexdigest().encode():
         raise UserError(
             f"The checkpoint {path} is damaged, or another program or version wrote it: its contents do not match a "
-            "SHA-256 seal of this version."
+            "SHA-256 seal of this version; restore the file, or remove it to use an older checkpoint."
         )
     return data
 

@@ -33,7 +33,7 @@ from taut.explain import explain, translated
 from taut.leftovers import Leftovers
 
 REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143
-FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run(name: str) -> NoReturn:
@@ -67,6 +67,7 @@ class Session:
         self.folder: Path | None = None
         self.error: Exception | None = None
         self.told: set[str] = set()
+        self.results: list[Any] = []
 
     def run(self) -> None:
         """Do what ``sys.argv`` says.
@@ -80,7 +81,11 @@ class Session:
         asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
         if self.first and not asks and not self._prepare(args):
             return
-        hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self.job)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self.job)()
+        finally:
+            if len(self.results) > 1 and self.first:
+                self._compare()
         if self.error is not None:
             raise self.error
 
@@ -90,10 +95,11 @@ class Session:
         self.folder = Path(settings.runtime.output_dir)
         sweeping = settings.mode == RunMode.MULTIRUN
         try:
-            check(cfg)
+            check(cfg, self.name)
             if sweeping:
                 refuse_processes(cfg)
-            return self._train(cfg)
+            self.results.append(self._enter(cfg))
+            return self.results[-1]
         except Exception as error:
             if isinstance(error, UserError) and self.first and self.past is None:
                 self.leftovers.remove(self.folder)
@@ -139,7 +145,7 @@ class Session:
             if place and Path(place).is_dir():
                 check_yaml(Path(place))
         composer = Composer(self.name, self.conf, args)
-        self.past = resume.read(args.overrides)
+        self.past = resume.read(args.overrides) if self.name == "train" else None
         if self.past is not None:
             if not self._continue(args, composer):
                 return False
@@ -147,7 +153,7 @@ class Session:
         try:
             self.leftovers = composer.check(args.overrides, new=self.past is None)
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error, args.overrides, composer.compose)) from error
+            raise UserError(explain(error, args.overrides, composer.compose, Path(composer.conf))) from error
         return True
 
     def _continue(self, args: Namespace, composer: Composer) -> bool:
@@ -163,7 +169,13 @@ class Session:
         sys.argv[1:] = [*flags, *past.overrides]
         return True
 
-    def _train(self, cfg: DictConfig) -> Any:
+    def _compare(self) -> None:
+        """After a sweep, what the command has to say of all its jobs."""
+        compare = getattr(import_module(f"taut.{self.name}"), "compare", None)
+        if compare is not None and self.entry is None:
+            compare(self.results)
+
+    def _enter(self, cfg: DictConfig) -> Any:
         past = self.past if self.first else None
         if past is not None:
             past.begin()
@@ -177,7 +189,7 @@ class Session:
             raise error
 
     def _way_on(self) -> str:
-        if self.folder is None or not resume.is_run(self.folder):
+        if self.folder is None or self.name != "train" or not resume.is_run(self.folder):
             return ""
         folder = os.path.relpath(self.folder)
         folder = str(self.folder) if folder.startswith("..") else folder

@@ -64,9 +64,12 @@ class Composer:
         check_hydra(_built_by_hydra(cfg))
         if cfg.hydra.mode == RunMode.MULTIRUN:
             return Leftovers.of(Path(cfg.hydra.sweep.dir).absolute())
-        check(_task(cfg))
+        check(_task(cfg), self.task)
         folder = Path(cfg.hydra.run.dir).absolute()
-        if new and is_run(folder):
+        if self.task != "train":
+            if not is_run(Path(cfg.run).expanduser()):
+                raise UserError(f"run={cfg.run} is not the folder of a run: its .hydra/overrides.yaml is missing.")
+        elif new and is_run(folder):
             raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")
         return Leftovers.of(folder)
 

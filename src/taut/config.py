@@ -19,14 +19,23 @@ from taut.targets import check_targets, check_targets_resolved
 __all__ = ["check", "check_overrides", "check_targets_resolved", "check_yaml", "nearest", "refuse_processes"]
 
 KEYS = {
-    *("k", "k_eval", "k_test", "latent_dim", "seed", "threads", "resume", "x_shape"),
-    *("data", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
-    *("trainer", "callbacks", "logger", "model"),
+    "train": {
+        *("k", "k_eval", "k_test", "latent_dim", "seed", "threads", "resume", "x_shape"),
+        *("data", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
+        *("trainer", "callbacks", "logger", "model"),
+    },
+    "evaluate": {
+        *("run", "k", "split", "limit", "seed", "evidence", "unfit", "simulated", "confidence", "gap"),
+        *("share", "threads", "out", "trainer"),
+    },
 }
+"""The keys of each command's config."""
 SECRET = re.compile(r"api_?key|token|secret|password|credential", re.IGNORECASE)
 WANDB_KEY = re.compile(r"[0-9a-f]{40}|wandb_v\d\w{20,}")
 MOST_YAML_NODES = 100_000
-BYTES_PER_SAMPLE = 12  # log p(x|z), log p(z) and log q(z|x) in the smaller precision
+SAMPLES = ("k", "k_eval", "k_test")
+BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
+"""Three log-densities in the smaller precision; all that the estimators keep of a log-weight, measured."""
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
@@ -34,6 +43,7 @@ Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 A_COUNT = (TypeAdapter(Count), "a whole number of 1 or more")
+A_FEW = (TypeAdapter(Annotated[int, Field(strict=True, ge=1, le=10**6)]), "a whole number from 1 to 1,000,000")
 A_COUNT_OR_NULL = (TypeAdapter(Count | None), "a whole number of 1 or more, or null")
 A_SEED = (TypeAdapter(Seed), "a whole number from 0 to 4294967295")
 A_POSITIVE = (TypeAdapter(Positive), "a finite number above 0")
@@ -44,6 +54,12 @@ A_PRECISION = (
 )
 ONLY_ONE = (TypeAdapter(Literal[1]), "1, because noise and weights are counted in optimiser steps")
 A_SHARE = (TypeAdapter(Share), "a number from 0 to below 1")
+A_SPLIT = (TypeAdapter(Literal["train", "val", "test"]), "train, val or test")
+SPLITS = (TypeAdapter(list[Literal["train", "val", "test"]]), "a list of train, val and test")
+A_FOLDER_NAME = (
+    TypeAdapter(Annotated[str, Field(pattern=r"^evaluation[\w-]*$")]),
+    "a name that begins with evaluation",
+)
 
 RANGES = {
     **dict.fromkeys(("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs"), A_COUNT),
@@ -54,19 +70,32 @@ RANGES = {
     **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
     "precision": A_PRECISION,
     "accumulate_grad_batches": ONLY_ONE,
+    **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),
+    "run": (TypeAdapter(Annotated[str, Field(min_length=1)]), "the folder of a run, e.g. run=outputs/runs/<run>"),
+    **dict.fromkeys(("limit", "blocks"), A_COUNT_OR_NULL),
+    "split": A_SPLIT,
+    "splits": SPLITS,
+    "out": A_FOLDER_NAME,
+    "confidence": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
+    "share": (TypeAdapter(Literal["data", "samples"]), "data or samples"),
+    "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
     "hidden": (TypeAdapter(list[Count]), "a list of whole numbers of 1 or more"),
 }
 
 
-def check(cfg: DictConfig) -> None:
+def check(cfg: DictConfig, command: str = "train") -> None:
     """Refuse a config that cannot or may not be run, without importing what it names.
 
     Unknown keys, unresolvable values, targets outside the list, and numbers out of range, in this order.
 
+    Args:
+        cfg: The config.
+        command: The command it is for.
+
     Raises:
         UserError: For the first thing that is wrong.
     """
-    _check_keys(cfg)
+    _check_keys(cfg, KEYS[command])
     container = _resolved(cfg)
     check_targets(container)
     for key, name, value in _named(container):
@@ -126,11 +155,11 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     return f"choose among {', '.join(prefix + choice for choice in choices)}." if choices else "there is none."
 
 
-def _check_keys(cfg: DictConfig) -> None:
+def _check_keys(cfg: DictConfig, keys: set[str]) -> None:
     for key in map(str, cfg):
-        if key not in KEYS:
-            raise UserError(f"There is no key {key}; {nearest(key, KEYS)}")
-    for key in sorted(KEYS - set(map(str, cfg))):
+        if key not in keys:
+            raise UserError(f"There is no key {key}; {nearest(key, keys)}")
+    for key in sorted(keys - set(map(str, cfg))):
         raise UserError(f"The key {key} is missing; do not remove it.")
 
 
@@ -167,14 +196,17 @@ def _check_range(key: str, name: str, value: Any) -> None:
 
 
 def _check_memory(container: dict[str, Any]) -> None:
-    batch = container["data"].get("batch_size") or 1
+    batch = container["data"].get("batch_size") or 1 if "data" in container else 1
+    bytes_per_sample = BYTES_PER_SAMPLE["train" if "data" in container else "evaluate"]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("k", "k_eval", "k_test"):
-        need = container[name] * batch * BYTES_PER_SAMPLE
+    for key, name, value in _named(container):
+        need = value * batch * bytes_per_sample if name in SAMPLES else 0
         if need > memory:
+            of = f"a batch of {batch} data" if "data" in container else "one datum"
+            ways_out = f"{key} or data.batch_size" if batch > 1 else key
             raise UserError(
-                f"{name}={container[name]} needs at least {_gib(need)} for the log-weights of one batch of {batch}, "
-                f"and this machine has {_gib(memory)}; choose a smaller {name} or data.batch_size."
+                f"{key}={value} needs at least {_gib(need)} for the log-weights of {of}, and this machine has "
+                f"{_gib(memory)}; choose a smaller {ways_out}."
             )
 
 

@@ -1,11 +1,9 @@
 r"""Scores of single data: bounds, KL and diagnostics from one set of importance samples.
 
-The noise of a datum is keyed by (seed, split, row, block of samples) and nothing else, so its scores do not depend on
-its batch mates, on the chunk size or on the number of processes. Log-weights are kept in float64.
+The noise is keyed (see :mod:`taut.sampling`), so a score depends on its datum alone. Log-weights are kept in float64.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,13 +13,8 @@ from torch.distributions import Distribution
 
 from taut import bounds, noise, oracle
 from taut.joint import Joint
+from taut.sampling import Keys, blocks, exact_arithmetic
 from taut.types import PerDatum
-
-BLOCK = 512
-"""Samples of one datum that share a seed."""
-
-ROWS = {"cpu": 1024, "cuda": 65536}
-"""Latent draws scored at once: on a CPU about what its cache holds."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +58,6 @@ class Scores:
     curve: Float[Tensor, "sizes b"]
     mean_z: Float[Tensor, "b *z"]
     noise_z: Float[Tensor, "b *z"]
-
-
-@contextmanager
-def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """IEEE arithmetic inside, whatever TF32 or autocast settings rule outside; no graph."""
-    precision = torch.get_float32_matmul_precision()
-    cudnn = torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        torch.backends.cudnn.allow_tf32 = cudnn
 
 
 def score(
@@ -126,12 +104,12 @@ def score(
         }
         influence = torch.zeros_like(log_w) if exact else samples * bounds.normalised_weights(log_w)
         spread = {
-            "elbo": _variance_of_mean(log_w),
-            "bound": _variance_of_mean(blocks),
-            "log_px": _variance_of_mean(influence),
-            "gap": _variance_of_mean(influence - log_w),
-            "kl": _variance_of_mean(drawn.log_qz - drawn.log_pz),
-            "reconstruction": _variance_of_mean(drawn.log_px),
+            "elbo": bounds.variance_of_mean(log_w),
+            "bound": bounds.variance_of_mean(blocks),
+            "log_px": bounds.variance_of_mean(influence),
+            "gap": bounds.variance_of_mean(influence - log_w),
+            "kl": bounds.variance_of_mean(drawn.log_qz - drawn.log_pz),
+            "reconstruction": bounds.variance_of_mean(drawn.log_px),
         }
         return Scores(values, spread, curve, drawn.mean_z, drawn.noise_z)
 
@@ -148,46 +126,17 @@ def sample(
     rows: int | None = None,
 ) -> Sample:
     """Draw and score ``k`` samples of each datum, ``rows`` of them at a time."""
-    rows = rows or ROWS.get(x.device.type, ROWS["cpu"])
-    data_at_once = max(1, rows // min(k, BLOCK))
-    with noise.forked(x.device):
-        parts = [
-            _sample_chunk(joint, q, part, ids.tolist(), k, seed, split)
-            for part, ids in zip(x.split(data_at_once), index.split(data_at_once), strict=True)
-        ]
-    log_px, log_pz, log_qz, mean_z, noise_z = zip(*parts, strict=True)
-    log_px, log_pz, log_qz = (torch.cat(scores, 1) for scores in (log_px, log_pz, log_qz))
-    return Sample(log_px, log_pz, log_qz, torch.cat(mean_z), torch.cat(noise_z))
-
-
-def _sample_chunk(
-    joint: Joint,
-    q: Callable[[Tensor], Distribution],
-    x: Tensor,
-    index: list[int],
-    k: int,
-    seed: int,
-    split: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    posterior, prior = q(x), joint.prior()
-    single = [q(row.unsqueeze(0)) for row in x]
-    starts = range(0, k, BLOCK)
     out = x.new_empty((3, k, len(x)), dtype=torch.float64)
-    moments = torch.zeros((2, len(x), *joint.prior.z_shape), dtype=torch.float64, device=x.device)
-    for block, start in enumerate(starts):
-        size = min(BLOCK, k - start)
-        keys = [noise.key(seed, split, row * len(starts) + block) for row in index]
-        z = torch.cat([_seeded(one, size, key) for one, key in zip(single, keys, strict=True)], 1)
-        out[0, start : start + size] = joint.likelihood(z).log_prob(x)
-        out[1, start : start + size] = prior.log_prob(z)
-        out[2, start : start + size] = posterior.log_prob(z)
-        moments += torch.stack([z.sum(0, dtype=torch.float64), z.square().sum(0, dtype=torch.float64)])
-    return out[0], out[1], out[2], *_mean(posterior, moments / k, k)
-
-
-def _seeded(distribution: Distribution, size: int, key: int) -> Tensor:
-    torch.manual_seed(key)
-    return distribution.sample((size,))
+    moments = x.new_zeros((2, len(x), *joint.prior.z_shape), dtype=torch.float64)
+    prior = joint.prior()
+    with noise.forked(x.device):
+        for chunk, samples, posterior, z in blocks(lambda some: q(x[some]), Keys(index, seed, split), k, rows=rows):
+            out[0, samples, chunk] = joint.likelihood(z).log_prob(x[chunk]).double()
+            out[1, samples, chunk] = prior.log_prob(z).double()
+            out[2, samples, chunk] = posterior.log_prob(z).double()
+            sums = torch.stack([z.sum(0, dtype=torch.float64), z.square().sum(0, dtype=torch.float64)])
+            moments[:, chunk] += sums
+    return Sample(out[0], out[1], out[2], *_mean(q(x), moments / k, k))
 
 
 def _mean(posterior: Distribution, moments: Float[Tensor, "2 b *z"], k: int) -> tuple[Tensor, Tensor]:
@@ -197,8 +146,3 @@ def _mean(posterior: Distribution, moments: Float[Tensor, "2 b *z"], k: int) -> 
         return posterior.mean.double(), torch.zeros_like(mean)
     except NotImplementedError:
         return mean, (square - mean.square()).clamp_min(0) / max(k - 1, 1)
-
-
-def _variance_of_mean(values: Float[Tensor, "n b"]) -> PerDatum:
-    """Variance of a mean over samples; by the delta method that of log mean w too, where the values are K w / sum w."""
-    return values.var(0) / len(values) if len(values) > 1 else torch.zeros_like(values[0])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
@@ -11,22 +12,24 @@ from taut.config import nearest
 from taut.errors import UserError
 
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
-UNKNOWN_CHOICE = re.compile(r"Could not find '([^']+)/([^'/]+)'")
+UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
 
 Compose = Callable[[list[str]], DictConfig]
 
 
-def explain(error: Exception, overrides: list[str], compose: Compose) -> str:
+def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path) -> str:
     """One sentence for what Hydra or OmegaConf refused.
 
     Args:
         error: What was raised by composing ``overrides``.
         overrides: The words of the command line.
         compose: Composes a config from overrides; asked for the keys that do exist.
+        conf: The folder of the configs; asked for the choices that do exist.
     """
     text = str(error)
     if isinstance(error, MissingConfigException) and (match := UNKNOWN_CHOICE.search(text)):
-        return f"{match[1]}={match[2]} is not known; {nearest(match[2], error.options or [])}"
+        options = error.options or [path.stem for path in (conf / match[1]).glob("*.yaml")]
+        return f"{match[1]}={match[2]} is not known; {nearest(match[2], options)}"
     if match := UNKNOWN_KEY.search(text):
         return f"There is no key {match[1]}; {_suggestion(match[1], overrides, compose)}"
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)

@@ -7,10 +7,10 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import ModelCheckpoint
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from taut import loggers
-from taut.build import build_data, build_model, refuse_closed_form_in_parallel
+from taut.build import build_data, build_model, refuse_closed_form_in_parallel, set_up_torch
 from taut.checkpoint import AtomicCheckpointIO, newest_good
 from taut.config import check_targets_resolved
 from taut.errors import UserError
@@ -28,9 +28,11 @@ def train(cfg: DictConfig) -> float:
     """
     check_targets_resolved(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    _set_up_torch(cfg)
+    set_up_torch(cfg)
     data = build_data(cfg)
     model = build_model(cfg, data)
+    if cfg.resume:
+        OmegaConf.save(cfg, folder / ".hydra" / "resumed_config.yaml")
     trainer = _build_trainer(cfg, folder)
     refuse_closed_form_in_parallel(model, trainer.world_size)
     best = _best(trainer)
@@ -46,15 +48,6 @@ def train(cfg: DictConfig) -> float:
             publish(result, folder)
             loggers.summarise(trainer.loggers, result)
     return result["validation"]["bound"]
-
-
-def _set_up_torch(cfg: DictConfig) -> None:
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    torch.set_default_dtype(torch.float64 if str(cfg.trainer.precision).startswith("64") else torch.float32)
-    # filling new buffers under deterministic algorithms costs a pass over each, and guards nothing here
-    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
-    L.seed_everything(cfg.seed, verbose=False)
 
 
 def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:

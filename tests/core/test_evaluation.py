@@ -6,7 +6,8 @@ from budget import assert_mean, assert_not_above
 from pieces import X, build
 
 from taut import oracle
-from taut.evaluation import BLOCK, exact_arithmetic, sample, score
+from taut.evaluation import sample, score
+from taut.sampling import BLOCK, exact_arithmetic
 
 pytestmark = pytest.mark.usefixtures("float64")
 

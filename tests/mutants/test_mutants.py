@@ -1,43 +1,135 @@
-"""Each seeded bug, in a copy of the package, makes the tests named beside it fail."""
+"""Each seeded bug, in a copy of the package, makes the tests named beside it fail; without a bug they pass."""
 
+import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from mutants import MUTANTS, Mutant
+from forked import MEANING
+from mutants import BOUNDS, MUTANTS, ORACLE, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLED = 1  # pytest's exit code for a failing test; a crash of the run itself has another
+SOURCE = ROOT / "src"
+PASSED, FAILED = 0, 1  # pytest's exit codes
 
 
-def _pytest(source: Path, *tests: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+class Case(NamedTuple):
+    """Tests to run on a copy of the package, with a bug in it or without."""
+
+    name: str
+    tests: list[str]
+    mutant: Mutant | None = None
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_mutant_is_killed(mutant: Mutant, tmp_path):
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    path = tmp_path / "src" / "taut" / mutant.file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(mutant.old) == 1, f"{mutant.name}: its text is found {text.count(mutant.old)} times"
-    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-    done = _pytest(tmp_path / "src", mutant.tests)
-    assert done.returncode == KILLED, f"{mutant.name} survived or broke the run:\n{done.stdout[-2000:]}"
+def _bug(mutant: Mutant) -> Case:
+    return Case(mutant.name, [mutant.tests], mutant)
 
 
-def test_without_a_bug_the_copy_is_what_is_tested(tmp_path):
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    code = "import taut, sys; sys.exit(str(taut.__file__).startswith(sys.argv[1]) is False)"
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(tmp_path / "src")}, cwd=ROOT, timeout=60)
-    assert done.returncode == 0
+def _without_a_bug() -> list[Case]:
+    """One case for each file of tests that a bug names."""
+    named = sorted({mutant.tests for mutant in MUTANTS})
+    files = sorted({tests.partition("::")[0] for tests in named})
+    return [
+        Case(f"no bug: {file}", [file] if file in named else [tests for tests in named if tests.startswith(file)])
+        for file in files
+    ]
+
+
+BROKEN = [
+    Case("does not parse", [BOUNDS], Mutant("", "bounds.py", "def iwae(", "def iwae((", "")),
+    Case("does not import", [BOUNDS, ORACLE], Mutant("", "bounds.py", "import torch\n", "import torchh\n", "")),
+    Case("no such test", [BOUNDS + "::test_of_nothing"]),
+]
+
+
+class Runs:
+    """The runs of all selected cases, in the background; their results by name."""
+
+    def __init__(self, cases: list[Case], folder: Path) -> None:
+        self.folder = folder
+        self.outputs: dict[str, Path] = {}
+        self.codes: dict[str, int] = {}
+        (folder / "jobs.json").write_text(json.dumps([self._job(case) for case in cases]), encoding="utf-8")
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "forked.py"), str(folder / "jobs.json")],
+            cwd=ROOT,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # else its threads run at the fork
+            stdout=subprocess.PIPE,
+            stderr=(folder / "errors.txt").open("w"),
+            text=True,
+            start_new_session=True,
+        )
+
+    def _job(self, case: Case) -> dict[str, object]:
+        assert case.name not in self.outputs, f"two bugs are called {case.name}"
+        folder = self.folder / str(len(self.outputs))
+        self.outputs[case.name] = folder / "output.txt"
+        shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        if case.mutant:
+            path = folder / "src" / "taut" / case.mutant.file
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace(case.mutant.old, case.mutant.new), encoding="utf-8")
+        output, source = str(self.outputs[case.name]), str(folder / "src")
+        return {"name": case.name, "source": source, "output": output, "tests": case.tests}
+
+    def of(self, case: Case) -> tuple[int, str]:
+        """Exit code of a case's run (negative: the signal that ended it) and the end of what it printed."""
+        while case.name not in self.codes:
+            line = self.process.stdout.readline()
+            assert line, (self.folder / "errors.txt").read_text(encoding="utf-8")[-2000:]
+            result = json.loads(line)
+            self.codes[result["name"]] = result["code"]
+        output = self.outputs[case.name]
+        shutil.rmtree(output.parent / "src", ignore_errors=True)
+        return self.codes[case.name], output.read_text(encoding="utf-8", errors="replace")[-2000:]
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory) -> Iterator[Runs]:
+    """Starts what this session will ask for, no more."""
+    here = [item for item in request.session.items if item.path == Path(__file__)]
+    running = Runs([item.callspec.params["case"] for item in here], tmp_path_factory.mktemp("runs"))
+    yield running
+    running.end()
+
+
+def _killed(code: int, output: str) -> bool:
+    """A test failed; where tests cannot be collected pytest may leave with the same code."""
+    return code == FAILED and re.search("^1 failed", output, re.MULTILINE) is not None
+
+
+def _name(case: Case) -> str:
+    return case.name
+
+
+@pytest.mark.parametrize("case", _without_a_bug(), ids=_name)
+def test_without_a_bug_the_same_tests_pass(case: Case, runs: Runs):
+    code, output = runs.of(case)
+    assert code == PASSED, f"{MEANING.get(code, f'exit code {code}')}:\n{output}"
+
+
+@pytest.mark.parametrize("case", [_bug(mutant) for mutant in MUTANTS], ids=_name)
+def test_mutant_is_killed(case: Case, runs: Runs):
+    found = (SOURCE / "taut" / case.mutant.file).read_text(encoding="utf-8").count(case.mutant.old)
+    assert found == 1, f"{case.name}: its text is found {found} times"
+    code, output = runs.of(case)
+    assert _killed(code, output), f"{case.name} lives, {MEANING.get(code, f'exit code {code}')}:\n{output}"
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=_name)
+def test_a_run_that_breaks_is_no_kill(case: Case, runs: Runs):
+    code, output = runs.of(case)
+    assert code != PASSED, output
+    assert not _killed(code, output), output

@@ -49,7 +49,7 @@ def bound_versus_k(
         color=BLUE,
         path_effects=HALO,
     )
-    _k_axis(axes, ks)
+    k_axis(axes, ks)
     axes.set(ylabel="nats per datum", title=title)
     axes.margins(y=0.14)
     return figure
@@ -84,7 +84,8 @@ def _ceiling(axes: Axes, top: float, *, exact: bool) -> None:
     )
 
 
-def _k_axis(axes: Axes, ks: Int[np.ndarray, " n"]) -> None:
+def k_axis(axes: Axes, ks: Int[np.ndarray, " n"]) -> None:
+    """A logarithmic axis with the numbers of samples written out."""
     axes.set_xscale("log")
     shown = [int(k) for k in ks] if len(ks) <= 12 else [int(k) for k in ks[:: 1 + len(ks) // 12]]
     axes.set_xticks(shown, [f"{k:,}".replace(",", "\u2009") for k in shown])

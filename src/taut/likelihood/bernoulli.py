@@ -12,6 +12,39 @@ from taut.errors import UserError
 from taut.likelihood.base import Likelihood
 
 
+class Pixels(Independent):
+    """Independent Bernoulli pixels, scored without a graph at about half the price.
+
+    Args:
+        logits: Logits of the pixels.
+        pixel_axes: Number of last axes that make one image.
+    """
+
+    def __init__(self, logits: Tensor, pixel_axes: int) -> None:
+        super().__init__(TorchBernoulli(logits=logits, validate_args=False), pixel_axes, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        logits = self.base_dist.logits
+        if torch.is_grad_enabled() or not ((value == 0) | (value == 1)).all():
+            return super().log_prob(value)
+        folded = log_of_products((logits * (1 - 2 * value)).flatten(-len(self.event_shape)))
+        return folded if folded.isfinite().all() else torch.where(folded.isfinite(), folded, super().log_prob(value))
+
+
+def log_of_products(logits: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+    r"""$-\sum_i \log(1 + e^{l_i})$ as few logarithms of products of up to 32 terms; $-\infty$ where one overflows.
+
+    Overwrites its argument.
+    """
+    terms, d = logits.exp_().add_(1), logits.shape[-1]
+    for _ in range(5):
+        if d % 2:
+            break
+        d //= 2
+        terms = terms[..., :d] * terms[..., d:]
+    return -terms.log_().sum(-1)
+
+
 class Bernoulli(Likelihood):
     r"""$p(x \mid z) = \prod_i \mathrm{Bernoulli}(x_i; \sigma(f(z)_i + b_i))$ for binary pixels.
 
@@ -30,9 +63,8 @@ class Bernoulli(Likelihood):
         self.decoder = decoder(latent, self.x_shape)
         self.offset = nn.Parameter(torch.zeros(self.x_shape))
 
-    def forward(self, z: Float[Tensor, "*batch d"]) -> Independent:
-        logits = self.decoder(z) + self.offset
-        return Independent(TorchBernoulli(logits=logits, validate_args=False), len(self.x_shape))
+    def forward(self, z: Float[Tensor, "*batch d"]) -> "Pixels":
+        return Pixels(self.decoder(z) + self.offset, len(self.x_shape))
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:

@@ -1,6 +1,17 @@
 """Experiment tracking: W&B, offline unless asked, and libraries that keep quiet."""
 
-from taut.loggers.run import build, choice, choices, finishing, public, quiet, run_name, summarise, sweep_name
+from taut.loggers.run import (
+    build,
+    choice,
+    choices,
+    finishing,
+    public,
+    quiet,
+    record_evaluation,
+    run_name,
+    summarise,
+    sweep_name,
+)
 from taut.loggers.tracker import csv_logger, finish, run_id, wandb_logger
 
 __all__ = [
@@ -12,6 +23,7 @@ __all__ = [
     "finishing",
     "public",
     "quiet",
+    "record_evaluation",
     "run_id",
     "run_name",
     "summarise",

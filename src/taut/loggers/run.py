@@ -86,6 +86,37 @@ def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
             logger.experiment.summary.update(summary)
 
 
+def record_evaluation(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], evaluation: Path) -> None:
+    """Add an evaluation, numbers and pictures, to the W&B record of its run, if the run has one."""
+    quiet()
+    made = instantiate(cfg.logger, _convert_="all")(folder=folder, name=name, group=None, config={})
+    place = f"{evaluation.name}/{result['split']}"
+    for logger in made:
+        if isinstance(logger, Wandb):
+            with finishing(made):
+                logger.experiment.summary.update(_flat(result, place))
+                for path in sorted((evaluation / "figures").glob("*.png")):
+                    logger.log_image(f"{place}/{path.stem}", [str(path)])
+
+
+def _flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The numbers of an evaluation under flat names."""
+    flat = {
+        f"{place}/{name}" + (f"/{part}" if part != "value" else ""): score[part]
+        for name, score in result["evidence"].items()
+        for part in ("value", "standard_error", "monte_carlo_error", "kind", "k")
+        if score[part] is not None and score[part] == score[part]
+    }
+    gap = result["gap"]
+    flat[f"{place}/gap/low"] = gap["low"]["value"]
+    if gap["high"] is not None:
+        flat[f"{place}/gap/high"] = gap["high"]["value"]
+    for split, parts in result["apart"].items():
+        flat[f"{place}/{split}/amortisation"] = parts["amortisation"]["value"]
+        flat[f"{place}/{split}/approximation/low"] = parts["approximation"]["low"]["value"]
+    return flat
+
+
 @contextmanager
 def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
     """Close the W&B run at the end of the block, whatever ends it, with the exit code that fits."""

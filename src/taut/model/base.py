@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
-from taut import bounds, noise, oracle
+from taut import __version__, bounds, noise, oracle
 from taut.data.base import Batch
 from taut.errors import UserError
 from taut.evaluation import score
@@ -144,6 +144,10 @@ class LatentVariableModel(L.LightningModule, ABC):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"},
         }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say which version wrote it."""
+        checkpoint["taut_version"] = __version__
 
     @torch.no_grad()
     def reconstruct(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b *x"]:

@@ -51,7 +51,7 @@ class Posterior(nn.Module, ABC):
 
 
 class Amortised(Posterior):
-    """A family whose parameters are the output of one network of x.
+    """A family whose parameters are the output of one network of x; a concrete one implements ``distribution``.
 
     Columns of a table are standardised before they enter the network; pixels enter as they are.
 
@@ -76,6 +76,13 @@ class Amortised(Posterior):
         if len(self.x_shape) == 1:
             self.shift.copy_(x.mean(0))
             self.scale.copy_(column_scale(x))
+
+    @abstractmethod
+    def distribution(self, parameters: Float[Tensor, "b out"]) -> Distribution:
+        """The member of the family with these parameters; parameters of 0 are the standard one."""
+
+    def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
+        return self.distribution(self.parameters_of(x))
 
     def parameters_of(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b out"]:
         """The network's output for x."""

@@ -31,5 +31,5 @@ class Categorical(Amortised):
             )
         super().__init__(joint, x_shape, joint.prior.z_shape[0], encoder)
 
-    def forward(self, x: Float[Tensor, "b *x"]) -> OneHotCategorical:
-        return OneHotCategorical(logits=self.parameters_of(x), validate_args=False)
+    def distribution(self, parameters: Float[Tensor, "b out"]) -> OneHotCategorical:
+        return OneHotCategorical(logits=parameters, validate_args=False)

@@ -25,8 +25,8 @@ class Diagonal(Amortised):
     def __init__(self, joint: Joint, x_shape: Sequence[int], encoder: Callable[..., nn.Module]) -> None:
         super().__init__(joint, x_shape, 2 * dimension(joint, "diagonal"), encoder)
 
-    def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
-        mean, log_variance = self.parameters_of(x).chunk(2, -1)
+    def distribution(self, parameters: Float[Tensor, "b out"]) -> Distribution:
+        mean, log_variance = parameters.chunk(2, -1)
         mean, log_variance = kept_clear(mean, log_variance, self.joint.prior)
         deviation = (0.5 * log_variance.clamp(-30, 30)).exp()
         normal = Independent(Normal(mean, deviation, validate_args=False), 1)

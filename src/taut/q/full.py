@@ -31,11 +31,11 @@ class Full(Amortised):
         self.d = d
         self.register_buffer("below", torch.tril_indices(d, d, -1), persistent=False)
 
-    def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
-        mean, log_variance, entries = self.parameters_of(x).split([self.d, self.d, self.below.shape[1]], -1)
+    def distribution(self, parameters: Float[Tensor, "b out"]) -> Distribution:
+        mean, log_variance, entries = parameters.split([self.d, self.d, self.below.shape[1]], -1)
         if self.joint.prior.support is not constraints.real_vector:
             mean, log_variance = kept_clear(mean, log_variance, self.joint.prior)
             entries = entries.tanh() / self.d
         lower = torch.diag_embed((0.5 * log_variance.clamp(-30, 30)).exp())
-        lower = lower.index_put((torch.arange(len(x), device=x.device)[:, None], *self.below), entries)
+        lower = lower.index_put((torch.arange(len(mean), device=mean.device)[:, None], *self.below), entries)
         return onto_support(MultivariateNormal(mean, scale_tril=lower, validate_args=False), self.joint.prior)

@@ -1,0 +1,6 @@
+"""Bracket log p(x) of a trained model from both sides: ``python evaluate.py --help``."""
+
+from taut.cli import run
+
+if __name__ == "__main__":
+    run("evaluate")

@@ -1,0 +1,155 @@
+"""From measured data to the numbers and words of ``result.json``."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from taut.bounds import block_sizes
+from taut.evidence.log_evidence import LogEvidence, standard_error
+from taut.gap import Interval, Split, interval
+from taut.judgement import doubts
+from taut.measure import BETAS, Answer
+from taut.types import PerDatum
+
+CROSSED = 5.0
+"""Standard errors by which noise may make a lower bound stand above an upper one."""
+
+
+def assessed(answer: Answer, confidence: float) -> dict[str, Any]:
+    """Every estimator, the interval for the gap, and the reasons for doubt."""
+    found = interval(answer.elbo.value, answer.evidence)
+    by_name = {one.name: one for one in [answer.elbo, *answer.evidence]}
+    doubt = (1 - confidence) / max(1, sum(one.unbiased for one in answer.evidence))  # so that all hold together
+    return {
+        "n": len(answer.elbo.value),
+        "evidence": {name: scored(one, 1 - doubt) for name, one in by_name.items()},
+        "gap": bracketed(found, by_name),
+        "curve": _curve(answer.evidence),
+        "thermodynamic": {"beta": BETAS, "value": answer.thermodynamic.mean(1).tolist()},
+        "warnings": [*_crossing(found, by_name), *(doubt.sentence for one in answer.evidence for doubt in doubts(one))],
+    }
+
+
+def scored(evidence: LogEvidence, confidence: float) -> dict[str, Any]:
+    """One estimator: value, errors, kind, certificate, and the mean and median of each diagnostic."""
+    return {
+        "value": evidence.mean,
+        "standard_error": evidence.standard_error,
+        "monte_carlo_error": evidence.monte_carlo_error,
+        "kind": evidence.kind,
+        "k": evidence.k,
+        "certificate": evidence.certificate(confidence) if evidence.unbiased else None,
+        "diagnostics": {name: _summary(values) for name, values in evidence.diagnostics.items()},
+        "doubts": [doubt.short for doubt in doubts(evidence)],
+    }
+
+
+def bracketed(found: Interval, by_name: dict[str, LogEvidence]) -> dict[str, Any]:
+    """The mean gap as an interval, each end with its errors."""
+    return {
+        "exact": found.exact,
+        "lower": found.lower,
+        "upper": found.upper,
+        "low": mean_of(found.low, by_name["elbo"].variance + by_name[found.lower].variance),
+        "high": None
+        if found.high is None or found.upper is None
+        else mean_of(found.high, by_name["elbo"].variance + by_name[found.upper].variance),
+    }
+
+
+def taken_apart(parts: Split, answer: Answer) -> dict[str, Any]:
+    """Approximation and amortisation gap of a split of the data; the first is an interval where log p(x) is."""
+    found = interval(parts.best, answer.evidence)
+    noise = {one.name: one.variance for one in answer.evidence} | {"elbo": parts.best_variance}
+    high = None
+    if found.high is not None and found.upper is not None:
+        high = mean_of(found.high, parts.best_variance + noise[found.upper])
+    return {
+        "n": len(parts.elbo),
+        "exact": found.exact,
+        "elbo": mean_of(parts.elbo, parts.elbo_variance),
+        "best": mean_of(parts.best, parts.best_variance),
+        "amortisation": mean_of(parts.amortisation, parts.best_variance + parts.elbo_variance),
+        "approximation": {
+            "low": mean_of(found.low, parts.best_variance + noise[found.lower]),
+            "high": high,
+            "lower": found.lower,
+            "upper": found.upper,
+        },
+        "settled": parts.settled.double().mean().item(),
+        "apart": parts.apart.abs().mean().item(),
+        "from_encoder": parts.from_encoder.double().mean().item(),
+    }
+
+
+def mean_of(values: PerDatum, variance: PerDatum) -> dict[str, float]:
+    """Mean over the data, its standard error over them, and that of the noise at fixed data."""
+    return {
+        "value": values.mean().item(),
+        "standard_error": standard_error(values).item(),
+        "monte_carlo_error": variance.sum().sqrt().item() / len(values),
+    }
+
+
+def plain(value: Any) -> Any:
+    """For JSON, which has no NaN and no infinity: those become null."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def columns(answer: Answer, parts: Split | None) -> dict[str, Tensor]:
+    """The per-datum table: every value, error and diagnostic, and the gap; NaN where something was not computed."""
+    found = interval(answer.elbo.value, answer.evidence)
+    table = {}
+    for one in [answer.elbo, *answer.evidence]:
+        table[one.name] = one.value
+        table[f"{one.name}_error"] = one.variance.sqrt()
+        table |= {f"{one.name}_{name}": values for name, values in one.diagnostics.items()}
+    table["gap_low"] = found.low
+    if found.high is not None:
+        table["gap_high"] = found.high
+    if parts is not None:
+        missing = torch.full((len(found.low) - len(parts.elbo),), torch.nan, dtype=torch.float64)
+        table["best_elbo"] = torch.cat([parts.best, missing])
+        table["amortisation"] = torch.cat([parts.amortisation, missing])
+        table["settled"] = torch.cat([parts.settled.double(), missing])
+    return table
+
+
+def _crossing(found: Interval, by_name: dict[str, LogEvidence]) -> list[str]:
+    """A lower bound above an upper one by more than the noise of both: one of them is wrong."""
+    if found.exact or found.high is None or found.upper is None:
+        return []
+    excess = (found.low - found.high).mean().item()
+    noise = [by_name[name].monte_carlo_error for name in (found.lower, found.upper)]
+    if not excess > CROSSED * sum(error for error in noise if error == error):
+        return []
+    return [
+        f"{found.lower} lies above {found.upper} by {excess:.3g} nats, more than their noise: do not trust this table."
+    ]
+
+
+def _summary(values: Tensor) -> dict[str, float]:
+    known = values[~values.isnan()]
+    if not len(known):
+        return {"mean": math.nan, "median": math.nan}
+    return {"mean": known.mean().item(), "median": known.median().item()}
+
+
+def _curve(evidence: Sequence[LogEvidence]) -> dict[str, dict[str, list]]:
+    """By estimator: block sizes, the mean bound at each and its standard error over the data."""
+    return {
+        one.name: {
+            "k": block_sizes(one.k),
+            "value": one.curve.mean(1).tolist(),
+            "standard_error": standard_error(one.curve).tolist(),
+        }
+        for one in evidence
+        if one.curve is not None and one.k is not None
+    }

@@ -1,0 +1,110 @@
+"""From the numbers of an evaluation to its pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from taut import figures
+from taut.data.base import Data
+from taut.gap import interval
+from taut.measure import BETAS, Answer
+
+WORST = 8
+AT_EQUAL_COST = ("uniform", "naive", "importance")
+
+
+def depicted(
+    result: Mapping[str, Any], answers: Mapping[str, Answer], data: Data, split: str
+) -> Iterator[tuple[str, Figure]]:
+    """Name and figure of every picture that the evaluation can make."""
+    title = f"{result['name']}, {split}"
+    curves = result["curve"]
+    if "importance" in curves:
+        yield "bracket", _bracket(result, title)
+    yield "thermodynamic", _thermodynamic(result, answers[split], title)
+    yield "gaps", _histogram(answers[split], data, split, title)
+    if len([name for name in AT_EQUAL_COST if name in curves]) > 1:
+        yield "equal_cost", _equal_cost(result, title)
+    if result["apart"]:
+        rows = [_bar(name, one) for name, one in result["apart"].items()]
+        yield "gap_apart", figures.stacked_gaps(rows, title=result["name"])
+
+
+def comparison_figure(results: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """The gap of every run in its two parts, if it was taken apart."""
+    rows = [_bar(f"{one['name']}, {split}", part) for one in results for split, part in one["apart"].items()]
+    return figures.stacked_gaps(rows, title="The gap taken apart") if rows else None
+
+
+def _bracket(result: Mapping[str, Any], title: str) -> Figure:
+    curve = result["curve"]["importance"]
+    levels = [
+        {"label": name, "value": one["value"], "kind": one["kind"]}
+        for name, one in result["evidence"].items()
+        if name not in ("elbo", "importance")
+    ]
+    elbo = result["evidence"]["elbo"]["value"]
+    ks, values = (np.asarray(curve[name]) for name in ("k", "value"))
+    error = result["evidence"]["importance"]["standard_error"]
+    return figures.bracket(ks, values, elbo=elbo, error=error, levels=levels, title=title)
+
+
+def _thermodynamic(result: Mapping[str, Any], answer: Answer, title: str) -> Figure:
+    gap, curve = result["gap"], answer.thermodynamic
+    best = result["evidence"][gap["lower"]]
+    return figures.thermodynamic(
+        np.asarray(BETAS),
+        curve.mean(1).numpy(),
+        elbo=result["evidence"]["elbo"]["value"],
+        log_px=best["value"],
+        log_px_kind=best["kind"],
+        trusted=not result["evidence"].get("importance", {"doubts": ["unknown"]})["doubts"],
+        title=title,
+    )
+
+
+def _histogram(answer: Answer, data: Data, split: str, title: str) -> Figure:
+    found = interval(answer.elbo.value, answer.evidence)
+    worst = found.low.argsort(descending=True)[:WORST]
+    images = data.rows_of(split)[worst].double().numpy()
+    is_image = images.ndim == 4 and images.shape[1] in (1, 3)
+    return figures.gap_histogram(
+        found.low.numpy(),
+        None if found.high is None else found.high.numpy(),
+        exact=found.exact,
+        images=images.mean(1) if is_image else None,
+        image_rows=worst.tolist(),
+        title=title,
+    )
+
+
+def _equal_cost(result: Mapping[str, Any], title: str) -> Figure:
+    curves = {name: result["curve"][name] for name in AT_EQUAL_COST if name in result["curve"]}
+    sizes = min((curve["k"] for curve in curves.values()), key=len)
+    shown = {
+        name: {
+            "mean": np.asarray(curve["value"])[[curve["k"].index(k) for k in sizes]],
+            "error": np.asarray(curve["standard_error"])[[curve["k"].index(k) for k in sizes]],
+            "kind": result["evidence"][name]["kind"],
+        }
+        for name, curve in curves.items()
+    }
+    return figures.equal_cost(np.asarray(sizes), shown, exact=_exact(result), title=title)
+
+
+def _exact(result: Mapping[str, Any]) -> float | None:
+    return next((one["value"] for one in result["evidence"].values() if one["kind"] == "exact"), None)
+
+
+def _bar(label: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    low = part["approximation"]["low"]
+    return {
+        "label": label,
+        "approximation": low["value"],
+        "amortisation": part["amortisation"]["value"],
+        "approximation_error": low["standard_error"],
+        "amortisation_error": part["amortisation"]["standard_error"],
+        "exact": part["exact"],
+    }

@@ -1,0 +1,187 @@
+"""One evaluation: read a run, bracket log p(x), take the gap apart, write."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from taut import loggers, noise
+from taut.assessment import assessed, taken_apart
+from taut.build import set_up_torch
+from taut.config import check_targets_resolved
+from taut.dossier import Dossier, compare, publish
+from taut.errors import UserError
+from taut.evidence import Evidence, Exact, Target
+from taut.gap import Split
+from taut.local import Family, Search
+from taut.make import make
+from taut.measure import Answer, Question, measure, take_apart
+from taut.processes import Processes
+from taut.progress import Stages
+from taut.run import Run
+
+__all__ = ["compare", "evaluate"]
+
+BLIND = 0.5
+"""Nats by which upper bounds may disagree on simulated data before the one made of q is doubted."""
+
+
+def evaluate(cfg: DictConfig) -> dict[str, Any]:
+    """Evaluate the run that ``cfg`` names and return what goes into ``evaluation/result.json``.
+
+    Raises:
+        UserError: If the run cannot be read, or an estimator does not fit its model.
+    """
+    check_targets_resolved(cfg)
+    for name, node in cfg.evidence.items():
+        if not str(node.get("_target_")).startswith("taut.evidence."):
+            raise UserError(f"evidence.{name} is no estimator of log p(x); choose evidence=[importance,ais].")
+    run = Run.open(Path(cfg.run))
+    if not os.access(run.folder, os.W_OK):
+        raise UserError(f"{run.folder} may not be written to, and evaluation/ goes there; copy the run folder first.")
+    if cfg.threads:
+        run.cfg.threads = cfg.threads
+    set_up_torch(run.cfg)
+    loggers.quiet()
+    processes = Processes.launch(cfg.trainer, cfg.share)
+    dossier = Evaluation(cfg, run, processes).run_all()
+    if processes.first:
+        publish(dossier)
+    return dossier.result
+
+
+class Evaluation:
+    """The stages of one evaluation.
+
+    Args:
+        cfg: What was asked.
+        run: The run.
+        processes: The processes it is divided among.
+    """
+
+    def __init__(self, cfg: DictConfig, run: Run, processes: Processes) -> None:
+        self.cfg, self.run, self.processes = cfg, run, processes
+        self.model, self.data, self.about = run.load()
+        self.model.to(processes.device)
+        self.target = Target.of(self.model.joint, self.model.q)
+        self.search = Search(cfg.gap.steps, cfg.gap.samples, cfg.gap.lr)
+        self.estimators, self.skipped = self._estimators()
+
+    def run_all(self) -> Dossier:
+        """Every stage, one after another."""
+        started = time.perf_counter()
+        answers, parts, simulated = {}, {}, None
+        with Stages(self.processes.first).running() as stages:
+            split = self.cfg.split
+            answers[split] = self._measured(split, self.cfg.limit, stages)
+            if any(one.simulated for one in self.estimators):
+                simulated = self._simulated(stages)
+            for split in self.cfg.gap.splits if self.cfg.gap.apart else []:
+                if split not in answers:
+                    answers[split] = self._measured(split, self.cfg.gap.limit, stages)
+                parts[split] = self._apart(split, len(answers[split].elbo.value), stages)
+        seconds = time.perf_counter() - started
+        return Dossier(self.cfg, self.run, self._result(answers, parts, simulated, seconds), answers, parts, self.data)
+
+    def _estimators(self) -> tuple[list[Evidence], list[str]]:
+        fitting: list[Evidence] = []
+        skipped = []
+        for node in self.cfg.evidence.values():
+            try:
+                one = make(node)
+                one.check(self.target)
+                fitting.append(one)
+            except UserError as error:
+                if self.cfg.unfit == "refuse":
+                    raise
+                skipped.append(str(error))
+        free = self.target.exact is not None or self.target.discrete
+        if free and not any(isinstance(one, Exact) for one in fitting):
+            fitting.insert(0, Exact())
+        return fitting, skipped
+
+    def _measured(self, split: str, limit: int | None, stages: Stages) -> Answer:
+        question = self._question(split, limit)
+        estimators = [one for one in self.estimators if not one.simulated]
+        return measure(question, estimators, self.processes, stages.stage(split, self._mine(question)))
+
+    def _simulated(self, stages: Stages) -> Answer:
+        with noise.forked(self.processes.device):
+            torch.manual_seed(noise.key(self.cfg.seed, "simulated", 0))
+            assert self.target.simulate is not None
+            z, x = self.target.simulate(self.cfg.simulated)
+        question = Question(self.target, x.cpu(), "simulated", self.cfg.seed, self.cfg.k, z.cpu())
+        return measure(question, self.estimators, self.processes, stages.stage("simulated", self._mine(question)))
+
+    def _apart(self, split: str, measured: int, stages: Stages) -> Split:
+        question = self._question(split, min(measured, self.cfg.gap.limit or measured))
+        family = Family.of(self.model.q)
+        stage = stages.stage(f"gap, {split}", self._mine(question))
+        return take_apart(question, family, self.search, self.processes, stage)
+
+    def _question(self, split: str, limit: int | None) -> Question:
+        x = self.data.rows_of(split)[:limit]
+        return Question(self.target, x, split, self.cfg.seed, self.cfg.k)
+
+    def _mine(self, question: Question) -> int:
+        return len(self.processes.rows(len(question.x)))
+
+    def _result(
+        self, answers: dict[str, Answer], parts: dict[str, Split], simulated: Answer | None, seconds: float
+    ) -> dict[str, Any]:
+        cfg, main = self.cfg, assessed(answers[self.cfg.split], self.cfg.confidence)
+        apart = {split: taken_apart(part, _first(answers[split], len(part.elbo))) for split, part in parts.items()}
+        unsettled = [
+            f"gap, {split}: for {1 - one['settled']:.0%} of the data two starts led the search for the best q to "
+            "different ELBOs; what it missed is booked as approximation gap: take more gap.steps."
+            for split, one in apart.items()
+            if one["settled"] < 0.95
+        ]
+        far = None if simulated is None else _blind(simulated)
+        return {
+            **self._about(seconds),
+            **main,
+            "warnings": [*([far] if far else []), *main["warnings"]],
+            "k": cfg.k,
+            "simulated": None if simulated is None else assessed(simulated, cfg.confidence),
+            "apart": apart,
+            "gap_warnings": unsettled,
+            "skipped": self.skipped,
+        }
+
+    def _about(self, seconds: float) -> dict[str, Any]:
+        cfg, run = self.cfg, self.run
+        return {
+            "status": "finished",
+            "name": run.name,
+            "run": run.folder.name,
+            **run.choices,
+            "binarisation": run.binarisation,
+            "split": cfg.split,
+            "held_out": self.data.held_out and cfg.split != "train",
+            "seed": cfg.seed,
+            "confidence": cfg.confidence,
+            "checkpoint": self.about,
+            "precision": str(next(iter(self.model.state_dict().values())).dtype).removeprefix("torch."),
+            "data_digest": self.data.digest,
+            "seconds": seconds,
+        }
+
+
+def _blind(simulated: Answer) -> str | None:
+    """What to say where an upper bound made of q lies below those that do not rest on q, which shows a missed mode."""
+    means = {one.name: one.mean for one in simulated.evidence}
+    beyond = [means[name] for name in ("u_k", "bdmc") if name in means]
+    if "struski" not in means or not beyond or not min(beyond) - means["struski"] > BLIND:
+        return None
+    return (
+        f"struski: on simulated data it lies {min(beyond) - means['struski']:.3g} nats below the upper bounds that do "
+        "not rest on q: q misses mass, and the upper end of the gap may be too low."
+    )
+
+
+def _first(answer: Answer, n: int) -> Answer:
+    return answer.select(torch.arange(n)) if n < len(answer.elbo.value) else answer

@@ -1,0 +1,164 @@
+"""The machinery of annealed importance sampling, forwards and backwards."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from taut import noise
+from taut.errors import UserError
+from taut.evidence.base import Evidence, count
+from taut.evidence.hmc import Noise, Path, Point, transition
+from taut.evidence.log_evidence import LogEvidence
+from taut.evidence.rows import Rows
+from taut.evidence.target import Target
+from taut.sampling import Proposal
+from taut.types import LogWeights, PerDatum
+
+TARGET, RATE, FIRST = 0.65, 0.5, 0.3
+"""Acceptance aimed at, speed of adaptation in log step size, and the first step size."""
+TUNED_EVERY = 4
+"""The tuning run takes one of so many steps of the path."""
+STEEP = 4.0
+AT_ONCE = {"cpu": 1024, "cuda": 65536}
+
+
+class Annealed:
+    r"""The machinery of AIS and its reverse: a path, and step sizes tuned for it in a run of its own and then frozen.
+
+    Step sizes that adapt inside the evaluated run would break the invariance of its transitions, and with it the bound.
+    They are tuned for each datum alone, so that no value depends on batch mates.
+
+    Args:
+        rows: Data, a batch.
+        proposal: The distribution at beta = 0.
+        betas: The path, from 0 to 1.
+        chains: Number of chains of each datum.
+        leapfrog: Leapfrog steps of each transition.
+    """
+
+    def __init__(self, rows: Rows, proposal: Proposal, betas: Sequence[float], chains: int, leapfrog: int) -> None:
+        start = proposal(slice(0, len(rows)))
+        support = rows.target.prior.support if rows.target.prior is not None else start.support
+        assert support is not None
+        self.rows, self.proposal, self.betas, self.chains, self.leapfrog = rows, proposal, betas, chains, leapfrog
+        self.path = Path(lambda z: rows.target.log_joint(rows.x, z), start, support)
+        self.scale = self.path.scale()
+
+    def tune(self) -> Tensor:
+        """Step sizes ``[len(betas), b]``, from a run with noise of its own."""
+        step = torch.full((len(self.rows),), FIRST, dtype=self.scale.dtype, device=self.scale.device)
+        point, source = self.begin("tune"), self.noise("tune")
+        found = []
+        for beta in self.betas[::TUNED_EVERY]:
+            point, accepted = transition(self.path, point, beta, step, self.scale, source, self.leapfrog)
+            step = step * (RATE * (accepted.mean(0).to(step) - TARGET)).exp()
+            found.append(step)
+        return torch.stack(found).repeat_interleave(TUNED_EVERY, 0)[: len(self.betas)]
+
+    def begin(self, purpose: str) -> Point:
+        """Chains drawn from the starting distribution."""
+        seeds = self.rows.keys.of(f"anneal/{purpose}/start").seeds()
+        with noise.forked(self.rows.x.device):
+            draws = [self._first(i, seed) for i, seed in enumerate(seeds)]
+        return self.path.place(torch.cat(draws, 1))
+
+    def noise(self, purpose: str) -> Noise:
+        """The noise of a run."""
+        keys = self.rows.keys.of(f"anneal/{purpose}")
+        return Noise(keys, self.chains, self.path.start.event_shape, self.scale)
+
+    def forward(self, steps: Tensor) -> tuple[LogWeights, PerDatum]:
+        """Log-weights of chains from beta = 0 to 1, and their acceptance."""
+        return self._run(self.begin("forward"), range(1, len(self.betas)), 1, steps, "forward")
+
+    def reverse(self, steps: Tensor, z: Tensor) -> tuple[LogWeights, PerDatum]:
+        """Log-weights of chains from one exact draw of the posterior back to beta = 0: unbiased for 1/p(x)."""
+        point = self.path.place(z.expand(self.chains, *z.shape))
+        return self._run(point, range(len(self.betas) - 1, 0, -1), -1, steps, "reverse")
+
+    def _first(self, i: int, seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return self.proposal(slice(i, i + 1)).sample((self.chains,))
+
+    def _run(self, point: Point, stages: range, sign: int, steps: Tensor, purpose: str) -> tuple[LogWeights, PerDatum]:
+        source = self.noise(purpose)
+        log_w = torch.zeros_like(point.log_joint, dtype=torch.float64)
+        rates = []
+        for t in stages:
+            rise = self.betas[t] - self.betas[t - 1]
+            log_w += sign * rise * (point.log_joint.double() - point.log_start.double())
+            if t != stages[-1]:
+                to = t if sign > 0 else t - 1
+                beta, step = self.betas[to], steps[to]
+                point, accepted = transition(self.path, point, beta, step, self.scale, source, self.leapfrog)
+                rates.append(accepted.mean(0).double())
+        rate = torch.stack(rates).mean(0) if rates else torch.full_like(log_w[0], torch.nan)
+        return log_w, rate
+
+
+class Annealing(Evidence):
+    """What AIS and BDMC share: the settings of the path.
+
+    Args:
+        steps: Number T of steps from the starting distribution to the posterior.
+        chains: Number of independent chains of each datum.
+        leapfrog: Leapfrog steps of each HMC transition.
+        start: ``q``, which needs about ten times fewer steps (Wu et al., 2017), or ``prior``.
+
+    Raises:
+        UserError: If a setting is out of range; from ``check``, if z is discrete or there is no such start.
+    """
+
+    def __init__(self, steps: int = 200, chains: int = 16, leapfrog: int = 10, start: str = "q") -> None:
+        self.steps = count(f"evidence.{self.name}.steps", steps)
+        self.chains = count(f"evidence.{self.name}.chains", chains)
+        self.leapfrog = count(f"evidence.{self.name}.leapfrog", leapfrog)
+        if start not in ("q", "prior"):
+            raise UserError(f"evidence.{self.name}.start={start!r} is not known; choose q or prior.")
+        self.start = start
+
+    @property
+    def cost(self) -> float:
+        return 3.0 * self.steps * self.leapfrog * self.chains
+
+    def check(self, target: Target) -> None:
+        super().check(target)
+        if target.discrete:
+            raise UserError(
+                f"evidence={self.name} moves z along gradients, but z is a category here; use evidence=exact, which "
+                "sums over it."
+            )
+        if self.start == "prior" and target.prior is None:
+            raise UserError(f"evidence.{self.name}.start=prior needs the prior; give Target(prior=...), or start=q.")
+
+    def betas(self) -> list[float]:
+        """The path: even from q; from the prior, where both ends are steep, along a sigmoid (Grosse et al., 2015)."""
+        even = [t / self.steps for t in range(self.steps + 1)]
+        if self.start == "q":
+            return even
+        bent = [1 / (1 + math.exp(STEEP * (1 - 2 * beta))) for beta in even]
+        return [(beta - bent[0]) / (bent[-1] - bent[0]) for beta in bent]
+
+    def annealed(self, rows: Rows) -> Annealed:
+        """The machinery for a batch; at equal steps the same as its counterpart's, step sizes included."""
+        prior = rows.target.prior
+        proposal = rows.q
+        if self.start == "prior":
+            assert prior is not None
+            proposal = lambda some: prior.expand((some.stop - some.start,))  # noqa: E731
+        return Annealed(rows, proposal, self.betas(), self.chains, self.leapfrog)
+
+    def estimate(self, rows: Rows) -> LogEvidence:
+        size = max(1, AT_ONCE.get(rows.x.device.type, AT_ONCE["cpu"]) // self.chains)
+        parts = []
+        for first in range(0, len(rows), size):
+            parts.append(self.part(rows.part(slice(first, first + size))))
+            rows.tick(min(1.0, (first + size) / len(rows)))
+        return LogEvidence.cat(parts)
+
+    @abstractmethod
+    def part(self, rows: Rows) -> LogEvidence:
+        """The estimate of as many data as the cache likes."""

@@ -1,0 +1,111 @@
+"""What every estimator of log p(x) returns."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from taut.types import PerDatum
+
+Kind = Literal["exact", "lower", "upper", "estimate"]
+
+
+@dataclass(frozen=True)
+class LogEvidence:
+    r"""What an estimator says about $\log p(x)$ of each datum; nats, float64.
+
+    Args:
+        name: Name of the estimator.
+        kind: ``exact``; ``lower`` or ``upper``: a bound in expectation over the noise; ``estimate``: no side.
+        value: The value of each datum.
+        variance: Monte Carlo variance of each value at fixed x; 0 where there is no noise.
+        k: Number of samples of each datum, where there are any.
+        unbiased: Whether the value is the log of an unbiased estimate of p(x) (lower) or minus that of 1/p(x)
+            (upper), so that it can be certified.
+        diagnostics: Further numbers for each datum, by name.
+        curve: IWAE-k at the block sizes of K, ``[sizes, b]``.
+    """
+
+    name: str
+    kind: Kind
+    value: PerDatum
+    variance: PerDatum
+    k: int | None = None
+    unbiased: bool = False
+    diagnostics: dict[str, PerDatum] = field(default_factory=dict)
+    curve: Float[Tensor, "sizes b"] | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean over the data."""
+        return self.value.mean().item()
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean over the data; NaN for a single datum."""
+        return standard_error(self.value).item()
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Standard error of the mean at fixed data: the noise of the samples alone."""
+        return self.variance.sum().sqrt().item() / len(self.value)
+
+    def certificate(self, confidence: float = 0.95) -> float:
+        r"""A bound of the mean of $\log p(x)$ over these data that holds with this probability, whatever the weights.
+
+        $P(\log \hat Z > \log Z + b) \le e^{-b}$ for every unbiased $\hat Z > 0$ (Markov's inequality; Burda et al.,
+        2016, appendix B). The noise of n data is independent, so their product is unbiased too, and the mean of the
+        logs is certified to within $b / n$, with $b = -\log(1 - \text{confidence})$.
+
+        Raises:
+            ValueError: If the estimator is not the log of an unbiased one, or the confidence not between 0 and 1.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence={confidence} must lie between 0 and 1")
+        if not self.unbiased:
+            raise ValueError(f"{self.name} is not the log of an unbiased estimate and cannot be certified")
+        b = -math.log1p(-confidence) / len(self.value)
+        return self.mean + (b if self.kind == "upper" else -b)
+
+    def select(self, index: Int[Tensor, " m"]) -> "LogEvidence":
+        """Some of the data, or all in another order."""
+        return self._each(lambda values: values[index], lambda curve: curve[:, index])
+
+    def cpu(self) -> "LogEvidence":
+        """The same numbers in main memory."""
+        return self._each(Tensor.cpu, Tensor.cpu)
+
+    def _each(self, change: Callable[[Tensor], Tensor], change_curve: Callable[[Tensor], Tensor]) -> "LogEvidence":
+        return replace(
+            self,
+            value=change(self.value),
+            variance=change(self.variance),
+            diagnostics={name: change(values) for name, values in self.diagnostics.items()},
+            curve=None if self.curve is None else change_curve(self.curve),
+        )
+
+    @staticmethod
+    def cat(parts: Sequence["LogEvidence"]) -> "LogEvidence":
+        """The same estimator on further data."""
+        first = parts[0]
+        curves = [part.curve for part in parts if part.curve is not None]
+        return LogEvidence(
+            first.name,
+            first.kind,
+            torch.cat([part.value for part in parts]),
+            torch.cat([part.variance for part in parts]),
+            first.k,
+            first.unbiased,
+            {name: torch.cat([part.diagnostics[name] for part in parts]) for name in first.diagnostics},
+            torch.cat(curves, 1) if curves else None,
+        )
+
+
+def standard_error(values: Float[Tensor, "*n b"]) -> Tensor:
+    """Standard error of the mean over the last axis; NaN for a single datum."""
+    n = values.shape[-1]
+    return values.std(-1) / n**0.5 if n > 1 else torch.full_like(values[..., 0], torch.nan)

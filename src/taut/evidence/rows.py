@@ -1,0 +1,111 @@
+"""Data put before estimators, with the log-weights drawn for them so far."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.distributions import Distribution
+
+from taut import noise
+from taut.errors import UserError
+from taut.evidence.target import Target
+from taut.evidence.weights import Weights
+from taut.sampling import Keys, Proposal, Share, exact_arithmetic, log_weights
+from taut.types import LogWeights
+
+MOST_WEIGHTS = 2_000_000
+"""Log-weights held at once: a few dozen arrays of 16 MB."""
+
+
+class Rows:
+    """Data put before estimators, and the log-weights drawn for them so far: estimators that share them draw once.
+
+    Args:
+        target: The model and its proposal.
+        x: Data, shape ``[b, *x_shape]``.
+        index: Row of each datum in its split, what its noise is keyed by; 0, 1, ... if not given.
+        seed: Seed of the noise.
+        split: Name of the split, part of the key.
+        z: For data simulated from the model, the z each came from: one exact draw of its posterior.
+        share: The blocks of samples that this process draws.
+        tick: Called with the share of an estimator's work done so far.
+
+    Raises:
+        UserError: If a datum is not finite.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        x: Float[Tensor, "b *x"],
+        index: Int[Tensor, " b"] | None = None,
+        *,
+        seed: int = 0,
+        split: str = "x",
+        z: Float[Tensor, "b *z"] | None = None,
+        share: Share = Share(),  # noqa: B008 (frozen)
+        tick: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        index = torch.arange(len(x), device=x.device) if index is None else index
+        _check_finite(x, index)
+        self.target, self.x, self.z, self.share, self.tick = target, x, z, share, tick
+        self.keys = Keys(index, seed, split)
+        self._weights: dict[tuple[str, int], Weights] = {}
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def q(self, rows: slice) -> Distribution:
+        """The proposal of some of the data."""
+        return self.target.q(self.x[rows])
+
+    def part(self, some: slice) -> "Rows":
+        """Some of the data."""
+        z = None if self.z is None else self.z[some]
+        keys = self.keys
+        return Rows(
+            self.target, self.x[some], keys.index[some], seed=keys.seed, split=keys.split, z=z, share=self.share
+        )
+
+    def weights(self, k: int, purpose: str = "", proposal: Proposal | None = None) -> Weights:
+        """K weights of each datum: of q, or of another proposal that ``purpose`` names, whose noise is its own."""
+        key = (purpose, k)
+        if key not in self._weights:
+            self._weights[key] = Weights(self.drawn(k, purpose, proposal or self.q))
+        return self._weights[key]
+
+    def drawn(self, k: int, purpose: str, proposal: Proposal) -> LogWeights:
+        """K log-weights of each datum under a proposal, not kept."""
+        keys = self.keys.of(purpose) if purpose else self.keys
+        with exact_arithmetic(self.x.device):
+            return log_weights(self.target.log_joint, proposal, self.x, keys, k, share=self.share)
+
+
+def refuse_inconsistent(target: Target, x: Tensor) -> None:
+    """Refuse a q of the wrong shape, and one that answers differently when asked again, as dropout makes it.
+
+    Raises:
+        UserError: Naming the remedy.
+    """
+    with exact_arithmetic(x.device), noise.forked(x.device):
+        torch.manual_seed(0)
+        q = target.q(x[:1])
+        if q.batch_shape != (1,):
+            raise UserError(
+                f"q(x) of one datum has batch shape {list(q.batch_shape)} and event shape {list(q.event_shape)}; the "
+                "batch shape must be [b]: wrap it in torch.distributions.Independent."
+            )
+        z = q.sample((2,))
+        first, again = (target.log_joint(x[:1], z) - target.q(x[:1]).log_prob(z) for _ in range(2))
+    if not torch.allclose(first, again, rtol=1e-4, atol=1e-4, equal_nan=True):
+        raise UserError(
+            "q or log_joint gives the same z two different values; switch dropout and batch normalisation off, with "
+            "module.eval()."
+        )
+
+
+def _check_finite(x: Tensor, index: Tensor) -> None:
+    bad = ~x.flatten(1).isfinite().all(1)
+    if bad.any():
+        raise UserError(f"Row {int(index[bad][0])} of x holds a NaN or an infinite value; remove or replace it first.")

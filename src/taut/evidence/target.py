@@ -1,0 +1,62 @@
+"""What an estimator of log p(x) is told about a model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+from taut import oracle
+from taut.joint import Joint
+
+
+def innermost(support: Constraint) -> Constraint:
+    """The constraint of a single number, under those that tell events and mixtures apart."""
+    while (inner := getattr(support, "base_constraint", None)) is not None:
+        support = inner
+    return support
+
+
+@dataclass(frozen=True)
+class Target:
+    r"""A model $p(x, z)$ and a proposal $q(z \mid x)$, as plain callables; nothing of Lightning or Hydra.
+
+    Only the first two are needed; each further one admits the estimators that ask for it. Both are called one datum
+    at a time as well as in batches, so a module with dropout or batch normalisation must be in evaluation mode.
+
+    Args:
+        log_joint: $\log p(x, z)$ in nats, from x ``[b, *x]`` and z ``[k, b, *z]`` to ``[k, b]``.
+        q: $q(z \mid x)$, from x ``[b, *x]`` to a distribution with batch ``(b,)`` and event ``z_shape``.
+        prior: $p(z)$, batch ``()``: for z drawn from it, for AIS started from it, for sums over a discrete z.
+        exact: $\log p(x)$ in closed form, from x to ``[b]``, where it is known.
+        simulate: n pairs (z, x) drawn from the model: for the upper bounds that need a z of the posterior.
+
+    >>> import torch
+    >>> from torch.distributions import Independent, Normal
+    >>> prior = Independent(Normal(torch.zeros(2), 1.0), 1)
+    >>> log_joint = lambda x, z: prior.log_prob(z) + Normal(z, 1.0).log_prob(x).sum(-1)
+    >>> target = Target(log_joint, q=lambda x: Independent(Normal(x / 2, 0.5**0.5), 1), prior=prior)
+    """
+
+    log_joint: Callable[[Tensor, Tensor], Tensor]
+    q: Callable[[Tensor], Distribution]
+    prior: Distribution | None = None
+    exact: Callable[[Tensor], Tensor] | None = None
+    simulate: Callable[[int], tuple[Tensor, Tensor]] | None = None
+
+    @classmethod
+    def of(cls, joint: Joint, q: Callable[[Tensor], Distribution]) -> "Target":
+        """A model of this package; its prior is built once, not at every call."""
+        prior = joint.prior()
+
+        def log_joint(x: Tensor, z: Tensor) -> Tensor:
+            return joint.likelihood(z).log_prob(x).double() + prior.log_prob(z).double()
+
+        exact = (lambda x: oracle.log_marginal(joint, x)) if oracle.tractable(joint) else None
+        return cls(log_joint, q, prior, exact, joint.sample)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether z is known to take finitely many values."""
+        return self.prior is not None and bool(self.prior.has_enumerate_support)

@@ -1,0 +1,161 @@
+r"""The gap $\log p(x) - \mathrm{ELBO} = KL(q(z|x) \| p(z|x))$: an interval for it, and its two parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from taut import bounds
+from taut.evidence.exact import Exact
+from taut.evidence.log_evidence import LogEvidence
+from taut.evidence.rows import Rows, refuse_inconsistent
+from taut.local import Family, Search
+from taut.sampling import exact_arithmetic
+from taut.types import PerDatum
+
+SETTLED = 0.05
+"""Nats by which the ELBOs found from two starts may differ where the search has settled."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where the gap of each datum lies, in expectation over the noise.
+
+    Args:
+        low: Best lower bound of log p(x) minus the ELBO, ``[b]``, nats; the gap itself where ``exact``.
+        high: Best upper bound minus the ELBO; ``None`` where there is none.
+        exact: Whether log p(x) is known.
+        lower: Name of the estimator that ``low`` comes from.
+        upper: Name of the one that ``high`` comes from.
+    """
+
+    low: PerDatum
+    high: PerDatum | None
+    exact: bool
+    lower: str
+    upper: str | None
+
+
+def interval(elbo: PerDatum, evidence: Sequence[LogEvidence]) -> Interval:
+    """The gap as far as the evidence brackets it.
+
+    The best lower bound is one estimator for all data, the one with the highest mean: the maximum of several noisy
+    bounds of one datum would no longer be a bound. Estimates, which have no side, are not used.
+    """
+    for one in evidence:
+        if one.kind == "exact":
+            return Interval(one.value - elbo, one.value - elbo, True, one.name, one.name)
+    lower = max((one for one in evidence if one.kind == "lower"), key=lambda one: one.mean, default=None)
+    finite = [one for one in evidence if one.kind == "upper" and bool(one.value.isfinite().all())]
+    upper = min(finite, key=lambda one: one.mean, default=None)
+    return Interval(
+        torch.zeros_like(elbo) if lower is None else lower.value - elbo,
+        None if upper is None else upper.value - elbo,
+        False,
+        "elbo" if lower is None else lower.name,
+        None if upper is None else upper.name,
+    )
+
+
+@dataclass(frozen=True)
+class Split:
+    r"""The gap in two parts (Cremer, Li & Duvenaud, 2018); nats, ``[b]``, evaluated on samples the search never saw.
+
+    $\log p(x) - \mathrm{ELBO}[q] = (\log p(x) - \mathrm{ELBO}[q^*]) + (\mathrm{ELBO}[q^*] - \mathrm{ELBO}[q])$ with
+    $q^*$ the best member of the family for this x: approximation gap and amortisation gap.
+
+    Args:
+        elbo: ELBO of q.
+        best: ELBO of q*.
+        elbo_variance: Monte Carlo variance of the first.
+        best_variance: Monte Carlo variance of the second.
+        apart: By how much the ELBOs found from the encoder and from standard parameters differ.
+        from_encoder: Whether q* was found from the encoder's parameters rather than from standard ones.
+    """
+
+    elbo: PerDatum
+    best: PerDatum
+    elbo_variance: PerDatum
+    best_variance: PerDatum
+    apart: PerDatum
+    from_encoder: Bool[Tensor, " b"]
+
+    @property
+    def amortisation(self) -> PerDatum:
+        """What the encoder loses against the best member."""
+        return self.best - self.elbo
+
+    @property
+    def settled(self) -> Bool[Tensor, " b"]:
+        """Whether both starts led to the same ELBO: if not, what was missed may be booked as approximation gap."""
+        return self.apart.abs() < SETTLED
+
+    def approximation(self, log_px: PerDatum) -> PerDatum:
+        """What the family loses against the posterior; negative where ``log_px`` is too low a bound."""
+        return log_px - self.best
+
+    def select(self, index: Int[Tensor, " m"]) -> "Split":
+        """Some of the data, or all in another order."""
+        return Split(*(values[index] for values in vars(self).values()))
+
+    def cpu(self) -> "Split":
+        """The same numbers in main memory."""
+        return Split(*(values.cpu() for values in vars(self).values()))
+
+    @staticmethod
+    def cat(parts: Sequence["Split"]) -> "Split":
+        """The split of further data."""
+        return Split(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
+
+
+def split(rows: Rows, family: Family | None, search: Search = Search(), k: int = 1000) -> Split:  # noqa: B008 (frozen)
+    """Take the gap of each datum apart.
+
+    The search starts from the encoder and from standard parameters; of what both found and the encoder itself, each
+    datum keeps the best by samples of its own, and the kept one is scored on fresh samples. A q without free
+    parameters is its own best member; among all distributions of a category the posterior is.
+
+    Args:
+        rows: Data.
+        family: The variational family and its encoder; ``None`` for a q without free parameters.
+        search: How to search.
+        k: Number of samples of each score.
+    """
+    refuse_inconsistent(rows.target, rows.x)
+    with exact_arithmetic(rows.x.device):
+        own = rows.weights(k).log_w
+        if family is None or rows.target.discrete:
+            return _closed(rows, family, own)
+        amortised = family.parameters(rows.x)
+        tick = rows.tick
+        rows.tick = lambda share: tick(share / 2)
+        found = {"encoder": search.run(rows, family, amortised, "local/encoder")}
+        rows.tick = lambda share: tick((1 + share) / 2)
+        found["standard"] = search.run(rows, family, torch.zeros_like(amortised), "local/standard")
+        candidates = torch.stack([found["encoder"], found["standard"], amortised])
+        scores = torch.stack([_elbo(rows, family, one, k, "local/choice").mean(0) for one in candidates])
+        choice = scores.argmax(0)
+        best = candidates[choice, torch.arange(len(rows), device=choice.device)]
+        fresh = _elbo(rows, family, best, k, "local/score")
+        return Split(
+            bounds.elbo(own),
+            fresh.mean(0),
+            bounds.variance_of_mean(own),
+            bounds.variance_of_mean(fresh),
+            scores[0] - scores[1],
+            choice != 1,
+        )
+
+
+def _closed(rows: Rows, family: Family | None, log_w: Float[Tensor, "k b"]) -> Split:
+    elbo, noise = bounds.elbo(log_w), bounds.variance_of_mean(log_w)
+    zero, yes = torch.zeros_like(elbo), torch.ones_like(elbo, dtype=torch.bool)
+    if family is None:
+        return Split(elbo, elbo, noise, noise, zero, yes)
+    return Split(elbo, Exact().estimate(rows).value, noise, zero, zero, yes)
+
+
+def _elbo(rows: Rows, family: Family, parameters: Tensor, k: int, purpose: str) -> Float[Tensor, "k b"]:
+    return rows.drawn(k, purpose, lambda some: family.distribution(parameters[some]))

@@ -1,0 +1,177 @@
+"""Running estimators over data, batch by batch, on one process or several."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from taut.errors import RunError
+from taut.evidence.base import Evidence
+from taut.evidence.importance import elbo
+from taut.evidence.log_evidence import LogEvidence
+from taut.evidence.rows import MOST_WEIGHTS, Rows
+from taut.evidence.target import Target
+from taut.evidence.thermodynamic import thermodynamic_curve
+from taut.gap import Split, split
+from taut.local import Family, Search
+from taut.processes import Processes
+from taut.progress import Stage
+from taut.sampling import exact_arithmetic
+
+T = TypeVar("T", "Answer", Split)
+
+BETAS = [i / 20 for i in range(21)]
+MOST_DATA = 128
+"""Data of a batch."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is measured.
+
+    Args:
+        target: The model and its proposal.
+        x: Data, shape ``[n, *x_shape]``.
+        split: Name of the split, part of what the noise is keyed by.
+        seed: Seed of the noise.
+        k: Number of samples of the ELBO and of the thermodynamic curve.
+        z: For data simulated from the model, the z they came from.
+    """
+
+    target: Target
+    x: Float[Tensor, "n *x"]
+    split: str
+    seed: int
+    k: int
+    z: Float[Tensor, "n *z"] | None = None
+
+    def rows(self, index: Int[Tensor, " b"], processes: Processes) -> Rows:
+        """Some of the data, on the device of the process."""
+        z = None if self.z is None else self.z[index].to(processes.device)
+        return Rows(
+            self.target,
+            self.x[index].to(processes.device),
+            index.to(processes.device),
+            seed=self.seed,
+            split=self.split,
+            z=z,
+            share=processes.share,
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was measured of each datum, in the order of the rows.
+
+    Args:
+        elbo: The ELBO of q.
+        evidence: What each estimator says of log p(x).
+        thermodynamic: The thermodynamic curve at ``BETAS``, ``[21, n]``.
+    """
+
+    elbo: LogEvidence
+    evidence: list[LogEvidence]
+    thermodynamic: Float[Tensor, "betas n"]
+
+    def select(self, order: Int[Tensor, " n"]) -> "Answer":
+        """The data in another order."""
+        evidence = [one.select(order) for one in self.evidence]
+        return Answer(self.elbo.select(order), evidence, self.thermodynamic[:, order])
+
+    @staticmethod
+    def cat(parts: Sequence["Answer"]) -> "Answer":
+        """What was measured of further data."""
+        evidence = [LogEvidence.cat(one) for one in zip(*(part.evidence for part in parts), strict=True)]
+        curves = torch.cat([part.thermodynamic for part in parts], 1)
+        return Answer(LogEvidence.cat([part.elbo for part in parts]), evidence, curves)
+
+
+def measure(question: Question, estimators: Sequence[Evidence], processes: Processes, stage: Stage) -> Answer:
+    """Put the data before every estimator; those that share samples draw them once.
+
+    Raises:
+        RunError: If a value is NaN, or the ELBO not finite, naming the datum.
+    """
+    mine = processes.rows(len(question.x))
+    clock = Clock(stage, len(mine), [one.cost for one in estimators])
+    parts = [
+        _batch(question.rows(index, processes), estimators, question.k, clock) for index in _batches(mine, estimators)
+    ]
+    return _together(processes.gathered((mine, Answer.cat(parts) if parts else None)), Answer.cat)
+
+
+def take_apart(question: Question, family: Family | None, search: Search, processes: Processes, stage: Stage) -> Split:
+    """The gap of each datum in its two parts."""
+    mine = processes.rows(len(question.x))
+    clock = Clock(stage, len(mine), [1.0])
+    parts = []
+    for index in mine.split(MOST_DATA):
+        rows = question.rows(index, processes)
+        rows.tick = clock.ticker(len(index), 0)
+        parts.append(split(rows, family, search, question.k).cpu())
+        clock.finished(len(index))
+    return _together(processes.gathered((mine, Split.cat(parts) if parts else None)), Split.cat)
+
+
+class Clock:
+    """How much of the work of a stage is done, from the batches behind it and from within an estimator.
+
+    Args:
+        stage: Where it is shown.
+        images: Number of images of the stage.
+        costs: Cost of each estimator.
+    """
+
+    def __init__(self, stage: Stage, images: int, costs: Sequence[float]) -> None:
+        self.stage, self.images, self.done = stage, images, 0
+        whole = sum(costs) or 1.0
+        self.shares = [cost / whole for cost in costs]
+
+    def ticker(self, images: int, i: int) -> Callable[[float], None]:
+        """What estimator i calls while it works on a batch of so many images."""
+        return lambda share: self.stage.at(
+            (self.done + images * (sum(self.shares[:i]) + self.shares[i] * share)) / self.images
+        )
+
+    def finished(self, images: int) -> None:
+        """A batch of so many images is done."""
+        self.done += images
+        self.stage.at(self.done / self.images)
+
+
+def _batch(rows: Rows, estimators: Sequence[Evidence], k: int, clock: Clock) -> Answer:
+    evidence = []
+    with exact_arithmetic(rows.x.device):
+        for i, one in enumerate(estimators):
+            rows.tick = clock.ticker(len(rows), i)
+            evidence.append(_checked(one.estimate(rows), rows).cpu())
+        own = _checked(elbo(rows, k), rows, finite=True)
+        curve = thermodynamic_curve(rows.weights(k).log_w, BETAS)
+    clock.finished(len(rows))
+    return Answer(own.cpu(), evidence, curve.cpu())
+
+
+def _batches(mine: Int[Tensor, " m"], estimators: Sequence[Evidence]) -> tuple[Tensor, ...]:
+    most = max([getattr(one, "k", 1) for one in estimators], default=1)
+    return mine.split(max(1, min(MOST_DATA, MOST_WEIGHTS // most)))
+
+
+def _checked(evidence: LogEvidence, rows: Rows, *, finite: bool = False) -> LogEvidence:
+    bad = ~evidence.value.isfinite() if finite else evidence.value.isnan()
+    if bad.any():
+        row = int(rows.keys.index[bad][0])
+        raise RunError(
+            f"{evidence.name} of row {row} is {evidence.value[bad][0].item()}: the model or q gives it no number, or q "
+            "puts z where the model has no mass; nothing was averaged."
+        )
+    return evidence
+
+
+def _together(shares: list[tuple[Tensor, T | None]], cat: Callable[[list[T]], T]) -> T:
+    """The results of all processes in the order of the rows."""
+    held = [(index, part) for index, part in shares if part is not None]
+    order = torch.cat([index for index, _ in held]).argsort()
+    return cat([part for _, part in held]).select(order)  # type: ignore[attr-defined]

@@ -1,0 +1,157 @@
+"""The tables of an evaluation: every estimator, the interval for the gap, its parts, and what not to trust."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+LABELS: dict[str, str] = {"elbo": "ELBO", "u_k": "U_K", "ais": "AIS", "bdmc": "BDMC", "sumo": "SUMO"}
+
+Result = Mapping[str, Any]
+
+
+def evaluation_tables(result: Result) -> list[RenderableType]:
+    """Everything of ``evaluation/result.json`` that is worth a look, 80 columns wide."""
+    same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
+    found: list[RenderableType] = [Text(result["name"], style="bold")]
+    found += _section(f"{result['split']} split{same}", result)
+    found.append(_certificate(result))
+    if result["simulated"]:
+        found += _section("simulated from the model", result["simulated"])
+    if result["apart"]:
+        found.append(_apart(result))
+    return [*found, _notes(result)]
+
+
+def signed(score: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Value and standard error over the data."""
+    if score is None or score["value"] is None or score["value"] != score["value"]:
+        return ""
+    error = score.get("standard_error")
+    tail = f" ± {error:.{digits}f}" if error is not None and error == error else ""
+    return f"{number(score['value'], digits)}{tail}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number of nats; empty where there is none, no minus zero."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.3e}" if abs(value) >= 1e7 else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
+    """The gap as ``= a``, ``in [a, b]`` or ``>= a``; ``about a`` where noise makes the ends cross."""
+    low, high = gap["low"]["value"], gap["high"]
+    if gap["exact"]:
+        return f"= {number(low, digits)}"
+    if high is None:
+        return f">= {number(low, digits)}"
+    if high["value"] < low:
+        return f"about {number((low + high['value']) / 2, digits)}, ends cross"
+    return f"in [{number(low, digits)}, {number(high['value'], digits)}]"
+
+
+def _section(what: str, result: Result) -> list[RenderableType]:
+    """Table, gap and doubts of one set of data."""
+    found: list[RenderableType] = [_evidence(f"{what}, {_data(result['n'])}: log p(x) in nats per datum", result)]
+    found.append(_gap_line(result["gap"]))
+    doubts = [f"? {warning}" for warning in result["warnings"]]
+    return [*found, Text("\n".join([*doubts, ""]), style="yellow")] if doubts else [*found, Text("")]
+
+
+def _evidence(title: str, result: Result) -> Table:
+    table = _table(title)
+    table.add_column("estimator")
+    table.add_column("kind")
+    for name in ("K", "value", "s.e.", "MC s.e.", "ESS", "k-hat", "bias"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", style="yellow")
+    for name, score in result["evidence"].items():
+        table.add_row(*_row(name, score), style="bold" if name in _best(result["gap"]) else None)
+    return table
+
+
+def _row(name: str, score: Mapping[str, Any]) -> list[str]:
+    def median(diagnostic: str, digits: int) -> str:
+        return number(score["diagnostics"].get(diagnostic, {}).get("median"), digits)
+
+    bias = number(score["diagnostics"].get("bias", {}).get("mean"))
+    return [
+        LABELS.get(name, name),
+        score["kind"],
+        "" if score["k"] is None else f"{score['k']:,}",
+        number(score["value"]) or "none",
+        number(score["standard_error"]),
+        number(score["monte_carlo_error"]) if score["kind"] != "exact" else "",
+        median("ess", 1),
+        median("khat", 2),
+        bias if score["kind"] != "upper" else "",
+        "?" if score["doubts"] else "",
+    ]
+
+
+def _data(n: int) -> str:
+    return "1 datum" if n == 1 else f"{n:,} data"
+
+
+def _best(gap: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return gap["lower"], gap["upper"]
+
+
+def _gap_line(gap: Mapping[str, Any]) -> Text:
+    ends = [gap["low"]] if gap["exact"] or gap["high"] is None else [gap["low"], gap["high"]]
+    names = [gap["lower"]] if len(ends) == 1 else [gap["lower"], gap["upper"]]
+    source = " to ".join(LABELS.get(str(name), str(name)) for name in names)
+    over, fixed = (" and ".join(number(end[part]) or "unknown" for end in ends) for part in _ERRORS)
+    text = Text(f"gap = log p(x) - ELBO {interval_words(gap)}", style="bold")
+    tail = f"\n  from {source}; s.e. over the data {over}, at fixed data {fixed}"
+    return text.append(tail, style="not bold dim")
+
+
+_ERRORS = ("standard_error", "monte_carlo_error")
+
+
+def _certificate(result: Result) -> Text:
+    lower = {name: one["certificate"] for name, one in result["evidence"].items() if one["certificate"] is not None}
+    if not lower or result["gap"]["exact"]:
+        return Text("")
+    name = max(lower, key=lambda one: lower[one])
+    text = (
+        f"certified: the mean log p(x) of these {_data(result['n'])} is above {number(lower[name])} with "
+        f"{result['confidence']:.0%} confidence ({LABELS.get(name, name)}), however bad the weights"
+    )
+    return Text(text, style="dim")
+
+
+def _apart(result: Result) -> Table:
+    table = _table("the gap taken apart, nats per datum (± s.e. over the data)")
+    table.add_column("split")
+    table.add_column("n", justify="right")
+    for name in ("ELBO", "best q's", "amortisation", "approximation", "settled"):
+        table.add_column(name, justify="right")
+    for split, one in result["apart"].items():
+        approximation = {"exact": one["exact"], **one["approximation"]}
+        words = interval_words(approximation)
+        values = [number(one[name]["value"]) for name in ("elbo", "best")]
+        table.add_row(split, f"{one['n']:,}", *values, signed(one["amortisation"]), words, f"{one['settled']:.0%}")
+    return table
+
+
+def _notes(result: Result) -> Text:
+    text = Text("".join(f"? {warning}\n" for warning in result["gap_warnings"]), style="yellow")
+    for line in [*(f"skipped: {skipped}\n" for skipped in result["skipped"]), f"{result['seconds']:.1f} s"]:
+        text.append(line, style="not yellow dim")
+    return text
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=Text(title, style="italic"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )

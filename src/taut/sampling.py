@@ -1,0 +1,164 @@
+"""Keyed draws: the noise of a datum depends on (seed, split, row, block of samples) and on nothing else.
+
+So a score does not depend on batch mates, on the chunk size, or on how data or samples are shared among processes.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, distributed
+from torch.distributions import Distribution
+
+from taut import noise
+from taut.errors import UserError
+from taut.types import LogWeights
+
+BLOCK = 512
+"""Samples of one datum that share a seed."""
+
+ROWS = {"cpu": 1024, "cuda": 65536}
+"""Latent draws scored at once: on a CPU about what its cache holds."""
+
+Proposal = Callable[[slice], Distribution]
+"""The distribution of z for some rows of a batch: batch ``(n,)``, event ``z_shape``."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the noise of a batch is keyed by.
+
+    Args:
+        index: Row of each datum in its split.
+        seed: Seed of the noise.
+        split: Name of the split, or of what else the noise is for.
+    """
+
+    index: Int[Tensor, " b"]
+    seed: int
+    split: str
+
+    def of(self, purpose: str) -> "Keys":
+        """The keys of noise that serves another purpose on the same data."""
+        return Keys(self.index, self.seed, f"{self.split}/{purpose}")
+
+    def seeds(self, counter: int = 0, counters: int = 1) -> list[int]:
+        """One seed for each datum."""
+        return [noise.key(self.seed, self.split, row * counters + counter) for row in self.index.tolist()]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The blocks of samples that one of several processes draws.
+
+    Args:
+        rank: This process.
+        world: Number of processes the samples of every datum are divided among.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def whole(self, parts: Tensor) -> Tensor:
+        """The samples of all processes: each one holds zeros where the others drew."""
+        if self.world > 1:
+            distributed.all_reduce(parts)
+        return parts
+
+
+class Block(NamedTuple):
+    """Some samples of some data: which rows, which samples, their distribution and the draws."""
+
+    rows: slice
+    samples: slice
+    distribution: Distribution
+    z: Float[Tensor, "n b *z"]
+
+
+@contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """IEEE arithmetic inside, whatever TF32 or autocast settings rule outside; no graph."""
+    precision = torch.get_float32_matmul_precision()
+    cudnn = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = cudnn
+
+
+def blocks(
+    proposal: Proposal,
+    keys: Keys,
+    k: int,
+    *,
+    rows: int | None = None,
+    share: Share = Share(),
+) -> Iterator[Block]:
+    """All draws of a batch, at most about ``rows`` at a time.
+
+    Use it inside :func:`taut.noise.forked`: the default generators are seeded anew for each datum and block.
+
+    Args:
+        proposal: Where z is drawn from.
+        keys: What the noise is keyed by.
+        k: Number of samples K of each datum.
+        rows: Draws held at once.
+        share: The blocks of this process.
+    """
+    device = keys.index.device.type
+    data = max(1, (rows or ROWS.get(device, ROWS["cpu"])) // min(k, BLOCK))
+    starts = range(0, k, BLOCK)
+    for first in range(0, len(keys.index), data):
+        chunk = slice(first, min(first + data, len(keys.index)))
+        distribution = proposal(chunk)
+        single = [proposal(slice(i, i + 1)) for i in range(chunk.start, chunk.stop)]
+        ids = Keys(keys.index[chunk], keys.seed, keys.split)
+        for block, start in enumerate(starts):
+            if block % share.world == share.rank:
+                samples = slice(start, min(start + BLOCK, k))
+                seeds = ids.seeds(block, len(starts))
+                size = samples.stop - samples.start
+                z = torch.cat([_seeded(one, size, seed) for one, seed in zip(single, seeds, strict=True)], 1)
+                yield Block(chunk, samples, distribution, z)
+
+
+def log_weights(
+    log_joint: Callable[[Tensor, Tensor], Tensor],
+    proposal: Proposal,
+    x: Float[Tensor, "b *x"],
+    keys: Keys,
+    k: int,
+    *,
+    rows: int | None = None,
+    share: Share = Share(),
+) -> LogWeights:
+    r"""$\log w = \log p(x, z) - \log q(z)$ of K draws for each datum, in float64."""
+    out = torch.zeros((k, len(x)), dtype=torch.float64, device=x.device)
+    with noise.forked(x.device):
+        for block in blocks(proposal, keys, k, rows=rows, share=share):
+            log_q = block.distribution.log_prob(block.z)
+            log_p = log_joint(x[block.rows], block.z)
+            _refuse_shape("log_joint(x, z)", log_p, block.z)
+            _refuse_shape("q(x).log_prob(z)", log_q, block.z)
+            out[block.samples, block.rows] = log_p.double() - log_q.double()
+    return share.whole(out)
+
+
+def _refuse_shape(what: str, values: Tensor, z: Tensor) -> None:
+    if values.shape != z.shape[:2]:
+        raise UserError(
+            f"{what} has shape {list(values.shape)} and z {list(z.shape)}; it must be {list(z.shape[:2])}, [k, b]: "
+            "one number for each sample and datum, summed over the axes of z and x."
+        )
+
+
+def _seeded(distribution: Distribution, size: int, key: int) -> Tensor:
+    torch.manual_seed(key)
+    return distribution.sample((size,))

@@ -1,0 +1,43 @@
+"""Bernoulli pixels without a graph: the fast way gives torch's numbers."""
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Independent
+
+from taut.likelihood.bernoulli import Pixels
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def _both(logits: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    axes = x.dim() - 1
+    with torch.no_grad():
+        return Pixels(logits, axes).log_prob(x), Independent(Bernoulli(logits=logits), axes).log_prob(x)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (64,), (1, 28, 28), (3, 5, 5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_folded_pixels_are_torchs(shape, dtype):
+    x = torch.randint(2, (4, *shape)).to(dtype)
+    fast, slow = _both(3 * torch.randn(6, 4, *shape, dtype=dtype), x)
+    assert fast.shape == (6, 4)
+    torch.testing.assert_close(fast, slow, rtol=1e-12 if dtype == torch.float64 else 1e-5, atol=1e-5)
+
+
+def test_products_that_overflow_are_done_again():
+    """Rows whose factors multiply beyond the largest number, beside rows that do not."""
+    logits = torch.randn(3, 2, 64).float()
+    logits[1] *= 300
+    x = torch.randint(2, (2, 64)).float()
+    fast, slow = _both(logits, x)
+    assert fast.isfinite().all()
+    torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-4)
+
+
+def test_scoring_leaves_the_logits_alone_and_keeps_the_graph_where_there_is_one():
+    logits, x = torch.randn(5, 2, 8, requires_grad=True), torch.randint(2, (2, 8)).double()
+    before = logits.detach().clone()
+    Pixels(logits.detach(), 1).log_prob(x)
+    Pixels(logits, 1).log_prob(x).sum().backward()
+    assert torch.equal(logits.detach(), before)
+    torch.testing.assert_close(logits.grad, (x - logits.detach().sigmoid()))

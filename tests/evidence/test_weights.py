@@ -1,0 +1,103 @@
+"""Diagnostics: what the weights say about themselves."""
+
+import math
+
+import pytest
+import torch
+from budget import assert_mean
+from scipy.special import digamma
+
+from taut.evidence import LogEvidence
+from taut.evidence.weights import Weights
+from taut.judgement import doubts
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def _gaussian_weights(q_variance: float, k: int, n: int) -> torch.Tensor:
+    """p = N(0, 1) weighed by q = N(0, q_variance)."""
+    z = torch.randn(k, n, generator=torch.Generator().manual_seed(4)) * q_variance**0.5
+    return -z.square() / 2 + z.square() / (2 * q_variance) + math.log(q_variance) / 2
+
+
+@pytest.mark.parametrize("q_variance", [0.3, 0.5, 0.81])
+def test_khat_finds_the_known_tail(q_variance):
+    found = Weights(_gaussian_weights(q_variance, 40_000, 12)).khat
+    assert found.mean().item() == pytest.approx(1 - q_variance, abs=0.15)
+
+
+def test_khat_is_unmoved_by_scale_and_knows_when_it_knows_nothing():
+    log_w = _gaussian_weights(0.5, 2000, 3)
+    torch.testing.assert_close(Weights(log_w - 5000).khat, Weights(log_w).khat, rtol=1e-6, atol=1e-6)
+    assert Weights(log_w[:10]).khat.isnan().all()
+    assert Weights(torch.zeros(500, 2)).khat.isnan().all()
+    some = log_w.clone()
+    some[:100] = -torch.inf
+    torch.testing.assert_close(Weights(some).khat, Weights(log_w[100:]).khat)
+    assert Weights(torch.full((50, 1), -torch.inf)).khat.isnan().all()
+
+
+def test_weights_of_zero_leave_no_nan():
+    weights = Weights(torch.full((40, 2), -torch.inf))
+    assert weights.iwae.tolist() == [-math.inf] * 2
+    for name in ("ess", "max_weight", "iwae_variance"):
+        assert getattr(weights, name).tolist() == [0, 0], name
+    assert weights.jackknife.tolist() == [-math.inf] * 2
+
+
+def test_extrapolation_removes_the_first_order_bias():
+    """log of a mean of exponentials: digamma(K) - log K is -1/(2K) to first order, and 2 L_K - L_(K/2) cancels it."""
+    log_w = torch.empty(20, 40_000).exponential_(generator=torch.Generator().manual_seed(0)).log()
+    diagnostics = Weights(log_w).diagnostics()
+    assert_mean(diagnostics["extrapolated"], 0.0, detects=0.02)
+    level = {k: float(digamma(k)) - math.log(k) for k in (19, 20)}
+    assert_mean(diagnostics["bias"], 19 * (level[19] - level[20]), detects=0.01)
+
+
+def _evidence(name="importance", kind="lower", value=0.0, k=1000, **diagnostics):
+    found = {key: torch.full((10,), number) for key, number in diagnostics.items()}
+    return LogEvidence(name, kind, torch.full((10,), value), torch.zeros(10), k, True, found)
+
+
+GOOD = {"ess": 500.0, "max_weight": 0.01, "khat": 0.2}
+DOUBTFUL = [
+    (_evidence(**GOOD | {"khat": 0.8}), "k-hat is above 0.7 for 100%"),
+    (_evidence(**GOOD | {"ess": 3.0}), "of 1000 samples about 3.0 count"),
+    (_evidence(**GOOD | {"max_weight": 0.6}), "more than half of the weight"),
+    (_evidence(value=-math.inf), "no sample of 10 of 10 data had any mass"),
+    (_evidence("struski", "upper", math.inf), "bounds nothing"),
+    (_evidence("struski", "upper", **GOOD, correction=3.0), "heavy"),
+    (_evidence("ais", ess=12.0, k=16, max_weight=0.1, acceptance=0.05), "accepts 5%"),
+    (_evidence("ais", ess=1.2, k=16, max_weight=0.1, acceptance=0.65), "of 16 chains about 1.2 count"),
+    (_evidence("jackknife", "estimate", **GOOD, bias=-0.9), "moves importance sampling by 0.90 nats"),
+]
+
+
+@pytest.mark.parametrize(("evidence", "words"), DOUBTFUL, ids=[words for _, words in DOUBTFUL])
+def test_doubts_are_said_in_words(evidence, words):
+    assert words in " ".join(doubt.sentence for doubt in doubts(evidence))
+
+
+def test_good_weights_raise_no_doubt():
+    assert doubts(_evidence(**GOOD)) == []
+    assert doubts(_evidence("ais", ess=14.0, k=16, max_weight=0.1, acceptance=0.66)) == []
+    assert doubts(_evidence("exact", "exact")) == []
+
+
+def test_a_certificate_holds_however_heavy_the_tail():
+    """Markov: 5% at most of the certified values lie above the truth, here with weights that have no variance."""
+    w = torch.distributions.Pareto(1.0, 1.5).sample((20, 4000)) / 3  # mean 1
+    weights = Weights(w.log())
+    found = LogEvidence("importance", "lower", weights.iwae, weights.iwae_variance, 20, unbiased=True)
+    single = [found.select(torch.tensor([i])).certificate(0.95) for i in range(4000)]
+    assert sum(value > 0 for value in single) / 4000 <= 0.05
+    means = [found.select(torch.arange(i, i + 8)).certificate(0.95) for i in range(0, 4000, 8)]
+    assert sum(value > 0 for value in means) / 500 <= 0.05
+    assert found.certificate(0.95) == pytest.approx(found.mean - math.log(20) / 4000)
+    with pytest.raises(ValueError, match="not the log of an unbiased"):
+        LogEvidence("jackknife", "estimate", weights.iwae, weights.iwae_variance).certificate()
+
+
+def test_an_upper_certificate_is_above():
+    found = LogEvidence("bdmc", "upper", torch.zeros(4), torch.zeros(4), unbiased=True)
+    assert found.certificate(0.95) == pytest.approx(math.log(20) / 4)
