@@ -114,6 +114,7 @@ def main(epochs: int = 40, images: int = 100, k: int = 1000, steps: int = 50) ->
     show(f"{len(x)} held-out images, nats", real)
     print(f"  with 95% certainty, whatever the weights: log p(x) >= {importance.certificate():.3f}")
 
+    assert target.simulate is not None
     simulated_z, simulated = target.simulate(images)
     below = [Importance(k)(target, simulated, split="simulated"), AIS(steps, chains=4)(target, simulated)]
     above = [one(target, simulated, z=simulated_z) for one in (UK(k), BDMC(steps, chains=4))]

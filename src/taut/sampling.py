@@ -112,8 +112,8 @@ def blocks(
         rows: Draws held at once.
         share: The blocks of this process.
     """
-    device = keys.index.device.type
-    data = max(1, (rows or ROWS.get(device, ROWS["cpu"])) // min(k, BLOCK))
+    device = keys.index.device
+    data = max(1, (rows or ROWS.get(device.type, ROWS["cpu"])) // min(k, BLOCK))
     starts = range(0, k, BLOCK)
     for first in range(0, len(keys.index), data):
         chunk = slice(first, min(first + data, len(keys.index)))
@@ -125,7 +125,7 @@ def blocks(
                 samples = slice(start, min(start + BLOCK, k))
                 seeds = ids.seeds(block, len(starts))
                 size = samples.stop - samples.start
-                z = torch.cat([_seeded(one, size, seed) for one, seed in zip(single, seeds, strict=True)], 1)
+                z = torch.cat([_seeded(one, size, seed, device) for one, seed in zip(single, seeds, strict=True)], 1)
                 yield Block(chunk, samples, distribution, z)
 
 
@@ -159,6 +159,6 @@ def _refuse_shape(what: str, values: Tensor, z: Tensor) -> None:
         )
 
 
-def _seeded(distribution: Distribution, size: int, key: int) -> Tensor:
-    torch.manual_seed(key)
+def _seeded(distribution: Distribution, size: int, key: int, device: torch.device) -> Tensor:
+    noise.seed(key, device)
     return distribution.sample((size,))

@@ -804,8 +804,8 @@ MUTANTS = [
     Mutant(
         "pixels folded the wrong way",
         "likelihood/bernoulli.py",
-        "logits * (1 - 2 * value)",
-        "logits * (2 * value - 1)",
+        "sign = 1 - 2 * value",
+        "sign = 2 * value - 1",
         PIXELS,
     ),
 ]

@@ -10,18 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluations import VAE, command, trained
 from jobs import TINY, composed, run
 
 from taut.config import check
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    shlex.split(line, comments=True)[2:]
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("python train.py")
-]
+
+
+def _commands(script: str) -> list[list[str]]:
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith(f"python {script}")]
+    return [shlex.split(line.replace("<", "").replace(">", ""), comments=True)[2:] for line in lines]
+
+
+COMMANDS = _commands("train.py")
+EVALUATIONS = [words for words in _commands("evaluate.py") if words != ["--help"]]
+SHORT = ["threads=1", "simulated=4", "gap.limit=4", "gap.steps=8", "gap.samples=2"]
 ELSEWHERE = ("data=mnist", "data=fashion_mnist", "strategy=")
 SINGLE = [words for words in COMMANDS if not words or not words[0].startswith("-")]
 
@@ -47,6 +53,28 @@ def test_command(words, tmp_path):
     words = ["callbacks=[none,early_stopping,warmup]" if word.startswith("callbacks") else word for word in words]
     words = [word.replace("my.csv", str(tmp_path / "my.csv")) for word in words]
     assert run(tmp_path / "run", *words, *_tiny(words))["status"] == "finished"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme")
+    return {name: trained(folder / name, *VAE) for name in ("run", "a")} | {"b": trained(folder / "b", *VAE, "k=2")}
+
+
+def test_the_readme_has_its_evaluations():
+    assert len(EVALUATIONS) >= 4
+
+
+@pytest.mark.parametrize("words", EVALUATIONS, ids=" ".join)
+def test_evaluation(words, runs, tmp_path, monkeypatch):
+    for name, folder in runs.items():
+        words = [re.sub(rf"outputs/runs/{name}\b", str(folder), word) for word in words]
+    short = [word for word in SHORT if word.split("=")[0] not in {given.split("=")[0] for given in words}]
+    annealed = [f"evidence.{name}.steps=3" for name in ("ais", "bdmc") if name in " ".join(words) or "gap" in words[-1]]
+    words = [{"k=5000": "k=20", "limit=1000": "limit=4"}.get(word, word) for word in words]
+    done = command("evaluate", *words, *short, *annealed, f"hydra.sweep.dir={tmp_path}/sweep")
+    assert done.code == 0, done.err
+    assert "gap = log p(x) - ELBO" in done.out
 
 
 def _command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -80,7 +80,7 @@ class Annealed:
         return self._run(point, range(len(self.betas) - 1, 0, -1), -1, steps, "reverse")
 
     def _first(self, i: int, seed: int) -> Tensor:
-        torch.manual_seed(seed)
+        noise.seed(seed, self.rows.x.device)
         return self.proposal(slice(i, i + 1)).sample((self.chains,))
 
     def _run(self, point: Point, stages: range, sign: int, steps: Tensor, purpose: str) -> tuple[LogWeights, PerDatum]:

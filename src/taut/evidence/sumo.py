@@ -46,7 +46,7 @@ class Sumo(Evidence):
         return LogEvidence(self.name, self.kind, values.mean(1), values.var(1) / self.runs)
 
     def _runs(self, rows: Rows, i: int, seed: int) -> Tensor:
-        torch.manual_seed(seed)
+        noise.seed(seed, rows.x.device)
         lengths = _lengths(torch.rand(self.runs, dtype=torch.float64, device=rows.x.device))
         one = slice(i, i + 1)
         q = rows.q(one)

@@ -1,0 +1,78 @@
+"""One contract for every entry of conf/evidence: a new estimator is tested by adding its file and its yaml."""
+
+import pytest
+import torch
+from evidence.models import gaussian_mixture, linear_gaussian
+from hydra import compose, initialize_config_dir
+from pieces import CONF, names
+
+from taut.errors import UserError
+from taut.evidence import Evidence, LogEvidence
+from taut.make import make
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+ESTIMATORS = [name for name in names("evidence") if name != "default"]
+FEW = {"steps": 4, "chains": 3, "leapfrog": 3, "runs": 20}
+MODELS = {"linear-Gaussian": lambda: linear_gaussian(2, 4, 40, width=1.2), "mixture": lambda: gaussian_mixture(40)}
+
+
+def _made(name: str) -> Evidence:
+    """The estimator as the command line would build it, with few samples."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        node = compose("evaluate", [f"evidence={name}", "run=x", "k=40"]).evidence[name]
+    for key in FEW.keys() & node.keys():
+        node[key] = FEW[key]
+    return make(node)
+
+
+def _of(name: str, model: str) -> tuple[Evidence, LogEvidence, torch.Tensor]:
+    estimator, known = _made(name), MODELS[model]()
+    try:
+        estimator.check(known.target)
+    except UserError as error:
+        pytest.skip(str(error))
+    return estimator, estimator(known.target, known.x, z=known.z if estimator.simulated else None), known.log_px
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_an_estimator_keeps_its_kind_and_its_error(name, model):
+    estimator, found, truth = _of(name, model)
+    assert found.name == estimator.name == name
+    assert found.kind == estimator.kind
+    assert found.value.dtype == torch.float64
+    assert found.value.shape == found.variance.shape == truth.shape
+    assert estimator.cost > 0
+    excess = found.value - truth
+    error = float(excess.std() / len(excess) ** 0.5)
+    if found.kind == "exact":
+        torch.testing.assert_close(found.value, truth, rtol=0, atol=1e-9)
+    elif found.kind == "lower":
+        assert excess.mean() <= 6 * error
+    elif found.kind == "upper":
+        assert excess.mean() >= -6 * error
+    else:
+        assert abs(excess.mean()) <= 6 * error + 0.1
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_an_estimator_repeats_itself_and_follows_its_seed(name):
+    estimator, known = _made(name), MODELS["linear-Gaussian"]()
+    z = known.z if estimator.simulated else None
+    first, again, other = (estimator(known.target, known.x, seed=seed, z=z).value for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert estimator.kind == "exact" or not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_constant_added_to_the_joint_is_added_to_the_evidence(name):
+    """Shift invariance: log p(x, z) + c gives the estimate + c."""
+    estimator, known = _made(name), MODELS["linear-Gaussian"]()
+    target = known.target
+    shifted = type(target)(
+        lambda x, z: target.log_joint(x, z) - 700.0, target.q, target.prior, simulate=target.simulate
+    )
+    z = known.z if estimator.simulated else None
+    values = [estimator(one, known.x, z=z).value for one in (target, shifted)]
+    torch.testing.assert_close(values[1], values[0] - 700, rtol=0, atol=1e-7)

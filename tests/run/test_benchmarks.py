@@ -1,0 +1,30 @@
+"""The benchmark runs, and its candidates compute the same number."""
+
+import pytest
+import torch
+
+from benchmarks import evaluate
+from taut.evidence import Target
+
+
+def test_every_candidate_estimates_the_same(capsys):
+    assert set(evaluate.main(images=1, k=60, rounds=1)) == {"plain", "tuned", "taut"}
+    assert "x tuned" in capsys.readouterr().out
+    joint, q = evaluate.model()
+    for parameter in [*joint.parameters(), *q.parameters()]:
+        parameter.mul_(0.2)  # weights of little variance
+    x = (torch.rand(1, evaluate.PIXELS) < 0.2).float()
+    values = [candidate(joint, q, x, 4000).item() for candidate in evaluate.CANDIDATES.values()]
+    assert max(values) - min(values) < 0.5
+
+
+def test_the_tuned_weights_are_the_weights():
+    joint, q = evaluate.model()
+    x = (torch.rand(1, evaluate.PIXELS) < 0.2).float()
+    normal = q(x).base_dist
+    torch.manual_seed(0)
+    found = evaluate.tuned_weights(joint, x, normal.loc, normal.scale, 5)
+    torch.manual_seed(0)
+    z = (normal.loc + normal.scale * torch.randn(5, evaluate.LATENT)).unsqueeze(1)
+    expected = Target.of(joint, q).log_joint(x, z) - q(x).log_prob(z)
+    assert found.tolist() == pytest.approx(expected[:, 0].tolist(), abs=2e-3)
