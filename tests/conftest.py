@@ -14,6 +14,7 @@ MATHEMATICS = [
     "evaluation",
     "evidence",
     "gap",
+    "gaussian",
     "joint",
     "likelihood",
     "local",

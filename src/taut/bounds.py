@@ -69,10 +69,20 @@ def variance_of_mean(values: Float[Tensor, "n b"]) -> PerDatum:
 
 
 def leave_one_out(log_w: LogWeights) -> LogWeights:
-    r"""$\log \sum_{j \ne k} w_j$ for every k, from sums of what stands before and behind it.
+    r"""$\log \sum_{j \ne k} w_j$ for every k.
 
-    Nothing is subtracted: $\log(S - w_k)$ would lose all digits where one weight dominates.
+    $\log S + \log(1 - w_k / S)$ where no weight holds more than half of the sum S; elsewhere, where that would lose all
+    digits, from the sums of what stands before and behind.
     """
+    total = log_sum_exp(log_w)
+    share = (log_w - torch.where(total.isfinite(), total, 0.0)).exp()
+    left = total + torch.log1p(-share.clamp_max(0.5))
+    hard = (share.amax(0) > 0.5) | ~total.isfinite()
+    left[:, hard] = _around(log_w[:, hard])
+    return left
+
+
+def _around(log_w: LogWeights) -> LogWeights:
     nothing = torch.full_like(log_w[:1], -torch.inf)
     before = torch.cat([nothing, log_w[:-1]]).logcumsumexp(0)
     behind = torch.cat([log_w[1:], nothing]).flip(0).logcumsumexp(0).flip(0)
@@ -93,6 +103,20 @@ def jackknife_parts(log_w: LogWeights) -> LogWeights:
     without = leave_one_out(log_w) - torch.tensor(max(k - 1, 1), dtype=log_w.dtype, device=log_w.device).log()
     whole = iwae(log_w)
     return torch.where(whole.isfinite(), k * whole - (k - 1) * without, whole) if k > 1 else log_w
+
+
+def block_curve(log_w: LogWeights) -> Float[Tensor, "sizes b"]:
+    """:func:`block_bound` at every one of :func:`block_sizes`, each made of the sums of the size before it."""
+    samples = log_w.shape[0]
+    sums: dict[int, Tensor] = {1: log_w}
+    curve = []
+    for size in block_sizes(samples):
+        part = max(known for known in sums if size % known == 0)
+        sums[size] = (
+            sums[part] if part == size else log_sum_exp(sums[part].unflatten(0, (-1, size // part)).transpose(0, 1))
+        )
+        curve.append((sums[size] - torch.tensor(size, dtype=log_w.dtype, device=log_w.device).log()).mean(0))
+    return torch.stack(curve)
 
 
 def block_sizes(samples: int) -> list[int]:

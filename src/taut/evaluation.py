@@ -88,7 +88,7 @@ def score(
     with exact_arithmetic(x.device):
         drawn = sample(joint, q, x, index, samples, seed=seed, split=split)
         log_w = drawn.log_w
-        curve = torch.stack([bounds.block_bound(log_w, size) for size in bounds.block_sizes(samples)])
+        curve = bounds.block_curve(log_w)
         elbo = bounds.elbo(log_w)
         exact = oracle.tractable(joint)
         log_px = oracle.log_marginal(joint, x).double() if exact else bounds.iwae(log_w)

@@ -91,3 +91,23 @@ def test_block_sizes_tile_and_end_at_the_whole():
     assert bounds.block_sizes(100) == [1, 2, 5, 10, 20, 50, 100]
     assert bounds.block_sizes(1) == [1]
     assert bounds.block_sizes(16) == [1, 2, 16]
+
+
+def test_the_curve_is_the_bound_at_every_block_size():
+    log_w = torch.randn(600, 3, dtype=torch.float64) * 4
+    log_w[::7, 0] = -torch.inf
+    log_w[:, 1] = -torch.inf
+    expected = torch.stack([bounds.block_bound(log_w, size) for size in bounds.block_sizes(600)])
+    torch.testing.assert_close(bounds.block_curve(log_w), expected, rtol=1e-13, atol=1e-12)
+
+
+def test_leaving_one_out_is_the_sum_of_the_others():
+    """Columns with and without a weight of more than half, and with none at all."""
+    log_w = torch.randn(6, 5, dtype=torch.float64)
+    log_w[2, 1] = 40.0
+    log_w[:, 2] = -torch.inf
+    log_w[1:, 3] = -torch.inf
+    found = bounds.leave_one_out(log_w)
+    for k in range(6):
+        others = torch.cat([log_w[:k], log_w[k + 1 :]]).logsumexp(0)
+        torch.testing.assert_close(found[k], others, rtol=1e-13, atol=1e-13)

@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = [
     ["errors", "__version__"],
-    ["types", "noise", "networks"],
+    ["types", "noise", "networks", "gaussian"],
     ["data", "prior", "likelihood"],
     ["joint", "bounds", "sampling"],
     ["oracle"],

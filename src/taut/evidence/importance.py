@@ -2,8 +2,6 @@
 
 from typing import ClassVar
 
-import torch
-
 from taut import bounds
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
@@ -47,7 +45,7 @@ def elbo(rows: Rows, k: int = 1000) -> LogEvidence:
 
 def log_mean(estimator: Evidence, weights: Weights) -> LogEvidence:
     """Log-mean of weights as evidence, with the bound at every block size."""
-    curve = torch.stack([bounds.block_bound(weights.log_w, size) for size in bounds.block_sizes(weights.k)])
+    curve = bounds.block_curve(weights.log_w)
     return LogEvidence(
         estimator.name,
         estimator.kind,

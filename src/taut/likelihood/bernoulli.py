@@ -50,7 +50,7 @@ def log_of_products(logits: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"
         if d % 2:
             break
         d //= 2
-        terms = terms[..., :d] * terms[..., d:]
+        terms = terms[..., :d].mul_(terms[..., d:])
     return -terms.log_().sum(-1)
 
 

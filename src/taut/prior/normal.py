@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent
-from torch.distributions import Normal as TorchNormal
 
+from taut.gaussian import Gaussian
 from taut.prior.base import Prior
 
 
@@ -27,5 +26,5 @@ class Normal(Prior):
         self.register_buffer("zeros", torch.zeros(dim), persistent=False)
         self.register_buffer("ones", torch.ones(dim), persistent=False)
 
-    def forward(self) -> Independent:
-        return Independent(TorchNormal(self.zeros, self.ones, validate_args=False), 1)
+    def forward(self) -> Gaussian:
+        return Gaussian.of(self.zeros, self.ones)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
+from taut.gaussian import Gaussian
 from taut.joint import Joint
 from taut.q.base import Amortised, dimension, kept_clear, onto_support
 
@@ -29,5 +30,4 @@ class Diagonal(Amortised):
         mean, log_variance = parameters.chunk(2, -1)
         mean, log_variance = kept_clear(mean, log_variance, self.joint.prior)
         deviation = (0.5 * log_variance.clamp(-30, 30)).exp()
-        normal = Independent(Normal(mean, deviation, validate_args=False), 1)
-        return onto_support(normal, self.joint.prior)
+        return onto_support(Gaussian.of(mean, deviation), self.joint.prior)

@@ -1,0 +1,27 @@
+"""A Gaussian with a diagonal covariance whose density takes half the passes of torch's."""
+
+import math
+
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+
+class Gaussian(Independent):
+    r"""$N(z; m, \mathrm{diag}\, s^2)$ over the last axis: ``Independent(Normal(m, s), 1)`` with its density fused.
+
+    $\log N(z) = -\frac12 |(z - m) / s|^2 - \sum_i \log s_i - \frac d2 \log 2\pi$.
+
+    >>> one = Gaussian.of(torch.zeros(2), torch.ones(2))
+    >>> one.log_prob(torch.zeros(2)).item() == -math.log(2 * math.pi)
+    True
+    """
+
+    @classmethod
+    def of(cls, mean: Tensor, deviation: Tensor) -> "Gaussian":
+        """The Gaussian of this mean and standard deviation, both ``[*batch, d]``."""
+        return cls(Normal(mean, deviation, validate_args=False), 1, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        mean, deviation = self.base_dist.loc, self.base_dist.scale
+        constant = deviation.log().sum(-1) + 0.5 * mean.shape[-1] * math.log(2 * math.pi)
+        return -0.5 * ((value - mean) / deviation).square().sum(-1) - constant
