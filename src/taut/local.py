@@ -78,7 +78,6 @@ class Search:
         for first in range(0, len(rows), size):
             some = slice(first, first + size)
             parts.append(self._part(rows.part(some), family, start[some], purpose))
-            rows.tick(min(1.0, (first + size) / len(rows)))
         return torch.cat(parts)
 
     def _part(self, rows: Rows, family: Family, start: Tensor, purpose: str) -> Tensor:
@@ -91,6 +90,7 @@ class Search:
             optimizer.param_groups[0]["lr"] = self.lr * (1 + math.cos(math.pi * step / self.steps)) / 2
             (found.grad,) = torch.autograd.grad(self._loss(rows, family, found, noise), found)
             optimizer.step()
+            rows.tick((step + 1) / self.steps)
             if step in last:
                 mean += found.detach()
         return (mean / len(last)).to(start)

@@ -46,6 +46,7 @@ class Annealed:
         self.rows, self.proposal, self.betas, self.chains, self.leapfrog = rows, proposal, betas, chains, leapfrog
         self.path = Path(lambda z: rows.target.log_joint(rows.x, z), start, support)
         self.scale = self.path.scale()
+        self.moves, self.moved = len(betas[::TUNED_EVERY]) + len(betas) - 2, 0
 
     def tune(self) -> Tensor:
         """Step sizes ``[len(betas), b]``, from a run with noise of its own."""
@@ -53,7 +54,7 @@ class Annealed:
         point, source = self.begin("tune"), self.noise("tune")
         found = []
         for beta in self.betas[::TUNED_EVERY]:
-            point, accepted = transition(self.path, point, beta, step, self.scale, source, self.leapfrog)
+            point, accepted = self._move(point, beta, step, source)
             step = step * (RATE * (accepted.mean(0).to(step) - TARGET)).exp()
             found.append(step)
         return torch.stack(found).repeat_interleave(TUNED_EVERY, 0)[: len(self.betas)]
@@ -79,6 +80,11 @@ class Annealed:
         point = self.path.place(z.expand(self.chains, *z.shape))
         return self._run(point, range(len(self.betas) - 1, 0, -1), -1, steps, "reverse")
 
+    def _move(self, point: Point, beta: float, step: PerDatum, source: Noise) -> tuple[Point, LogWeights]:
+        self.moved += 1
+        self.rows.tick(min(1.0, self.moved / max(self.moves, 1)))
+        return transition(self.path, point, beta, step, self.scale, source, self.leapfrog)
+
     def _first(self, i: int, seed: int) -> Tensor:
         noise.seed(seed, self.rows.x.device)
         return self.proposal(slice(i, i + 1)).sample((self.chains,))
@@ -92,8 +98,7 @@ class Annealed:
             log_w += sign * rise * (point.log_joint.double() - point.log_start.double())
             if t != stages[-1]:
                 to = t if sign > 0 else t - 1
-                beta, step = self.betas[to], steps[to]
-                point, accepted = transition(self.path, point, beta, step, self.scale, source, self.leapfrog)
+                point, accepted = self._move(point, self.betas[to], steps[to], source)
                 rates.append(accepted.mean(0).double())
         rate = torch.stack(rates).mean(0) if rates else torch.full_like(log_w[0], torch.nan)
         return log_w, rate
@@ -153,10 +158,7 @@ class Annealing(Evidence):
 
     def estimate(self, rows: Rows) -> LogEvidence:
         size = max(1, AT_ONCE.get(rows.x.device.type, AT_ONCE["cpu"]) // self.chains)
-        parts = []
-        for first in range(0, len(rows), size):
-            parts.append(self.part(rows.part(slice(first, first + size))))
-            rows.tick(min(1.0, (first + size) / len(rows)))
+        parts = [self.part(rows.part(slice(first, first + size))) for first in range(0, len(rows), size)]
         return LogEvidence.cat(parts)
 
     @abstractmethod

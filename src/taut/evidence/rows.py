@@ -61,11 +61,17 @@ class Rows:
         return self.target.q(self.x[rows])
 
     def part(self, some: slice) -> "Rows":
-        """Some of the data."""
-        z = None if self.z is None else self.z[some]
-        keys = self.keys
+        """Some of the data; what is done of them counts for their share of all."""
+        first, last, _ = some.indices(len(self))
         return Rows(
-            self.target, self.x[some], keys.index[some], seed=keys.seed, split=keys.split, z=z, share=self.share
+            self.target,
+            self.x[some],
+            self.keys.index[some],
+            seed=self.keys.seed,
+            split=self.keys.split,
+            z=None if self.z is None else self.z[some],
+            share=self.share,
+            tick=lambda done: self.tick((first + done * (last - first)) / len(self)),
         )
 
     def weights(self, k: int, purpose: str = "", proposal: Proposal | None = None) -> Weights:
