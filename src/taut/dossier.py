@@ -67,7 +67,7 @@ def publish(dossier: Dossier) -> None:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     console = Console()
-    for table in evaluation_tables(dossier.result):
+    for table in evaluation_tables(dossier.result, console.width):
         console.print(table)
     console.print(f"[dim]{dossier.folder}[/]", highlight=False, soft_wrap=True)
     loggers.record_evaluation(dossier.run.cfg, dossier.run.folder, dossier.run.name, dossier.result, dossier.folder)

@@ -8,19 +8,26 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+WIDE = 104
 LABELS: dict[str, str] = {"elbo": "ELBO", "u_k": "U_K", "ais": "AIS", "bdmc": "BDMC", "sumo": "SUMO"}
 
 Result = Mapping[str, Any]
 
 
-def evaluation_tables(result: Result) -> list[RenderableType]:
-    """Everything of ``evaluation/result.json`` that is worth a look, 80 columns wide."""
+def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
+    """Everything of ``evaluation/result.json`` that is worth a look.
+
+    Args:
+        result: What an evaluation found.
+        width: Columns of the terminal; from 104 on the largest weight and the 1/K extrapolation have one each.
+    """
+    wide = width >= WIDE
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     found: list[RenderableType] = [Text(result["name"], style="bold")]
-    found += _section(f"{result['split']} split{same}", result)
+    found += _section(f"{result['split']} split{same}", result, wide=wide)
     found.append(_certificate(result))
     if result["simulated"]:
-        found += _section("simulated from the model", result["simulated"])
+        found += _section("simulated from the model", result["simulated"], wide=wide)
     if result["apart"]:
         found.append(_apart(result))
     return [*found, _notes(result)]
@@ -54,31 +61,36 @@ def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
     return f"in [{number(low, digits)}, {number(high['value'], digits)}]"
 
 
-def _section(what: str, result: Result) -> list[RenderableType]:
+def _section(what: str, result: Result, *, wide: bool) -> list[RenderableType]:
     """Table, gap and doubts of one set of data."""
-    found: list[RenderableType] = [_evidence(f"{what}, {_data(result['n'])}: log p(x) in nats per datum", result)]
+    found: list[RenderableType] = [
+        _evidence(f"{what}, {_data(result['n'])}: log p(x) in nats per datum", result, wide=wide)
+    ]
     found.append(_gap_line(result["gap"]))
     doubts = [f"? {warning}" for warning in result["warnings"]]
     return [*found, Text("\n".join([*doubts, ""]), style="yellow")] if doubts else [*found, Text("")]
 
 
-def _evidence(title: str, result: Result) -> Table:
+def _evidence(title: str, result: Result, *, wide: bool) -> Table:
     table = _table(title)
     table.add_column("estimator")
     table.add_column("kind")
-    for name in ("K", "value", "s.e.", "MC s.e.", "ESS", "k-hat", "bias"):
+    further = ("max weight", "1/K limit") if wide else ()
+    for name in ("K", "value", "s.e.", "MC s.e.", "ESS", "k-hat", "bias", *further):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", style="yellow")
     for name, score in result["evidence"].items():
-        table.add_row(*_row(name, score), style="bold" if name in _best(result["gap"]) else None)
+        table.add_row(*_row(name, score, wide=wide), style="bold" if name in _best(result["gap"]) else None)
     return table
 
 
-def _row(name: str, score: Mapping[str, Any]) -> list[str]:
+def _row(name: str, score: Mapping[str, Any], *, wide: bool) -> list[str]:
     def median(diagnostic: str, digits: int) -> str:
         return number(score["diagnostics"].get(diagnostic, {}).get("median"), digits)
 
-    bias = number(score["diagnostics"].get("bias", {}).get("mean"))
+    def mean(diagnostic: str) -> str:
+        return number(score["diagnostics"].get(diagnostic, {}).get("mean")) if score["kind"] != "upper" else ""
+
     return [
         LABELS.get(name, name),
         score["kind"],
@@ -88,7 +100,8 @@ def _row(name: str, score: Mapping[str, Any]) -> list[str]:
         number(score["monte_carlo_error"]) if score["kind"] != "exact" else "",
         median("ess", 1),
         median("khat", 2),
-        bias if score["kind"] != "upper" else "",
+        mean("bias"),
+        *([median("max_weight", 3), mean("extrapolated")] if wide else []),
         "?" if score["doubts"] else "",
     ]
 
