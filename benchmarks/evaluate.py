@@ -3,6 +3,7 @@
 784-200-200-50, tanh, Bernoulli. ``plain`` scores all samples of an image at once with torch's
 own log-probability; ``tuned`` takes chunks of 512 samples, x'l through the last hidden layer and the sum of softplus;
 ``taut`` is ``taut.evidence.Importance``, k-hat and all. Rounds interleave the three; ratios are medians over rounds.
+All three run with the allocator setting of the command line (``taut.memory``).
 """
 
 import argparse
@@ -19,6 +20,7 @@ from torch.nn.functional import softplus
 from taut.evidence import Importance, Target
 from taut.joint import Joint
 from taut.likelihood.bernoulli import Bernoulli as Likelihood
+from taut.memory import keep_freed_pages
 from taut.networks import MLPDecoder, MLPEncoder
 from taut.prior.normal import Normal as Prior
 from taut.q.diagonal import Diagonal
@@ -83,6 +85,7 @@ CANDIDATES: dict[str, Callable[[Joint, Diagonal, Tensor, int], Tensor]] = {"plai
 
 def main(images: int = 4, k: int = 5000, rounds: int = 9) -> dict[str, list[float]]:
     """Seconds per image of every round; prints a table."""
+    keep_freed_pages()
     joint, q = model()
     x = (torch.rand(images, PIXELS) < 0.2).float()
     seconds: dict[str, list[float]] = {name: [] for name in CANDIDATES}

@@ -128,7 +128,7 @@ def _crossing(found: Interval, by_name: dict[str, LogEvidence]) -> list[str]:
         return []
     excess = (found.low - found.high).mean().item()
     noise = [by_name[name].monte_carlo_error for name in (found.lower, found.upper)]
-    if not excess > CROSSED * sum(error for error in noise if error == error):
+    if any(error != error for error in noise) or not excess > CROSSED * sum(noise):
         return []
     return [
         f"{found.lower} lies above {found.upper} by {excess:.3g} nats, more than their noise: do not trust this table."

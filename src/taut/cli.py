@@ -31,6 +31,7 @@ from taut.config import check, check_overrides, check_yaml, refuse_processes
 from taut.errors import RunError, UserError
 from taut.explain import explain, translated
 from taut.leftovers import Leftovers
+from taut.memory import keep_freed_pages
 
 REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143
 FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -207,11 +208,12 @@ class Session:
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """Hydra hands its errors on instead of printing them; idle threads sleep; SIGTERM unwinds like an exit.
+    """Hydra hands its errors on; idle threads sleep; freed memory is kept; SIGTERM unwinds like an exit.
 
     OpenMP threads that spin while they wait make a step ten times slower as soon as another process wants the core.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded, which has not happened yet
+    keep_freed_pages()
     os.environ["HYDRA_FULL_ERROR"] = "1"
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -82,7 +82,7 @@ def _histogram(answer: Answer, data: Data, split: str, title: str) -> Figure:
 
 def _equal_cost(result: Mapping[str, Any], title: str) -> Figure:
     curves = {name: result["curve"][name] for name in AT_EQUAL_COST if name in result["curve"]}
-    sizes = min((curve["k"] for curve in curves.values()), key=len)
+    sizes = sorted(set.intersection(*(set(curve["k"]) for curve in curves.values())))
     shown = {
         name: {
             "mean": np.asarray(curve["value"])[[curve["k"].index(k) for k in sizes]],

@@ -125,7 +125,8 @@ def _replace(folder: Path, partial: Path) -> None:
 def _tidy(folder: Path) -> None:
     """Sweep away what killed evaluations left, and put back the folder that one of them was about to replace."""
     for left in folder.parent.glob(f".{folder.name}.*.*"):
-        if _alive(left.suffixes[-2].removeprefix(".")):
+        process = left.suffixes[-2].removeprefix(".")
+        if left.suffix not in (".part", ".old") or not process.isdigit() or _alive(int(process)):
             continue
         if left.suffix == ".old" and not folder.exists():
             left.rename(folder)
@@ -133,9 +134,9 @@ def _tidy(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _alive(process: str) -> bool:
+def _alive(process: int) -> bool:
     try:
-        os.kill(int(process), 0)
-    except (OSError, ValueError):
+        os.kill(process, 0)
+    except OSError:
         return False
     return True

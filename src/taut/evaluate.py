@@ -110,7 +110,7 @@ class Evaluation:
 
     def _simulated(self, stages: Stages) -> Answer:
         with noise.forked(self.processes.device):
-            torch.manual_seed(noise.key(self.cfg.seed, "simulated", 0))
+            torch.manual_seed(noise.key(self.cfg.seed, "draw of the simulated data", 0))
             assert self.target.simulate is not None
             z, x = self.target.simulate(self.cfg.simulated)
         question = Question(self.target, x.cpu(), "simulated", self.cfg.seed, self.cfg.k, z.cpu())

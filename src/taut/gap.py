@@ -42,12 +42,15 @@ def interval(elbo: PerDatum, evidence: Sequence[LogEvidence]) -> Interval:
     """The gap as far as the evidence brackets it.
 
     The best lower bound is one estimator for all data, the one with the highest mean: the maximum of several noisy
-    bounds of one datum would no longer be a bound. Estimates, which have no side, are not used.
+    bounds of one datum would no longer be a bound. One that lies below the ELBO says nothing, and the ELBO takes its
+    place. Estimates, which have no side, are not used.
     """
     for one in evidence:
         if one.kind == "exact":
             return Interval(one.value - elbo, one.value - elbo, True, one.name, one.name)
     lower = max((one for one in evidence if one.kind == "lower"), key=lambda one: one.mean, default=None)
+    if lower is not None and lower.mean < elbo.mean():
+        lower = None
     finite = [one for one in evidence if one.kind == "upper" and bool(one.value.isfinite().all())]
     upper = min(finite, key=lambda one: one.mean, default=None)
     return Interval(
@@ -136,7 +139,7 @@ def split(rows: Rows, family: Family | None, search: Search = Search(), k: int =
         found["standard"] = search.run(rows, family, torch.zeros_like(amortised), "local/standard")
         candidates = torch.stack([found["encoder"], found["standard"], amortised])
         scores = torch.stack([_elbo(rows, family, one, k, "local/choice").mean(0) for one in candidates])
-        choice = scores.argmax(0)
+        choice = scores.nan_to_num(nan=-torch.inf).argmax(0)  # a search that diverged is not chosen
         best = candidates[choice, torch.arange(len(rows), device=choice.device)]
         fresh = _elbo(rows, family, best, k, "local/score")
         return Split(

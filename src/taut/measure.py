@@ -108,7 +108,7 @@ def take_apart(question: Question, family: Family | None, search: Search, proces
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [1.0])
     parts = []
-    for index in mine.split(MOST_DATA):
+    for index in mine.split(MOST_DATA) if len(mine) else ():
         rows = question.rows(index, processes)
         rows.tick = clock.ticker(len(index), 0)
         parts.append(split(rows, family, search, question.k).cpu())
@@ -133,7 +133,7 @@ class Clock:
     def ticker(self, images: int, i: int) -> Callable[[float], None]:
         """What estimator i calls while it works on a batch of so many images."""
         return lambda share: self.stage.at(
-            (self.done + images * (sum(self.shares[:i]) + self.shares[i] * share)) / self.images
+            (self.done + images * (sum(self.shares[:i]) + self.shares[i] * share)) / max(1, self.images)
         )
 
     def finished(self, images: int) -> None:
@@ -155,6 +155,8 @@ def _batch(rows: Rows, estimators: Sequence[Evidence], k: int, clock: Clock) -> 
 
 
 def _batches(mine: Int[Tensor, " m"], estimators: Sequence[Evidence]) -> tuple[Tensor, ...]:
+    if not len(mine):
+        return ()
     most = max([getattr(one, "k", 1) for one in estimators], default=1)
     return mine.split(max(1, min(MOST_DATA, MOST_WEIGHTS // most)))
 

@@ -5,7 +5,7 @@ import torch
 from evidence.models import bernoulli_mixture, boxed, curved, gaussian_mixture, linear_gaussian
 from pieces import build
 from scipy import stats
-from torch.distributions import Independent, Normal
+from torch.distributions import Exponential, Independent, Normal
 
 from taut.errors import UserError
 from taut.evidence import Exact, Target
@@ -53,6 +53,27 @@ def test_a_mixture_prior_under_a_line_is_a_mixture():
     closed = Target.of(joint, q)
     summed = Target(closed.log_joint, closed.q, closed.prior)  # forgets its closed form, and integrates
     torch.testing.assert_close(Exact()(summed, x).value, Exact()(closed, x).value, rtol=0, atol=1e-9)
+
+
+def test_a_posterior_far_from_prior_and_q_is_found():
+    """Ten deviations are not enough for x = 40 under a sharp likelihood; a one-sided support has one end."""
+    prior = Independent(Normal(torch.zeros(1), 1.0), 1)
+    far = Target(
+        lambda x, z: prior.log_prob(z) + Normal(z, 0.1).log_prob(x).sum(-1),
+        lambda x: Independent(Normal(torch.zeros(len(x), 1), 1.0), 1),
+        prior,
+    )
+    x = torch.tensor([[40.0], [-300.0], [0.1]])
+    truth = torch.as_tensor(stats.norm(0, 1.01**0.5).logpdf(x[:, 0].numpy()))
+    torch.testing.assert_close(Exact()(far, x).value, truth, rtol=1e-12, atol=1e-9)
+    half = Independent(Exponential(torch.ones(1)), 1)
+    one_sided = Target(
+        lambda x, z: half.log_prob(z) + Normal(z, 1.0).log_prob(x).sum(-1),
+        lambda x: Independent(Exponential(torch.ones(len(x), 1)), 1),
+        half,
+    )
+    truth = stats.exponnorm(1.0).logpdf(0.7)
+    assert Exact()(one_sided, torch.tensor([[0.7]])).value.item() == pytest.approx(truth, abs=1e-9)
 
 
 def test_what_does_not_fit_is_refused_with_what_would():

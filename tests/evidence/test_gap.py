@@ -39,6 +39,8 @@ def test_an_interval_runs_from_the_best_lower_to_the_best_upper_estimator():
 
 def test_an_interval_without_one_of_its_ends():
     assert interval(ELBO, [LOW, GUESS]).high is None
+    worse = interval(ELBO, [_evidence("naive", "lower", -9.0, -9.0)])
+    assert (worse.lower, worse.low.tolist()) == ("elbo", [0, 0])
     assert interval(ELBO, [GUESS, WILD]).low.tolist() == [0, 0]
     assert interval(ELBO, [_evidence("u", "upper", math.inf, 0.0), HIGHER]).upper == "higher"
     exact = interval(ELBO, [LOW, _evidence("exact", "exact", -1.0, -2.0), HIGH])

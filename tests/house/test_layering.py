@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = [
     ["errors", "__version__"],
-    ["types", "noise", "networks", "gaussian"],
+    ["types", "noise", "networks", "gaussian", "memory"],
     ["data", "prior", "likelihood"],
     ["joint", "bounds", "sampling"],
     ["oracle"],

@@ -5,6 +5,7 @@ import torch
 
 from benchmarks import evaluate
 from taut.evidence import Target
+from taut.memory import keep_freed_pages
 
 
 def test_every_candidate_estimates_the_same(capsys):
@@ -28,3 +29,10 @@ def test_the_tuned_weights_are_the_weights():
     z = (normal.loc + normal.scale * torch.randn(5, evaluate.LATENT)).unsqueeze(1)
     expected = Target.of(joint, q).log_joint(x, z) - q(x).log_prob(z)
     assert found.tolist() == pytest.approx(expected[:, 0].tolist(), abs=2e-3)
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    """No mallopt on macOS or musl: nothing happens, and nothing is raised."""
+    keep_freed_pages()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    keep_freed_pages()

@@ -13,6 +13,8 @@ from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
 from taut.evidence.target import Target
 
+WIDER = 12
+"""Times a box may grow by its own width on a side where it cuts mass off."""
 GOAL = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Nats by which doubling the resolution may still move an integral."""
 
@@ -53,6 +55,7 @@ class Exact(Evidence):
     def _summed(self, rows: Rows) -> Tensor:
         assert rows.target.prior is not None
         z = rows.target.prior.enumerate_support().unsqueeze(1)
+        z = z.expand(len(z), len(rows), *z.shape[2:])
         return log_sum_exp(rows.target.log_joint(rows.x, z).double())
 
     def _integrated(self, rows: Rows) -> LogEvidence:
@@ -79,5 +82,15 @@ def _integral(rows: Rows, one: slice, goal: float) -> tuple[Tensor, Tensor]:
     def log_f(z: Tensor) -> Tensor:
         return rows.target.log_joint(rows.x[one], z.unsqueeze(1).to(rows.x.dtype))[:, 0].double()
 
-    assert rows.target.prior is not None
-    return quadrature.integrate(log_f, *quadrature.start(rows.target.prior, rows.q(one)), goal)
+    prior = rows.target.prior
+    assert prior is not None
+    low, high = quadrature.start(prior, rows.q(one))
+    ends = quadrature.limits(prior)
+    for _ in range(WIDER):
+        value, moved, cut = quadrature.integrate(log_f, low, high, goal)
+        cut = cut & torch.stack([low > ends[0], high < ends[1]])
+        if not cut.any():
+            return value, moved
+        width = high - low
+        low, high = torch.maximum(ends[0], low - width * cut[0]), torch.minimum(ends[1], high + width * cut[1])
+    return value, torch.full_like(moved, torch.inf)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -24,8 +24,8 @@ MOST_CELLS = {1: 4096, 2: 32768}
 
 def integrate(
     log_f: LogDensity, low: Float[Tensor, " d"], high: Float[Tensor, " d"], goal: float
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    r"""$\log \int_{[l, h]} f(z) dz$, and by how much the last doubling of the resolution moved it.
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Bool[Tensor, "2 d"]]:
+    r"""$\log \int_{[l, h]} f(z) dz$, by how much the last doubling of the resolution moved it, and which ends cut it.
 
     A cell counts unless even the largest value at its nodes plus the largest difference to a neighbouring node, about
     the most f can reach in between, is negligible: so a peak narrower than the first grid is not lost. All cells that
@@ -37,6 +37,8 @@ def integrate(
     ticks = torch.arange(CELLS[d], dtype=low.dtype, device=low.device)
     cells = low + torch.cartesian_prod(*[ticks] * d).view(-1, d) * width
     value, counts = _level(log_f, cells, width, rule)
+    first, last = cells[counts].amin(0), cells[counts].amax(0) + width
+    cut = torch.stack([first <= low + width / 2, last >= high - width / 2])
     moved = torch.full_like(value, torch.inf)
     while moved > goal and counts.sum() * 2**d <= MOST_CELLS[d]:
         width = width / 2
@@ -44,20 +46,27 @@ def integrate(
         cells = (cells[counts].unsqueeze(1) + corners * width).flatten(0, 1)
         finer, counts = _level(log_f, cells, width, rule)
         moved, value = (finer - value).abs(), finer
-    return value, moved
+    return value, moved, cut
 
 
 def start(prior: Distribution, q: Distribution) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-    """A box that surely holds the mass of one datum: the support of z, or ten deviations of the prior and of q."""
-    inside = innermost(prior.support) if prior.support is not None else None
-    ends = [getattr(inside, name, None) for name in ("lower_bound", "upper_bound")]
-    if not any(end is None for end in ends):
-        like = prior.sample().double()
-        low, high = (torch.as_tensor(end).to(like).expand_as(like) for end in ends)
+    """A first box for the mass of one datum: ten deviations of the prior and of q, within the support of z."""
+    low, high = limits(prior)
+    if low.isfinite().all() and high.isfinite().all():
         return low, high
     means = torch.stack([prior.mean, q.mean[0]]).double()
     reach = 10 * torch.stack([prior.stddev, q.stddev[0]]).double()
-    return (means - reach).amin(0), (means + reach).amax(0)
+    return torch.maximum(low, (means - reach).amin(0)), torch.minimum(high, (means + reach).amax(0))
+
+
+def limits(prior: Distribution) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+    """The ends of the support of z, infinite where there is none."""
+    inside = innermost(prior.support) if prior.support is not None else None
+    like = torch.zeros(prior.event_shape, dtype=torch.float64)
+    ends = [(getattr(inside, name, None), sign) for name, sign in (("lower_bound", -1), ("upper_bound", 1))]
+    low, high = (like + (sign * torch.inf if end is None else torch.as_tensor(end).cpu()) for end, sign in ends)
+    device = prior.mean.device
+    return low.to(device), high.to(device)
 
 
 def _level(log_f: LogDensity, cells: Tensor, width: Tensor, rule: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
