@@ -741,8 +741,8 @@ MUTANTS = [
     Mutant(
         "the worst start kept",
         "gap.py",
-        "choice = scores.argmax(0)",
-        "choice = scores.argmin(0)",
+        "scores.nan_to_num(nan=-torch.inf).argmax(0)",
+        "scores.nan_to_num(nan=-torch.inf).argmin(0)",
         GAP + "::test_the_best_of_all_starts_is_kept",
     ),
     Mutant(
