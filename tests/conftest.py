@@ -11,10 +11,12 @@ from jaxtyping import install_import_hook
 torch.set_num_threads(1)
 MATHEMATICS = [
     "bounds",
+    "completion",
     "evaluation",
     "evidence",
     "gap",
     "gaussian",
+    "holes",
     "joint",
     "likelihood",
     "local",
@@ -23,6 +25,7 @@ MATHEMATICS = [
     "networks",
     "objective",
     "oracle",
+    "partial",
     "prior",
     "q",
     "sampling",

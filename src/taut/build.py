@@ -27,7 +27,7 @@ def set_up_torch(cfg: DictConfig) -> None:
 
 def build_data(cfg: DictConfig) -> Data:
     """The data module, loaded and split; its shape is written to ``cfg.x_shape`` for the pieces that need it."""
-    data = make(cfg.data)
+    data = make(cfg.data, mask=make(cfg.mask) if cfg.mask else None)
     data.prepare_data()
     data.setup("fit")
     with open_dict(cfg):

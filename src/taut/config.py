@@ -21,7 +21,7 @@ __all__ = ["check", "check_overrides", "check_targets_resolved", "check_yaml", "
 KEYS = {
     "train": {
         *("k", "k_eval", "k_test", "latent_dim", "seed", "threads", "resume", "x_shape"),
-        *("data", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
+        *("data", "mask", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
         *("trainer", "callbacks", "logger", "model"),
     },
     "evaluate": {
@@ -67,6 +67,8 @@ RANGES = {
     **dict.fromkeys(("seed", "split_seed"), A_SEED),
     **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),
     **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
+    "rate": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
+    "side": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, le=1)]), "a number above 0 and at most 1"),
     **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
     "precision": A_PRECISION,
     "accumulate_grad_batches": ONLY_ONE,

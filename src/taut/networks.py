@@ -124,6 +124,6 @@ class ConvDecoder(nn.Module):
 
 
 def column_scale(x: Float[Tensor, "n *x"]) -> Float[Tensor, "*x"]:
-    """Standard deviation of every coordinate over the rows; 1 where a coordinate is constant."""
-    scale = x.std(0, correction=0)
+    """Standard deviation of the observed cells of every coordinate; 1 where a coordinate is constant."""
+    scale = (x - x.nanmean(0)).square().nanmean(0).sqrt() if x.isnan().any() else x.std(0, correction=0)
     return torch.where(scale > 0, scale, 1.0)

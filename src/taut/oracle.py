@@ -4,6 +4,8 @@ Two families are known: z discrete (a finite sum), and a linear-Gaussian likelih
 mixture-of-Gaussians prior (Tipping & Bishop, 1999; Bishop, 2006, section 2.3.3).
 """
 
+from math import log, pi
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,7 +13,6 @@ from torch.distributions import (
     Categorical,
     Distribution,
     Independent,
-    LowRankMultivariateNormal,
     MixtureSameFamily,
     MultivariateNormal,
     Normal,
@@ -20,6 +21,7 @@ from torch.distributions import (
 
 from taut.bounds import log_sum_exp
 from taut.errors import UserError
+from taut.holes import filled, observed
 from taut.joint import Joint
 from taut.likelihood.linear import Linear
 
@@ -57,12 +59,10 @@ def posterior(joint: Joint, x: Float[Tensor, "b *x"]) -> Distribution:
     weights, means, covariances = _linear_gaussian(joint, prior)
     likelihood = joint.likelihood
     assert isinstance(likelihood, Linear)
-    noise = likelihood.variance
-    precision = torch.linalg.inv(covariances) + likelihood.weight.mT @ likelihood.weight / noise
-    covariance = torch.linalg.inv(precision)
-    pull = (x.flatten(1) - likelihood.mean) @ likelihood.weight / noise  # [b, d]
+    gram, pull = _seen(likelihood, x)
+    covariance = torch.linalg.inv(torch.linalg.inv(covariances) + gram)  # [b or 1, c, d, d]
     push = torch.linalg.solve(covariances, means)  # [c, d]
-    centre = torch.einsum("cij,bcj->bci", covariance, pull.unsqueeze(1) + push)
+    centre = (covariance @ (pull.unsqueeze(1) + push).unsqueeze(-1)).squeeze(-1)
     factor = torch.linalg.cholesky(covariance).expand(len(x), -1, -1, -1)
     if len(means) == 1:
         return MultivariateNormal(centre[:, 0], scale_tril=factor[:, 0], validate_args=False)
@@ -98,15 +98,28 @@ def _linear_gaussian(joint: Joint, prior: Distribution) -> tuple[Tensor, Tensor,
     return gaussians
 
 
+def _seen(likelihood: Linear, x: Tensor) -> tuple[Float[Tensor, "n 1 d d"], Float[Tensor, "b d"]]:
+    r"""$W_o^\top W_o / \sigma^2$ and $W_o^\top x_o / \sigma^2$; the first once where no cell is missing."""
+    rows, weight = x.flatten(1) - likelihood.mean, likelihood.weight
+    pull = filled(rows) @ weight / likelihood.variance
+    if not rows.isnan().any():
+        return (weight.mT @ weight / likelihood.variance)[None, None], pull
+    squares = (weight.unsqueeze(2) * weight.unsqueeze(1)).flatten(1)
+    gram = (observed(rows).to(rows) @ squares).unflatten(1, (1, *2 * weight.shape[1:]))
+    return gram / likelihood.variance, pull
+
+
 def _component_evidence(joint: Joint, means: Tensor, prior: Distribution, x: Tensor) -> Float[Tensor, "c b"]:
+    r"""$\log N(x_o; W_o m_c + \mu_o, W_o C_c W_o^\top + \sigma^2 I)$ by Woodbury's identity."""
     _, _, covariances = _linear_gaussian(joint, prior)
     likelihood = joint.likelihood
     assert isinstance(likelihood, Linear)
-    factor = likelihood.weight @ torch.linalg.cholesky(covariances)
-    marginal = LowRankMultivariateNormal(
-        means @ likelihood.weight.mT + likelihood.mean,
-        factor,
-        likelihood.variance.expand(len(means), len(likelihood.mean)),
-        validate_args=False,
-    )
-    return marginal.log_prob(x.flatten(1).unsqueeze(1)).mT
+    noise, (gram, _) = likelihood.variance, _seen(likelihood, x)
+    root = torch.linalg.cholesky(covariances)
+    rows = x.flatten(1).unsqueeze(1) - likelihood.mean - means @ likelihood.weight.mT  # [b, c, D]
+    count, rows = observed(rows).sum(-1), filled(rows)
+    capacity = torch.linalg.cholesky(torch.eye(gram.shape[-1]).to(gram) + root.mT @ gram @ root)  # [b or 1, c, d, d]
+    pull = root.mT @ (rows @ likelihood.weight / noise).unsqueeze(-1)
+    inner = torch.linalg.solve_triangular(capacity, pull, upper=False).squeeze(-1).square().sum(-1)
+    log_det = 2 * capacity.diagonal(dim1=-2, dim2=-1).log().sum(-1) + count * noise.log()
+    return (-0.5 * (rows.square().sum(-1) / noise - inner + log_det + count * log(2 * pi))).mT

@@ -313,7 +313,7 @@ def test_a_split_is_scored_alike_each_time_and_unlike_another_split(monkeypatch)
 def test_training_on_a_bound_that_is_not_finite_names_the_row(monkeypatch):
     model, _ = _model(monkeypatch)
     x = _images(3)
-    x[1] = torch.nan
+    x[1] = torch.inf
     with pytest.raises(NotANumber, match=r"bound of row 17 is not finite"):
         model.training_step(Batch(x, torch.tensor([4, 17, 8]), 3), 0)
 

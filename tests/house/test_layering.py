@@ -14,14 +14,15 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = [
     ["errors", "__version__"],
-    ["types", "noise", "networks", "gaussian", "memory"],
+    ["types", "noise", "networks", "gaussian", "memory", "holes"],
+    ["partial", "mask"],
     ["data", "prior", "likelihood"],
     ["joint", "bounds", "sampling"],
     ["oracle"],
     ["q"],
     ["objective", "evaluation", "evidence"],
     ["metrics", "local", "judgement"],
-    ["model", "gap"],
+    ["model", "gap", "completion"],
     ["figures", "report", "schedule", "checkpoint", "progress", "processes"],
     ["callbacks", "loggers", "measure"],
     ["targets", "leftovers"],

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from pieces import CONF, names
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "taut"
-MIRRORED = ("prior", "q", "likelihood", "objective", "model", "data", "evidence")
+MIRRORED = ("prior", "q", "likelihood", "objective", "model", "data", "mask", "evidence")
 OF_EVALUATE = {"evidence", "experiment=gap"}
 """Groups, and single choices, of evaluate.yaml rather than train.yaml."""
 YAMLS = sorted(CONF.rglob("*.yaml"))

@@ -8,12 +8,13 @@ import numpy as np
 
 from taut.errors import UserError
 
+MISSING = "a missing value: use what is observed with mask=from_data, or fill it in"
 _EXACT = 1 << 53  # integers beyond are not float64 numbers
 _LARGEST = float(np.finfo(np.float32).max)
 _BOMB = 1 << 28, 200  # bytes, and the ratio above which a packed array is taken for a bomb
 
 
-def read_array(path: Path, name: str | None = None) -> np.ndarray:
+def read_array(path: Path, name: str | None = None, *, holes: bool = False) -> np.ndarray:
     """Read rows ``[n, d]`` or images ``[n, c, h, w]`` with 1 or 3 channels.
 
     Bytes and booleans stay bytes, everything else becomes float64.
@@ -21,6 +22,7 @@ def read_array(path: Path, name: str | None = None) -> np.ndarray:
     Args:
         path: An NPY file, or an NPZ file.
         name: Name of the array in an NPZ file; needed if it holds several.
+        holes: Whether NaN stands for a missing value; refused otherwise.
 
     Raises:
         UserError: If there is no such array, or if its type, shape or a value cannot be used.
@@ -32,7 +34,7 @@ def read_array(path: Path, name: str | None = None) -> np.ndarray:
         return np.array(array, dtype=np.uint8)
     _check_integers(path, array)
     numbers = np.array(array, dtype=np.float64)
-    _check_range(path, numbers, array)
+    _check_range(path, numbers, array, holes)
     return numbers
 
 
@@ -98,13 +100,9 @@ def _check_integers(path: Path, array: np.ndarray) -> None:
         )
 
 
-def _check_range(path: Path, numbers: np.ndarray, array: np.ndarray) -> None:
-    _refuse(
-        path,
-        array,
-        np.isnan(numbers),
-        "a missing value, which no model here handles yet: remove or fill it in",
-    )
+def _check_range(path: Path, numbers: np.ndarray, array: np.ndarray, holes: bool) -> None:
+    if not holes:
+        _refuse(path, array, np.isnan(numbers), MISSING)
     remedy = "infinite: replace it, or save in a wider type" if array.dtype == np.float16 else "infinite: replace it"
     _refuse(path, array, np.isinf(numbers), remedy)
     _refuse(path, array, abs(numbers) > _LARGEST, f"beyond {_LARGEST:.3g}, the largest 32-bit number: rescale")

@@ -2,18 +2,21 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from taut.data.batches import Batch, Batches
 from taut.data.binarise import Binarisation, Scale, bernoulli, check_name, check_pixels, generator, threshold
 from taut.errors import UserError
+from taut.holes import hide
+from taut.mask.base import Mask
 
 __all__ = ["Batch", "Batches", "Data", "Splits", "cut"]
 
@@ -39,6 +42,7 @@ class Data(LightningDataModule, ABC):
         seed: Seed of the training order and of the training noise.
         split_seed: Seed of the cut into splits and of every draw made once.
         dir: Folder of the data files; by default ``$TAUT_DATA``, else the user's cache.
+        mask: Which cells are observed; ``None`` where nothing may be missing. Holes are NaN in what a model receives.
 
     Raises:
         UserError: If an argument is out of range, or if values outside [0, 1] are to be binarised.
@@ -56,6 +60,7 @@ class Data(LightningDataModule, ABC):
         seed: int = 0,
         split_seed: int = 0,
         dir: str | Path | None = None,
+        mask: Mask | None = None,
     ) -> None:
         super().__init__()
         check_name(binarisation)
@@ -64,7 +69,7 @@ class Data(LightningDataModule, ABC):
         if min(seed, split_seed) < 0:
             raise UserError(f"Seeds must be 0 or more, got data.seed={seed} and data.split_seed={split_seed}.")
         self.batch_size, self.binarisation = batch_size, binarisation
-        self.seed, self.split_seed, self.dir = seed, split_seed, dir
+        self.seed, self.split_seed, self.dir, self.mask = seed, split_seed, dir, mask
         self._kept: dict[str, Tensor] = {}
 
     @abstractmethod
@@ -84,6 +89,8 @@ class Data(LightningDataModule, ABC):
                 raise UserError(f"{self.name}: the {split} split has no rows: lower the fractions of the others.")
             if self.binarisation != "none":
                 check_pixels(rows, self.scale, f"{self.name}, {split} split")
+            if self.mask is None and rows.isnan().any():
+                raise UserError(f"{self.name}: cells of the {split} split are missing; add mask=from_data.")
         return splits
 
     @property
@@ -106,12 +113,45 @@ class Data(LightningDataModule, ABC):
         return sha.hexdigest()
 
     def training_rows(self) -> Float[Tensor, "n *x"]:
-        """The training split as epoch 0 sees it, in the order of the split."""
-        return self.rows_of("train")
+        """The training split as epoch 0 sees it, in the order of the split.
+
+        Raises:
+            UserError: If a coordinate is observed in no row.
+        """
+        rows = self.rows_of("train")
+        empty = rows.isnan().all(0).nonzero()
+        if len(empty):
+            cell = empty[0].tolist()
+            name = repr(self.columns[cell[0]]) if self.columns else f"at {cell}"
+            raise UserError(
+                f"{self.name}: the column {name} is observed in no training row, so nothing can be learned about it; "
+                "leave it out, or choose a mask that shows it somewhere."
+            )
+        return rows
 
     def rows_of(self, split: str) -> Float[Tensor, "n *x"]:
         """A split as it is trained on or scored, in its order; the training split as epoch 0 sees it."""
-        return self._decode(self._binarised(split))
+        rows, seen = self.complete_rows_of(split), self.seen(split)
+        return rows if seen is None else hide(rows, seen)
+
+    def complete_rows_of(self, split: str) -> Float[Tensor, "n *x"]:
+        """A split with what the mask hides: the truth that completions are held against."""
+        rows = self._decode(self._binarised(split))
+        stored = getattr(self.stored, split)
+        return hide(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows
+
+    def seen(self, split: str, epoch: int = 0) -> Bool[Tensor, "n *x"] | None:
+        """The mask of a split, true where a cell is shown; ``None`` without one.
+
+        Raises:
+            UserError: If the mask does not fit the data.
+        """
+        if self.mask is None:
+            return None
+        fresh = split == "train" and self.mask.fresh
+        stream = f"train/{epoch}" if fresh else split
+        rows = len(getattr(self.stored, split))
+        return self.mask.draw(rows, self.x_shape, seed=self.seed if fresh else self.split_seed, stream=stream)
 
     @property
     def held_out(self) -> bool:
@@ -153,6 +193,7 @@ class Data(LightningDataModule, ABC):
         return Batches(
             source,
             len(getattr(self.stored, split)),
+            seen=self._seen(split, device),
             scale=self.scale if self.binarisation == "none" else Scale(),
             batch_size=self.batch_size,
             shuffle=shuffle,
@@ -160,6 +201,19 @@ class Data(LightningDataModule, ABC):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
         )
+
+    def _seen(self, split: str, device: torch.device) -> Callable[[int], Tensor] | None:
+        """The masks of an epoch; a fixed one is made once, together with the holes that were in the data."""
+        if self.mask is None:
+            return None
+        if split == "train" and self.mask.fresh:
+            return lambda epoch: self.seen("train", epoch).to(device) & self._known("train", device)  # type: ignore[union-attr]
+        seen = (~self.rows_of(split).isnan()).to(device)
+        return lambda epoch: seen
+
+    def _known(self, split: str, device: torch.device) -> Tensor:
+        """Which cells the data came with."""
+        return ~getattr(self.stored, split).isnan().to(device)
 
     def _binarised(self, split: str) -> Shaped[Tensor, "n *x"]:
         if split not in self._kept:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from taut.data.binarise import Scale, generator
 from taut.errors import UserError
+from taut.holes import hide
 
 
 class Batch(NamedTuple):
@@ -36,6 +37,7 @@ class Batches:
     Args:
         source: Gives the stored rows of an epoch, shape ``[n, *x_shape]``.
         rows: Number n of rows.
+        seen: Gives the masks of an epoch, true where a cell is observed; ``None`` where nothing is missing.
         scale: How the source stores numbers.
         batch_size: Rows of a global batch; all rows if ``None`` or more than there are.
         shuffle: Whether the order is a new permutation in each epoch.
@@ -52,6 +54,7 @@ class Batches:
         source: Callable[[int], Shaped[Tensor, "n *x"]],
         rows: int,
         *,
+        seen: Callable[[int], Bool[Tensor, "n *x"]] | None = None,
         scale: Scale = Scale(),  # noqa: B008 (frozen)
         batch_size: int | None = None,
         shuffle: bool = False,
@@ -59,7 +62,7 @@ class Batches:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.source, self.rows, self.scale = source, rows, scale
+        self.source, self.rows, self.seen, self.scale = source, rows, seen, scale
         self.batch_size = min(batch_size or rows, rows)
         self.shuffle, self.seed, self.rank, self.world = shuffle, seed, rank, world
         self._epoch = self._position = 0
@@ -88,10 +91,11 @@ class Batches:
         start = self._position if self._resumed else 0
         self._resumed = False
         data = self.source(self._epoch)
+        seen = self.seen(self._epoch) if self.seen else None
         order = self._order().to(data.device)
         for i in range(start, len(self)):
             self._position = i + 1
-            yield self._batch(data, order, i)
+            yield self._batch(data, seen, order, i)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass; a position loaded for another epoch is forgotten."""
@@ -129,8 +133,9 @@ class Batches:
             return torch.arange(self.rows)
         return torch.from_numpy(generator(self.seed, "order", self._epoch).permutation(self.rows))
 
-    def _batch(self, data: Shaped[Tensor, "n *x"], order: Int[Tensor, " n"], i: int) -> Batch:
+    def _batch(self, data: Shaped[Tensor, "n *x"], seen: Tensor | None, order: Int[Tensor, " n"], i: int) -> Batch:
         start = i * self.batch_size
         stop = self.rows if i == len(self) - 1 else start + self.batch_size
         index = order[start + self.rank : stop : self.world]
-        return Batch(self.scale.decode(data[index]), index, stop - start)
+        x = self.scale.decode(data[index])
+        return Batch(x if seen is None else hide(x, seen[index]), index, stop - start)

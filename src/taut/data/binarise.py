@@ -86,7 +86,8 @@ def threshold(values: Shaped[Tensor, "n *x"], scale: Scale) -> UInt8[Tensor, "n 
 
 def check_pixels(values: Shaped[Tensor, "n *x"], scale: Scale, name: str) -> None:
     """Raise ``UserError`` when a value is no probability, so that it cannot be binarised."""
-    for value in (values.min(), values.max()):
+    known = values[~values.isnan()]
+    for value in (known.min(), known.max()) if len(known) else ():
         x = (value.item() + scale.offset) / scale.levels
         if not 0 <= x <= 1:
             where = torch.nonzero(values.flatten(1) == value)[0].tolist()

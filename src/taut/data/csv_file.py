@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from taut.data.array_file import MISSING
 from taut.data.csv_rows import read_rows
 from taut.errors import UserError
 
@@ -17,7 +18,7 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-", "."}
 Names = tuple[str, ...]
 
 
-def read_csv(path: Path, columns: Names | None = None) -> tuple[Names | None, np.ndarray]:
+def read_csv(path: Path, columns: Names | None = None, *, holes: bool = False) -> tuple[Names | None, np.ndarray]:
     """Read numbers in rows of equal length, after at most one header row.
 
     The first row is a header if a cell of it is neither a number nor a missing value. Rows are counted as a
@@ -27,6 +28,7 @@ def read_csv(path: Path, columns: Names | None = None) -> tuple[Names | None, np
     Args:
         path: The file: UTF-8 with or without a byte order mark, commas, decimal points.
         columns: Names of the columns to read, in this order; all if ``None``.
+        holes: Whether an empty cell, ``NA``, ``nan`` or ``?`` is a missing value, read as NaN; refused otherwise.
 
     Returns:
         The names, ``None`` without a header, and the values, float64 ``[n, d]``.
@@ -41,7 +43,7 @@ def read_csv(path: Path, columns: Names | None = None) -> tuple[Names | None, np
     names = _names(path, first[1]) if _is_header(first[1]) else None
     chosen = _choose(path, names, columns, len(first[1]))
     body = rows if names is not None else chain([first], rows)
-    values = _values(path, body, names, chosen, len(first[1]))
+    values = _values(path, body, names, chosen, len(first[1]), holes)
     if not len(values):
         raise UserError(f"{path} has a header and no rows: add rows of numbers below it.")
     return (None if names is None else tuple(names[i] for i in chosen)), values
@@ -85,6 +87,7 @@ def _values(
     names: list[str] | None,
     chosen: list[int],
     width: int,
+    holes: bool,
 ) -> np.ndarray:
     values = array("d")
     everything = chosen == list(range(width))
@@ -95,14 +98,23 @@ def _values(
                 "quote nothing and use decimal points if commas are meant as decimal commas."
             )
         kept = cells if everything else [cells[i] for i in chosen]
-        try:
-            numbers = list(map(float, kept))
-        except ValueError:
-            numbers = None
-        if numbers is None or not all(map(_usual, numbers)) or "_" in "".join(kept):
-            _refuse_row(path, row, kept, chosen, names)
+        numbers = _numbers(kept, holes)
+        if numbers is None:
+            _refuse_row(path, row, kept, chosen, names, holes)
         values.extend(numbers)
     return np.frombuffer(values).reshape(-1, len(chosen)) if values else np.empty((0, len(chosen)))
+
+
+def _numbers(cells: list[str], holes: bool) -> list[float] | None:
+    """The numbers of a row; ``None`` if a cell is none."""
+    if holes:
+        cells = ["nan" if cell.strip().lower() in _MISSING else cell for cell in cells]
+    try:
+        numbers = list(map(float, cells))
+    except ValueError:
+        return None
+    usual = all(_usual(number) or (holes and math.isnan(number)) for number in numbers)
+    return numbers if usual and "_" not in "".join(cells) else None
 
 
 def _usual(number: float) -> bool:
@@ -118,8 +130,10 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _refuse_row(path: Path, row: int, cells: list[str], chosen: list[int], names: list[str] | None) -> NoReturn:
-    i, cell = next((i, c) for i, c in enumerate(cells) if (n := _number(c)) is None or not _usual(n))
+def _refuse_row(
+    path: Path, row: int, cells: list[str], chosen: list[int], names: list[str] | None, holes: bool
+) -> NoReturn:
+    i, cell = next((i, c) for i, c in enumerate(cells) if _numbers([c], holes) is None)
     column = repr(names[chosen[i]]) if names else str(chosen[i] + 1)
     shown = cell if len(cell) <= 40 else f"{cell[:37]}..."
     raise UserError(f"{path}: row {row}, column {column} holds {shown!r}, {_remedy(cell)}.")
@@ -128,7 +142,7 @@ def _refuse_row(path: Path, row: int, cells: list[str], chosen: list[int], names
 def _remedy(cell: str) -> str:
     text, number = cell.strip().lower(), _number(cell)
     if text in _MISSING:
-        return "a missing value, which no model here handles yet: remove the row, or fill the value in"
+        return MISSING
     if number is not None and math.isinf(number) and "inf" in text:
         return "which is infinite: remove the row, or replace the value"
     if number is not None:

@@ -17,7 +17,8 @@ class Table(Data):
 
     CSV: UTF-8, commas, decimal points, at most one header row. NPY and NPZ: rows ``[n, d]`` or images ``[n,
         c, h, w]``.
-    Missing values are refused. A constant column is accepted: its density is bounded by the variance floor of
+    Missing values (an empty cell, ``NA``, ``nan``, ``?``) are refused unless there is a mask, such as
+    ``mask=from_data``. A constant column is accepted: its density is bounded by the variance floor of
     the likelihood alone.
 
     Args:
@@ -67,10 +68,10 @@ class Table(Data):
         check_file(self.path)
         suffix = self.path.suffix.lower()
         if suffix in (".npy", ".npz"):
-            return read_array(self.path, self.array)
+            return read_array(self.path, self.array, holes=self.mask is not None)
         if suffix != ".csv":
             raise UserError(f"{self.path}: the kind of file {suffix!r} is unknown: save it as .csv, .npy or .npz.")
-        self.columns, values = read_csv(self.path, self.columns)
+        self.columns, values = read_csv(self.path, self.columns, holes=self.mask is not None)
         return values
 
     def _size(self, rows: int, part: str) -> int:

@@ -29,6 +29,7 @@ class Rows:
         split: Name of the split, part of the key.
         z: For data simulated from the model, the z each came from: one exact draw of its posterior.
         share: The blocks of samples that this process draws.
+        proposal: Where z is drawn from instead of the target's q, e.g. the best member of its family for each datum.
         tick: Called with the share of an estimator's work done so far.
 
     Raises:
@@ -45,11 +46,13 @@ class Rows:
         split: str = "x",
         z: Float[Tensor, "b *z"] | None = None,
         share: Share = Share(),  # noqa: B008 (frozen)
+        proposal: Proposal | None = None,
         tick: Callable[[float], None] = lambda _: None,
     ) -> None:
         index = torch.arange(len(x), device=x.device) if index is None else index
-        _check_finite(x, index)
+        _check_finite(x, index, target.holes)
         self.target, self.x, self.z, self.share, self.tick = target, x, z, share, tick
+        self.proposal = proposal
         self.keys = Keys(index, seed, split)
         self._weights: dict[tuple[str, int], Weights] = {}
 
@@ -58,7 +61,7 @@ class Rows:
 
     def q(self, rows: slice) -> Distribution:
         """The proposal of some of the data."""
-        return self.target.q(self.x[rows])
+        return self.target.q(self.x[rows]) if self.proposal is None else self.proposal(rows)
 
     def part(self, some: slice) -> "Rows":
         """Some of the data; what is done of them counts for their share of all."""
@@ -71,8 +74,14 @@ class Rows:
             split=self.keys.split,
             z=None if self.z is None else self.z[some],
             share=self.share,
+            proposal=None if self.proposal is None else lambda rows: self._of_part(first, last, rows),
             tick=lambda done: self.tick((first + done * (last - first)) / len(self)),
         )
+
+    def _of_part(self, first: int, last: int, rows: slice) -> Distribution:
+        assert self.proposal is not None
+        start, stop, _ = rows.indices(last - first)
+        return self.proposal(slice(first + start, first + stop))
 
     def weights(self, k: int, purpose: str = "", proposal: Proposal | None = None) -> Weights:
         """K weights of each datum: of q, or of another proposal that ``purpose`` names, whose noise is its own."""
@@ -111,7 +120,8 @@ def refuse_inconsistent(target: Target, x: Tensor) -> None:
         )
 
 
-def _check_finite(x: Tensor, index: Tensor) -> None:
-    bad = ~x.flatten(1).isfinite().all(1)
+def _check_finite(x: Tensor, index: Tensor, holes: bool) -> None:
+    bad = (x.isinf() if holes else ~x.isfinite()).flatten(1).any(1)
     if bad.any():
-        raise UserError(f"Row {int(index[bad][0])} of x holds a NaN or an infinite value; remove or replace it first.")
+        what = "an infinite value" if holes else "a NaN or an infinite value"
+        raise UserError(f"Row {int(index[bad][0])} of x holds {what}; remove or replace it first.")

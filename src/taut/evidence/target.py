@@ -31,6 +31,8 @@ class Target:
         prior: $p(z)$, batch ``()``: for z drawn from it, for AIS started from it, for sums over a discrete z.
         exact: $\log p(x)$ in closed form, from x to ``[b]``, where it is known.
         simulate: n pairs (z, x) drawn from the model: for the upper bounds that need a z of the posterior.
+        holes: Whether a NaN in x is a missing cell, so that ``log_joint`` is that of the observed ones. Elsewhere a
+            NaN is refused.
 
     >>> import torch
     >>> from torch.distributions import Independent, Normal
@@ -44,6 +46,7 @@ class Target:
     prior: Distribution | None = None
     exact: Callable[[Tensor], Tensor] | None = None
     simulate: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    holes: bool = False
 
     @classmethod
     def of(cls, joint: Joint, q: Callable[[Tensor], Distribution]) -> "Target":
@@ -54,7 +57,7 @@ class Target:
             return joint.likelihood(z).log_prob(x).double() + prior.log_prob(z).double()
 
         exact = (lambda x: oracle.log_marginal(joint, x)) if oracle.tractable(joint) else None
-        return cls(log_joint, q, prior, exact, joint.sample)
+        return cls(log_joint, q, prior, exact, joint.sample, holes=True)
 
     @property
     def discrete(self) -> bool:

@@ -11,16 +11,19 @@ from taut.errors import UserError
 
 
 class Likelihood(nn.Module, ABC):
-    """A likelihood p(x | z): a module whose forward returns a distribution over x.
+    r"""A likelihood p(x | z): a module whose forward returns a distribution over x.
 
-    For z of shape ``[k, b, *z_shape]`` the distribution has batch ``(k, b)`` and event ``x_shape``. A new likelihood
-    sets ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot; ``initialise`` chooses
-    starting values from training rows; ``statistics`` and ``maximise`` are for those with a closed-form maximum in
-    EM.
+    For z of shape ``[k, b, *z_shape]`` the distribution has batch ``(k, b)`` and event ``x_shape``. Its ``log_prob`` of
+    an x with holes (NaN, see :mod:`taut.holes`) is that of the observed cells, and ``given(x)`` is $p(x \mid z,
+    x_{obs})$: both are done by :class:`taut.holes.Cells` where cells are independent given z. A new likelihood sets
+    ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot, ``binary`` that x is zeros
+    and ones; ``initialise`` chooses starting values from training rows; ``statistics`` and ``maximise`` are for those
+    with a closed-form maximum in EM.
     """
 
     x_shape: tuple[int, ...]
     of_categories: bool = False
+    binary: bool = False
 
     @abstractmethod
     def forward(self, z: Float[Tensor, "*batch d"]) -> Distribution:
@@ -34,10 +37,10 @@ class Likelihood(nn.Module, ABC):
         """Refuse data this likelihood gives no density to.
 
         Raises:
-            UserError: If a value is not finite or outside the support.
+            UserError: If an observed value is not finite or outside the support.
         """
-        if not x.isfinite().all():
-            raise UserError("The data hold a value that is NaN or infinite; remove or replace it first.")
+        if x.isinf().any():
+            raise UserError("The data hold an infinite value; remove or replace it first.")
 
     def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> dict[str, Tensor]:
         """Sums over a batch, expected under its posteriors, that determine the best parameters.

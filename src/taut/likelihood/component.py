@@ -1,6 +1,6 @@
 """A look-up table of Gaussians."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import log, pi, prod
 from typing import Literal
 
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.errors import UserError
+from taut.holes import mean_filled, patterns
 from taut.likelihood.base import Likelihood
+from taut.partial import Partial
 
 Covariance = Literal["spherical", "diagonal", "full"]
 
@@ -38,7 +40,8 @@ class ComponentNormal(Distribution):
             return (self.z @ self.means + deviation).unflatten(-1, self.event_shape)
 
     def log_prob(self, value: Float[Tensor, "..."]) -> Tensor:
-        table = self.table(value.flatten(-len(self.event_shape)))
+        rows = value.flatten(-len(self.event_shape))
+        table = self.partial_table(rows) if rows.isnan().any() else self.table(rows)
         chosen = self.z.argmax(-1)
         shape = torch.broadcast_shapes(table.shape[:-1], chosen.shape)
         table = table.expand(*shape, table.shape[-1])
@@ -53,6 +56,60 @@ class ComponentNormal(Distribution):
         quadratic = whitened.square().sum(-2).unflatten(-1, x.shape[:-1])
         constant = log_det + 0.5 * x.shape[-1] * log(2 * pi)
         return -0.5 * quadratic.movedim(0, -1) - constant
+
+    def partial_table(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n c"]:
+        """The same of the observed coordinates of each x."""
+        rows = x.flatten(0, -2)
+        table = rows.new_empty(len(rows), len(self.means))
+        for part in self.parts(rows):
+            table[part.pattern.rows] = part.log_prob(rows[part.pattern.rows])
+        return table.unflatten(0, x.shape[:-1])
+
+    def parts(self, x: Float[Tensor, "n d"]) -> Iterator[Partial]:
+        """The Gaussians as each mask among the data cuts them."""
+        covariances = self.scale_tril @ self.scale_tril.mT
+        return (Partial.of(pattern, self.means, covariances) for pattern in patterns(x))
+
+    def given(self, x: Float[Tensor, "b *x"]) -> "GivenComponent":
+        """The completions of data with holes, for every z."""
+        return GivenComponent(self, x)
+
+
+class GivenComponent:
+    r"""$p(x \mid z, x_{obs})$ of Gaussians with covariances: the hidden cells follow from the observed ones.
+
+    Args:
+        distribution: $p(x \mid z)$, batch ``(k, b)``.
+        x: Data with holes, ``[b, *x]``.
+    """
+
+    def __init__(self, distribution: ComponentNormal, x: Float[Tensor, "b *x"]) -> None:
+        self.distribution, self.x = distribution, x
+        rows = x.flatten(1)
+        self.means = x.new_zeros(len(x), *distribution.means.shape)
+        self.factors = x.new_zeros(len(x), *distribution.scale_tril.shape)
+        for part in distribution.parts(rows):
+            at, hidden = part.pattern.rows, part.pattern.hidden
+            self.means[at] = part.mean(rows[at])
+            self.factors[at[:, None, None], :, hidden[:, None], hidden] = part.hidden_factor.movedim(0, -1)
+
+    @property
+    def mean(self) -> Float[Tensor, "k b *x"]:
+        """Mean of every cell."""
+        return torch.einsum("...bc,bcd->...bd", self.distribution.z, self.means).unflatten(-1, self.x.shape[1:])
+
+    @property
+    def stddev(self) -> Float[Tensor, "k b *x"]:
+        """Standard deviation of every cell, 0 where it is observed."""
+        deviations = self.factors.square().sum(-1).sqrt()
+        return torch.einsum("...bc,bcd->...bd", self.distribution.z, deviations).unflatten(-1, self.x.shape[1:])
+
+    def sample(self) -> Float[Tensor, "k b *x"]:
+        """One completion for every z."""
+        z = self.distribution.z
+        noise = torch.randn(*z.shape[:-1], self.means.shape[-1]).to(self.means)
+        deviation = torch.einsum("...bc,bcij,...bj->...bi", z, self.factors, noise)
+        return self.mean + deviation.unflatten(-1, self.x.shape[1:])
 
 
 class Component(Likelihood):
@@ -123,7 +180,7 @@ class Component(Likelihood):
         """Means by k-means++ (Arthur & Vassilvitskii, 2007), every covariance that of its nearest rows, pooled."""
         from sklearn.cluster import kmeans_plusplus
 
-        rows = x.flatten(1)
+        rows = mean_filled(x.flatten(1))
         if len(rows) < len(self.offsets):
             raise UserError(
                 f"model.components={len(self.offsets)} is more than the {len(rows)} training rows; choose fewer "
@@ -145,10 +202,29 @@ class Component(Likelihood):
         """Sums of r, r x and r x x' per component, with x relative to the mean of the training rows."""
         r = posterior.mean  # of a one-hot z: the responsibilities [b, C]
         rows = x.flatten(1) - self.centre
+        if rows.isnan().any():
+            return {"counts": r.sum(0), **self._expected(rows, r)}
         weighted = r.mT.unsqueeze(-1) * rows  # [C, b, D]
         full = self.covariance == "full"
         second = weighted.mT @ rows if full else torch.diag_embed((weighted * rows).sum(1))
         return {"counts": r.sum(0), "first": weighted.sum(1), "second": second}
+
+    def _expected(self, rows: Float[Tensor, "b d"], r: Float[Tensor, "b c"]) -> dict[str, Tensor]:
+        """The same with the holes filled in expectation, under each component (Ghahramani & Jordan, 1994)."""
+        covariances, means = self.covariances(), self.means - self.centre
+        first, second = torch.zeros_like(means), torch.zeros_like(covariances)
+        for pattern in patterns(rows):
+            part = Partial.of(pattern, means, covariances)
+            weight = r[pattern.rows]
+            complete = part.mean(rows[pattern.rows])
+            weighted = weight.unsqueeze(-1) * complete
+            first += weighted.sum(0)
+            second += torch.einsum("nci,ncj->cij", weighted, complete)
+            spread = weight.sum(0)[:, None, None] * part.hidden_factor @ part.hidden_factor.mT
+            second[:, pattern.hidden[:, None], pattern.hidden] += spread
+        if self.covariance != "full":
+            second = torch.diag_embed(second.diagonal(dim1=-2, dim2=-1))
+        return {"first": first, "second": second}
 
     @torch.no_grad()
     def maximise(self, statistics: dict[str, Tensor]) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Normal
 
+from taut.holes import Cells, column_mean
 from taut.likelihood.base import Likelihood
 from taut.networks import column_scale
 
@@ -49,14 +50,14 @@ class Gaussian(Likelihood):
         self.register_buffer("shift", torch.zeros(self.x_shape))
         self.register_buffer("scale", torch.ones(self.x_shape))
 
-    def forward(self, z: Float[Tensor, "*batch d"]) -> Independent:
+    def forward(self, z: Float[Tensor, "*batch d"]) -> Cells:
         heads = (self.decoder(z) + self.offset).unbind(-1 - len(self.x_shape))
         log_variance = self.log_variance if self.shared else heads[1]
         deviation = (self.min_variance + log_variance.clamp(max=15.0).exp()).sqrt()
         normal = Normal(self.shift + self.scale * heads[0], self.scale * deviation, validate_args=False)
-        return Independent(normal, len(self.x_shape))
+        return Cells(normal, len(self.x_shape), validate_args=False)
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
-        self.shift.copy_(x.mean(0))
+        self.shift.copy_(column_mean(x))
         self.scale.copy_(column_scale(x))

@@ -6,8 +6,9 @@ from math import prod
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, MultivariateNormal, Normal
 
+from taut.holes import Cells, column_mean, filled, observed
 from taut.likelihood.base import Likelihood
 
 
@@ -38,44 +39,50 @@ class Linear(Likelihood):
         r"""$\sigma^2$."""
         return self.min_variance + self.log_variance.exp()
 
-    def forward(self, z: Float[Tensor, "*batch d"]) -> Independent:
+    def forward(self, z: Float[Tensor, "*batch d"]) -> Cells:
         mean = (z @ self.weight.mT + self.mean).unflatten(-1, self.x_shape)
-        return Independent(Normal(mean, self.variance.sqrt(), validate_args=False), len(self.x_shape))
+        return Cells(Normal(mean, self.variance.sqrt(), validate_args=False), len(self.x_shape), validate_args=False)
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
         rows = x.flatten(1)
-        variance = rows.var(0, correction=0).mean().clamp_min(self.min_variance)
-        self.mean.copy_(rows.mean(0))
+        self.mean.copy_(column_mean(rows))
+        variance = (rows - self.mean).square().nanmean().clamp_min(self.min_variance)
         self.centre.copy_(self.mean)
         self.weight.mul_((variance / 2).sqrt())
         self._set_variance(variance / 2)
 
     def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> dict[str, Tensor]:
-        """Sums of 1, x, z, |x|^2, x z', z z'. x relative to the mean of the training rows, against cancellation."""
+        """Sums of 1, x, z, |x|^2, x z', z z' over the data, for each coordinate over those that observe it.
+
+        x is relative to the mean of the training rows, against cancellation. Where all coordinates share a sum, it has
+        one entry.
+        """
         if not isinstance(posterior, MultivariateNormal):
             raise NotImplementedError
         rows = x.flatten(1) - self.centre
-        z = posterior.mean
+        seen = observed(rows).to(rows) if rows.isnan().any() else rows.new_ones(len(rows), 1)
+        rows, z = filled(rows), posterior.mean
+        squares = posterior.covariance_matrix + z.unsqueeze(-1) * z.unsqueeze(-2)
         return {
-            "n": rows.new_tensor(len(rows)),
+            "n": seen.sum(0),
             "x": rows.sum(0),
-            "z": z.sum(0),
-            "xx": rows.square().sum(),
+            "z": seen.mT @ z,
+            "xx": rows.square().sum(0),
             "xz": rows.mT @ z,
-            "zz": posterior.covariance_matrix.sum(0) + z.mT @ z,
+            "zz": (seen.mT @ squares.flatten(1)).unflatten(1, squares.shape[1:]),
         }
 
     @torch.no_grad()
     def maximise(self, statistics: dict[str, Tensor]) -> None:
         n, x, z = (statistics[name] for name in ("n", "x", "z"))
-        xz = statistics["xz"] - torch.outer(x, z) / n
-        zz = statistics["zz"] - torch.outer(z, z) / n
-        weight = torch.linalg.solve(zz, xz, left=False)
+        xz = statistics["xz"] - x.unsqueeze(1) * z / n.unsqueeze(1)
+        zz = statistics["zz"] - z.unsqueeze(2) * z.unsqueeze(1) / n[:, None, None]
+        weight = torch.linalg.solve(zz, xz.unsqueeze(1), left=False).squeeze(1)
         self.weight.copy_(weight)
-        self.mean.copy_(self.centre + (x - weight @ z) / n)
-        residual = statistics["xx"] - x @ x / n - (weight * xz).sum()
-        self._set_variance(residual / (n * len(x)))
+        self.mean.copy_(self.centre + (x - (weight * z).sum(1)) / n)
+        residual = statistics["xx"] - x.square() / n - (weight * xz).sum(1)
+        self._set_variance(residual.sum() / n.expand(len(x)).sum())
 
     def _set_variance(self, variance: Tensor) -> None:
         self.log_variance.copy_((variance - self.min_variance).clamp_min(1e-3 * self.min_variance).log())

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
+from taut.holes import filled, mean_filled
 from taut.prior.base import Prior
 
 
@@ -34,9 +35,9 @@ class Vamp(Prior):
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
         rows = torch.randint(len(x), (len(self.pseudo_inputs),))
-        self.pseudo_inputs.copy_(x[rows])
-        self.low.copy_(x.min())
-        self.high.copy_(x.max())
+        self.pseudo_inputs.copy_(mean_filled(x)[rows])
+        self.low.copy_(filled(x, torch.inf).min())
+        self.high.copy_(filled(x, -torch.inf).max())
 
     def attach(self, q: Callable[[Tensor], Distribution]) -> None:
         self._q = (q,)  # inside a tuple, so that q's parameters stay registered in one place only

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, TransformedDistribution, biject_to, constraints
 
 from taut.errors import UserError
+from taut.holes import column_mean, filled, observed
 from taut.joint import Joint
 from taut.networks import column_scale
 from taut.prior.base import Prior
@@ -53,28 +54,33 @@ class Posterior(nn.Module, ABC):
 class Amortised(Posterior):
     """A family whose parameters are the output of one network of x; a concrete one implements ``distribution``.
 
-    Columns of a table are standardised before they enter the network; pixels enter as they are.
+    Columns of a table are standardised before they enter the network; pixels enter as they are. Holes enter as zeros.
 
     Args:
         joint: The model.
         x_shape: Shape of one datum.
         outputs: Number of outputs of the network.
         encoder: Builds the network from ``(x_shape, outputs)``.
+
+    Attributes:
+        sees_mask: Whether the mask enters beside x, as further channels or columns.
     """
 
+    sees_mask: bool = False
     shift: Tensor
     scale: Tensor
 
     def __init__(self, joint: Joint, x_shape: Sequence[int], outputs: int, encoder: Callable[..., nn.Module]) -> None:
         super().__init__(joint, x_shape)
-        self.encoder = encoder(self.x_shape, outputs)
+        first, *others = self.x_shape
+        self.encoder = encoder((2 * first if self.sees_mask else first, *others), outputs)
         self.register_buffer("shift", torch.zeros(self.x_shape))
         self.register_buffer("scale", torch.ones(self.x_shape))
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
         if len(self.x_shape) == 1:
-            self.shift.copy_(x.mean(0))
+            self.shift.copy_(column_mean(x))
             self.scale.copy_(column_scale(x))
 
     @abstractmethod
@@ -86,7 +92,10 @@ class Amortised(Posterior):
 
     def parameters_of(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b out"]:
         """The network's output for x."""
-        return self.encoder((x - self.shift) / self.scale)
+        inputs = filled((x - self.shift) / self.scale)
+        if self.sees_mask:
+            inputs = torch.cat([inputs, observed(x).to(inputs)], -len(self.x_shape))
+        return self.encoder(inputs)
 
 
 def dimension(joint: Joint, family: str) -> int:

@@ -1,0 +1,118 @@
+"""Completions of data with holes: the mean, the most probable cells, and draws."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from taut import noise
+from taut.completion.latents import FEW, Latents, latents
+from taut.completion.modes import modes
+from taut.holes import observed
+from taut.joint import Joint
+from taut.sampling import ROWS, Keys, Proposal, exact_arithmetic
+from taut.types import PerDatum
+
+
+@dataclass(frozen=True)
+class Completions:
+    r"""Three answers to what is missing, never to be confused; observed cells are as they were.
+
+    Args:
+        mean: $E[x \mid x_{obs}]$: the least squared error; a grey image where pixels are binary.
+        most_probable: Of every cell by itself: the least error rate of binary pixels; not the most probable image.
+        draws: Independent draws of $p(x_{mis} \mid x_{obs})$: what images look like, ``[m, b, *x]``.
+        ess: Effective number of the draws of z behind them; NaN where the posterior is exact.
+    """
+
+    mean: Float[Tensor, "b *x"]
+    most_probable: Float[Tensor, "b *x"]
+    draws: Float[Tensor, "m b *x"]
+    ess: PerDatum
+
+    def select(self, order: Tensor) -> "Completions":
+        """Some of the data, or all in another order."""
+        return Completions(self.mean[order], self.most_probable[order], self.draws[:, order], self.ess[order])
+
+    def cpu(self) -> "Completions":
+        """The same in main memory."""
+        return Completions(*(values.cpu() for values in vars(self).values()))
+
+    @staticmethod
+    def cat(parts: Sequence["Completions"]) -> "Completions":
+        """The completions of further data."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return Completions(*(torch.cat(c, axis) for c, axis in zip(columns, (0, 0, 1, 0), strict=True)))
+
+
+def complete(
+    joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Keys, *, k: int = 1000, draws: int = 10
+) -> Completions:
+    r"""Complete each datum from $p(x_{mis} \mid x_{obs}) = \int p(x_{mis} \mid z, x_{obs})\, p(z \mid x_{obs})\, dz$.
+
+    The posterior of z is exact for a category and for a linear-Gaussian model, and self-normalised importance sampling
+    with K draws elsewhere, whose bias vanishes like 1/K: look at ``ess``. What is hidden in x cannot matter: it is NaN.
+    Nothing missing gives x itself, nothing observed the prior's answer.
+
+    Args:
+        joint: The model.
+        proposal: $q(z \mid x_{obs})$ of some rows of the batch; not used where the posterior is exact.
+        x: Data with holes, NaN where a cell is missing.
+        keys: What the noise is keyed by; the completions of a datum do not depend on the others.
+        k: Number of importance samples K.
+        draws: Number of draws m.
+    """
+    with exact_arithmetic(x.device), noise.forked(x.device):
+        found = latents(joint, proposal, x, keys, k, draws)
+        mean = _mean(joint, found, x)
+        sampled = _draws(joint, found, x, keys.of("completion"), draws)
+        return Completions(mean, _most_probable(joint, found, x, mean), sampled, found.ess)
+
+
+def _mean(joint: Joint, found: Latents, x: Tensor) -> Float[Tensor, "b *x"]:
+    """The mean given z, averaged over z: less noise than the mean of draws (Rao-Blackwell)."""
+    if found.centre is not None:
+        return joint.likelihood(found.centre.unsqueeze(0)).given(x).mean[0]
+    mean, weights = x.new_zeros(x.shape, dtype=torch.float64), found.weights
+    for rows, samples in _chunks(found, x):
+        given = joint.likelihood(found.z[samples, rows]).given(x[rows]).mean
+        mean[rows] += torch.einsum("kb,kb...->b...", weights[samples, rows].to(given), given)
+    return torch.where(observed(x), x, mean.to(x))
+
+
+def _chunks(found: Latents, x: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Rows and samples, at most as many as are scored at once."""
+    k, most = len(found.z), ROWS.get(x.device.type, ROWS["cpu"])
+    size = max(1, most // k)
+    for first in range(0, len(x), size):
+        for start in range(0, k, most):
+            yield slice(first, min(first + size, len(x))), slice(start, min(start + most, k))
+
+
+def _draws(joint: Joint, found: Latents, x: Tensor, keys: Keys, count: int) -> Float[Tensor, "m b *x"]:
+    """Z by its weight, then x given that z: one datum after another, each with its own noise."""
+    out = x.new_empty(count, *x.shape)
+    for i, seed in enumerate(keys.seeds()):
+        noise.seed(seed, x.device)
+        uniform = torch.rand(count, dtype=torch.float64, device=x.device)
+        z = found.one(i).resampled(uniform) if found.centre is None else found.z[:count, i : i + 1]
+        out[:, i] = joint.likelihood(z).given(x[i : i + 1]).sample()[:, 0]
+    return out
+
+
+def _most_probable(joint: Joint, found: Latents, x: Tensor, mean: Tensor) -> Float[Tensor, "b *x"]:
+    if joint.likelihood.binary:
+        return torch.where(observed(x), x, (mean > 0.5).to(x))
+    if found.gaussian:
+        return mean
+    out = torch.empty_like(x)
+    even = (torch.arange(FEW, dtype=torch.float64, device=x.device) + 0.5) / FEW
+    for i in range(len(x)):
+        one = found.one(i)
+        few = one if len(one.z) <= FEW else Latents.equal(one.resampled(even))
+        cells = joint.likelihood(few.z).given(x[i : i + 1])
+        weights = few.weights.to(x).view(-1, *[1] * (x.dim() - 1))
+        out[i] = modes(weights, cells.mean[:, 0], cells.stddev[:, 0])
+    return torch.where(observed(x), x, out)

@@ -1,0 +1,102 @@
+r"""Weighted draws of z given the observed cells: what every completion is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import MultivariateNormal, OneHotCategorical
+
+from taut import oracle
+from taut.bounds import effective_sample_size, normalised_weights
+from taut.joint import Joint
+from taut.sampling import Keys, Proposal, blocks
+from taut.types import LogWeights, PerDatum
+
+
+FEW = 64
+"""Draws of z whose mixture stands for the density of a cell where its most probable value is sought."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    r"""$p(z \mid x_{obs}) \approx \sum_k \tilde w_k \delta_{z_k}$ for each datum.
+
+    Args:
+        z: ``[k, b, *z]``.
+        log_w: Log-weights, nats.
+        exact: Whether this is the posterior itself: every category with its probability, or draws of equal weight.
+        centre: $E[z \mid x_{obs}]$ where the posterior is known and the mean of x is linear in z.
+        gaussian: Whether x given the observed cells is one Gaussian, so that its mean is its mode.
+    """
+
+    z: Float[Tensor, "k b *z"]
+    log_w: LogWeights
+    exact: bool
+    centre: Float[Tensor, "b *z"] | None = None
+    gaussian: bool = False
+
+    @classmethod
+    def equal(cls, z: Float[Tensor, "k b *z"]) -> "Latents":
+        """Draws of the posterior, all of one weight."""
+        return cls(z, torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device), exact=True)
+
+    def one(self, i: int) -> "Latents":
+        """Those of datum i."""
+        return Latents(self.z[:, i : i + 1], self.log_w[:, i : i + 1], self.exact)
+
+    @property
+    def weights(self) -> LogWeights:
+        """The normalised weights."""
+        return normalised_weights(self.log_w)
+
+    @property
+    def ess(self) -> PerDatum:
+        """Effective number of draws; NaN where the posterior is exact and nothing is lost."""
+        return torch.full_like(self.log_w[0], torch.nan) if self.exact else effective_sample_size(self.log_w)
+
+    def resampled(self, uniform: Float[Tensor, " n"]) -> Float[Tensor, "n 1 *z"]:
+        """The z of one datum that each uniform number picks (sampling-importance-resampling; Rubin, 1987)."""
+        steps = self.weights[:, 0].cumsum(0)
+        picked = torch.searchsorted(steps, uniform * steps[-1], right=True)
+        return self.z[picked.clamp_max(len(steps) - 1)]
+
+
+def latents(joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Keys, k: int, draws: int) -> Latents:
+    """Every category, draws of a known posterior, or importance samples: the best of these that the model admits.
+
+    Use it inside :func:`taut.noise.forked`. The importance samples are those of ``evidence=importance``.
+
+    Args:
+        joint: The model.
+        proposal: q, for a model whose posterior is not known.
+        x: Data with holes.
+        keys: What the noise is keyed by.
+        k: Number of importance samples K.
+        draws: Number of independent draws that are wanted of a known posterior.
+    """
+    prior = joint.prior()
+    if isinstance(prior, OneHotCategorical):
+        z = prior.enumerate_support().unsqueeze(1).expand(-1, len(x), -1)
+        return Latents(z, joint.log_prob(x, z).double(), exact=True)
+    if oracle.tractable(joint):
+        z, log_w = _drawn(lambda some: oracle.posterior(joint, x[some]), keys, max(draws, FEW), None)
+        posterior = oracle.posterior(joint, x)
+        return Latents(z, log_w, True, posterior.mean, isinstance(posterior, MultivariateNormal))
+    return Latents(*_drawn(proposal, keys, k, lambda some, z: joint.log_prob(x[some], z)), exact=False)
+
+
+def _drawn(
+    proposal: Proposal, keys: Keys, k: int, log_joint: Callable[[slice, Tensor], Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    z, log_w = None, torch.zeros(k, len(keys.index), dtype=torch.float64, device=keys.index.device)
+    for block in blocks(proposal, keys, k):
+        if z is None:
+            z = block.z.new_empty(k, len(keys.index), *block.z.shape[2:])
+        z[block.samples, block.rows] = block.z
+        if log_joint is not None:
+            log_p = log_joint(block.rows, block.z)
+            log_w[block.samples, block.rows] = log_p.double() - block.distribution.log_prob(block.z).double()
+    assert z is not None
+    return z, log_w

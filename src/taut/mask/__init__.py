@@ -1,0 +1,1 @@
+"""Which cells of a datum are observed: one mask per file."""

@@ -1,0 +1,171 @@
+"""Data with holes: hidden cells cannot be read, and every density of an x with holes is that of its observed cells."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from pieces import build
+from scipy.stats import multivariate_normal
+from torch.distributions import Normal
+
+from taut import oracle
+from taut.errors import UserError
+from taut.evidence import Target
+from taut.holes import Cells, hide, observed, patterns
+from taut.likelihood.component import Component
+from taut.partial import Partial
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def _spd(d: int) -> torch.Tensor:
+    root = torch.randn(d, d)
+    return root @ root.mT + 0.3 * torch.eye(d)
+
+
+def test_hidden_values_are_gone_whatever_they_were():
+    x, mask = torch.randn(1000, 7), torch.rand(1000, 7) < 0.5
+    others = torch.tensor([0.0, 1e300, torch.inf, -torch.inf, torch.nan])[torch.randint(5, x.shape)]
+    first, second = hide(x, mask), hide(torch.where(mask, x, others), mask)
+    assert torch.equal(first.view(torch.int64), second.view(torch.int64))
+    assert torch.equal(observed(first), mask)
+
+
+@pytest.mark.parametrize("mask", [torch.ones(3, 2, dtype=torch.bool), torch.ones(2, 3), torch.full((2, 3), torch.nan)])
+def test_a_mask_of_another_shape_or_type_is_refused(mask):
+    with pytest.raises(UserError, match=r"The mask (has shape|holds)"):
+        hide(torch.randn(2, 3), mask)
+
+
+def test_patterns_divide_the_data():
+    x = hide(torch.randn(50, 3), torch.rand(50, 3) < 0.5)
+    found = list(patterns(x))
+    assert sorted(torch.cat([one.rows for one in found]).tolist()) == list(range(50))
+    assert len(found) == len(observed(x).unique(dim=0))
+    for one in found:
+        assert observed(x[one.rows])[:, one.seen].all()
+        assert not observed(x[one.rows])[:, one.hidden].any()
+
+
+def test_cells_sum_the_densities_of_what_is_observed():
+    loc, scale = torch.randn(4, 3, 5), torch.rand(4, 3, 5) + 0.1
+    x, mask = torch.randn(3, 5), torch.rand(3, 5) < 0.6
+    log_p = Cells(Normal(loc, scale), 1).log_prob(hide(x, mask))
+    assert torch.allclose(log_p, (Normal(loc, scale).log_prob(x) * mask).sum(-1), rtol=1e-14)
+
+
+def test_gradients_are_finite_beside_holes():
+    """0 * NaN is NaN: the holes must be filled before the density, not only masked after it."""
+    loc = torch.randn(2, 3, 4, requires_grad=True)
+    scale = torch.full((2, 3, 4), 1e-150, requires_grad=True)
+    x = hide(torch.randn(3, 4), torch.zeros(3, 4, dtype=torch.bool))
+    Cells(Normal(loc, scale), 1).log_prob(x).sum().backward()
+    assert (loc.grad == 0).all()
+    assert (scale.grad == 0).all()
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_pixels_with_and_without_a_graph_agree_on_holes(grad):
+    joint, _, _ = build(x_shape=(1, 4, 4))
+    x = (torch.rand(6, 1, 4, 4) < 0.4).to(torch.get_default_dtype())
+    mask = torch.rand(6, 1, 4, 4) < 0.5
+    with torch.set_grad_enabled(grad):
+        p = joint.likelihood(torch.randn(3, 6, *joint.prior.z_shape))
+        expected = (p.base_dist.log_prob(x) * mask).sum((-1, -2, -3))
+        assert torch.allclose(p.log_prob(hide(x, mask)), expected, rtol=1e-13)
+
+
+def test_partial_gaussians_are_those_of_scipy():
+    d, means, covariances = 5, torch.randn(3, 5), torch.stack([_spd(5) for _ in range(3)])
+    x = torch.randn(4, d)
+    seen, hidden = [1, 4], [0, 2, 3]
+    (pattern,) = patterns(hide(x, torch.tensor([i in seen for i in range(d)])))
+    part = Partial.of(pattern, means, covariances)
+    log_p, mean = part.log_prob(x), part.mean(x)
+    for c, (m, s) in enumerate(zip(means.numpy(), covariances.numpy(), strict=True)):
+        marginal = multivariate_normal(m[seen], s[np.ix_(seen, seen)])
+        assert np.allclose(log_p[:, c], marginal.logpdf(x[:, seen].numpy()), rtol=1e-12)
+        gain = s[np.ix_(hidden, seen)] @ np.linalg.inv(s[np.ix_(seen, seen)])
+        assert np.allclose(mean[:, c, hidden], m[hidden] + (x[:, seen].numpy() - m[seen]) @ gain.T, rtol=1e-10)
+        spread = s[np.ix_(hidden, hidden)] - gain @ s[np.ix_(seen, hidden)]
+        assert np.allclose(part.hidden_factor[c] @ part.hidden_factor[c].mT, spread, rtol=1e-10)
+    assert torch.equal(mean[:, :, seen], x[:, None, seen].expand(-1, 3, -1))
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical"])
+def test_a_mixture_of_gaussians_scores_observed_cells(covariance):
+    joint, _, _ = build("model=mog", "model.components=3", f"likelihood.covariance={covariance}", x_shape=(4,))
+    likelihood = joint.likelihood
+    x = hide(3 * torch.randn(20, 4), torch.rand(20, 4) < 0.5)
+    log_p = oracle.log_marginal(joint, x).detach()
+    means, covariances = likelihood.means.detach().numpy(), likelihood.covariances().detach().numpy()
+    weights = joint.prior.probs.detach().numpy()
+    for row, value in zip(x.numpy(), log_p, strict=True):
+        seen = ~np.isnan(row)
+        density = [
+            multivariate_normal(m[seen], s[np.ix_(seen, seen)]).pdf(row[seen]) if seen.any() else 1.0
+            for m, s in zip(means, covariances, strict=True)
+        ]
+        assert value.item() == pytest.approx(np.log(weights @ density), abs=1e-9)
+
+
+@pytest.mark.parametrize("prior", ["normal", "mixture"])
+def test_a_linear_gaussian_model_scores_observed_cells(prior):
+    """Rows of W deleted, against a dense normal; and the exact posterior makes every log-weight log p(x_obs)."""
+    words = ["model=ppca", f"prior={prior}", *(["prior.components=3", "objective=exact"] if prior == "mixture" else [])]
+    joint, q, _ = build(*words, "latent_dim=2", x_shape=(5,))
+    x = hide(2 * torch.randn(30, 5), torch.rand(30, 5) < 0.6)
+    log_p = oracle.log_marginal(joint, x).detach()
+    weight, mean = joint.likelihood.weight.detach(), joint.likelihood.mean.detach()
+    weights, means, covariances = (value.detach() for value in oracle._gaussians(joint.prior()))
+    for row, value in zip(x, log_p, strict=True):
+        seen = observed(row)
+        w = weight[seen]
+        density = 0.0
+        for log_weight, m, s in zip(weights.log_softmax(0), means, covariances, strict=True):
+            spread = w @ s @ w.mT + joint.likelihood.variance.detach() * torch.eye(int(seen.sum()))
+            centre = (w @ m + mean[seen]).numpy()
+            normal = multivariate_normal(centre, spread.numpy()).pdf(row[seen].numpy()) if seen.any() else 1.0
+            density += log_weight.exp().item() * normal
+        assert value.item() == pytest.approx(np.log(density), abs=1e-9)
+    z = q(x).sample((4,))
+    log_w = Target.of(joint, q).log_joint(x, z) - q(x).log_prob(z)
+    assert torch.allclose(log_w, log_p.expand(4, -1), rtol=1e-10, atol=1e-10)
+
+
+def test_a_mixture_of_bernoullis_scores_observed_cells_as_the_sum_over_completions():
+    joint, _, _ = build("model=mog", "likelihood=bernoulli", "network.hidden=[]", "objective=exact", x_shape=(1, 2, 3))
+    x = (torch.rand(5, 1, 2, 3) < 0.5).double()
+    mask = torch.tensor([[[1, 0, 0], [0, 1, 0]]], dtype=torch.bool)
+    fillings = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)))
+    complete = x.unsqueeze(1).repeat(1, 16, 1, 1, 1)
+    complete[:, :, ~mask] = fillings
+    every = oracle.log_marginal(joint, complete.flatten(0, 1)).unflatten(0, (5, 16)).logsumexp(1)
+    assert torch.allclose(oracle.log_marginal(joint, hide(x, mask)), every, rtol=0, atol=1e-10)
+
+
+def test_expected_sums_with_holes_are_those_of_many_completions():
+    """E-step of a mixture: sums over x completed by scipy's conditionals, plus their covariance."""
+    torch.manual_seed(3)
+    likelihood = Component((3,), 2)
+    rows = torch.randn(40, 3) @ _spd(3)
+    likelihood.initialise(rows)
+    x = hide(rows, torch.rand(40, 3) < 0.6)
+    r = torch.rand(40, 2).softmax(1)
+    posterior = torch.distributions.OneHotCategorical(probs=r)
+    sums = likelihood.statistics(x, posterior)
+    means, covariances = likelihood.means.detach().numpy(), likelihood.covariances().detach().numpy()
+    first, second = np.zeros((2, 3)), np.zeros((2, 3, 3))
+    for row, weight in zip(x.numpy(), r.numpy(), strict=True):
+        o, h = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
+        for c, (m, s) in enumerate(zip(means, covariances, strict=True)):
+            gain = s[np.ix_(h, o)] @ np.linalg.inv(s[np.ix_(o, o)])
+            complete, spread = row.copy(), np.zeros((3, 3))
+            complete[h] = m[h] + gain @ (row[o] - m[o])
+            spread[np.ix_(h, h)] = s[np.ix_(h, h)] - gain @ s[np.ix_(o, h)]
+            complete -= likelihood.centre.numpy()
+            first[c] += weight[c] * complete
+            second[c] += weight[c] * (np.outer(complete, complete) + spread)
+    assert np.allclose(sums["first"].detach(), first, rtol=1e-9)
+    assert np.allclose(sums["second"].detach(), second, rtol=1e-9)
