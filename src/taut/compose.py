@@ -67,7 +67,7 @@ class Composer:
         check(_task(cfg), self.task)
         folder = Path(cfg.hydra.run.dir).absolute()
         if self.task != "train":
-            if not is_run(Path(cfg.run).expanduser()):
+            if cfg.run is not None and not is_run(Path(cfg.run).expanduser()):
                 raise UserError(f"run={cfg.run} is not the folder of a run: its .hydra/overrides.yaml is missing.")
         elif new and is_run(folder):
             raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")

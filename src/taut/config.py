@@ -28,6 +28,10 @@ KEYS = {
         *("run", "k", "split", "limit", "seed", "evidence", "unfit", "simulated", "confidence", "gap"),
         *("share", "threads", "out", "trainer"),
     },
+    "complete": {
+        *("run", "data", "mask", "k", "draws", "split", "limit", "seed", "refine", "confidence", "unfit", "threads"),
+        *("out", "fill", "overwrite", "lecture", "evidence", "trainer"),
+    },
 }
 """The keys of each command's config."""
 SECRET = re.compile(r"api_?key|token|secret|password|credential", re.IGNORECASE)
@@ -73,11 +77,15 @@ RANGES = {
     "precision": A_PRECISION,
     "accumulate_grad_batches": ONLY_ONE,
     **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),
-    "run": (TypeAdapter(Annotated[str, Field(min_length=1)]), "the folder of a run, e.g. run=outputs/runs/<run>"),
+    "run": (TypeAdapter(Annotated[str | None, Field(min_length=1)]), "the folder of a run"),
+    "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),
+    "draws": A_FEW,
+    **dict.fromkeys(
+        ("overwrite", "refine", "fresh"), (TypeAdapter(Annotated[bool, Field(strict=True)]), "true or false")
+    ),
     **dict.fromkeys(("limit", "blocks"), A_COUNT_OR_NULL),
     "split": A_SPLIT,
     "splits": SPLITS,
-    "out": A_FOLDER_NAME,
     "confidence": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
     "share": (TypeAdapter(Literal["data", "samples"]), "data or samples"),
     "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
@@ -102,6 +110,10 @@ def check(cfg: DictConfig, command: str = "train") -> None:
     check_targets(container)
     for key, name, value in _named(container):
         _check_range(key, name, value)
+    if command == "evaluate":
+        _refuse_range("out", A_FOLDER_NAME, container["out"])
+    if command != "train" and container["run"] is None and not container.get("lecture"):
+        raise UserError(f"{command}.py needs the folder of a run: add run=outputs/runs/<run>.")
     _check_memory(container)
 
 
@@ -188,9 +200,12 @@ def _named(value: Any, key: str = "") -> Iterator[tuple[str, str, Any]]:
 
 
 def _check_range(key: str, name: str, value: Any) -> None:
-    if name not in RANGES:
-        return
-    adapter, expected = RANGES[name]
+    if name in RANGES:
+        _refuse_range(key, RANGES[name], value)
+
+
+def _refuse_range(key: str, allowed: tuple[TypeAdapter, str], value: Any) -> None:
+    adapter, expected = allowed
     try:
         adapter.validate_python(value)
     except ValidationError as error:
@@ -198,13 +213,14 @@ def _check_range(key: str, name: str, value: Any) -> None:
 
 
 def _check_memory(container: dict[str, Any]) -> None:
-    batch = container["data"].get("batch_size") or 1 if "data" in container else 1
-    bytes_per_sample = BYTES_PER_SAMPLE["train" if "data" in container else "evaluate"]
+    training = "model" in container
+    batch = container["data"].get("batch_size") or 1 if training else 1
+    bytes_per_sample = BYTES_PER_SAMPLE["train" if training else "evaluate"]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for key, name, value in _named(container):
         need = value * batch * bytes_per_sample if name in SAMPLES else 0
         if need > memory:
-            of = f"a batch of {batch} data" if "data" in container else "one datum"
+            of = f"a batch of {batch} data" if training else "one datum"
             ways_out = f"{key} or data.batch_size" if batch > 1 else key
             raise UserError(
                 f"{key}={value} needs at least {_gib(need)} for the log-weights of {of}, and this machine has "

@@ -14,10 +14,10 @@ from taut.build import set_up_torch
 from taut.config import check_targets_resolved
 from taut.dossier import Dossier, compare, publish
 from taut.errors import UserError
-from taut.evidence import Evidence, Exact, Target
+from taut.estimators import fitting, refuse_others
+from taut.evidence import Target
 from taut.gap import Split
 from taut.local import Family, Search
-from taut.make import make
 from taut.measure import Answer, Question, measure, take_apart
 from taut.processes import Processes
 from taut.progress import Stages
@@ -36,9 +36,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         UserError: If the run cannot be read, or an estimator does not fit its model.
     """
     check_targets_resolved(cfg)
-    for name, node in cfg.evidence.items():
-        if not str(node.get("_target_")).startswith("taut.evidence."):
-            raise UserError(f"evidence.{name} is no estimator of log p(x); choose evidence=[importance,ais].")
+    refuse_others(cfg.evidence)
     run = Run.open(Path(cfg.run))
     if not os.access(run.folder, os.W_OK):
         raise UserError(f"{run.folder} may not be written to, and evaluation/ goes there; copy the run folder first.")
@@ -68,7 +66,7 @@ class Evaluation:
         self.model.to(processes.device)
         self.target = Target.of(self.model.joint, self.model.q)
         self.search = Search(cfg.gap.steps, cfg.gap.samples, cfg.gap.lr)
-        self.estimators, self.skipped = self._estimators()
+        self.estimators, self.skipped = fitting(cfg.evidence, self.target, cfg.unfit)
 
     def run_all(self) -> Dossier:
         """Every stage, one after another."""
@@ -85,23 +83,6 @@ class Evaluation:
                 parts[split] = self._apart(split, len(answers[split].elbo.value), stages)
         seconds = time.perf_counter() - started
         return Dossier(self.cfg, self.run, self._result(answers, parts, simulated, seconds), answers, parts, self.data)
-
-    def _estimators(self) -> tuple[list[Evidence], list[str]]:
-        fitting: list[Evidence] = []
-        skipped = []
-        for node in self.cfg.evidence.values():
-            try:
-                one = make(node)
-                one.check(self.target)
-                fitting.append(one)
-            except UserError as error:
-                if self.cfg.unfit == "refuse":
-                    raise
-                skipped.append(str(error))
-        free = self.target.exact is not None or self.target.discrete
-        if free and not any(isinstance(one, Exact) for one in fitting):
-            fitting.insert(0, Exact())
-        return fitting, skipped
 
     def _measured(self, split: str, limit: int | None, stages: Stages) -> Answer:
         question = self._question(split, limit)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from taut.completion import Completions, complete
 from taut.errors import RunError
 from taut.evidence.base import Evidence
 from taut.evidence.importance import elbo
@@ -16,12 +17,13 @@ from taut.evidence.rows import MOST_WEIGHTS, Rows
 from taut.evidence.target import Target
 from taut.evidence.thermodynamic import thermodynamic_curve
 from taut.gap import Split, split
+from taut.joint import Joint
 from taut.local import Family, Search
 from taut.processes import Processes
 from taut.progress import Stage
-from taut.sampling import exact_arithmetic
+from taut.sampling import Proposal, exact_arithmetic
 
-T = TypeVar("T", "Answer", Split)
+T = TypeVar("T", "Answer", Split, Completions)
 
 BETAS = [i / 20 for i in range(21)]
 MOST_DATA = 128
@@ -39,6 +41,7 @@ class Question:
         seed: Seed of the noise.
         k: Number of samples of the ELBO and of the thermodynamic curve.
         z: For data simulated from the model, the z they came from.
+        proposal: From the rows of some data to where their z are drawn from, instead of the target's q.
     """
 
     target: Target
@@ -47,6 +50,7 @@ class Question:
     seed: int
     k: int
     z: Float[Tensor, "n *z"] | None = None
+    proposal: Callable[[Int[Tensor, " b"]], Proposal] | None = None
 
     def rows(self, index: Int[Tensor, " b"], processes: Processes) -> Rows:
         """Some of the data, on the device of the process."""
@@ -59,6 +63,7 @@ class Question:
             split=self.split,
             z=z,
             share=processes.share,
+            proposal=None if self.proposal is None else self.proposal(index),
         )
 
 
@@ -114,6 +119,42 @@ def take_apart(question: Question, family: Family | None, search: Search, proces
         parts.append(split(rows, family, search, question.k).cpu())
         clock.finished(len(index))
     return _together(processes.gathered((mine, Split.cat(parts) if parts else None)), Split.cat)
+
+
+def fill_in(joint: Joint, question: Question, draws: int, processes: Processes, stage: Stage) -> Completions:
+    """Completions of data with holes."""
+    mine = processes.rows(len(question.x))
+    clock = Clock(stage, len(mine), [1.0])
+    parts = []
+    for index in mine.split(max(1, min(MOST_DATA, MOST_WEIGHTS // question.k))) if len(mine) else ():
+        rows = question.rows(index, processes)
+        parts.append(complete(joint, rows.q, rows.x, rows.keys, k=question.k, draws=draws).cpu())
+        clock.finished(len(index))
+    return _together(processes.gathered((mine, Completions.cat(parts) if parts else None)), Completions.cat)
+
+
+def refine(
+    question: Question, family: Family, search: Search, processes: Processes, stage: Stage
+) -> Callable[[Int[Tensor, " b"]], Proposal]:
+    """The best member of q's family for each datum, by local optimisation: a proposal for :class:`Question`."""
+    mine = processes.rows(len(question.x))
+    clock = Clock(stage, len(mine), [1.0])
+    found: Tensor | None = None
+    for index in mine.split(MOST_DATA):
+        rows = question.rows(index, processes)
+        rows.tick = clock.ticker(len(index), 0)
+        with exact_arithmetic(rows.x.device):
+            best = search.run(rows, family, family.parameters(rows.x), "local/encoder")
+        found = best.new_zeros(len(question.x), best.shape[1]) if found is None else found
+        found[index.to(best.device)] = best
+        clock.finished(len(index))
+    assert found is not None
+
+    def proposal(index: Int[Tensor, " b"]) -> Proposal:
+        members = found[index.to(found.device)]
+        return lambda some: family.distribution(members[some])
+
+    return proposal
 
 
 class Clock:

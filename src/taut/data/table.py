@@ -59,12 +59,13 @@ class Table(Data):
         self.columns = tuple(columns) if columns is not None else None
 
     def load(self) -> Splits:
-        rows = torch.from_numpy(self._read())
+        rows = torch.from_numpy(self.read())
         val, test = (self._size(len(rows), part) for part in ("val", "test"))
         train, held_out, last = cut(rows, val, test, self.split_seed)
         return Splits(train, held_out if val else train, last if test else train)
 
-    def _read(self):
+    def read(self):
+        """The values of the file, ``[n, d]`` or ``[n, c, h, w]``; sets ``columns`` to the names it has."""
         check_file(self.path)
         suffix = self.path.suffix.lower()
         if suffix in (".npy", ".npz"):

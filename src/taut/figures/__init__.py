@@ -2,6 +2,7 @@
 
 from taut.figures.bound import bound_versus_k
 from taut.figures.bracket import bracket
+from taut.figures.completions import completed_columns, completions
 from taut.figures.decomposition import stacked_gaps
 from taut.figures.equal_cost import equal_cost
 from taut.figures.gaps import gap_histogram
@@ -15,6 +16,8 @@ from taut.figures.thermodynamic import thermodynamic
 __all__ = [
     "bound_versus_k",
     "bracket",
+    "completed_columns",
+    "completions",
     "equal_cost",
     "gap_histogram",
     "history",

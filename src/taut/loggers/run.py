@@ -88,14 +88,27 @@ def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
 
 def record_evaluation(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], evaluation: Path) -> None:
     """Add an evaluation, numbers and pictures, to the W&B record of its run, if the run has one."""
+    place = f"{evaluation.name}/{result['split']}"
+    _record(cfg, folder, name, _flat(result, place), place, evaluation)
+
+
+def record_completion(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], completion: Path) -> None:
+    """Add a completion, numbers and pictures, to the W&B record of its run, if the run has one."""
+    place = f"{completion.name}/{result['split']}"
+    numbers = _flat({**result["observed"], "apart": {}}, place)
+    for method, scores in result["errors"].items():
+        numbers |= {f"{place}/{method}/{score}": one["value"] for score, one in scores.items()}
+    _record(cfg, folder, name, numbers, place, completion)
+
+
+def _record(cfg: DictConfig, folder: Path, name: str, numbers: Mapping[str, Any], place: str, pictures: Path) -> None:
     quiet()
     made = instantiate(cfg.logger, _convert_="all")(folder=folder, name=name, group=None, config={})
-    place = f"{evaluation.name}/{result['split']}"
     for logger in made:
         if isinstance(logger, Wandb):
             with finishing(made):
-                logger.experiment.summary.update(_flat(result, place))
-                for path in sorted((evaluation / "figures").glob("*.png")):
+                logger.experiment.summary.update(numbers)
+                for path in sorted((pictures / "figures").glob("*.png")):
                     logger.log_image(f"{place}/{path.stem}", [str(path)])
 
 

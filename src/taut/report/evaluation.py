@@ -24,10 +24,10 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     wide = width >= WIDE
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     found: list[RenderableType] = [Text(result["name"], style="bold")]
-    found += _section(f"{result['split']} split{same}", result, wide=wide)
+    found += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
     found.append(_certificate(result))
     if result["simulated"]:
-        found += _section("simulated from the model", result["simulated"], wide=wide)
+        found += section("simulated from the model", result["simulated"], wide=wide)
     if result["apart"]:
         found.append(_apart(result))
     return [*found, _notes(result)]
@@ -61,18 +61,22 @@ def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
     return f"in [{number(low, digits)}, {number(high['value'], digits)}]"
 
 
-def _section(what: str, result: Result, *, wide: bool) -> list[RenderableType]:
+def _of(result: Result) -> str:
+    return "p(x_obs)" if result.get("cells") == "observed" else "p(x)"
+
+
+def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) -> list[RenderableType]:
     """Table, gap and doubts of one set of data."""
     found: list[RenderableType] = [
-        _evidence(f"{what}, {_data(result['n'])}: log p(x) in nats per datum", result, wide=wide)
+        _evidence(f"{what}, {_data(result['n'])}: log {of} in nats per datum", result, wide=wide)
     ]
-    found.append(_gap_line(result["gap"]))
+    found.append(_gap_line(result["gap"], of))
     doubts = [f"? {warning}" for warning in result["warnings"]]
     return [*found, Text("\n".join([*doubts, ""]), style="yellow")] if doubts else [*found, Text("")]
 
 
 def _evidence(title: str, result: Result, *, wide: bool) -> Table:
-    table = _table(title)
+    table = new_table(title)
     table.add_column("estimator")
     table.add_column("kind")
     further = ("max weight", "1/K limit") if wide else ()
@@ -114,12 +118,12 @@ def _best(gap: Mapping[str, Any]) -> tuple[str | None, ...]:
     return gap["lower"], gap["upper"]
 
 
-def _gap_line(gap: Mapping[str, Any]) -> Text:
+def _gap_line(gap: Mapping[str, Any], of: str) -> Text:
     ends = [gap["low"]] if gap["exact"] or gap["high"] is None else [gap["low"], gap["high"]]
     names = [gap["lower"]] if len(ends) == 1 else [gap["lower"], gap["upper"]]
     source = " to ".join(LABELS.get(str(name), str(name)) for name in names)
     over, fixed = (" and ".join(number(end[part]) or "unknown" for end in ends) for part in _ERRORS)
-    text = Text(f"gap = log p(x) - ELBO {interval_words(gap)}", style="bold")
+    text = Text(f"gap = log {of} - ELBO {interval_words(gap)}", style="bold")
     tail = f"\n  from {source}; s.e. over the data {over}, at fixed data {fixed}"
     return text.append(tail, style="not bold dim")
 
@@ -140,7 +144,7 @@ def _certificate(result: Result) -> Text:
 
 
 def _apart(result: Result) -> Table:
-    table = _table("the gap taken apart, nats per datum (± s.e. over the data)")
+    table = new_table("the gap taken apart, nats per datum (± s.e. over the data)")
     table.add_column("split")
     table.add_column("n", justify="right")
     for name in ("ELBO", "best q's", "amortisation", "approximation", "settled"):
@@ -160,7 +164,8 @@ def _notes(result: Result) -> Text:
     return text
 
 
-def _table(title: str) -> Table:
+def new_table(title: str) -> Table:
+    """An empty table in the common style."""
     return Table(
         title=Text(title, style="italic"),
         title_justify="left",

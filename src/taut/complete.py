@@ -1,0 +1,223 @@
+"""One completion: read a run, hide or find holes, fill them, judge the result, write."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from taut import loggers
+from taut.assessment import assessed
+from taut.baselines import by_mean, by_nearest
+from taut.build import set_up_torch
+from taut.completed import Completed, publish
+from taut.completion import Completions
+from taut.completion.errors import cell_errors
+from taut.config import check_targets_resolved
+from taut.errors import UserError
+from taut.estimators import fitting, refuse_others
+from taut.evidence import Target
+from taut.incomplete import incomplete, refuse_output
+from taut.judgement import doubts
+from taut.local import Family, Search
+from taut.measure import Answer, Question, fill_in, measure, refine
+from taut.networks import column_scale
+from taut.processes import Processes
+from taut.progress import Stages
+from taut.run import Run
+
+__all__ = ["complete"]
+
+
+def complete(cfg: DictConfig) -> dict[str, Any]:
+    """Complete the data that ``cfg`` names and return what goes into ``result.json``.
+
+    Raises:
+        UserError: If the run, the mask, the table or the output file cannot be used.
+    """
+    check_targets_resolved(cfg)
+    if cfg.lecture:
+        from taut.lesson import give
+
+        return give(cfg)
+    refuse_others(cfg.evidence)
+    out = Path(cfg.out).expanduser() if cfg.out else None
+    if out is not None:
+        refuse_output(out, overwrite=cfg.overwrite)
+    run = Run.open(Path(cfg.run))
+    if not os.access(run.folder, os.W_OK):
+        raise UserError(f"{run.folder} may not be written to, and the completions go there; copy the run folder first.")
+    if cfg.threads:
+        run.cfg.threads = cfg.threads
+    set_up_torch(run.cfg)
+    loggers.quiet()
+    processes = Processes.launch(cfg.trainer, "data")
+    completed = Completion(cfg, run, processes).run_all()
+    if processes.first:
+        publish(completed, out)
+    return completed.result
+
+
+class Completion:
+    """The stages of one completion.
+
+    Args:
+        cfg: What was asked.
+        run: The run.
+        processes: The processes it is divided among.
+    """
+
+    def __init__(self, cfg: DictConfig, run: Run, processes: Processes) -> None:
+        self.cfg, self.run, self.processes = cfg, run, processes
+        self.model, self.data, self.about = run.load()
+        self.train = self.data.training_rows()
+        self.holes = incomplete(cfg, self.data, self.model)
+        self.model.to(processes.device)
+        self.target = Target.of(self.model.joint, self.model.q)
+        self.estimators, self.skipped = fitting(cfg.evidence, self.target, cfg.unfit)
+        if any(one.simulated for one in self.estimators):
+            raise UserError(
+                "evidence=u_k and bdmc bound data simulated from the model, which has no holes; leave them out."
+            )
+
+    def run_all(self) -> Completed:
+        """Every stage, one after another."""
+        started = time.perf_counter()
+        with Stages(self.processes.first).running() as stages:
+            question = self._question(stages)
+            observed = self._measured(question, "p(x_obs)", stages)
+            complete = None
+            if self._scored() and not self.holes.truth.isnan().any():
+                complete = self._measured(self._whole(), "p(x)", stages)
+            stage = stages.stage("completions", self._mine())
+            found = fill_in(self.model.joint, question, self.cfg.draws, self.processes, stage)
+        errors = self._errors(found) if self._scored() and self.processes.first else {}
+        seconds = time.perf_counter() - started
+        result = self._result(observed, complete, found, errors, seconds)
+        return Completed(self.cfg, self.run, result, self.holes, found, observed, self.data)
+
+    def _question(self, stages: Stages) -> Question:
+        cfg, holes = self.cfg, self.holes
+        question = Question(self.target, holes.x, f"holes/{holes.split}", cfg.seed, cfg.k)
+        family = Family.of(self.model.q)
+        if not cfg.refine or self.target.exact is not None or self.target.discrete:
+            return question
+        if family is None:
+            raise UserError("refine=true improves an amortised q, and this run has none; leave it out.")
+        stage = stages.stage("refining q", self._mine())
+        proposal = refine(question, family, Search(), self.processes, stage)
+        return Question(self.target, holes.x, question.split, cfg.seed, cfg.k, proposal=proposal)
+
+    def _whole(self) -> Question:
+        return Question(self.target, self.holes.truth, self.holes.split, self.cfg.seed, self.cfg.k)
+
+    def _measured(self, question: Question, name: str, stages: Stages) -> Answer:
+        return measure(question, self.estimators, self.processes, stages.stage(name, self._mine()))
+
+    def _mine(self) -> int:
+        return len(self.processes.rows(len(self.holes.x)))
+
+    def _scored(self) -> bool:
+        """Whether something is hidden whose truth is known."""
+        return bool((self.holes.x.isnan() & ~self.holes.truth.isnan()).any())
+
+    def _errors(self, found: Completions) -> dict[str, dict[str, Any]]:
+        x, truth = self.holes.x, self.holes.truth
+        scale, binary = column_scale(self.train), self.model.joint.likelihood.binary
+        rows, train = (values.flatten(1).double().numpy() for values in (x, self.train))
+        answers: dict[str, Tensor] = {
+            "mean": found.mean,
+            "most probable": found.most_probable,
+            "one draw": found.draws[0],
+        }
+        for name, fill in (("mean imputation", by_mean), ("nearest neighbour", by_nearest)):
+            answers[name] = torch.from_numpy(fill(train, rows)).view_as(x)
+        return {name: cell_errors(one, truth, x, scale, binary=binary) for name, one in answers.items()}
+
+    def _result(
+        self,
+        observed: Answer,
+        complete: Answer | None,
+        found: Completions,
+        errors: Mapping[str, Any],
+        seconds: float,
+    ) -> dict[str, Any]:
+        cfg, run, holes = self.cfg, self.run, self.holes
+        return {
+            "status": "finished",
+            "name": run.name,
+            "run": run.folder.name,
+            **run.choices,
+            "binarisation": run.binarisation,
+            "mask": mask_name(cfg, run),
+            "split": holes.split,
+            "held_out": holes.held_out,
+            "cells": "observed",
+            "observed_share": holes.observed_share,
+            "k": cfg.k,
+            "draws": cfg.draws,
+            "refined": bool(cfg.refine),
+            "seed": cfg.seed,
+            "confidence": cfg.confidence,
+            "observed": assessed(observed, cfg.confidence),
+            "complete": None if complete is None else assessed(complete, cfg.confidence),
+            "missing_given_observed": None if complete is None else _difference(complete, observed),
+            "errors": errors,
+            "warnings": self._remedies(found, observed),
+            "skipped": self.skipped,
+            "checkpoint": self.about,
+            "precision": str(holes.x.dtype).removeprefix("torch."),
+            "data_digest": self.data.digest,
+            "seconds": seconds,
+        }
+
+    def _remedies(self, found: Completions, observed: Answer) -> list[str]:
+        """What to do where q is a poor proposal."""
+        poor = [one for one in observed.evidence if one.name == "importance" and doubts(one)]
+        if not poor or found.ess.isnan().all():
+            return []
+        ess = found.ess.median().item()
+        seen = getattr(self.model.q, "sees_mask", False)
+        why = (
+            ""
+            if seen
+            else ": q has never seen holes"
+            if self.run.cfg.get("mask") is None
+            else ": q is not told the mask"
+        )
+        ways = [] if self.cfg.refine else ["refine=true (the best q for each datum)"]
+        ways += [] if seen else ["a run trained with q=masked mask=random mask.fresh=true"]
+        return [
+            f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){why}. Better proposals: "
+            f"{'; '.join([*ways, 'a larger k'])}; evidence=[ais] for log p(x_obs)."
+        ]
+
+
+def mask_name(cfg: DictConfig, run: Run) -> str:
+    """The word of the mask, of the command or else of the run."""
+    for one in (cfg, run.cfg):
+        if one.get("mask"):
+            name = str(one.mask._target_).split(".")[-2]
+            rate = one.mask.get("rate")
+            return name if rate is None else f"{name} {rate:g}"
+    return "from_data"
+
+
+def _difference(complete: Answer, observed: Answer) -> dict[str, Any]:
+    """Log p(x) - log p(x_obs), by the last estimator that both have in common: the exact one if there is one."""
+    exact = [one.name for one in observed.evidence if one.kind == "exact"]
+    name = (
+        exact[0] if exact else max((one for one in observed.evidence if one.kind == "lower"), key=lambda e: e.mean).name
+    )
+    whole, part = (next(one for one in answer.evidence if one.name == name) for answer in (complete, observed))
+    values = whole.value - part.value
+    return {
+        "estimator": name,
+        "kind": "exact" if exact else "difference of two lower bounds, itself no bound",
+        "value": values.mean().item(),
+        "standard_error": (values.std() / len(values) ** 0.5).item() if len(values) > 1 else None,
+    }
