@@ -84,6 +84,21 @@ class Completion:
                 "evidence=u_k and bdmc bound data simulated from the model, which has no holes; leave them out."
             )
 
+    @property
+    def refined(self) -> bool:
+        """Whether q is improved for each datum.
+
+        Raises:
+            UserError: If that is asked of a q that cannot be.
+        """
+        known = self.target.exact is not None or self.target.discrete
+        if self.cfg.refine == "auto":
+            learned = self.run.cfg.get("mask") is not None
+            return not (known or learned or Family.of(self.model.q) is None) and self.holes.observed_share < 1
+        if self.cfg.refine and (known or Family.of(self.model.q) is None):
+            raise UserError("refine=true improves an amortised q, which this run has not; leave refine at auto.")
+        return bool(self.cfg.refine)
+
     def run_all(self) -> Completed:
         """Every stage, one after another."""
         started = time.perf_counter()
@@ -104,10 +119,8 @@ class Completion:
         cfg, holes = self.cfg, self.holes
         question = Question(self.target, holes.x, f"holes/{holes.split}", cfg.seed, cfg.k)
         family = Family.of(self.model.q)
-        if not cfg.refine or self.target.exact is not None or self.target.discrete:
+        if not self.refined or family is None:
             return question
-        if family is None:
-            raise UserError("refine=true improves an amortised q, and this run has none; leave it out.")
         stage = stages.stage("refining q", self._mine())
         proposal = refine(question, family, Search(), self.processes, stage)
         return Question(self.target, holes.x, question.split, cfg.seed, cfg.k, proposal=proposal)
@@ -160,7 +173,7 @@ class Completion:
             "observed_share": holes.observed_share,
             "k": cfg.k,
             "draws": cfg.draws,
-            "refined": bool(cfg.refine),
+            "refined": self.refined,
             "seed": cfg.seed,
             "confidence": cfg.confidence,
             "observed": assessed(observed, cfg.confidence),
@@ -189,7 +202,7 @@ class Completion:
             if self.run.cfg.get("mask") is None
             else ": q is not told the mask"
         )
-        ways = [] if self.cfg.refine else ["refine=true (the best q for each datum)"]
+        ways = [] if self.refined else ["refine=true (the best q for each datum)"]
         ways += [] if seen else ["a run trained with q=masked mask=random mask.fresh=true"]
         return [
             f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){why}. Better proposals: "
@@ -199,7 +212,7 @@ class Completion:
 
 def mask_name(cfg: DictConfig, run: Run) -> str:
     """The word of the mask, of the command or else of the run."""
-    for one in (cfg, run.cfg):
+    for one in (cfg, run.cfg) if not cfg.data else (cfg,):
         if one.get("mask"):
             name = str(one.mask._target_).split(".")[-2]
             rate = one.mask.get("rate")
@@ -217,7 +230,7 @@ def _difference(complete: Answer, observed: Answer) -> dict[str, Any]:
     values = whole.value - part.value
     return {
         "estimator": name,
-        "kind": "exact" if exact else "difference of two lower bounds, itself no bound",
+        "kind": "difference of two exact values" if exact else "difference of two lower bounds, itself no bound",
         "value": values.mean().item(),
         "standard_error": (values.std() / len(values) ** 0.5).item() if len(values) > 1 else None,
     }

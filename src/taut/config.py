@@ -41,6 +41,7 @@ SAMPLES = ("k", "k_eval", "k_test")
 BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
 """Three log-densities in the smaller precision; all that the estimators keep of a log-weight, measured."""
 
+Range = tuple[TypeAdapter, str]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
@@ -80,9 +81,8 @@ RANGES = {
     "run": (TypeAdapter(Annotated[str | None, Field(min_length=1)]), "the folder of a run"),
     "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),
     "draws": A_FEW,
-    **dict.fromkeys(
-        ("overwrite", "refine", "fresh"), (TypeAdapter(Annotated[bool, Field(strict=True)]), "true or false")
-    ),
+    **dict.fromkeys(("overwrite", "fresh"), (TypeAdapter(Annotated[bool, Field(strict=True)]), "true or false")),
+    "refine": (TypeAdapter(Literal[True, False, "auto"]), "true, false or auto"),
     **dict.fromkeys(("limit", "blocks"), A_COUNT_OR_NULL),
     "split": A_SPLIT,
     "splits": SPLITS,
@@ -91,6 +91,12 @@ RANGES = {
     "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
     "hidden": (TypeAdapter(list[Count]), "a list of whole numbers of 1 or more"),
 }
+
+OWN_RANGES: dict[str, dict[str, Range]] = {
+    "evaluate": {"out": A_FOLDER_NAME},
+    "complete": {"limit": (TypeAdapter(Count | None | Literal["auto"]), "a whole number of 1 or more, null or auto")},
+}
+"""Of keys that mean another thing, or allow more, in one command."""
 
 
 def check(cfg: DictConfig, command: str = "train") -> None:
@@ -108,10 +114,10 @@ def check(cfg: DictConfig, command: str = "train") -> None:
     _check_keys(cfg, KEYS[command])
     container = _resolved(cfg)
     check_targets(container)
+    ranges = RANGES | OWN_RANGES.get(command, {})
     for key, name, value in _named(container):
-        _check_range(key, name, value)
-    if command == "evaluate":
-        _refuse_range("out", A_FOLDER_NAME, container["out"])
+        if name in ranges:
+            _check_range(key, ranges[name], value)
     if command != "train" and container["run"] is None and not container.get("lecture"):
         raise UserError(f"{command}.py needs the folder of a run: add run=outputs/runs/<run>.")
     _check_memory(container)
@@ -199,12 +205,7 @@ def _named(value: Any, key: str = "") -> Iterator[tuple[str, str, Any]]:
             yield from _named(part, f"{key}[{i}]")
 
 
-def _check_range(key: str, name: str, value: Any) -> None:
-    if name in RANGES:
-        _refuse_range(key, RANGES[name], value)
-
-
-def _refuse_range(key: str, allowed: tuple[TypeAdapter, str], value: Any) -> None:
+def _check_range(key: str, allowed: Range, value: Any) -> None:
     adapter, expected = allowed
     try:
         adapter.validate_python(value)

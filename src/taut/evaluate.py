@@ -141,6 +141,7 @@ class Evaluation:
             "run": run.folder.name,
             **run.choices,
             "binarisation": run.binarisation,
+            "cells": "all" if self.data.mask is None else "observed",
             "split": cfg.split,
             "held_out": self.data.held_out and cfg.split != "train",
             "seed": cfg.seed,

@@ -13,8 +13,12 @@ from taut.data.table import Table
 from taut.errors import UserError
 from taut.holes import hide
 from taut.make import make
+from taut.mask.base import Mask
 from taut.mask.from_data import FromData
 from taut.model.base import LatentVariableModel
+
+FEW = 100
+"""Rows of a split that are completed unless more are asked for."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +53,15 @@ def incomplete(cfg: DictConfig, data: Data, model: LatentVariableModel) -> Incom
     Raises:
         UserError: If the mask does not fit, or the table is not like the data of the run.
     """
-    mask = make(cfg.mask) if cfg.mask else data.mask or FromData()
     if cfg.data:
-        return _of_table(cfg, data, model, mask)
-    data.mask = mask
-    rows = slice(cfg.limit)
+        return _of_table(cfg, data, model, make(cfg.mask) if cfg.mask else FromData())
+    data.mask = make(cfg.mask) if cfg.mask else data.mask or FromData()
+    rows = slice(FEW if cfg.limit == "auto" else cfg.limit)
     held_out = data.held_out and cfg.split != "train"
     return Incomplete(data.rows_of(cfg.split)[rows], data.complete_rows_of(cfg.split)[rows], cfg.split, held_out)
 
 
-def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask) -> Incomplete:
+def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mask) -> Incomplete:
     table = make(cfg.data, mask=FromData())
     if not isinstance(table, Table):
         raise UserError(
@@ -68,7 +71,7 @@ def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask) -> 
     values = torch.from_numpy(table.read())
     order = _columns(table, data, values)
     truth = values[:, list(order)] if values.dim() == 2 else values
-    truth = truth[: cfg.limit].to(torch.get_default_dtype())
+    truth = truth[: None if cfg.limit == "auto" else cfg.limit].to(torch.get_default_dtype())
     model.joint.likelihood.check(truth)
     x = hide(truth, mask.draw(len(truth), data.x_shape, seed=cfg.seed, stream="table"))
     return Incomplete(x, truth, "table", True, table, order)

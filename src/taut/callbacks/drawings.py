@@ -79,9 +79,12 @@ def mixture(subject: Subject) -> Figure | None:
     joint = subject.model.joint
     if not (hasattr(joint.likelihood, "covariances") and hasattr(joint.prior(), "probs")):
         return None
+    x, responsibilities = subject.x, posterior(joint, subject.x).probs  # type: ignore[attr-defined]
+    if x.isnan().any():
+        x = joint.likelihood(responsibilities.unsqueeze(0)).given(x).mean[0]
     return figures.mixture_scatter(
-        _array(subject.x.flatten(1)),
-        _array(posterior(joint, subject.x).probs),  # type: ignore[attr-defined]
+        _array(x.flatten(1)),
+        _array(responsibilities),
         _array(joint.prior().probs),
         _array(joint.likelihood.means),
         _array(joint.likelihood.covariances()),

@@ -8,9 +8,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from taut.figures.images import Images, grey_scale
-from taut.figures.style import BLUE, GREY, ORANGE, bare, canvas, styled
+from taut.figures.style import BLUE, GREY, HOLE, ORANGE, bare, canvas, styled
 
-HOLE = np.array(to_rgb("#F2C9A5"))
 MOST_COLUMNS = 12
 
 
@@ -43,7 +42,7 @@ def _coloured(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """``[c, h, w]`` to ``[h, w, 3]`` with tinted holes."""
     scaled = np.clip((image - low) / (high - low), 0, 1).transpose(1, 2, 0)
     rgb = np.repeat(scaled, 3, 2) if scaled.shape[2] == 1 else scaled
-    return np.where(np.isnan(rgb), HOLE, rgb)
+    return np.where(np.isnan(rgb), to_rgb(HOLE), rgb)
 
 
 def _outline(axes, hidden: np.ndarray) -> None:

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from taut.figures.style import bare, canvas, styled
+from taut.figures.style import HOLE, bare, canvas, styled
 
+GREYS = matplotlib.colormaps["gray"].with_extremes(bad=HOLE)
 Images = Float[np.ndarray, "n c h w"]
 
 
 @styled
 def image_rows(rows: Mapping[str, Images], *, title: str | None = None) -> Figure:
-    """One labelled row of images per entry, all on the grey scale of the first row.
+    """One labelled row of images per entry, all on the grey scale of the first row; missing pixels (NaN) are tinted.
 
     Args:
         rows: Label to images ``[n, c, h, w]`` with ``c`` 1 (grey) or 3 (colour); rows may differ in ``n``.
@@ -28,7 +30,7 @@ def image_rows(rows: Mapping[str, Images], *, title: str | None = None) -> Figur
     figure = canvas(1.2 + 0.72 * columns, 0.25 + 0.78 * len(rows) + 0.3 * (title is not None))
     low, high = grey_scale(next(iter(rows.values())))
     for axes, (label, images) in zip(np.atleast_1d(figure.subplots(len(rows), 1)), rows.items(), strict=True):
-        axes.imshow(tile_row(images, columns, low, high), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(tile_row(images, columns, low, high), cmap=GREYS, vmin=0, vmax=1, interpolation="nearest")
         axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
         bare(axes)
     if title is not None:
@@ -38,7 +40,7 @@ def image_rows(rows: Mapping[str, Images], *, title: str | None = None) -> Figur
 
 def grey_scale(images: Images) -> tuple[float, float]:
     """Black and white: 0 and 1 for pixels, the range of the images for anything else."""
-    low, high = float(images.min()), float(images.max())
+    low, high = float(np.nanmin(images)), float(np.nanmax(images))
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-12))
 
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+HOLE = "#F2C9A5"
 INK, GREY, PALE = "#222222", "#6B7280", "#E5E7EB"
 OKABE_ITO = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#A39A00", "#7F7F7F")
 

@@ -18,7 +18,7 @@ def test_table(result: Result) -> Table:
     """The scores of the test split with their errors, at most 80 columns wide.
 
     Args:
-        result: What a run writes to ``result.json``: ``name``, ``data``, ``binarisation``, ``k``, ``k_test``,
+        result: What a run writes to ``result.json``: ``name``, ``data``, ``binarisation``, ``cells`` (``all`` or ``observed``), ``k``, ``k_test``,
             ``n``, ``split``, ``seconds`` (``fit``, ``test``) and ``scores``: name to ``value``,
             ``standard_error`` (over data), ``monte_carlo_error`` (at fixed data, or None), ``kind``, ``k``.
 
@@ -26,7 +26,7 @@ def test_table(result: Result) -> Table:
         A table for ``rich.print``.
     """
     table = Table(
-        title=Text(f"{result['name']}: {result['split']} split, nats per datum", style="bold"),
+        title=Text(f"{result['name']}: {result['split']} split, {_of(result)}nats per datum", style="bold"),
         caption=caption(result),
         caption_justify="left",
         title_justify="left",
@@ -43,6 +43,10 @@ def test_table(result: Result) -> Table:
         if name in result["scores"]:
             _add(table, name, label, meaning, result)
     return table
+
+
+def _of(result: Result) -> str:
+    return "observed cells, " if result.get("cells") == "observed" else ""
 
 
 def caption(result: Result) -> Text:
@@ -82,6 +86,8 @@ def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> N
     words = meaning.format(kind=KIND.get(score.get("kind"), ""), k=score.get("k"), k_test=result["k_test"])
     if name == "log_px" and score["kind"] != "exact":
         words += f", K = {score['k']}"
+    if result.get("cells") == "observed":
+        label, words = label.replace("p(x)", "p(x_obs)"), words.replace("p(x)", "p(x_obs)")
     table.add_row(
         label.format(k=result["k"]),
         sign + _cell(score["value"], name),
