@@ -91,7 +91,7 @@ def _write(completed: Completed, folder: Path) -> None:
 
 def _pictures(completed: Completed) -> Iterator[tuple[str, Figure]]:
     found, holes = completed.completions, completed.holes
-    title = f"{completed.result['name']}, {completed.result['mask'].replace('_', ' ')} hidden"
+    title = f"{completed.result['name']}, mask {completed.result['mask'].replace('_', ' ')}"
     if holes.x.dim() == 4 and holes.x.shape[1] in (1, 3):
         some = slice(SHOWN)
         rows = {f"draw {i + 1}": one[some] for i, one in enumerate(found.draws[:4])}

@@ -85,8 +85,8 @@ def _columns(table: Table, data: Data, values: Tensor) -> tuple[int, ...]:
         parts = [f"has no column {missing[0]!r}"] if missing else []
         parts += [f"has a column {unknown[0]!r} that was not there at training"] if unknown else []
         raise UserError(
-            f"{table.path} {' and '.join(parts)}; the run was trained on {', '.join(there)}: choose those by "
-            "data.columns, in any order."
+            f"{table.path} {' and '.join(parts)}; give the {len(there)} columns of the run, in any order, and leave "
+            "others out by data.columns."
         )
     if tuple(values.shape[1:]) != data.x_shape:
         raise UserError(

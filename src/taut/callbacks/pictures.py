@@ -71,13 +71,14 @@ class Pictures(Callback):
     def _subject(self, trainer: Trainer, model: Any, stage: str) -> Subject:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         binarisation = "" if data.binarisation == "none" else f" ({data.binarisation})"
+        observed = "" if data.mask is None else ", observed cells"
         return Subject(
             model=model,
             x=_rows(data, stage).to(next(model.parameters())),
             columns=None if data.columns is None else tuple(data.columns),
             stage=stage,
             count=self.count,
-            caption=f"{type(model).__name__}, k = {model.k}, on {data.name}{binarisation}, {stage} split",
+            caption=f"{type(model).__name__}, k = {model.k}, on {data.name}{binarisation}{observed}, {stage} split",
         )
 
     def _draw_history(self, trainer: Trainer, model: Any) -> None:

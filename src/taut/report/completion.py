@@ -23,9 +23,8 @@ MEANINGS = {
 def completion_tables(result: Result) -> list[RenderableType]:
     """Everything of a completion's ``result.json`` that is worth a look."""
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
-    what = (
-        f"{result['split']}{same}, {result['mask'].replace('_', ' ')} hidden ({result['observed_share']:.0%} observed)"
-    )
+    hidden = "holes of the data" if result["mask"] == "from_data" else f"{result['mask'].replace('_', ' ')} hidden"
+    what = f"{result['split']}{same}, {hidden} ({result['observed_share']:.0%} observed)"
     found: list[RenderableType] = [Text(result["name"], style="bold")]
     found += section(what, result["observed"], of="p(x_obs)")
     if result["missing_given_observed"]:

@@ -18,9 +18,9 @@ def test_table(result: Result) -> Table:
     """The scores of the test split with their errors, at most 80 columns wide.
 
     Args:
-        result: What a run writes to ``result.json``: ``name``, ``data``, ``binarisation``, ``cells`` (``all`` or ``observed``), ``k``, ``k_test``,
-            ``n``, ``split``, ``seconds`` (``fit``, ``test``) and ``scores``: name to ``value``,
-            ``standard_error`` (over data), ``monte_carlo_error`` (at fixed data, or None), ``kind``, ``k``.
+        result: What a run writes to ``result.json``: ``name``, ``data``, ``binarisation``, ``cells`` (``all`` or
+            ``observed``), ``k``, ``k_test``, ``n``, ``split``, ``seconds`` (``fit``, ``test``) and ``scores``: name to
+            ``value``, ``standard_error`` (over data), ``monte_carlo_error`` (at fixed data, or None), ``kind``, ``k``.
 
     Returns:
         A table for ``rich.print``.
