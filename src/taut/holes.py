@@ -58,26 +58,34 @@ def mean_filled(x: Float[Tensor, "n *x"]) -> Float[Tensor, "n *x"]:
     return torch.where(x.isnan(), column_mean(x), x)
 
 
+CELLS = 1 << 22
+"""Cells of all the matrices, one a mask, that are held at once."""
+
+
 class Pattern(NamedTuple):
-    """Data that share a mask.
+    """Masks of equal size, each of them shared by equally many data: what one batch of matrices can do.
 
     Args:
-        rows: Which data.
-        seen: Their observed cells.
-        hidden: Their holes.
+        rows: Which data, by mask.
+        seen: Observed cells of each mask.
+        hidden: Holes of each mask.
     """
 
-    rows: Int[Tensor, " n"]
-    seen: Int[Tensor, " o"]
-    hidden: Int[Tensor, " m"]
+    rows: Int[Tensor, "p n"]
+    seen: Int[Tensor, "p o"]
+    hidden: Int[Tensor, "p h"]
 
 
 def patterns(x: Float[Tensor, "b d"]) -> Iterator[Pattern]:
-    """The data of a batch, those of one mask together."""
-    masks, which, sizes = observed(x).unique(dim=0, return_inverse=True, return_counts=True)
-    groups = which.argsort(stable=True).split(sizes.tolist())
-    for mask, rows in zip(masks, groups, strict=True):
-        yield Pattern(rows, mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1))
+    """The data of a batch, those of one mask together, and masks alike side by side."""
+    masks, which, counts = observed(x).unique(dim=0, return_inverse=True, return_counts=True)
+    order, starts = which.argsort(stable=True), counts.cumsum(0) - counts
+    kinds, kind = torch.stack([counts, masks.sum(1)], 1).unique(dim=0, return_inverse=True)
+    for i, (count, size) in enumerate(kinds.tolist()):
+        for alike in (kind == i).nonzero().squeeze(1).split(max(1, CELLS // x.shape[1] ** 2)):
+            rows = order[starts[alike].unsqueeze(1) + torch.arange(count, device=x.device)]
+            seen, hidden = (mask.nonzero()[:, 1] for mask in (masks[alike], ~masks[alike]))
+            yield Pattern(rows, seen.view(len(alike), size), hidden.view(len(alike), x.shape[1] - size))
 
 
 class Given:

@@ -18,45 +18,49 @@ class Partial:
     (x_o - m_o)$, and $L_{hh}$ is a factor of the covariance of $x_h$ given $x_o$ (Bishop, 2006, section 2.3.1).
 
     Args:
-        pattern: Which coordinates are observed.
+        pattern: Which coordinates are observed, in p masks alike.
         means: $m_c$, ``[c, d]``.
-        factor: L, ``[c, d, d]``, coordinates o first.
+        factor: L of every Gaussian and mask, ``[c, p, d, d]``, coordinates o first.
     """
 
     pattern: Pattern
     means: Float[Tensor, "c d"]
-    factor: Float[Tensor, "c d d"]
+    factor: Float[Tensor, "c p d d"]
 
     @classmethod
     def of(cls, pattern: Pattern, means: Float[Tensor, "c d"], covariances: Float[Tensor, "c d d"]) -> "Partial":
         """Reorder and factorise."""
-        order = torch.cat([pattern.seen, pattern.hidden])
-        reordered = covariances[:, order[:, None], order]
+        order = torch.cat([pattern.seen, pattern.hidden], 1)
+        reordered = covariances[:, order.unsqueeze(2), order.unsqueeze(1)]
         return cls(pattern, means, torch.linalg.cholesky(reordered))
 
-    def whitened(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "c o n"]:
-        """$L_{oo}^{-1} (x_o - m_o)$."""
-        size = len(self.pattern.seen)
-        difference = x[:, self.pattern.seen] - self.means[:, None, self.pattern.seen]
-        return torch.linalg.solve_triangular(self.factor[:, :size, :size], difference.mT, upper=False)
+    def whitened(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "c p o n"]:
+        """$L_{oo}^{-1} (x_o - m_o)$ for the data of every mask."""
+        rows, seen, _ = self.pattern
+        size = seen.shape[1]
+        difference = x[rows.unsqueeze(2), seen.unsqueeze(1)] - self.means[:, seen].unsqueeze(2)
+        return torch.linalg.solve_triangular(self.factor[..., :size, :size], difference.mT, upper=False)
 
-    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+    def log_prob(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "p n c"]:
         """Log-density of the observed coordinates, nats; 0 where there is none."""
-        size = len(self.pattern.seen)
-        log_det = self.factor.diagonal(dim1=-2, dim2=-1)[:, :size].log().sum(-1)
+        size = self.pattern.seen.shape[1]
+        log_det = self.factor.diagonal(dim1=-2, dim2=-1)[..., :size].log().sum(-1)
         quadratic = self.whitened(x).square().sum(-2)
-        return -0.5 * quadratic.mT - log_det - 0.5 * size * math.log(2 * math.pi)
+        return (-0.5 * quadratic - log_det.unsqueeze(-1) - 0.5 * size * math.log(2 * math.pi)).movedim(0, -1)
 
-    def mean(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n c d"]:
+    def mean(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "p n c d"]:
         """X, with the mean of what is hidden under every Gaussian in the holes."""
-        seen, hidden = self.pattern.seen, self.pattern.hidden
-        pull = (self.factor[:, len(seen) :, : len(seen)] @ self.whitened(x)).mT
-        complete = x.unsqueeze(1).repeat(1, len(self.means), 1)
-        complete[..., hidden] = (self.means[:, None, hidden] + pull).transpose(0, 1)
-        return complete
+        rows, seen, hidden = self.pattern
+        size = seen.shape[1]
+        pull = (self.factor[..., size:, :size] @ self.whitened(x)).mT
+        inside = (self.means[:, hidden].unsqueeze(2) + pull).movedim(0, 2)  # [p, n, c, h]
+        complete = x[rows].unsqueeze(2).repeat(1, 1, len(self.means), 1)
+        return complete.scatter(-1, hidden[:, None, None].expand_as(inside), inside)
 
     @property
-    def hidden_factor(self) -> Float[Tensor, "c h h"]:
-        """A factor of the covariance of the hidden coordinates given the observed ones."""
-        size = len(self.pattern.seen)
-        return self.factor[:, size:, size:]
+    def hidden_factor(self) -> Float[Tensor, "p c d d"]:
+        """A factor of the covariance of the hidden coordinates given the observed ones, whose rows are 0."""
+        _, seen, hidden = self.pattern
+        masks, size, full = torch.arange(len(seen), device=seen.device), seen.shape[1], torch.zeros_like(self.factor)
+        full[:, masks[:, None, None], hidden.unsqueeze(2), hidden.unsqueeze(1)] = self.factor[..., size:, size:]
+        return full.movedim(0, 1)

@@ -41,11 +41,21 @@ def test_a_mask_of_another_shape_or_type_is_refused(mask):
 def test_patterns_divide_the_data():
     x = hide(torch.randn(50, 3), torch.rand(50, 3) < 0.5)
     found = list(patterns(x))
-    assert sorted(torch.cat([one.rows for one in found]).tolist()) == list(range(50))
-    assert len(found) == len(observed(x).unique(dim=0))
+    assert sorted(torch.cat([one.rows.flatten() for one in found]).tolist()) == list(range(50))
+    assert sum(len(one.rows) for one in found) == len(observed(x).unique(dim=0))
     for one in found:
-        assert observed(x[one.rows])[:, one.seen].all()
-        assert not observed(x[one.rows])[:, one.hidden].any()
+        for rows, seen, hidden in zip(*one, strict=True):
+            assert sorted(torch.cat([seen, hidden]).tolist()) == [0, 1, 2]
+            assert observed(x[rows])[:, seen].all()
+            assert not observed(x[rows])[:, hidden].any()
+
+
+def test_masks_alike_share_a_batch_of_matrices(monkeypatch):
+    """One matrix at a time where many masks of a few data each could share a call: tables are full of them."""
+    x = hide(torch.randn(4, 3), torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0, 0]]) == 1)
+    assert sorted(len(one.rows) for one in patterns(x)) == [1, 3]
+    monkeypatch.setattr("taut.holes.CELLS", 2 * 9)
+    assert sorted(len(one.rows) for one in patterns(x)) == [1, 1, 2]
 
 
 def test_cells_sum_the_densities_of_what_is_observed():
@@ -82,14 +92,15 @@ def test_partial_gaussians_are_those_of_scipy():
     seen, hidden = [1, 4], [0, 2, 3]
     (pattern,) = patterns(hide(x, torch.tensor([i in seen for i in range(d)])))
     part = Partial.of(pattern, means, covariances)
-    log_p, mean = part.log_prob(x), part.mean(x)
+    log_p, mean, factor = part.log_prob(x)[0], part.mean(x)[0], part.hidden_factor[0]
     for c, (m, s) in enumerate(zip(means.numpy(), covariances.numpy(), strict=True)):
         marginal = multivariate_normal(m[seen], s[np.ix_(seen, seen)])
         assert np.allclose(log_p[:, c], marginal.logpdf(x[:, seen].numpy()), rtol=1e-12)
         gain = s[np.ix_(hidden, seen)] @ np.linalg.inv(s[np.ix_(seen, seen)])
         assert np.allclose(mean[:, c, hidden], m[hidden] + (x[:, seen].numpy() - m[seen]) @ gain.T, rtol=1e-10)
         spread = s[np.ix_(hidden, hidden)] - gain @ s[np.ix_(seen, hidden)]
-        assert np.allclose(part.hidden_factor[c] @ part.hidden_factor[c].mT, spread, rtol=1e-10)
+        assert np.allclose((factor[c] @ factor[c].mT)[hidden][:, hidden], spread, rtol=1e-10)
+        assert (factor[c][seen] == 0).all()
     assert torch.equal(mean[:, :, seen], x[:, None, seen].expand(-1, 3, -1))
 
 

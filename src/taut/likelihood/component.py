@@ -62,7 +62,7 @@ class ComponentNormal(Distribution):
         rows = x.flatten(0, -2)
         table = rows.new_empty(len(rows), len(self.means))
         for part in self.parts(rows):
-            table[part.pattern.rows] = part.log_prob(rows[part.pattern.rows])
+            table[part.pattern.rows] = part.log_prob(rows)
         return table.unflatten(0, x.shape[:-1])
 
     def parts(self, x: Float[Tensor, "n d"]) -> Iterator[Partial]:
@@ -89,9 +89,8 @@ class GivenComponent:
         self.means = x.new_zeros(len(x), *distribution.means.shape)
         self.factors = x.new_zeros(len(x), *distribution.scale_tril.shape)
         for part in distribution.parts(rows):
-            at, hidden = part.pattern.rows, part.pattern.hidden
-            self.means[at] = part.mean(rows[at])
-            self.factors[at[:, None, None], :, hidden[:, None], hidden] = part.hidden_factor.movedim(0, -1)
+            self.means[part.pattern.rows] = part.mean(rows)
+            self.factors[part.pattern.rows] = part.hidden_factor.unsqueeze(1)
 
     @property
     def mean(self) -> Float[Tensor, "k b *x"]:
@@ -215,13 +214,11 @@ class Component(Likelihood):
         first, second = torch.zeros_like(means), torch.zeros_like(covariances)
         for pattern in patterns(rows):
             part = Partial.of(pattern, means, covariances)
-            weight = r[pattern.rows]
-            complete = part.mean(rows[pattern.rows])
+            weight, complete, factor = r[pattern.rows], part.mean(rows), part.hidden_factor
             weighted = weight.unsqueeze(-1) * complete
-            first += weighted.sum(0)
-            second += torch.einsum("nci,ncj->cij", weighted, complete)
-            spread = weight.sum(0)[:, None, None] * part.hidden_factor @ part.hidden_factor.mT
-            second[:, pattern.hidden[:, None], pattern.hidden] += spread
+            first += weighted.sum((0, 1))
+            second += torch.einsum("pnci,pncj->cij", weighted, complete)
+            second += torch.einsum("pcij,pckj->cik", weight.sum(1)[..., None, None] * factor, factor)
         if self.covariance != "full":
             second = torch.diag_embed(second.diagonal(dim1=-2, dim2=-1))
         return {"first": first, "second": second}
