@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,8 @@ from taut.holes import observed
 from taut.joint import Joint
 from taut.sampling import ROWS, Keys, Proposal, exact_arithmetic
 from taut.types import PerDatum
+
+Fill = Literal["mean", "most_probable", "draw"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,18 @@ def complete(
         mean = _mean(joint, found, x)
         sampled = _draws(joint, found, x, keys.of("completion"), draws)
         return Completions(mean, _most_probable(joint, found, x, mean), sampled, found.ess)
+
+
+def fill_in(
+    joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Keys, fill: Fill, *, k: int = 1000
+) -> Float[Tensor, "b *x"]:
+    """One of the answers of :func:`complete`, without the cost of the others; of draws, one."""
+    with exact_arithmetic(x.device), noise.forked(x.device):
+        found = latents(joint, proposal, x, keys, k, 1)
+        if fill == "draw":
+            return _draws(joint, found, x, keys.of("completion"), 1)[0]
+        mean = _mean(joint, found, x)
+        return mean if fill == "mean" else _most_probable(joint, found, x, mean)
 
 
 def _mean(joint: Joint, found: Latents, x: Tensor) -> Float[Tensor, "b *x"]:

@@ -9,8 +9,8 @@ STEPS = 20
 
 
 def modes(
-    weights: Float[Tensor, "k *c"], means: Float[Tensor, "k *c"], deviations: Float[Tensor, "k *c"]
-) -> Float[Tensor, "*c"]:
+    weights: Float[Tensor, "k *#c"], means: Float[Tensor, "k *#c"], deviations: Float[Tensor, "k *#c"]
+) -> Float[Tensor, "..."]:
     r"""Argmax of $\sum_k w_k N(x; m_k, s_k^2)$ for every cell.
 
     From the component mean of highest density the fixed-point iteration $x \leftarrow \sum_k r_k m_k / \sum_k r_k$,
