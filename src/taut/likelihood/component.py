@@ -1,6 +1,7 @@
 """A look-up table of Gaussians."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from math import log, pi, prod
 from typing import Literal
 
@@ -87,10 +88,16 @@ class GivenComponent:
         self.distribution, self.x = distribution, x
         rows = x.flatten(1)
         self.means = x.new_zeros(len(x), *distribution.means.shape)
-        self.factors = x.new_zeros(len(x), *distribution.scale_tril.shape)
         for part in distribution.parts(rows):
             self.means[part.pattern.rows] = part.mean(rows)
-            self.factors[part.pattern.rows] = part.hidden_factor.unsqueeze(1)
+
+    @cached_property
+    def factors(self) -> Float[Tensor, "b c d d"]:
+        """Factors of the covariances of the hidden cells; large, so made only when asked for."""
+        factors = self.x.new_zeros(len(self.x), *self.distribution.scale_tril.shape)
+        for part in self.distribution.parts(self.x.flatten(1)):
+            factors[part.pattern.rows] = part.hidden_factor.unsqueeze(1)
+        return factors
 
     @property
     def mean(self) -> Float[Tensor, "k b *x"]:
