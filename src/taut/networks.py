@@ -73,6 +73,15 @@ class MLPDecoder(nn.Module):
     def forward(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "..."]:
         return self.net(z).unflatten(-1, self.x_shape)
 
+    def features(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... h"]:
+        """What the last linear map is given."""
+        return self.net[:-1](z)
+
+    @property
+    def last(self) -> Float[Tensor, "out h"]:
+        """The last linear map."""
+        return self.net.get_parameter(f"{len(self.net) - 1}.weight")
+
 
 def _image_shape(x_shape: Sequence[int]) -> tuple[int, int, int]:
     if len(x_shape) != 3 or x_shape[-1] % 4 or x_shape[-2] % 4:

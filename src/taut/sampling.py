@@ -20,8 +20,8 @@ from taut.types import LogWeights
 BLOCK = 512
 """Samples of one datum that share a seed."""
 
-ROWS = {"cpu": 1024, "cuda": 65536}
-"""Latent draws scored at once: on a CPU about what its cache holds."""
+ROWS = {"cpu": 5 * BLOCK, "cuda": 65536}
+"""Latent draws scored at once: on a CPU few enough for its cache, and enough to be worth waking the threads."""
 
 Proposal = Callable[[slice], Distribution]
 """The distribution of z for some rows of a batch: batch ``(n,)``, event ``z_shape``."""
@@ -61,6 +61,10 @@ class Share:
 
     rank: int = 0
     world: int = 1
+
+    def part(self, count: int) -> range:
+        """Which of so many blocks are this process's."""
+        return range(count * self.rank // self.world, count * (self.rank + 1) // self.world)
 
     def whole(self, parts: Tensor) -> Tensor:
         """The samples of all processes: each one holds zeros where the others drew."""
@@ -113,20 +117,20 @@ def blocks(
         share: The blocks of this process.
     """
     device = keys.index.device
-    data = max(1, (rows or ROWS.get(device.type, ROWS["cpu"])) // min(k, BLOCK))
-    starts = range(0, k, BLOCK)
+    most = rows or ROWS.get(device.type, ROWS["cpu"])
+    together = max(1, most // BLOCK)
+    data = max(1, most // min(k, together * BLOCK))
+    count = -(-k // BLOCK)
     for first in range(0, len(keys.index), data):
         chunk = slice(first, min(first + data, len(keys.index)))
-        distribution = proposal(chunk)
         single = [proposal(slice(i, i + 1)) for i in range(chunk.start, chunk.stop)]
+        distribution = single[0] if len(single) == 1 else proposal(chunk)
         ids = Keys(keys.index[chunk], keys.seed, keys.split)
-        for block, start in enumerate(starts):
-            if block % share.world == share.rank:
-                samples = slice(start, min(start + BLOCK, k))
-                seeds = ids.seeds(block, len(starts))
-                size = samples.stop - samples.start
-                z = torch.cat([_seeded(one, size, seed, device) for one, seed in zip(single, seeds, strict=True)], 1)
-                yield Block(chunk, samples, distribution, z)
+        own = share.part(count)
+        for start in own[::together]:
+            some = range(start, min(start + together, own.stop))
+            z = [_block(single, ids.seeds(block, count), min(BLOCK, k - block * BLOCK), device) for block in some]
+            yield Block(chunk, slice(start * BLOCK, min(some.stop * BLOCK, k)), distribution, torch.cat(z))
 
 
 def log_weights(
@@ -157,6 +161,10 @@ def _refuse_shape(what: str, values: Tensor, z: Tensor) -> None:
             f"{what} has shape {list(values.shape)} and z {list(z.shape)}; it must be {list(z.shape[:2])}, [k, b]: "
             "one number for each sample and datum, summed over the axes of z and x."
         )
+
+
+def _block(single: list[Distribution], seeds: list[int], size: int, device: torch.device) -> Float[Tensor, "n b *z"]:
+    return torch.cat([_seeded(one, size, seed, device) for one, seed in zip(single, seeds, strict=True)], 1)
 
 
 def _seeded(distribution: Distribution, size: int, key: int, device: torch.device) -> Tensor:

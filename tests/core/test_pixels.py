@@ -1,11 +1,13 @@
 """Densities of our own: the fast way gives torch's numbers."""
 
+import math
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal
 
 from taut.gaussian import Gaussian
-from taut.likelihood.bernoulli import Pixels
+from taut.likelihood.bernoulli import Pixels, log_product
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -26,8 +28,62 @@ def test_folded_pixels_are_torchs(shape, dtype):
     torch.testing.assert_close(fast, slow, rtol=1e-12 if dtype == torch.float64 else 1e-5, atol=1e-5)
 
 
-def test_products_that_overflow_are_done_again():
-    """Rows whose factors multiply beyond the largest number, beside rows that do not."""
+def _layer(k: int, shape: tuple[int, ...], scale: float = 1.0) -> tuple[Pixels, Independent]:
+    """Pixels that hold their last layer back, and the same of torch."""
+    features, weight = scale * torch.randn(k, 4, 6), torch.randn(math.prod(shape), 6)
+    offset = torch.randn(shape)
+    logits = (features @ weight.mT).unflatten(-1, shape) + offset
+    return Pixels(features, offset, weight), Independent(Bernoulli(logits=logits), len(shape))
+
+
+@pytest.mark.parametrize("shape", [(4,), (7,), (70,), (2, 5, 8)])
+@pytest.mark.parametrize("k", [5, 6, 40])
+@torch.no_grad()
+def test_a_layer_held_back_gives_torchs_numbers(shape, k):
+    """With more and with fewer draws than the layer has inputs; one datum alone gets what it got in company."""
+    pixels, slow = _layer(k, shape)
+    x = torch.randint(2, (4, *shape)).double()
+    together = pixels.log_prob(x)
+    torch.testing.assert_close(together, slow.log_prob(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(pixels.log_prob(x[0]), slow.log_prob(x[0]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(pixels.mean, slow.mean, rtol=1e-12, atol=1e-12)
+    assert pixels.source.shape == (k, 4, 6)
+    alone = Pixels(pixels.source[:, 2:3], pixels.offset, pixels.weight).log_prob(x[2:3])
+    torch.testing.assert_close(alone, together[:, 2:3], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("k", [5, 40])
+@torch.no_grad()
+def test_pixels_that_were_not_observed_add_nothing(k):
+    pixels, slow = _layer(k, (70,))
+    x = torch.randint(2, (4, 70)).double()
+    holes = torch.rand(4, 70) < 0.4
+    holes[1], holes[2] = True, False
+    each = slow.base_dist.log_prob(x)
+    expected = each.masked_fill(holes, 0.0).sum(-1)
+    torch.testing.assert_close(pixels.log_prob(x.masked_fill(holes, torch.nan)), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("k", [5, 40])
+@torch.no_grad()
+def test_a_layer_held_back_survives_products_too_small_for_a_number(k):
+    pixels, slow = _layer(k, (70,), 100.0)
+    x = torch.randint(2, (4, 70)).double()
+    found = pixels.log_prob(x)
+    assert found.min() < 70 * math.log(torch.finfo(x.dtype).tiny) / 32, "some product is too small"
+    torch.testing.assert_close(found, slow.log_prob(x), rtol=1e-12, atol=1e-12)
+
+
+def test_a_product_that_has_lost_digits_is_none():
+    """Below the smallest normal number the digits run out before the number does."""
+    p = torch.full((2, 32), 0.5).float()
+    p[1] = 1e-42 ** (1 / 32)
+    assert log_product(p.clone())[0].item() == pytest.approx(32 * math.log(0.5), rel=1e-6)
+    assert log_product(p.clone())[1].item() == -math.inf
+
+
+def test_products_that_underflow_are_done_again():
+    """Rows whose factors multiply below the smallest number, beside rows that do not."""
     logits = torch.randn(3, 2, 64).float()
     logits[1] *= 300
     x = torch.randint(2, (2, 64)).float()
@@ -58,3 +114,9 @@ def test_a_gaussian_has_torchs_density_draws_and_gradient():
     first = ours.rsample((2,))
     torch.manual_seed(0)
     torch.testing.assert_close(first, theirs.rsample((2,)))
+    for shape in ((), (7,), (2, 30)):
+        torch.manual_seed(1)
+        drawn = ours.sample(shape)
+        torch.manual_seed(1)
+        assert torch.equal(drawn, theirs.sample(shape))
+        assert not drawn.requires_grad
