@@ -58,7 +58,7 @@ def mean_filled(x: Float[Tensor, "n *x"]) -> Float[Tensor, "n *x"]:
     return torch.where(x.isnan(), column_mean(x), x)
 
 
-CELLS = 1 << 22
+CELLS = 1 << 20
 """Cells of all the matrices, one a mask, that are held at once."""
 
 

@@ -32,6 +32,8 @@ PIXELS = "tests/core/test_pixels.py"
 WEIGHTS = "tests/evidence/test_weights.py"
 UNBIASED = ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence"
 PROCESSES = INVARIANCE + "::test_one_two_and_three_processes_agree"
+HOLES = "tests/core/test_holes.py"
+IMPUTER = "tests/completion/test_imputer.py"
 DIGITS = ESTIMATORS + "::test_digits_of_the_gaussian_pair"
 
 MUTANTS = [
@@ -842,5 +844,40 @@ MUTANTS = [
         "count * (self.rank + 1) // self.world)",
         "count // self.world * (self.rank + 1))",
         PROCESSES,
+    ),
+    Mutant(
+        "columns in the order of the run",
+        "imputer.py",
+        "inside[:, self.columns_] =",
+        "inside[:] =",
+        IMPUTER + "::test_columns_in_another_order_are_found_by_name",
+    ),
+    Mutant(
+        "densities of standardised columns",
+        "imputer.py",
+        "return scores - np.where(",
+        "return scores - 0 * np.where(",
+        IMPUTER + "::test_scores_are_densities_in_the_units_of_the_columns",
+    ),
+    Mutant(
+        "one variance floor for columns of every unit",
+        "imputer.py",
+        "np.where(deviations > 0, deviations, 1.0)",
+        "np.ones_like(deviations)",
+        IMPUTER + "::test_one_incomplete_column_is_the_regression_on_the_complete_rows",
+    ),
+    Mutant(
+        "holes taken for their means in EM",
+        "likelihood/component.py",
+        'torch.einsum("pcij,pckj->cik", weight',
+        '0 * torch.einsum("pcij,pckj->cik", weight',
+        HOLES + "::test_expected_sums_with_holes_are_those_of_many_completions",
+    ),
+    Mutant(
+        "determinant of hidden coordinates too",
+        "partial.py",
+        "[..., :size].log()",
+        ".log()",
+        HOLES + "::test_partial_gaussians_are_those_of_scipy",
     ),
 ]
