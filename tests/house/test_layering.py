@@ -31,7 +31,7 @@ LAYERS = [
     ["resume", "explain"],
     ["make", "compose"],
     ["build", "result", "assessment"],
-    ["run", "depiction", "estimators", "incomplete"],
+    ["run", "depiction", "estimators", "incomplete", "lesson"],
     ["dossier", "imputer"],
     ["completed"],
     ["train", "evaluate", "complete"],

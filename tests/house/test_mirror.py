@@ -11,8 +11,8 @@ from pieces import CONF, names
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "taut"
 MIRRORED = ("prior", "q", "likelihood", "objective", "model", "data", "mask", "evidence")
-OF_EVALUATE = {"evidence", "experiment=gap"}
-"""Groups, and single choices, of evaluate.yaml rather than train.yaml."""
+OTHERS = {"evidence": "evaluate", "experiment=gap": "evaluate", "experiment=lecture": "complete"}
+"""The command that a group, or a single choice of one, belongs to where it is not train."""
 YAMLS = sorted(CONF.rglob("*.yaml"))
 
 
@@ -81,7 +81,7 @@ CHOICES = [(group, name) for group in GROUPS for name in names(group)]
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda v: v)
 def test_every_choice_composes(group, name):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert compose("evaluate" if {group, f"{group}={name}"} & OF_EVALUATE else "train", [f"{group}={name}"])
+        assert compose(OTHERS.get(f"{group}={name}") or OTHERS.get(group) or "train", [f"{group}={name}"])
 
 
 def test_command_line_beats_experiment_beats_model_beats_default():
