@@ -1,9 +1,10 @@
-"""A Gaussian with a diagonal covariance whose density takes half the passes of torch's."""
+"""Gaussians: a diagonal one whose density takes half the passes of torch's, and factors of covariances."""
 
 import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
@@ -34,3 +35,17 @@ class Gaussian(Independent):
         mean, deviation = self.base_dist.loc, self.base_dist.scale
         constant = deviation.log().sum(-1) + 0.5 * mean.shape[-1] * math.log(2 * math.pi)
         return -0.5 * ((value - mean) / deviation).square().sum(-1) - constant
+
+
+def cholesky(covariances: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
+    r"""L with $L L^\top = \Sigma$, or $\Sigma + \delta\, \mathrm{diag}\, \Sigma$ where rounding left $\Sigma$ singular.
+
+    $\delta$ is the first of 10, 100, ... roundings that is enough, the same in every unit of the coordinates.
+    """
+    factor, failed = torch.linalg.cholesky_ex(covariances)
+    spread = torch.diag_embed(covariances.diagonal(dim1=-2, dim2=-1)) * (failed > 0)[..., None, None]
+    rounding = torch.finfo(covariances.dtype).eps
+    while failed.any() and rounding < 1:
+        rounding *= 10
+        factor, failed = torch.linalg.cholesky_ex(covariances + rounding * spread)
+    return torch.linalg.cholesky(covariances) if failed.any() else factor

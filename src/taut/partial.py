@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from taut.gaussian import cholesky
 from taut.holes import Pattern
 
 
@@ -32,7 +33,7 @@ class Partial:
         """Reorder and factorise."""
         order = torch.cat([pattern.seen, pattern.hidden], 1)
         reordered = covariances[:, order.unsqueeze(2), order.unsqueeze(1)]
-        return cls(pattern, means, torch.linalg.cholesky(reordered))
+        return cls(pattern, means, cholesky(reordered))
 
     def whitened(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "c p o n"]:
         """$L_{oo}^{-1} (x_o - m_o)$ for the data of every mask."""

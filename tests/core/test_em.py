@@ -7,6 +7,7 @@ from pieces import build
 from sklearn.mixture import GaussianMixture
 
 from taut import oracle
+from taut.holes import hide
 from taut.joint import draw
 from taut.objective.em import Maximiser
 
@@ -120,3 +121,28 @@ def test_sums_survive_a_checkpoint():
     for piece, sums in whole.sums.items():
         for name, value in sums.items():
             torch.testing.assert_close(resumed.sums[piece][name], value, rtol=1e-12, atol=1e-9)
+
+
+def test_columns_of_unlike_units_do_not_blur_each_other():
+    """Eigenvalues beside 1e12 are known to 1e-4, the variance of one column here; a single Gaussian has a formula."""
+    x = torch.randn(300, 3) @ (torch.eye(3) + 0.3 * torch.randn(3, 3)) * torch.tensor([1, 1e-2, 1e6])
+    joint, q, objective = build("model=mog", "model.components=1", x_shape=(3,))
+    joint.likelihood.initialise(x)
+    reached = _fit(joint, q, objective, x, 2)[-1] / 300
+    log_det = np.log(x.numpy().std(0)).sum() * 2 + np.linalg.slogdet(np.corrcoef(x.T.numpy()))[1]
+    assert reached == pytest.approx(-0.5 * (3 * np.log(2 * np.pi) + log_det + 3), rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_a_column_that_is_there_twice_in_a_large_unit_is_no_failure(share):
+    """Its covariance has an eigenvalue of 1e12 and one at the floor of 1e-6: singular, to rounding."""
+    for seed in range(5):
+        torch.manual_seed(seed)
+        column = 1e6 * torch.randn(200, 2)
+        x = torch.cat([column, column], 1)
+        x = hide(x, torch.rand(x.shape) >= share)
+        joint, q, objective = build("model=mog", "model.components=1", x_shape=(4,))
+        joint.likelihood.initialise(x)
+        assert np.isfinite(_fit(joint, q, objective, x, 10)).all()
+        deviations = joint.likelihood.covariances().diagonal(dim1=-2, dim2=-1).sqrt()
+        assert torch.allclose(deviations, torch.tensor(1e6), rtol=0.3)

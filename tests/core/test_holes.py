@@ -104,6 +104,16 @@ def test_partial_gaussians_are_those_of_scipy():
     assert torch.equal(mean[:, :, seen], x[:, None, seen].expand(-1, 3, -1))
 
 
+def test_a_covariance_that_rounding_made_singular_still_predicts():
+    """A column that is there twice, in a large unit: the other one is known."""
+    x = torch.tensor([[3e6, torch.nan], [torch.nan, -2e6]])
+    (pattern,) = patterns(x)
+    part = Partial.of(pattern, torch.zeros(1, 2), 1e12 * torch.ones(1, 2, 2))
+    found = torch.zeros(2, 2).index_put((pattern.rows[:, 0],), part.mean(x)[:, 0, 0])
+    assert torch.allclose(found, torch.tensor([[3e6], [-2e6]]).expand(2, 2), rtol=1e-12)
+    assert part.hidden_factor.abs().max() < 1e6 * 1e-6
+
+
 @pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical"])
 def test_a_mixture_of_gaussians_scores_observed_cells(covariance):
     joint, _, _ = build("model=mog", "model.components=3", f"likelihood.covariance={covariance}", x_shape=(4,))

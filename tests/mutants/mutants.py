@@ -878,4 +878,18 @@ MUTANTS = [
         ".log()",
         HOLES + "::test_partial_gaussians_are_those_of_scipy",
     ),
+    Mutant(
+        "eigenvalues of columns of unlike units",
+        "likelihood/component.py",
+        "_, low = torch.linalg.cholesky_ex(covariances - floor)",
+        "low = torch.ones(len(covariances))",
+        EM + "::test_columns_of_unlike_units_do_not_blur_each_other",
+    ),
+    Mutant(
+        "rounding that makes a covariance singular",
+        "gaussian.py",
+        "while failed.any() and rounding < 1:",
+        "while False:",
+        HOLES + "::test_a_covariance_that_rounding_made_singular_still_predicts",
+    ),
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.errors import UserError
+from taut.gaussian import cholesky
 from taut.holes import mean_filled, patterns
 from taut.likelihood.base import Likelihood
 from taut.partial import Partial
@@ -243,12 +244,20 @@ class Component(Likelihood):
     def _set_covariances(self, which: Tensor | slice, covariances: Float[Tensor, "c d d"]) -> None:
         variances = covariances.diagonal(dim1=-2, dim2=-1)
         if self.covariance == "full":
-            values, vectors = torch.linalg.eigh(covariances)
-            raised = (vectors * values.clamp_min(self.min_variance).unsqueeze(-2)) @ vectors.mT
-            factor = torch.linalg.cholesky(raised)
+            factor = cholesky(self._raised(covariances))
             scales = factor.diagonal(dim1=-2, dim2=-1)
             self.lower[which] = factor.tril(-1) / scales.unsqueeze(-1)
             variances = scales.square()
         elif self.covariance == "spherical":
             variances = variances.mean(-1, keepdim=True)
         self.log_scales[which] = 0.5 * variances.clamp_min(self.min_variance).log()
+
+    def _raised(self, covariances: Float[Tensor, "c d d"]) -> Float[Tensor, "c d d"]:
+        """Eigenvalues at the floor or above it; only where one is below, as rounding in them mixes unlike units."""
+        floor = self.min_variance * torch.eye(covariances.shape[-1]).to(covariances)
+        _, low = torch.linalg.cholesky_ex(covariances - floor)
+        if not low.any():
+            return covariances
+        values, vectors = torch.linalg.eigh(covariances)
+        raised = (vectors * values.clamp_min(self.min_variance).unsqueeze(-2)) @ vectors.mT
+        return torch.where((low > 0)[:, None, None], raised, covariances)
