@@ -848,7 +848,7 @@ MUTANTS = [
         "imputer.py",
         "inside[:, self.columns_] =",
         "inside[:] =",
-        IMPUTER + "::test_columns_in_another_order_are_found_by_name",
+        "tests/completion/test_imputer_runs.py::test_columns_in_another_order_are_found_by_name",
     ),
     Mutant(
         "densities of standardised columns",
