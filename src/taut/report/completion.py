@@ -24,9 +24,12 @@ def completion_tables(result: Result) -> list[RenderableType]:
     """Everything of a completion's ``result.json`` that is worth a look."""
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     hidden = "holes of the data" if result["mask"] == "from_data" else f"{result['mask'].replace('_', ' ')} hidden"
-    what = f"{result['split']}{same}, {hidden} ({result['observed_share']:.0%} observed)"
-    found: list[RenderableType] = [Text(result["name"], style="bold")]
-    found += section(what, result["observed"], of="p(x_obs)")
+    refined = ", q refined for each datum" if result["refined"] else ""
+    found: list[RenderableType] = [
+        Text(result["name"], style="bold"),
+        Text(f"{hidden}, {result['observed_share']:.0%} of the cells observed{refined}"),
+        *section(f"{result['split']}{same}", result["observed"], of="p(x_obs)"),
+    ]
     if result["missing_given_observed"]:
         found.append(_missing(result["missing_given_observed"]))
     if result["errors"]:
