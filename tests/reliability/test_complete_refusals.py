@@ -42,7 +42,7 @@ REFUSED = {
     "run=vae mask=random mask.rate=2": r"mask\.rate=2 cannot be",
     "run=vae mask=random mask.rate=-1": r"mask\.rate=-1 cannot be",
     "run=vae mask=square mask.side=0": r"mask\.side=0 cannot be",
-    "run=vae mask=quadrants mask.hidden=[middle]": r"mask\.hidden=\['middle'\] cannot be",
+    "run=vae mask=quadrants mask.quarters=[middle]": r"mask\.quarters=\['middle'\] cannot be",
     "run=vae mask=file": "mask=file needs a file",
     "run=vae mask=file mask.path=small.npy": r"has shape \[3, 3\], but one datum \[1, 8, 8\]",
     "run=vae mask=file mask.path=numbers.npy": "holds float64; a mask is one array of booleans",

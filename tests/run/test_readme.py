@@ -16,6 +16,7 @@ from jobs import TINY, composed, run
 from taut.config import check
 
 ROOT = Path(__file__).resolve().parents[2]
+HOLES = "a,b\n" + "".join(f"{a},{a * a}\n" for a in range(30)) + ",4\n5,\n"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -26,6 +27,7 @@ def _commands(script: str) -> list[list[str]]:
 
 
 COMMANDS = _commands("train.py")
+COMPLETIONS = [words for words in _commands("complete.py") if words != ["--help"]]
 EVALUATIONS = [words for words in _commands("evaluate.py") if words != ["--help"]]
 SHORT = ["threads=1", "simulated=4", "gap.limit=4", "gap.steps=8", "gap.samples=2"]
 ELSEWHERE = ("data=mnist", "data=fashion_mnist", "strategy=")
@@ -51,7 +53,8 @@ def test_command(words, tmp_path):
         "a,b\n" + "\n".join(f"{a},{b}" for a, b in np.random.default_rng(0).normal(size=(60, 2)))
     )
     words = ["callbacks=[none,early_stopping,warmup]" if word.startswith("callbacks") else word for word in words]
-    words = [word.replace("my.csv", str(tmp_path / "my.csv")) for word in words]
+    (tmp_path / "holes.csv").write_text(HOLES)
+    words = [re.sub(r"(my|holes)\.csv", rf"{tmp_path}/\1.csv", word) for word in words]
     assert run(tmp_path / "run", *words, *_tiny(words))["status"] == "finished"
 
 
@@ -75,6 +78,32 @@ def test_evaluation(words, runs, tmp_path, monkeypatch):
     done = command("evaluate", *words, *short, *annealed, f"hydra.sweep.dir={tmp_path}/sweep")
     assert done.code == 0, done.err
     assert "gap = log p(x) - ELBO" in done.out
+
+
+def test_the_readme_has_its_completions():
+    assert len(COMPLETIONS) >= 4
+
+
+@pytest.mark.parametrize("words", COMPLETIONS, ids=" ".join)
+def test_completion(words, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "holes.csv").write_text(HOLES)
+    if "outputs/runs/table" in " ".join(words):
+        settings = [
+            "logger=csv",
+            "data=table",
+            "data.path=holes.csv",
+            "mask=from_data",
+            "model=mog",
+            "model.components=2",
+        ]
+        trained(tmp_path / "outputs" / "runs" / "table", *VAE[:-3], *settings)
+    words = [re.sub(r"outputs/runs/run\b", str(runs["run"]), word) for word in words]
+    words = [{"k=5000": "k=20"}.get(word, word) for word in words]
+    short = ["lecture.pixels=6"] if "experiment=lecture" in words else ["threads=1", "limit=4"]
+    done = command("complete", *words, *short)
+    assert done.code == 0, done.err
+    assert "p(x_obs)" in done.out
 
 
 def _command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:

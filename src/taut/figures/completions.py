@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from taut.figures.images import Images, grey_scale
 from taut.figures.style import BLUE, GREY, HOLE, ORANGE, bare, canvas, styled
 
-MOST_COLUMNS = 12
+MOST_COLUMNS, LONGEST = 12, 18
 
 
 @styled
@@ -87,7 +87,8 @@ def completed_columns(
         axes.hist(values[~holes], bins, density=True, color=GREY, alpha=0.45, label="observed")
         if holes.any():
             axes.hist(filled[:, holes].ravel(), bins, density=True, histtype="step", color=BLUE, label="filled in")
-        axes.set_title(f"{name} ({holes.mean():.0%} missing)", fontsize=9, pad=3)
+        short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026"
+        axes.set_title(f"{short}, {holes.mean():.0%} missing", fontsize=8.5, fontweight="normal", pad=3)
         axes.set(yticks=[])
         axes.tick_params(labelsize=8)
     handles, labels = next((axes.get_legend_handles_labels() for axes in grid if len(axes.patches) > 24), ([], []))

@@ -9,7 +9,7 @@ from rich.text import Text
 from taut.report.evaluation import new_table, number, signed
 
 MEANINGS = {
-    "uniform": "each way to fill the pixels is as likely",
+    "uniform": "every way to fill the pixels is equally likely",
     "learned q": "a network looks at the other pixels",
     "posterior": "the model's own: every weight is p(x_obs)",
 }
