@@ -46,6 +46,7 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Quadrants = list[Literal["upper_left", "upper_right", "lower_left", "lower_right"]]
 
 A_COUNT = (TypeAdapter(Count), "a whole number of 1 or more")
 A_FEW = (TypeAdapter(Annotated[int, Field(strict=True, ge=1, le=10**6)]), "a whole number from 1 to 1,000,000")
@@ -90,6 +91,10 @@ RANGES = {
     "share": (TypeAdapter(Literal["data", "samples"]), "data or samples"),
     "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
     "hidden": (TypeAdapter(list[Count]), "a list of whole numbers of 1 or more"),
+    "quarters": (
+        TypeAdapter(Annotated[Quadrants, Field(min_length=1)]),
+        "a list of one or more of upper_left, upper_right, lower_left and lower_right",
+    ),
 }
 
 OWN_RANGES: dict[str, dict[str, Range]] = {

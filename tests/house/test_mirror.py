@@ -9,6 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pieces import CONF, names
 
+from taut.targets import check_targets
+
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "taut"
 MIRRORED = ("prior", "q", "likelihood", "objective", "model", "data", "mask", "evidence")
 OTHERS = {"evidence": "evaluate", "experiment=gap": "evaluate", "experiment=lecture": "complete"}
@@ -68,6 +70,7 @@ def _is_base(value, group: str) -> bool:
 @pytest.mark.parametrize("path", YAMLS, ids=lambda p: str(p.relative_to(CONF)))
 def test_every_target_imports_and_every_key_is_an_argument(path):
     for node in _nodes(OmegaConf.to_container(OmegaConf.load(path), resolve=False)):
+        check_targets({"node": node})
         target = _locate(node["_target_"])
         arguments = _arguments(target)
         if arguments is not None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from pieces import names
 
 from taut.cli import main
 from taut.errors import UserError
@@ -70,6 +71,16 @@ MISTAKES = {
     "trainer.gradient_clip_val=0": "above 0",
     "data.batch_size=0": "1 or more",
     "network.hidden=[0]": "1 or more",
+    "mask=random mask.rate=0": "between 0 and 1",
+    "mask=random mask.rate=1": "between 0 and 1",
+    "mask=random mask.rate=2": "between 0 and 1",
+    "mask=random mask.rate=-1": "between 0 and 1",
+    "mask=random mask.rate=nan": "between 0 and 1",
+    "mask=square mask.side=0": "above 0 and at most 1",
+    "mask=square mask.side=1.5": "above 0 and at most 1",
+    "mask=quadrants mask.quarters=[]": "one or more of upper_left",
+    "mask=quadrants mask.quarters=[middle]": "one or more of upper_left",
+    "mask=quadrant": "did you mean quadrants?",
     "threads=0": "1 or more",
     "seed=-1": "0 to 4294967295",
     "seed=4294967296": "0 to 4294967295",
@@ -129,7 +140,14 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(command, taut, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["seed=0"], ["seed=4294967295"], ["data.batch_size=null"], ["+trainer.max_time=null"]]
+    "words",
+    [
+        ["seed=0"],
+        ["seed=4294967295"],
+        ["data.batch_size=null"],
+        ["+trainer.max_time=null"],
+        *(["mask=" + name] for name in names("mask")),
+    ],
 )
 def test_what_is_right_is_run(words, taut):
     seen = []

@@ -148,12 +148,15 @@ class Data(LightningDataModule, ABC):
         """
         if self.mask is None:
             return None
-        if getattr(self.stored, split) is self.stored.train:
-            split = "train"  # the same rows with other holes would show what training was not to see
         fresh = split == "train" and self.mask.fresh
-        stream = f"train/{epoch}" if fresh else split
+        stream = f"train/{epoch}" if fresh else self._first_of(split)
         rows = len(getattr(self.stored, split))
         return self.mask.draw(rows, self.x_shape, seed=self.seed if fresh else self.split_seed, stream=stream)
+
+    def _first_of(self, split: str) -> str:
+        """The first split that has these rows: what is hidden in training stays hidden where it is scored."""
+        own = getattr(self.stored, split)
+        return next(name for name, rows in zip(Splits._fields, self.stored, strict=True) if rows is own)
 
     @property
     def held_out(self) -> bool:

@@ -75,13 +75,15 @@ class Linear(Likelihood):
 
     @torch.no_grad()
     def maximise(self, statistics: dict[str, Tensor]) -> None:
-        n, x, z = (statistics[name] for name in ("n", "x", "z"))
-        xz = statistics["xz"] - x.unsqueeze(1) * z / n.unsqueeze(1)
-        zz = statistics["zz"] - z.unsqueeze(2) * z.unsqueeze(1) / n[:, None, None]
+        met = statistics["n"] > 0
+        some = slice(None) if met.all() else met  # a coordinate that no row observed keeps its last values
+        n, x, z, xx, xz, zz = (statistics[name][some] for name in ("n", "x", "z", "xx", "xz", "zz"))
+        xz = xz - x.unsqueeze(1) * z / n.unsqueeze(1)
+        zz = zz - z.unsqueeze(2) * z.unsqueeze(1) / n[:, None, None]
         weight = torch.linalg.solve(zz, xz.unsqueeze(1), left=False).squeeze(1)
-        self.weight.copy_(weight)
-        self.mean.copy_(self.centre + (x - (weight * z).sum(1)) / n)
-        residual = statistics["xx"] - x.square() / n - (weight * xz).sum(1)
+        self.weight[some] = weight
+        self.mean[some] = self.centre[some] + (x - (weight * z).sum(1)) / n
+        residual = xx - x.square() / n - (weight * xz).sum(1)
         self._set_variance(residual.sum() / n.expand(len(x)).sum())
 
     def _set_variance(self, variance: Tensor) -> None:
