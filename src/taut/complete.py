@@ -21,6 +21,7 @@ from taut.config import check_targets_resolved
 from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
+from taut.gap import interval
 from taut.incomplete import incomplete, refuse_output
 from taut.judgement import doubts
 from taut.local import Family, Search
@@ -223,9 +224,9 @@ def mask_name(cfg: DictConfig, run: Run) -> str:
 def _difference(complete: Answer, observed: Answer) -> dict[str, Any]:
     """Log p(x) - log p(x_obs), by the last estimator that both have in common: the exact one if there is one."""
     exact = [one.name for one in observed.evidence if one.kind == "exact"]
-    name = (
-        exact[0] if exact else max((one for one in observed.evidence if one.kind == "lower"), key=lambda e: e.mean).name
-    )
+    name = exact[0] if exact else interval(observed.elbo.value, observed.evidence).lower
+    if name == "elbo":
+        name = next(one.name for one in observed.evidence if one.kind == "lower")
     whole, part = (next(one for one in answer.evidence if one.name == name) for answer in (complete, observed))
     values = whole.value - part.value
     return {

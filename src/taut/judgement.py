@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from taut.evidence.log_evidence import LogEvidence
@@ -41,6 +42,9 @@ def _infinite(evidence: LogEvidence) -> list[tuple[str, str]]:
         return [
             ("no finite bound", f"it is infinite for {lost} of {len(evidence.value)} data and bounds nothing there.")
         ]
+    above = int((evidence.value == torch.inf).sum())
+    if above:
+        return [("infinite", f"it is infinite for {above} of {len(evidence.value)} data: the weights overflow there.")]
     return [("no mass found", f"no sample of {lost} of {len(evidence.value)} data had any mass.")]
 
 

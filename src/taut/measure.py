@@ -103,7 +103,8 @@ def measure(question: Question, estimators: Sequence[Evidence], processes: Proce
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [one.cost for one in estimators])
     parts = [
-        _batch(question.rows(index, processes), estimators, question.k, clock) for index in _batches(mine, estimators)
+        _batch(question.rows(index, processes), estimators, question.k, clock)
+        for index in _batches(mine, question.k, estimators)
     ]
     return _together(processes.gathered((mine, Answer.cat(parts) if parts else None)), Answer.cat)
 
@@ -113,7 +114,7 @@ def take_apart(question: Question, family: Family | None, search: Search, proces
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [1.0])
     parts = []
-    for index in mine.split(MOST_DATA) if len(mine) else ():
+    for index in _batches(mine, question.k):
         rows = question.rows(index, processes)
         rows.tick = clock.ticker(len(index), 0)
         parts.append(split(rows, family, search, question.k).cpu())
@@ -126,7 +127,7 @@ def fill_in(joint: Joint, question: Question, draws: int, processes: Processes, 
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [1.0])
     parts = []
-    for index in mine.split(max(1, min(MOST_DATA, MOST_WEIGHTS // question.k))) if len(mine) else ():
+    for index in _batches(mine, question.k):
         rows = question.rows(index, processes)
         parts.append(complete(joint, rows.q, rows.x, rows.keys, k=question.k, draws=draws).cpu())
         clock.finished(len(index))
@@ -195,15 +196,18 @@ def _batch(rows: Rows, estimators: Sequence[Evidence], k: int, clock: Clock) -> 
     return Answer(own.cpu(), evidence, curve.cpu())
 
 
-def _batches(mine: Int[Tensor, " m"], estimators: Sequence[Evidence]) -> tuple[Tensor, ...]:
+def _batches(mine: Int[Tensor, " m"], k: int, estimators: Sequence[Evidence] = ()) -> tuple[Tensor, ...]:
+    """The rows of this process, as many at a time as their log-weights allow."""
     if not len(mine):
         return ()
-    most = max([getattr(one, "k", 1) for one in estimators], default=1)
+    most = max([k, *(getattr(one, "k", 1) for one in estimators)])
     return mine.split(max(1, min(MOST_DATA, MOST_WEIGHTS // most)))
 
 
 def _checked(evidence: LogEvidence, rows: Rows, *, finite: bool = False) -> LogEvidence:
     bad = ~evidence.value.isfinite() if finite else evidence.value.isnan()
+    if evidence.kind == "lower":
+        bad |= evidence.value == torch.inf
     if bad.any():
         row = int(rows.keys.index[bad][0])
         raise RunError(

@@ -123,8 +123,9 @@ def test_a_mistake_in_the_command(mistake, copy, refused):
 
 def test_no_run(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for words in ([], ["run=null"], ["run=[a]"]):
-        assert re.search(r"^run=.* run must be the folder of a run, e\.g\. run=", refused(*words)), words
+    for words in ([], ["run=null"]):
+        assert "evaluate.py needs the folder of a run: add run=" in refused(*words), words
+    assert re.search(r"^run=.* run must be the folder of a run", refused("run=[a]"))
 
 
 def test_what_is_no_run(refused, tmp_path, monkeypatch):

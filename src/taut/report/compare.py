@@ -14,14 +14,16 @@ Result = Mapping[str, Any]
 
 
 def comparable(results: Sequence[Result]) -> dict[tuple[str, ...], list[Result]]:
-    """Evaluations by what they were scored on: data, binarisation, split, rows and the digest of the data.
+    """Evaluations by what they were scored on: data, binarisation, split, rows, digest, precision, mass or density.
 
-    Scores of different binarisations differ by nats for the same model, so they never share a column.
+    Scores of different binarisations differ by nats for the same model, so they never share a column; nor do the
+    probability of a binary image and the density of its numbers.
     """
     groups = defaultdict(list)
     for result in results:
-        key = ("data", "binarisation", "split", "n", "k", "data_digest")
-        groups[tuple(str(result[name]) for name in key)].append(result)
+        key = ("data", "binarisation", "split", "n", "k", "data_digest", "precision")
+        kind = "mass" if result["likelihood"] == "bernoulli" else "density"
+        groups[(*(str(result[name]) for name in key), kind)].append(result)
     return dict(groups)
 
 
@@ -37,10 +39,12 @@ def _table(results: Sequence[Result]) -> Table:
         f"K = {first['k']:,}, nats"
     )
     table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    estimators = list(dict.fromkeys(name for result in results for name in result["evidence"]))
+    estimators = list(dict.fromkeys((name, one["k"]) for result in results for name, one in result["evidence"].items()))
+    names = [name for name, _ in estimators]
     table.add_column("run", overflow="fold")
-    for name in estimators:
-        table.add_column(LABELS.get(name) or name, justify="right", no_wrap=True)
+    for name, k in estimators:
+        many = f" {k:,}" if names.count(name) > 1 and k is not None else ""
+        table.add_column(f"{LABELS.get(name) or name}{many}", justify="right", no_wrap=True)
     table.add_column("gap", justify="right", no_wrap=True)
     if any(result["apart"] for result in results):
         table.add_column("amortisation", justify="right")
@@ -49,11 +53,11 @@ def _table(results: Sequence[Result]) -> Table:
     return table
 
 
-def _row(result: Result, estimators: Sequence[str], width: int) -> list[str]:
+def _row(result: Result, estimators: Sequence[tuple[str, int | None]], width: int) -> list[str]:
     cells = [result["run"]]
-    for name in estimators:
+    for name, k in estimators:
         score = result["evidence"].get(name)
-        cells.append("" if score is None else _value(score))
+        cells.append("" if score is None or score["k"] != k else _value(score))
     cells.append(interval_words(result["gap"], 2))
     apart = result["apart"].get(result["split"]) if result["apart"] else None
     cells.append("" if apart is None else signed(apart["amortisation"], 2))
