@@ -1,5 +1,7 @@
 """Small models from the project's own yaml files, for contract tests."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -21,13 +23,18 @@ def names(group: str) -> list[str]:
 
 def config(*overrides: str, x_shape: tuple[int, ...] = X) -> DictConfig:
     """The composed config with a small latent space and small networks."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", ["latent_dim=3", *overrides])
+    cfg = deepcopy(_composed(*overrides))
     with open_dict(cfg):
         cfg.x_shape = list(x_shape)
         if not any(word.startswith("network.") for word in overrides):
             cfg.network.update({"hidden": [7]} if "hidden" in cfg.network else {"channels": 2})
     return cfg
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", ["latent_dim=3", *overrides])
 
 
 def build(*overrides: str, x_shape: tuple[int, ...] = X) -> tuple[Joint, Posterior, Objective]:

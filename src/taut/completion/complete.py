@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from taut import noise
-from taut.completion.latents import FEW, Latents, latents
+from taut.completion.latents import Latents, latents
 from taut.completion.modes import modes
 from taut.holes import observed
 from taut.joint import Joint
@@ -122,12 +122,9 @@ def _most_probable(joint: Joint, found: Latents, x: Tensor, mean: Tensor) -> Flo
         return torch.where(observed(x), x, (mean > 0.5).to(x))
     if found.gaussian:
         return mean
-    out = torch.empty_like(x)
-    even = (torch.arange(FEW, dtype=torch.float64, device=x.device) + 0.5) / FEW
-    for i in range(len(x)):
-        one = found.one(i)
-        few = one if len(one.z) <= FEW else Latents.equal(one.resampled(even))
-        cells = joint.likelihood(few.z).given(x[i : i + 1])
-        weights = few.weights.to(x).view(-1, *[1] * (x.dim() - 1))
-        out[i] = modes(weights, cells.mean[:, 0], cells.stddev[:, 0])
+    out, few = torch.empty_like(x), found.few()
+    for rows, _ in _chunks(few, x):
+        cells = joint.likelihood(few.z[:, rows]).given(x[rows])
+        weights = few.weights[:, rows].to(x).view(*cells.mean.shape[:2], *[1] * (x.dim() - 1))
+        out[rows] = modes(weights.expand_as(cells.mean), cells.mean, cells.stddev)
     return torch.where(observed(x), x, out)

@@ -55,6 +55,13 @@ class Latents:
         """Effective number of draws; NaN where the posterior is exact and nothing is lost."""
         return torch.full_like(self.log_w[0], torch.nan) if self.exact else effective_sample_size(self.log_w)
 
+    def few(self) -> "Latents":
+        """At most ``FEW`` draws of each datum, evenly among the weights where there are more."""
+        if len(self.z) <= FEW:
+            return self
+        even = (torch.arange(FEW, dtype=torch.float64, device=self.z.device) + 0.5) / FEW
+        return Latents.equal(torch.cat([self.one(i).resampled(even) for i in range(self.z.shape[1])], 1))
+
     def resampled(self, uniform: Float[Tensor, " n"]) -> Float[Tensor, "n 1 *z"]:
         """The z of one datum that each uniform number picks (sampling-importance-resampling; Rubin, 1987)."""
         steps = self.weights[:, 0].cumsum(0)

@@ -13,6 +13,9 @@ FEW = 3
 STEPS = 10
 """Steps to the top; Newton's converge quadratically."""
 
+MOST = 1 << 20
+"""Densities held at once."""
+
 
 def modes(
     weights: Float[Tensor, "k *#c"], means: Float[Tensor, "k *#c"], deviations: Float[Tensor, "k *#c"]
@@ -23,48 +26,48 @@ def modes(
     s_k^2$, climbs towards a mode (Carreira-Perpinan, 2000); the highest few go on, by Newton's method where that climbs
     higher, and the highest end is returned. A component of deviation 0 is a cell that is known: its mean.
     """
-    mixture = (weights, means, deviations.clamp_min(torch.finfo(means.dtype).tiny ** 0.25))
-    starts = torch.stack([_first_steps(x, *mixture) for x in means])
-    heights = torch.stack([_height(x, *mixture) for x in starts])
-    ends = [_climbed(x, *mixture) for x in starts.gather(0, heights.topk(min(FEW, len(means)), 0).indices)]
-    return _highest(torch.stack(ends), *mixture)
+    scales = deviations.clamp_min(torch.finfo(means.dtype).tiny ** 0.25)
+    mixture = _Mixture(*(values.unsqueeze(1) for values in (weights.log(), means, scales)))
+    starts, heights = zip(*(mixture.started(x) for x in means.split(max(1, MOST // means.numel()))), strict=True)
+    highest = torch.cat(heights).topk(min(FEW, len(means)), 0).indices
+    ends = mixture.climbed(torch.cat(starts).gather(0, highest))
+    return ends.gather(0, mixture.height(ends).argmax(0, keepdim=True))[0]
 
 
-def _first_steps(x: Tensor, *mixture: Tensor) -> Tensor:
-    for _ in range(FIRST):
-        x = _fixed_point(x, *mixture)
-    return x
+class _Mixture:
+    """Log-weights, means and deviations ``[k, 1, *c]`` of every cell, for candidates ``[n, *c]``."""
 
+    def __init__(self, log_weights: Tensor, means: Tensor, scales: Tensor) -> None:
+        self.means, self.precisions = means, scales.square().reciprocal()
+        self.log_w = log_weights - scales.log()
 
-def _climbed(x: Tensor, *mixture: Tensor) -> Tensor:
-    for _ in range(STEPS):
-        x = _highest(torch.stack([x, _fixed_point(x, *mixture), _newton(x, *mixture)]), *mixture)
-    return x
+    def terms(self, x: Tensor) -> Tensor:
+        return self.log_w - 0.5 * (x - self.means).square() * self.precisions
 
+    def height(self, x: Tensor) -> Tensor:
+        return self.terms(x).logsumexp(0)
 
-def _highest(candidates: Tensor, *mixture: Tensor) -> Tensor:
-    heights = torch.stack([_height(x, *mixture) for x in candidates]).nan_to_num(-torch.inf)
-    return candidates.gather(0, heights.argmax(0, keepdim=True))[0]
+    def started(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        for _ in range(FIRST):
+            x = self.fixed_point(x)
+        return x, self.height(x)
 
+    def climbed(self, x: Tensor) -> Tensor:
+        """Newton's step unless it leads down by more than rounding, else the higher of the fixed-point step and x."""
+        slack = x.new_tensor([64 * torch.finfo(x.dtype).eps, 0, 0]).view(-1, *[1] * x.dim())
+        for _ in range(STEPS):
+            steps = torch.stack([self.newton(x), self.fixed_point(x), x])
+            heights = torch.stack([self.height(step) for step in steps]).nan_to_num(-torch.inf) + slack
+            x = steps.gather(0, heights.argmax(0, keepdim=True))[0]
+        return x
 
-def _log_terms(x: Tensor, weights: Tensor, means: Tensor, scales: Tensor) -> Tensor:
-    return weights.log() - 0.5 * ((x - means) / scales).square() - scales.log()
+    def fixed_point(self, x: Tensor) -> Tensor:
+        share = (self.terms(x) + self.precisions.log()).softmax(0)
+        return (share * self.means).sum(0)
 
-
-def _height(x: Tensor, *mixture: Tensor) -> Tensor:
-    return _log_terms(x, *mixture).logsumexp(0)
-
-
-def _fixed_point(x: Tensor, *mixture: Tensor) -> Tensor:
-    _, means, scales = mixture
-    share = (_log_terms(x, *mixture) - 2 * scales.log()).softmax(0)
-    return (share * means).sum(0)
-
-
-def _newton(x: Tensor, *mixture: Tensor) -> Tensor:
-    """One step on log p."""
-    _, means, scales = mixture
-    share, pull = _log_terms(x, *mixture).softmax(0), (means - x) / scales.square()
-    slope = (share * pull).sum(0)
-    curvature = (share * (pull.square() - scales.square().reciprocal())).sum(0) - slope.square()
-    return x - slope / curvature
+    def newton(self, x: Tensor) -> Tensor:
+        """One step on log p."""
+        share, pull = self.terms(x).softmax(0), (self.means - x) * self.precisions
+        slope = (share * pull).sum(0)
+        curvature = (share * (pull.square() - self.precisions)).sum(0) - slope.square()
+        return x - slope / curvature
