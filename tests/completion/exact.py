@@ -30,6 +30,12 @@ class Mixture(NamedTuple):
         centred = self.means - self.mean
         return np.einsum("c,cij->ij", self.weights, self.covariances) + (self.weights * centred.T) @ centred
 
+    def log_prob(self, row: np.ndarray) -> float:
+        """Log-density of what is observed in a row, nats."""
+        o = np.flatnonzero(~np.isnan(row))
+        parts = [multivariate_normal(m[o], s[np.ix_(o, o)]).logpdf(row[o]) if len(o) else 0.0 for _, m, s in zip(*self)]  # noqa: B905
+        return float(logsumexp(parts, b=self.weights))
+
     def given(self, row: np.ndarray) -> "Mixture":
         """What is hidden in a row, given what is not."""
         o, h = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))

@@ -1,20 +1,60 @@
 """One contract for every entry of conf/evidence: a new estimator is tested by adding its file and its yaml."""
 
+import math
+
 import pytest
 import torch
-from evidence.models import gaussian_mixture, linear_gaussian
+from completion.exact import gaussians
+from evidence.models import Known, gaussian_mixture, linear_gaussian
 from hydra import compose, initialize_config_dir
-from pieces import CONF, names
+from pieces import CONF, build, names
+from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
 
+from taut import oracle
 from taut.errors import UserError
-from taut.evidence import Evidence, LogEvidence
+from taut.evidence import Evidence, LogEvidence, Target
+from taut.holes import hide
+from taut.joint import Joint
 from taut.make import make
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 ESTIMATORS = [name for name in names("evidence") if name != "default"]
 FEW = {"steps": 4, "chains": 3, "leapfrog": 3, "runs": 20}
-MODELS = {"linear-Gaussian": lambda: linear_gaussian(2, 4, 40, width=1.2), "mixture": lambda: gaussian_mixture(40)}
+
+
+def _with_holes(*words: str) -> Known:
+    """A model of the package on data with holes: log p(x_obs) by scipy, or by a sum over a line of z."""
+    joint, _, _ = build(*words, x_shape=(4,))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(2)
+        z, x = joint.sample(40)
+        x = hide(x, torch.rand(x.shape) < 0.6)
+        if oracle.tractable(joint):
+            truth = torch.tensor([gaussians(joint).log_prob(row) for row in x.numpy()])
+        else:
+            line = torch.linspace(-8, 8, 4001).view(-1, 1, 1)
+            truth = joint.log_prob(x, line.expand(-1, 40, 1)).logsumexp(0) + math.log(16 / 4000)
+    return Known(Target.of(joint, lambda rows: _wider(joint, rows)), x, z, truth)
+
+
+def _wider(joint: Joint, x: torch.Tensor) -> Distribution:
+    """A q that is near the posterior and wider."""
+    if not oracle.tractable(joint):
+        return joint.prior().expand((len(x),))
+    posterior = oracle.posterior(joint, x)
+    if isinstance(posterior, OneHotCategorical):
+        return OneHotCategorical(probs=0.5 * posterior.probs.detach() + 0.5 / posterior.probs.shape[-1])
+    return Independent(Normal(posterior.mean.detach(), 1.2 * posterior.stddev.detach()), 1)
+
+
+MODELS = {
+    "linear-Gaussian": lambda: linear_gaussian(2, 4, 40, width=1.2),
+    "mixture": lambda: gaussian_mixture(40),
+    "linear-Gaussian with holes": lambda: _with_holes("model=ppca", "latent_dim=2"),
+    "mixture with holes": lambda: _with_holes("model=mog", "model.components=3"),
+    "line with holes": lambda: _with_holes("likelihood=gaussian", "latent_dim=1"),
+}
 
 
 def _made(name: str) -> Evidence:

@@ -227,7 +227,7 @@ def test_the_plane_of_which_half_of_the_first_coordinate_is_missing(words):
     x = hide(truth, ~torch.stack([hidden, torch.zeros_like(hidden)], 1))
     joint, q, objective = build(*words, x_shape=(2,))
     joint.likelihood.initialise(x)
-    per_row = _fit(joint, q, objective, x, 60)[-1] / n
+    per_row = _fit(joint, q, objective, x, 30)[-1] / n
     expected = -(np.log(2 * np.pi * np.e) + np.log(3) / 2 + np.log(4 * np.pi * np.e) / 2) / 2
     assert expected == pytest.approx(-2.5764, abs=1e-4)
     assert per_row == pytest.approx(expected, abs=0.05)
