@@ -49,7 +49,8 @@ class Family:
 class Search:
     """How the best member is searched for: Adam with a cosine rate, a fixed number of steps for every datum.
 
-    Steps that stop when a batch has settled would make the result of one datum depend on the others.
+    Steps that stop when a batch has settled would make the result of one datum depend on the others. As it is only
+    rounding does: about 1e-13 nats in float64, 1e-6 in float32, which the search does not amplify.
 
     Args:
         steps: Number of steps.

@@ -6,7 +6,7 @@ So a score does not depend on batch mates, on the chunk size, or on how data or 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -23,8 +23,8 @@ BLOCK = 512
 ROWS = {"cpu": 5 * BLOCK, "cuda": 65536}
 """Latent draws scored at once: on a CPU few enough for its cache, and enough to be worth waking the threads."""
 
-Proposal = Callable[[slice], Distribution]
-"""The distribution of z for some rows of a batch: batch ``(n,)``, event ``z_shape``."""
+Proposal = Callable[[Any], Distribution]
+"""The distribution of z for some rows of a batch, a slice or their numbers: batch ``(n,)``, event ``z_shape``."""
 
 
 @dataclass(frozen=True)

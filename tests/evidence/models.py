@@ -162,3 +162,25 @@ def boxed() -> Known:
 
     target = Target(log_joint, q, prior, simulate=simulate)
     return Known(target, x, x.clamp(-0.9, 1.9), torch.as_tensor(truth))
+
+
+def steep(d: int = 20, hidden: int = 100, size: int = 60) -> Target:
+    """Steep tanh networks on both sides: HMC on them is chaotic enough to make nats of one rounding in 10^16."""
+    generator = torch.Generator().manual_seed(6)
+    first, second, code = (
+        scale * torch.randn(shape, generator=generator)
+        for shape, scale in (((d, hidden), 1.0), ((hidden, size), 0.5), ((size, d), 0.2))
+    )
+    prior = Independent(Normal(torch.zeros(d), 1.0), 1)
+
+    def pixels(z: Tensor) -> Independent:
+        return Independent(Bernoulli(logits=torch.tanh(z @ first) @ second), 1)
+
+    def simulate(n: int) -> tuple[Tensor, Tensor]:
+        z = prior.sample((n,))
+        return z, pixels(z).sample()
+
+    def q(x: Tensor) -> Independent:
+        return Independent(Normal(torch.tanh(x @ code), 0.5), 1)
+
+    return Target(lambda x, z: prior.log_prob(z) + pixels(z).log_prob(x), q, prior, simulate=simulate)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from evidence.models import bernoulli_mixture, linear_gaussian
+from evidence.models import bernoulli_mixture, linear_gaussian, steep
 from pieces import X, build
 from torch import multiprocessing as mp
 
@@ -53,6 +53,25 @@ def test_a_datum_has_one_value(estimator, monkeypatch):
     monkeypatch.setattr("taut.evidence.rows.MOST_WEIGHTS", 50)
     chunked = estimator(target, x, index, z=z).value
     torch.testing.assert_close(chunked, together, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", [AIS(80), BDMC(80)], ids=lambda one: one.name)
+def test_annealing_amplifies_no_rounding(estimator, monkeypatch):
+    """On a steep decoder HMC makes nats out of the last bit: the calls that hold a datum always have one shape."""
+    target = steep()
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        z, x = target.simulate(19)
+
+    def values(*some: int) -> torch.Tensor:
+        index = torch.tensor(some)
+        return estimator(target, x[index], index, z=z[index] if estimator.simulated else None).value
+
+    together = values(*range(19))
+    for some in ((18,), (17, 3, 9, 0, 11)):
+        torch.testing.assert_close(values(*some), together[list(some)], rtol=1e-12, atol=0)
+    monkeypatch.setattr("taut.evidence.rows.MOST_WEIGHTS", 5)
+    torch.testing.assert_close(values(*range(4, 14)), together[4:14], rtol=1e-12, atol=0)
 
 
 def test_the_split_of_a_datum_is_its_own():

@@ -626,6 +626,13 @@ MUTANTS = [
         UNBIASED + "[ais from q]",
     ),
     Mutant(
+        "calls of any shape",
+        "evidence/annealing.py",
+        "self.part(group.padded(size)) for group",
+        "self.part(group) for group",
+        INVARIANCE + "::test_annealing_amplifies_no_rounding[ais]",
+    ),
+    Mutant(
         "moves at the wrong temperature",
         "evidence/annealing.py",
         "to = t if sign > 0 else t - 1",

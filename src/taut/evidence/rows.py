@@ -29,7 +29,8 @@ class Rows:
         split: Name of the split, part of the key.
         z: For data simulated from the model, the z each came from: one exact draw of its posterior.
         share: The blocks of samples that this process draws.
-        proposal: Where z is drawn from instead of the target's q, e.g. the best member of its family for each datum.
+        proposal: Where z is drawn from instead of the target's q, e.g. the best member of its family for each datum;
+            of rows given as a slice or by number.
         tick: Called with the share of an estimator's work done so far.
 
     Raises:
@@ -66,22 +67,29 @@ class Rows:
     def part(self, some: slice) -> "Rows":
         """Some of the data; what is done of them counts for their share of all."""
         first, last, _ = some.indices(len(self))
-        return Rows(
-            self.target,
-            self.x[some],
-            self.keys.index[some],
-            seed=self.keys.seed,
-            split=self.keys.split,
-            z=None if self.z is None else self.z[some],
-            share=self.share,
-            proposal=None if self.proposal is None else lambda rows: self._of_part(first, last, rows),
-            tick=lambda done: self.tick((first + done * (last - first)) / len(self)),
+        return self._chosen(
+            torch.arange(first, last, device=self.x.device),
+            lambda done: self.tick((first + done * (last - first)) / len(self)),
         )
 
-    def _of_part(self, first: int, last: int, rows: slice) -> Distribution:
-        assert self.proposal is not None
-        start, stop, _ = rows.indices(last - first)
-        return self.proposal(slice(first + start, first + stop))
+    def padded(self, size: int) -> "Rows":
+        """The same data, and the first of them again until they are ``size``: for calls of one shape, whatever n."""
+        at = torch.arange(size, device=self.x.device)
+        return self._chosen(torch.where(at < len(self), at, 0), self.tick)
+
+    def _chosen(self, at: Int[Tensor, " m"], tick: Callable[[float], None]) -> "Rows":
+        own = self.proposal
+        return Rows(
+            self.target,
+            self.x[at],
+            self.keys.index[at],
+            seed=self.keys.seed,
+            split=self.keys.split,
+            z=None if self.z is None else self.z[at],
+            share=self.share,
+            proposal=None if own is None else lambda rows: own(at[rows]),
+            tick=tick,
+        )
 
     def weights(self, k: int, purpose: str = "", proposal: Proposal | None = None) -> Weights:
         """K weights of each datum: of q, or of another proposal that ``purpose`` names, whose noise is its own."""
