@@ -213,12 +213,8 @@ class Completion:
 
 def mask_name(cfg: DictConfig, run: Run) -> str:
     """The word of the mask, of the command or else of the run."""
-    for one in (cfg, run.cfg) if not cfg.data else (cfg,):
-        if one.get("mask"):
-            name = str(one.mask._target_).split(".")[-2]
-            rate = one.mask.get("rate")
-            return name if rate is None else f"{name} {rate:g}"
-    return "from_data"
+    words = [loggers.mask_word(one) for one in ((cfg,) if cfg.data else (cfg, run.cfg))]
+    return next((word for word in words if word != "none"), "from_data")
 
 
 def _difference(complete: Answer, observed: Answer) -> dict[str, Any]:

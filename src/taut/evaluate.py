@@ -141,6 +141,7 @@ class Evaluation:
             "run": run.folder.name,
             **run.choices,
             "binarisation": run.binarisation,
+            "mask": loggers.mask_word(run.cfg),
             "cells": "all" if self.data.mask is None else "observed",
             "split": cfg.split,
             "held_out": self.data.held_out and cfg.split != "train",

@@ -42,6 +42,7 @@ def describe(
         "name": loggers.run_name(cfg),
         **loggers.choices(),
         "binarisation": data.binarisation,
+        "mask": loggers.mask_word(cfg),
         "cells": "all" if data.mask is None else "observed",
         "k": model.k,
         "k_test": model.samples["test"],

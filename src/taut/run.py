@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from taut import __version__
+from taut import __version__, loggers
 from taut.build import build_data, build_model
 from taut.checkpoint import AtomicCheckpointIO, newest_good
 from taut.config import check, check_targets_resolved, check_yaml
@@ -55,10 +55,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What the run is, in one line: model, data, binarisation, prior, q, k and seed."""
-        made, binarisation = self.choices, self.binarisation
-        data = made["data"] + ("" if binarisation == "none" else f" {binarisation}")
-        return f"{made['model']} {data} {made['prior']} {made['q']} k={self.cfg.k} seed={self.cfg.seed}"
+        """What the run is, in one line: model, data, binarisation, mask, prior, q, k and seed."""
+        return loggers.name_of(self.choices, self.cfg)
 
     @property
     def binarisation(self) -> str:

@@ -41,10 +41,23 @@ def choice(group: str) -> str:
 
 
 def run_name(cfg: DictConfig) -> str:
-    """What a run is, in one line: model, data, binarisation, prior, q, k and seed."""
-    binarisation = cfg.data.get("binarisation") or "none"
-    data = choice("data") + ("" if binarisation == "none" else f" {binarisation}")
-    return f"{choice('model')} {data} {choice('prior')} {choice('q')} k={cfg.k} seed={cfg.seed}"
+    """What a run is, in one line: model, data, binarisation, mask, prior, q, k and seed."""
+    return name_of(choices(), cfg)
+
+
+def name_of(chosen: Mapping[str, str], cfg: DictConfig) -> str:
+    """The same of a run made of these choices."""
+    words = [chosen["model"], chosen["data"], cfg.data.get("binarisation") or "none", mask_word(cfg)]
+    words += [chosen["prior"], chosen["q"], f"k={cfg.k}", f"seed={cfg.seed}"]
+    return " ".join(str(word) for word in words if word != "none")
+
+
+def mask_word(cfg: DictConfig) -> str:
+    """The mask on the command line, with its rate; ``none`` without one."""
+    if not cfg.get("mask"):
+        return "none"
+    name, rate = str(cfg.mask._target_).split(".")[-2], cfg.mask.get("rate")
+    return name if rate is None else f"{name} {rate:g}"
 
 
 def sweep_name() -> str | None:

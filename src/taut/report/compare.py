@@ -14,14 +14,14 @@ Result = Mapping[str, Any]
 
 
 def comparable(results: Sequence[Result]) -> dict[tuple[str, ...], list[Result]]:
-    """Evaluations by what they were scored on: data, binarisation, split, rows, digest, precision, mass or density.
+    """Evaluations by what they were scored on: data, binarisation, mask, split, rows, digest, precision.
 
     Scores of different binarisations differ by nats for the same model, so they never share a column; nor do the
     probability of a binary image and the density of its numbers.
     """
     groups = defaultdict(list)
     for result in results:
-        key = ("data", "binarisation", "split", "n", "k", "data_digest", "precision")
+        key = ("data", "binarisation", "mask", "split", "n", "k", "data_digest", "precision")
         kind = "mass" if result["likelihood"] == "bernoulli" else "density"
         groups[(*(str(result[name]) for name in key), kind)].append(result)
     return dict(groups)
