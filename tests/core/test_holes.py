@@ -190,3 +190,13 @@ def test_expected_sums_with_holes_are_those_of_many_completions():
             second[c] += weight[c] * (np.outer(complete, complete) + spread)
     assert np.allclose(sums["first"].detach(), first, rtol=1e-9)
     assert np.allclose(sums["second"].detach(), second, rtol=1e-9)
+
+
+@pytest.mark.parametrize("x_shape", [(4,), (1, 2, 2)])
+def test_a_masked_q_tells_a_zero_from_a_hole(x_shape):
+    """Where a q that has never seen a hole takes it for a zero, or for the mean of a column."""
+    x = torch.zeros(1, *x_shape)
+    holes = x.flatten(1).index_fill(1, torch.tensor([2]), torch.nan).view_as(x)
+    for name, differs in (("masked", True), ("diagonal", False)):
+        _, q, _ = build(f"q={name}", "latent_dim=2", x_shape=x_shape)
+        assert torch.equal(q(x).mean, q(holes).mean) is not differs

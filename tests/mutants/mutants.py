@@ -22,6 +22,10 @@ EVALUATION = "tests/core/test_evaluation.py"
 METRICS = "tests/core/test_metrics.py"
 NOISE = "tests/core/test_noise.py"
 GAPS = "tests/house/test_gaps.py"
+HOLES = "tests/core/test_holes.py"
+MASKS = "tests/mask/test_masks.py"
+MISSING = "tests/data/test_missing.py"
+COMPLETIONS = "tests/completion/test_completions.py"
 
 ESTIMATORS = "tests/evidence/test_estimators.py"
 E_EXACT = "tests/evidence/test_exact.py"
@@ -898,5 +902,159 @@ MUTANTS = [
         "while failed.any() and rounding < 1:",
         "while False:",
         HOLES + "::test_a_covariance_that_rounding_made_singular_still_predicts",
+    ),
+    Mutant(
+        "a mask inverted",
+        "holes.py",
+        "return x.masked_fill(~mask, torch.nan)",
+        "return x.masked_fill(mask, torch.nan)",
+        HOLES + "::test_hidden_values_are_gone_whatever_they_were",
+    ),
+    Mutant(
+        "holes scored by what fills them",
+        "holes.py",
+        "self.base_dist.log_prob(inside).masked_fill(holes, 0.0)",
+        "self.base_dist.log_prob(inside)",
+        HOLES + "::test_cells_sum_the_densities_of_what_is_observed",
+    ),
+    Mutant(
+        "0 * NaN in a gradient",
+        "holes.py",
+        "torch.where(holes, self.base_dist.mean.detach(), value)",
+        "value",
+        HOLES + "::test_gradients_are_finite_beside_holes",
+    ),
+    Mutant(
+        "a zero for a hole in q",
+        "q/base.py",
+        "observed(x).to(inputs)",
+        "observed(inputs).to(inputs)",
+        HOLES + "::test_a_masked_q_tells_a_zero_from_a_hole",
+    ),
+    Mutant(
+        "the precision of complete data",
+        "oracle.py",
+        "if not rows.isnan().any():",
+        "if True:",
+        HOLES + "::test_a_linear_gaussian_model_scores_observed_cells",
+    ),
+    Mutant(
+        "a gain transposed",
+        "partial.py",
+        "self.factor[..., size:, :size] @",
+        "self.factor[..., :size, size:].mT @",
+        HOLES + "::test_partial_gaussians_are_those_of_scipy",
+    ),
+    Mutant(
+        "a marginal variance for the conditional one",
+        "partial.py",
+        "= self.factor[..., size:, size:]",
+        "= torch.linalg.cholesky((self.factor @ self.factor.mT)[..., size:, size:])",
+        COMPLETIONS + "::test_draws_have_the_mean_and_the_covariance_of_the_conditional[hidden0-mixture]",
+    ),
+    Mutant(
+        "EM of PCA that counts unseen cells",
+        "likelihood/linear.py",
+        "observed(rows).to(rows) if rows.isnan().any() else rows.new_ones(len(rows), 1)",
+        "rows.new_ones(len(rows), 1)",
+        EM + "::test_em_with_holes_ends_where_the_observed_likelihood_is_flat[ppca]",
+    ),
+    Mutant(
+        "a coordinate divided by none",
+        "likelihood/linear.py",
+        "some = slice(None) if met.all() else met",
+        "some = slice(None)",
+        EM + "::test_a_coordinate_that_a_batch_does_not_observe_keeps_its_values",
+    ),
+    Mutant(
+        "weights of completions not normalised",
+        "completion/latents.py",
+        "return normalised_weights(self.log_w)",
+        "return self.log_w.exp()",
+        COMPLETIONS + "::test_the_mean_is_the_closed_form[mixture]",
+    ),
+    Mutant(
+        "resampling off by one",
+        "completion/latents.py",
+        "picked.clamp_max(len(steps) - 1)",
+        "(picked + 1).clamp_max(len(steps) - 1)",
+        COMPLETIONS + "::test_draws_of_z_follow_the_weights",
+    ),
+    Mutant(
+        "a z of equal weights",
+        "completion/complete.py",
+        "z = found.one(i).resampled(uniform) if found.centre is None",
+        "z = found.z[:count, i : i + 1] if found.centre is None",
+        COMPLETIONS + "::test_ranks_of_the_truth_among_completions_are_uniform[curved]",
+    ),
+    Mutant(
+        "a mean thresholded",
+        "completion/complete.py",
+        "return torch.where(observed(x), x, mean.to(x))",
+        "return torch.where(observed(x), x, (mean > 0.5).to(x))",
+        COMPLETIONS + "::test_pixels_are_filled_as_often_as_they_are_probable",
+    ),
+    Mutant(
+        "completions of one noise",
+        "completion/complete.py",
+        "noise.seed(seed, x.device)",
+        "noise.seed(0, x.device)",
+        COMPLETIONS + "::test_data_have_noise_of_their_own_and_repeat_it[pixels]",
+    ),
+    Mutant(
+        "a component mean for the mode",
+        "completion/modes.py",
+        "for _ in range(STEPS):",
+        "for _ in range(0):",
+        COMPLETIONS + "::test_modes_are_those_of_a_dense_grid[5-True]",
+    ),
+    Mutant(
+        "one mask for all rows",
+        "mask/random.py",
+        "random((BLOCK, *x_shape)",
+        "random((1, *x_shape)",
+        MASKS + "::test_cells_are_hidden_at_their_rate_and_independently[0.5]",
+    ),
+    Mutant(
+        "the other half",
+        "mask/bottom_half.py",
+        "hidden[(len(hidden) + 1) // 2 :]",
+        "hidden[len(hidden) // 2 :]",
+        MASKS + "::test_pictures_of_regions[1-bottom_half]",
+    ),
+    Mutant(
+        "fresh masks used again",
+        "data/base.py",
+        'stream = f"train/{epoch}" if fresh',
+        'stream = "train/0" if fresh',
+        MISSING + "::test_fresh_masks_change_with_the_epoch_and_the_seed_in_training_alone",
+    ),
+    Mutant(
+        "fresh masks that show holes",
+        "data/base.py",
+        ' & self._known("train", device)',
+        "",
+        MISSING + "::test_batches_hide_what_rows_of_hides[True-dynamic-512-1]",
+    ),
+    Mutant(
+        "standardised by what is hidden",
+        "data/base.py",
+        'rows = self.rows_of("train")',
+        'rows = self.complete_rows_of("train")',
+        MISSING + "::test_what_a_mask_hides_reaches_neither_start_nor_batch[vae]",
+    ),
+    Mutant(
+        "training rows scored under another mask",
+        "data/base.py",
+        "else self._first_of(split)",
+        "else split",
+        MISSING + "::test_rows_that_are_trained_on_and_scored_are_hidden_alike",
+    ),
+    Mutant(
+        "a missing pixel binarised to zero",
+        "data/base.py",
+        "return hide(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows",
+        "return rows",
+        MISSING + "::test_binarisation_keeps_holes[Greys-fixed]",
     ),
 ]
