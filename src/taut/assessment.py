@@ -72,7 +72,7 @@ def taken_apart(parts: Split, answer: Answer) -> dict[str, Any]:
         "exact": found.exact,
         "elbo": mean_of(parts.elbo, parts.elbo_variance),
         "best": mean_of(parts.best, parts.best_variance),
-        "amortisation": mean_of(parts.amortisation, parts.best_variance + parts.elbo_variance),
+        "amortisation": mean_of(parts.amortisation, parts.amortisation_variance),
         "approximation": {
             "low": mean_of(found.low, parts.best_variance + noise[found.lower]),
             "high": high,
@@ -86,7 +86,7 @@ def taken_apart(parts: Split, answer: Answer) -> dict[str, Any]:
 
 
 def mean_of(values: PerDatum, variance: PerDatum) -> dict[str, float]:
-    """Mean over the data, its standard error over them, and that of the noise at fixed data."""
+    """Mean over the data, its standard error over them, and that of the noise at fixed data, NaN where unknown."""
     return {
         "value": values.mean().item(),
         "standard_error": standard_error(values).item(),
@@ -136,10 +136,11 @@ def _crossing(found: Interval, by_name: dict[str, LogEvidence]) -> list[str]:
 
 
 def _summary(values: Tensor) -> dict[str, float]:
+    """Mean and median over the data it is known of, and their number."""
     known = values[~values.isnan()]
     if not len(known):
-        return {"mean": math.nan, "median": math.nan}
-    return {"mean": known.mean().item(), "median": known.median().item()}
+        return {"mean": math.nan, "median": math.nan, "n": 0}
+    return {"mean": known.mean().item(), "median": known.median().item(), "n": len(known)}
 
 
 def _curve(evidence: Sequence[LogEvidence]) -> dict[str, dict[str, list]]:

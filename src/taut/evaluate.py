@@ -22,6 +22,7 @@ from taut.measure import Answer, Question, measure, take_apart
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run
+from taut.sampling import exact_arithmetic
 
 __all__ = ["compare", "evaluate"]
 
@@ -90,7 +91,7 @@ class Evaluation:
         return measure(question, estimators, self.processes, stages.stage(split, self._mine(question)))
 
     def _simulated(self, stages: Stages) -> Answer:
-        with noise.forked(self.processes.device):
+        with noise.forked(self.processes.device), exact_arithmetic(self.processes.device):
             torch.manual_seed(noise.key(self.cfg.seed, "draw of the simulated data", 0))
             assert self.target.simulate is not None
             z, x = self.target.simulate(self.cfg.simulated)
@@ -105,7 +106,7 @@ class Evaluation:
 
     def _question(self, split: str, limit: int | None) -> Question:
         x = self.data.rows_of(split)[:limit]
-        return Question(self.target, x, split, self.cfg.seed, self.cfg.k)
+        return Question(self.target, x, noise_of(split), self.cfg.seed, self.cfg.k)
 
     def _mine(self, question: Question) -> int:
         return len(self.processes.rows(len(question.x)))
@@ -147,11 +148,25 @@ class Evaluation:
             "held_out": self.data.held_out and cfg.split != "train",
             "seed": cfg.seed,
             "confidence": cfg.confidence,
+            "estimators": {name: settings(node) for name, node in cfg.evidence.items()},
             "checkpoint": self.about,
             "precision": str(next(iter(self.model.state_dict().values())).dtype).removeprefix("torch."),
             "data_digest": self.data.digest,
             "seconds": seconds,
         }
+
+
+def settings(node: DictConfig) -> dict[str, Any]:
+    """What an estimator was told, without its class."""
+    return {str(name): value for name, value in node.items() if name != "_target_"}
+
+
+def noise_of(split: str) -> str:
+    """What the noise of a split is keyed by: for the rows that weights were fitted to or chosen by, not what did so.
+
+    The test rows decided nothing, and meet the noise of the table at the end of the run again.
+    """
+    return split if split == "test" else f"evaluate/{split}"
 
 
 def _blind(simulated: Answer) -> str | None:

@@ -11,12 +11,15 @@ from taut import bounds
 from taut.evidence.exact import Exact
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.rows import Rows, refuse_inconsistent
+from taut.evidence.weights import variance_of_mean
 from taut.local import Family, Search
 from taut.sampling import exact_arithmetic
 from taut.types import PerDatum
 
 SETTLED = 0.05
 """Nats by which the ELBOs found from two starts may differ where the search has settled."""
+OF_THE_ELBO = ""
+"""The purpose of the noise that the weights of q have."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,12 @@ class Interval:
 def interval(elbo: PerDatum, evidence: Sequence[LogEvidence]) -> Interval:
     """The gap as far as the evidence brackets it.
 
-    The best lower bound is one estimator for all data, since the maximum of several noisy bounds of one datum would no
-    longer be a bound: the one whose mean, less twice its noise, is highest. The choice is made on the same noise; it is
-    the safer the further the bounds lie apart. One below the ELBO says nothing, and the ELBO takes its place. Of upper
-    bounds, those that rest on an exact draw of the posterior go before one made of q, which may miss mass. Estimates,
-    which have no side, are not used.
+    The best lower bound is one estimator for all data, the one whose mean less twice its noise is highest: the maximum
+    of several noisy bounds of one datum would no longer be a bound. One below the ELBO says nothing, and the ELBO takes
+    its place. Estimates, which have no side, are not used. An upper bound made of a draw of the posterior, which data
+    simulated from the model have, goes before one made of q, however low that one lies: where q misses mass it is too
+    low. The choice is made on the noise of the values themselves, so each end flatters the interval by what
+    the best of a few noisy means gains: much less than a maximum datum by datum, but not nothing.
     """
     for one in evidence:
         if one.kind == "exact":
@@ -54,8 +58,8 @@ def interval(elbo: PerDatum, evidence: Sequence[LogEvidence]) -> Interval:
     if lower is not None and lower.mean < elbo.mean():
         lower = None
     finite = [one for one in evidence if one.kind == "upper" and bool(one.value.isfinite().all())]
-    sure = [one for one in finite if one.unbiased] or finite
-    upper = min(sure, key=lambda one: one.mean + _doubt(one), default=None)
+    beyond_q = [one for one in finite if one.unbiased]
+    upper = min(beyond_q or finite, key=lambda one: one.mean + _doubt(one), default=None)
     return Interval(
         torch.zeros_like(elbo) if lower is None else lower.value - elbo,
         None if upper is None else upper.value - elbo,
@@ -75,6 +79,8 @@ def _doubt(one: LogEvidence) -> float:
 class Split:
     r"""The gap in two parts (Cremer, Li & Duvenaud, 2018); nats, ``[b]``, evaluated on samples the search never saw.
 
+    Both ELBOs are made of the same noise, so that their difference holds little of it, and none where q is q*.
+
     $\log p(x) - \mathrm{ELBO}[q] = (\log p(x) - \mathrm{ELBO}[q^*]) + (\mathrm{ELBO}[q^*] - \mathrm{ELBO}[q])$ with
     $q^*$ the best member of the family for this x: approximation gap and amortisation gap.
 
@@ -83,6 +89,7 @@ class Split:
         best: ELBO of q*.
         elbo_variance: Monte Carlo variance of the first.
         best_variance: Monte Carlo variance of the second.
+        amortisation_variance: Monte Carlo variance of their difference.
         apart: By how much the ELBOs found from the encoder and from standard parameters differ.
         from_encoder: Whether q* was found from the encoder's parameters rather than from standard ones.
     """
@@ -91,6 +98,7 @@ class Split:
     best: PerDatum
     elbo_variance: PerDatum
     best_variance: PerDatum
+    amortisation_variance: PerDatum
     apart: PerDatum
     from_encoder: Bool[Tensor, " b"]
 
@@ -126,8 +134,9 @@ def split(rows: Rows, family: Family | None, search: Search = Search(), k: int =
     """Take the gap of each datum apart.
 
     The search starts from the encoder and from standard parameters; of what both found and the encoder itself, each
-    datum keeps the best by samples of its own, and the kept one is scored on fresh samples. A q without free
-    parameters is its own best member; among all distributions of a category the posterior is.
+    datum keeps the best by samples of its own, and the kept one is scored with the noise of the ELBO, which neither
+    search nor choice has seen. A q without free parameters is its own best member; among all distributions of a
+    category the posterior is.
 
     Args:
         rows: Data.
@@ -150,23 +159,24 @@ def split(rows: Rows, family: Family | None, search: Search = Search(), k: int =
         scores = torch.stack([_elbo(rows, family, one, k, "local/choice").mean(0) for one in candidates])
         choice = scores.nan_to_num(nan=-torch.inf).argmax(0)  # a search that diverged is not chosen
         best = candidates[choice, torch.arange(len(rows), device=choice.device)]
-        fresh = _elbo(rows, family, best, k, "local/score")
+        kept = _elbo(rows, family, best, k, OF_THE_ELBO)
         return Split(
             bounds.elbo(own),
-            fresh.mean(0),
-            bounds.variance_of_mean(own),
-            bounds.variance_of_mean(fresh),
+            kept.mean(0),
+            variance_of_mean(own),
+            variance_of_mean(kept),
+            variance_of_mean(kept - own),
             scores[0] - scores[1],
             choice != 1,
         )
 
 
 def _closed(rows: Rows, family: Family | None, log_w: Float[Tensor, "k b"]) -> Split:
-    elbo, noise = bounds.elbo(log_w), bounds.variance_of_mean(log_w)
+    elbo, noise = bounds.elbo(log_w), variance_of_mean(log_w)
     zero, yes = torch.zeros_like(elbo), torch.ones_like(elbo, dtype=torch.bool)
     if family is None:
-        return Split(elbo, elbo, noise, noise, zero, yes)
-    return Split(elbo, Exact().estimate(rows).value, noise, zero, zero, yes)
+        return Split(elbo, elbo, noise, noise, zero, zero, yes)
+    return Split(elbo, Exact().estimate(rows).value, noise, zero, noise, zero, yes)
 
 
 def _elbo(rows: Rows, family: Family, parameters: Tensor, k: int, purpose: str) -> Float[Tensor, "k b"]:

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from taut.evidence.log_evidence import LogEvidence
+from taut.evidence.weights import FEWEST
 
 MANY = 0.1
 """Share of the data that may have bad weights before the mean over all is doubted."""
@@ -35,17 +35,15 @@ def doubts(evidence: LogEvidence) -> list[Doubt]:
 
 
 def _infinite(evidence: LogEvidence) -> list[tuple[str, str]]:
-    lost = int(evidence.value.isinf().sum())
-    if not lost:
-        return []
-    if evidence.kind == "upper":
-        return [
-            ("no finite bound", f"it is infinite for {lost} of {len(evidence.value)} data and bounds nothing there.")
-        ]
-    above = int((evidence.value == torch.inf).sum())
-    if above:
-        return [("infinite", f"it is infinite for {above} of {len(evidence.value)} data: the weights overflow there.")]
-    return [("no mass found", f"no sample of {lost} of {len(evidence.value)} data had any mass.")]
+    found, value = [], evidence.value
+    if lost := int(value.isneginf().sum()):
+        found.append(("no mass found", f"no sample of {lost} of {len(value)} data had any mass."))
+    if lost := int(value.isposinf().sum()):
+        short, meaning = "no finite value", "and so is the mean: hardly a sample had mass, or the density has no bound"
+        if evidence.kind == "upper":
+            short, meaning = "no finite bound", "and bounds nothing there"
+        found.append((short, f"it is +infinite for {lost} of {len(value)} data, {meaning}."))
+    return found
 
 
 def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:
@@ -58,12 +56,21 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:
         found.append(
             (f"ESS {ess.median():.1f}", f"of {k} {unit} about {ess.median():.1f} count (median over the data).")
         )
+    if khat is not None and k < FEWEST:
+        found.append(
+            (
+                "k-hat unknown",
+                f"{k} samples are too few for k-hat ({FEWEST} or more tell it), so nothing says whether the weights "
+                "have a variance.",
+            )
+        )
     if khat is not None and _share(khat > HIGH_KHAT, khat) > MANY:
-        share = _share(khat > HIGH_KHAT, khat)
+        share, known = _share(khat > HIGH_KHAT, khat), int((~khat.isnan()).sum())
+        of = "the data" if known == len(khat) else f"the {known} of {len(khat)} data that have one"
         found.append(
             (
                 f"k-hat > 0.7: {share:.0%}",
-                f"k-hat is above 0.7 for {share:.0%} of the data: their weights have no variance to speak of, so the "
+                f"k-hat is above 0.7 for {share:.0%} of {of}: their weights have no variance to speak of, so the "
                 "value may be far from log p(x) and its stated error is too small.",
             )
         )

@@ -98,14 +98,12 @@ def measure(question: Question, estimators: Sequence[Evidence], processes: Proce
     """Put the data before every estimator; those that share samples draw them once.
 
     Raises:
-        RunError: If a value is NaN, or the ELBO not finite, naming the datum.
+        RunError: If a value is NaN, a lower bound +inf or the ELBO not finite, naming the datum.
     """
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [one.cost for one in estimators])
-    parts = [
-        _batch(question.rows(index, processes), estimators, question.k, clock)
-        for index in _batches(mine, question.k, estimators)
-    ]
+    batches = _batches(mine, question.k, estimators)
+    parts = [_batch(question.rows(index, processes), estimators, question.k, clock) for index in batches]
     return _together(processes.gathered((mine, Answer.cat(parts) if parts else None)), Answer.cat)
 
 
@@ -197,7 +195,7 @@ def _batch(rows: Rows, estimators: Sequence[Evidence], k: int, clock: Clock) -> 
 
 
 def _batches(mine: Int[Tensor, " m"], k: int, estimators: Sequence[Evidence] = ()) -> tuple[Tensor, ...]:
-    """The rows of this process, as many at a time as their log-weights allow."""
+    """The data in batches whose weights fit into memory, k of each datum and those of every estimator."""
     if not len(mine):
         return ()
     most = max([k, *(getattr(one, "k", 1) for one in estimators)])
@@ -206,13 +204,13 @@ def _batches(mine: Int[Tensor, " m"], k: int, estimators: Sequence[Evidence] = (
 
 def _checked(evidence: LogEvidence, rows: Rows, *, finite: bool = False) -> LogEvidence:
     bad = ~evidence.value.isfinite() if finite else evidence.value.isnan()
-    if evidence.kind == "lower":
-        bad |= evidence.value == torch.inf
+    if evidence.kind in ("lower", "exact"):
+        bad = bad | evidence.value.isposinf()
     if bad.any():
         row = int(rows.keys.index[bad][0])
         raise RunError(
-            f"{evidence.name} of row {row} is {evidence.value[bad][0].item()}: the model or q gives it no number, or q "
-            "puts z where the model has no mass; nothing was averaged."
+            f"{evidence.name} of row {row} is {evidence.value[bad][0].item()}: the model or q gives it no number, its "
+            "density has no bound there, or q puts z where the model has no mass; nothing was averaged."
         )
     return evidence
 

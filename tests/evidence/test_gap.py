@@ -1,6 +1,7 @@
 """The gap: an interval from the right ends, and parts that a formula knows."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,6 +36,20 @@ def test_an_interval_runs_from_the_best_lower_to_the_best_upper_estimator():
     assert found.low.tolist() == [2, 3]
     assert found.high.tolist() == [5, 4]
     assert (found.lower, found.upper, found.exact) == ("low", "high", False)
+
+
+def test_an_upper_bound_beyond_q_goes_before_one_made_of_q():
+    """Where q misses a mode struski lies too low, by as much as it likes; a draw of the posterior does not."""
+    blind = _evidence("struski", "upper", -3.0, -3.0)
+    u_k, bdmc = (
+        replace(_evidence(name, "upper", *at), unbiased=True)
+        for name, at in (("u_k", (1.0, 1.0)), ("bdmc", (0.0, 0.0)))
+    )
+    assert interval(ELBO, [LOW, blind, u_k, bdmc]).upper == "bdmc"
+    assert interval(ELBO, [LOW, blind, u_k]).upper == "u_k"
+    assert interval(ELBO, [LOW, blind, HIGH]).upper == "struski"
+    infinite = replace(_evidence("u_k", "upper", math.inf, 1.0), unbiased=True)
+    assert interval(ELBO, [LOW, blind, infinite]).upper == "struski"
 
 
 def test_an_interval_without_one_of_its_ends():
@@ -174,5 +189,37 @@ def test_parts_and_evidence_come_together_in_any_order():
     torch.testing.assert_close(joined.value, whole.value)
     torch.testing.assert_close(joined.curve, whole.curve)
     torch.testing.assert_close(joined.diagnostics["ess"], whole.diagnostics["ess"])
-    part = Split(*[torch.arange(3.0)] * 5, torch.ones(3, dtype=torch.bool))
+    part = Split(*[torch.arange(3.0)] * 6, torch.ones(3, dtype=torch.bool))
     assert Split.cat([part, part]).select(torch.tensor([5, 0])).elbo.tolist() == [2, 0]
+
+
+def test_an_amortisation_gap_of_nothing_has_no_noise():
+    """q without free parameters is its own best member: nothing was measured that could have noise."""
+    known, _, _ = _ppca()
+    parts = split(Rows(known.target, known.x), None, SEARCH, k=50)
+    assert (parts.amortisation == 0).all()
+    assert (parts.amortisation_variance == 0).all()
+    assert (parts.elbo_variance > 0).all()
+
+
+def test_the_noise_of_the_amortisation_gap_is_that_of_a_difference():
+    """Paired, it is the spread of repetitions, and far smaller than that of two ELBOs with noise of their own."""
+    known, precision, mean = _ppca()
+    log_variance = -precision.diagonal().log()
+    family = _mean_field(3, lambda x: torch.cat([0.98 * mean(x), log_variance.expand(len(x), 3)], 1))
+    target = Target(known.target.log_joint, lambda x: family.distribution(family.parameters(x)), known.target.prior)
+    again = [split(Rows(target, known.x, seed=seed), family, Search(300), k=200) for seed in range(30)]
+    spread = torch.stack([parts.amortisation for parts in again]).var(0).mean().item()
+    stated = torch.stack([parts.amortisation_variance for parts in again]).mean().item()
+    assert stated / spread == pytest.approx(1, abs=5 * (2 / (29 * len(known.x))) ** 0.5)  # a variance of 30 draws each
+    apart = torch.stack([parts.elbo_variance + parts.best_variance for parts in again]).mean().item()
+    assert stated < apart / 2
+
+
+def test_one_sample_leaves_the_noise_unknown():
+    known, _, mean = _ppca()
+    family = _mean_field(3, lambda x: torch.cat([mean(x), torch.full((len(x), 3), -2.0)], 1))
+    target = Target(known.target.log_joint, lambda x: family.distribution(family.parameters(x)), known.target.prior)
+    parts = split(Rows(target, known.x), family, Search(8), k=1)
+    for noise in (parts.elbo_variance, parts.best_variance, parts.amortisation_variance):
+        assert noise.isnan().all()

@@ -74,6 +74,14 @@ def test_a_refused_move_stays():
         assert torch.equal(before, after)
 
 
+def test_a_start_without_a_deviation_moves_no_generator():
+    """Its scale is one; finding out the dtype draws nothing from the stream of the caller."""
+    known = boxed()
+    state = torch.get_rng_state()
+    AIS(2, 2, 2).annealed(Rows(known.target, known.x))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_bounded_z_carries_its_jacobian():
     """log p(x, T(u)) + log |T'(u)| integrates over u to p(x)."""
     known = boxed()

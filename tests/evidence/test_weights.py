@@ -1,15 +1,19 @@
 """Diagnostics: what the weights say about themselves."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from budget import assert_mean
+from evidence.models import linear_gaussian
 from scipy.special import digamma
 
-from taut.evidence import LogEvidence
+from taut.assessment import assessed, plain, scored
+from taut.evidence import AIS, Importance, LogEvidence, Naive, Rows, elbo
 from taut.evidence.weights import Weights
 from taut.judgement import doubts
+from taut.measure import Answer
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -66,6 +70,8 @@ DOUBTFUL = [
     (_evidence(**GOOD | {"max_weight": 0.6}), "more than half of the weight"),
     (_evidence(value=-math.inf), "no sample of 10 of 10 data had any mass"),
     (_evidence("struski", "upper", math.inf), "bounds nothing"),
+    (_evidence("jackknife", "estimate", math.inf), "it is +infinite for 10 of 10 data, and so is the mean"),
+    (_evidence(k=24, **GOOD | {"khat": math.nan}), "24 samples are too few for k-hat (25 or more tell it)"),
     (_evidence("struski", "upper", **GOOD, correction=3.0), "heavy"),
     (_evidence("ais", ess=12.0, k=16, max_weight=0.1, acceptance=0.05), "accepts 5%"),
     (_evidence("ais", ess=1.2, k=16, max_weight=0.1, acceptance=0.65), "of 16 chains about 1.2 count"),
@@ -76,6 +82,35 @@ DOUBTFUL = [
 @pytest.mark.parametrize(("evidence", "words"), DOUBTFUL, ids=[words for _, words in DOUBTFUL])
 def test_doubts_are_said_in_words(evidence, words):
     assert words in " ".join(doubt.sentence for doubt in doubts(evidence))
+
+
+def test_plus_infinity_is_not_a_want_of_mass():
+    assert "no mass found" not in [doubt.short for doubt in doubts(_evidence("jackknife", "estimate", math.inf))]
+
+
+def test_k_hat_speaks_of_the_data_that_have_one():
+    khat = torch.tensor([0.9] * 3 + [math.nan] * 7)
+    said = " ".join(doubt.sentence for doubt in doubts(replace(_evidence(), diagnostics={"khat": khat})))
+    assert "above 0.7 for 100% of the 3 of 10 data that have one" in said
+    summary = scored(replace(_evidence(), diagnostics={"khat": khat}), 0.95)["diagnostics"]["khat"]
+    assert summary["n"] == 3
+    assert summary["mean"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("estimator", [Importance(1), Naive(1), AIS(2, 1, 1)], ids=["importance", "naive", "ais"])
+def test_one_sample_does_not_tell_its_noise(estimator):
+    """0 would say that there is none; null in the file and an empty cell say that nobody knows."""
+    known = linear_gaussian(2, 4, 3)
+    found = estimator(known.target, known.x)
+    assert found.variance.isnan().all()
+    assert plain(scored(found, 0.95))["monte_carlo_error"] is None
+    own = elbo(Rows(known.target, known.x), 1)
+    assert own.variance.isnan().all()
+    sure = replace(_evidence("exact", "upper", 9.0), value=found.value + 1, variance=torch.zeros(3))
+    result = assessed(Answer(own, [found, sure], torch.zeros(21, 3)), 0.95)
+    assert math.isnan(result["gap"]["low"]["monte_carlo_error"])
+    crossed = assessed(Answer(own, [found, replace(sure, value=found.value - 1)], torch.zeros(21, 3)), 0.95)
+    assert not any("lies above" in words for words in crossed["warnings"]), "of an unknown noise nothing can be said"
 
 
 def test_good_weights_raise_no_doubt():

@@ -33,6 +33,7 @@ HMC = "tests/evidence/test_hmc.py"
 INVARIANCE = "tests/evidence/test_invariance.py"
 GAP = "tests/evidence/test_gap.py"
 PIXELS = "tests/core/test_pixels.py"
+REPORT = "tests/evidence/test_report.py"
 WEIGHTS = "tests/evidence/test_weights.py"
 UNBIASED = ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence"
 PROCESSES = INVARIANCE + "::test_one_two_and_three_processes_agree"
@@ -741,6 +742,69 @@ MUTANTS = [
         'lower = max((one for one in evidence if one.kind == "lower")',
         'lower = min((one for one in evidence if one.kind == "lower")',
         GAP + "::test_an_interval_runs_from_the_best_lower_to_the_best_upper_estimator",
+    ),
+    Mutant(
+        "an upper bound made of q before one that is not",
+        "gap.py",
+        "min(beyond_q or finite,",
+        "min(finite,",
+        GAP + "::test_an_upper_bound_beyond_q_goes_before_one_made_of_q",
+    ),
+    Mutant(
+        "two ELBOs with noise of their own",
+        "gap.py",
+        'OF_THE_ELBO = ""',
+        'OF_THE_ELBO = "local/score"',
+        GAP + "::test_the_noise_of_the_amortisation_gap_is_that_of_a_difference",
+    ),
+    Mutant(
+        "one sample without noise",
+        "evidence/weights.py",
+        "if len(values) > 1 else torch.full_like(values[0], torch.nan)",
+        "if len(values) > 1 else torch.zeros_like(values[0])",
+        WEIGHTS + "::test_one_sample_does_not_tell_its_noise[importance]",
+    ),
+    Mutant(
+        "a lower bound of plus infinity",
+        "measure.py",
+        "bad = bad | evidence.value.isposinf()",
+        "pass",
+        "tests/reliability/test_evaluate_refusals.py::test_a_density_without_a_bound_is_told_with_its_row",
+    ),
+    Mutant(
+        "memory of the estimators alone",
+        "measure.py",
+        "most = max([k, *(",
+        "most = max([1, *(",
+        REPORT + "::test_no_more_data_at_once_than_their_samples_fit[measured]",
+    ),
+    Mutant(
+        "a certificate rounded up",
+        "report/evaluation.py",
+        "return number(math.floor(value / unit) * unit, digits)",
+        "return number(value, digits)",
+        REPORT + "::test_a_certificate_is_never_printed_above_itself",
+    ),
+    Mutant(
+        "two likelihoods in one column",
+        "report/compare.py",
+        '"binarisation", "likelihood",',
+        '"binarisation",',
+        REPORT + "::test_runs_scored_differently_share_no_column[likelihood]",
+    ),
+    Mutant(
+        "scored by the noise that chose it",
+        "evaluate.py",
+        'return split if split == "test" else f"evaluate/{split}"',
+        "return split",
+        REPORT + "::test_noise_that_chose_or_fitted_the_weights_does_not_score_them",
+    ),
+    Mutant(
+        "too few samples for k-hat, unsaid",
+        "judgement.py",
+        "if khat is not None and k < FEWEST:",
+        "if False:",
+        WEIGHTS + "::test_doubts_are_said_in_words[24 samples are too few for k-hat (25 or more tell it)]",
     ),
     Mutant(
         "an estimate taken for a bound",

@@ -412,6 +412,17 @@ def test_a_model_that_gives_no_number_is_told_with_its_row():
         measure(question, [Importance(8)], Processes(), Stages(False).stage("test", 3))
 
 
+def test_a_density_without_a_bound_is_told_with_its_row():
+    """A mean of +inf would be printed as the best lower bound of all."""
+
+    def joint(x, z):
+        return torch.where(x[:, 0] > 1, torch.inf, _target().log_joint(x, z))
+
+    question = Question(_target(log_joint=joint), X, "test", 0, 8)
+    with pytest.raises(RunError, match=r"importance of row 1 is inf: .* its density has no bound there"):
+        measure(question, [Importance(8)], Processes(), Stages(False).stage("test", 3))
+
+
 @pytest.mark.parametrize("k", [0, -1, True])
 @pytest.mark.parametrize("estimator", [Importance, Naive, Struski, Jackknife])
 def test_no_number_of_samples(estimator, k):

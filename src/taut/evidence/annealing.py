@@ -46,7 +46,8 @@ class Annealed:
         assert support is not None
         self.rows, self.proposal, self.betas, self.chains, self.leapfrog = rows, proposal, betas, chains, leapfrog
         self.path = Path(lambda z: rows.target.log_joint(rows.x, z), start, support)
-        self.scale = self.path.scale()
+        with noise.forked(rows.x.device):
+            self.scale = self.path.scale()
         self.moves, self.moved = len(betas[::TUNED_EVERY]) + len(betas) - 2, 0
 
     def tune(self) -> Tensor:

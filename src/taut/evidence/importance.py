@@ -6,7 +6,7 @@ from taut import bounds
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
-from taut.evidence.weights import Weights
+from taut.evidence.weights import Weights, variance_of_mean
 
 
 class Importance(Evidence):
@@ -40,7 +40,7 @@ class Importance(Evidence):
 def elbo(rows: Rows, k: int = 1000) -> LogEvidence:
     """The ELBO of each datum: the mean of the K log-weights that importance sampling draws."""
     log_w = rows.weights(k).log_w
-    return LogEvidence("elbo", "lower", bounds.elbo(log_w), bounds.variance_of_mean(log_w))
+    return LogEvidence("elbo", "lower", bounds.elbo(log_w), variance_of_mean(log_w))
 
 
 def log_mean(estimator: Evidence, weights: Weights) -> LogEvidence:

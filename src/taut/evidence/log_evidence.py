@@ -22,7 +22,8 @@ class LogEvidence:
         name: Name of the estimator.
         kind: ``exact``; ``lower`` or ``upper``: a bound in expectation over the noise; ``estimate``: no side.
         value: The value of each datum.
-        variance: Monte Carlo variance of each value at fixed x; 0 where there is no noise.
+        variance: Monte Carlo variance of each value at fixed x; 0 where there is no noise, NaN where it is
+            unknown: one sample, or one draw of the posterior, does not tell how samples differ.
         k: Number of samples of each datum, where there are any.
         unbiased: Whether the value is the log of an unbiased estimate of p(x) (lower) or minus that of 1/p(x)
             (upper), so that it can be certified.

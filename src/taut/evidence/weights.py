@@ -41,8 +41,8 @@ class Weights:
 
     @cached_property
     def iwae_variance(self) -> PerDatum:
-        r"""Monte Carlo variance of ``iwae`` by the delta method: $\mathrm{Var}(w) / (K \bar w^2)$."""
-        return bounds.variance_of_mean(self.k * self.share)
+        r"""Monte Carlo variance of ``iwae`` by the delta method: $\mathrm{Var}(w) / (K \bar w^2)$; NaN at K = 1."""
+        return variance_of_mean(self.k * self.share)
 
     @cached_property
     def ess(self) -> PerDatum:
@@ -77,6 +77,11 @@ class Weights:
         if self.k > 1 and self.k % 2 == 0:
             found["extrapolated"] = 2 * self.iwae - bounds.block_bound(self.log_w, self.k // 2)
         return found
+
+
+def variance_of_mean(values: Float[Tensor, "k b"]) -> PerDatum:
+    """Variance of a mean over samples; NaN, unknown, for a single sample."""
+    return bounds.variance_of_mean(values) if len(values) > 1 else torch.full_like(values[0], torch.nan)
 
 
 def _khat(log_w: Float[np.ndarray, " k"]) -> float:

@@ -12,18 +12,19 @@ from taut.report.evaluation import LABELS, interval_words, number, signed
 
 Result = Mapping[str, Any]
 
+KEY = ("data", "binarisation", "mask", "likelihood", "split", "n", "data_digest", "precision", "k", "estimators")
+"""What evaluations must have in common to share a column."""
+
 
 def comparable(results: Sequence[Result]) -> dict[tuple[str, ...], list[Result]]:
-    """Evaluations by what they were scored on: data, binarisation, mask, split, rows, digest, precision.
+    """Evaluations by what they were scored on and how: data, likelihood, precision and settings of every estimator.
 
-    Scores of different binarisations differ by nats for the same model, so they never share a column; nor do the
-    probability of a binary image and the density of its numbers.
+    Scores of different binarisations, or a density and a mass of the same pixels, differ by nats for the same model,
+    and bounds of different K by what K is worth, so they never share a column.
     """
     groups = defaultdict(list)
     for result in results:
-        key = ("data", "binarisation", "mask", "split", "n", "k", "data_digest", "precision")
-        kind = "mass" if result["likelihood"] == "bernoulli" else "density"
-        groups[(*(str(result[name]) for name in key), kind)].append(result)
+        groups[tuple(str(result[name]) for name in KEY)].append(result)
     return dict(groups)
 
 
@@ -38,13 +39,13 @@ def _table(results: Sequence[Result]) -> Table:
         f"{first['split']} split of {first['data']}, binarisation {first['binarisation']}: {first['n']:,} data, "
         f"K = {first['k']:,}, nats"
     )
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    estimators = list(dict.fromkeys((name, one["k"]) for result in results for name, one in result["evidence"].items()))
-    names = [name for name, _ in estimators]
+    how = "; ".join([f"{first['likelihood']} likelihood", first["precision"], *_settings(first)])
+    title = Text(title, style="bold").append(f"\n{how}", style="not bold dim")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    estimators = list(dict.fromkeys(name for result in results for name in result["evidence"]))
     table.add_column("run", overflow="fold")
-    for name, k in estimators:
-        many = f" {k:,}" if names.count(name) > 1 and k is not None else ""
-        table.add_column(f"{LABELS.get(name) or name}{many}", justify="right", no_wrap=True)
+    for name in estimators:
+        table.add_column(LABELS.get(name) or name, justify="right", no_wrap=True)
     table.add_column("gap", justify="right", no_wrap=True)
     if any(result["apart"] for result in results):
         table.add_column("amortisation", justify="right")
@@ -53,11 +54,18 @@ def _table(results: Sequence[Result]) -> Table:
     return table
 
 
-def _row(result: Result, estimators: Sequence[tuple[str, int | None]], width: int) -> list[str]:
+def _settings(result: Result) -> list[str]:
+    told = {
+        name: ", ".join(f"{key}={value}" for key, value in one.items()) for name, one in result["estimators"].items()
+    }
+    return [f"{LABELS.get(name, name)} {words}" for name, words in told.items() if words]
+
+
+def _row(result: Result, estimators: Sequence[str], width: int) -> list[str]:
     cells = [result["run"]]
-    for name, k in estimators:
+    for name in estimators:
         score = result["evidence"].get(name)
-        cells.append("" if score is None or score["k"] != k else _value(score))
+        cells.append("" if score is None else _value(score))
     cells.append(interval_words(result["gap"], 2))
     apart = result["apart"].get(result["split"]) if result["apart"] else None
     cells.append("" if apart is None else signed(apart["amortisation"], 2))

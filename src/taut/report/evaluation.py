@@ -1,5 +1,6 @@
 """The tables of an evaluation: every estimator, the interval for the gap, its parts, and what not to trust."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,14 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or value != value:
         return ""
     return f"{value:.3e}" if abs(value) >= 1e7 else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def floored(value: float, digits: int = 3) -> str:
+    """A number that holds from below, in digits that never claim more than it."""
+    if not math.isfinite(value):
+        return number(value, digits)
+    unit = 10.0**-digits if abs(value) < 1e7 else 10.0 ** (math.floor(math.log10(abs(value))) - 3)
+    return number(math.floor(value / unit) * unit, digits)
 
 
 def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
@@ -137,7 +146,7 @@ def _certificate(result: Result) -> Text:
         return Text("")
     name = max(lower, key=lambda one: lower[one])
     text = (
-        f"certified: the mean log p(x) of these {_data(result['n'])} is above {number(lower[name])} with "
+        f"certified: the mean log p(x) of these {_data(result['n'])} is above {floored(lower[name])} with "
         f"{result['confidence']:.0%} confidence ({LABELS.get(name, name)}), however bad the weights"
     )
     return Text(text, style="dim")

@@ -1,0 +1,130 @@
+"""What is printed, compared and held in memory: no more than was measured, and nothing beside what it cannot meet."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from evidence.models import linear_gaussian
+
+from taut import noise
+from taut.evaluate import Evaluation, noise_of
+from taut.evidence import AIS, Importance
+from taut.evidence.rows import MOST_WEIGHTS
+from taut.local import Search
+from taut.measure import Question, _batches, measure, take_apart
+from taut.processes import Processes
+from taut.progress import Stages
+from taut.report.compare import comparable
+from taut.report.evaluation import _certificate, floored
+from taut.sampling import Keys
+
+RESULT = {
+    "data": "digits",
+    "binarisation": "threshold",
+    "likelihood": "bernoulli",
+    "split": "test",
+    "n": 360,
+    "data_digest": "d",
+    "precision": "float32",
+    "k": 1000,
+    "estimators": {"importance": {"k": 1000}, "ais": {"steps": 200, "chains": 16}},
+}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"likelihood": "gaussian"},
+        {"precision": "float64"},
+        {"estimators": {"importance": {"k": 100_000}, "ais": {"steps": 200, "chains": 16}}},
+        {"estimators": {"importance": {"k": 1000}, "ais": {"steps": 5, "chains": 16}}},
+    ],
+    ids=["likelihood", "precision", "K of one estimator", "steps"],
+)
+def test_runs_scored_differently_share_no_column(other):
+    assert len(comparable([RESULT, dict(RESULT), RESULT | other])) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(-23.6066, "-23.607"), (-23.6074, "-23.608"), (1.9999, "1.999"), (0.0, "0.000"), (-1.23461e8, "-1.235e+08")],
+)
+def test_a_certificate_is_never_printed_above_itself(value, words):
+    assert floored(value) == words
+    assert float(floored(value)) <= value
+
+
+def test_no_mass_has_a_certificate_of_minus_infinity():
+    assert float(floored(-torch.inf)) == -torch.inf
+
+
+def test_batches_are_bounded_by_every_k():
+    """The weights of the ELBO count too: K = 10^6 beside AIS alone is one or two data at a time."""
+    for k, estimators in ((1_000_000, [AIS()]), (10, [Importance(1_000_000)])):
+        assert max(len(part) for part in _batches(torch.arange(1000), k, estimators)) <= MOST_WEIGHTS // 1_000_000
+    assert len(_batches(torch.arange(256), 1000, [AIS()])) == 2
+
+
+@pytest.mark.parametrize("what", ["measured", "taken apart"])
+def test_no_more_data_at_once_than_their_samples_fit(what, monkeypatch):
+    monkeypatch.setattr("taut.measure.MOST_WEIGHTS", 60)
+    target, x, _, _ = linear_gaussian(2, 4, 7)
+    seen = []
+    monkeypatch.setattr(Question, "rows", _counted(Question.rows, seen))
+    question, stage = Question(target, x, "test", 0, 20), Stages(False).stage("test", 7)
+    if what == "measured":
+        measure(question, [AIS(2, 2, 2)], Processes(), stage)
+    else:
+        take_apart(question, None, Search(), Processes(), stage)
+    assert seen == [3, 3, 1]
+
+
+def _counted(rows, seen):
+    def counted(self, index, processes):
+        seen.append(len(index))
+        return rows(self, index, processes)
+
+    return counted
+
+
+def test_noise_that_chose_or_fitted_the_weights_does_not_score_them():
+    """The best checkpoint is the best under the noise of validation; a training step is keyed by (seed, train)."""
+    index = torch.arange(100)
+    for split in ("val", "train"):
+        fitted = {noise.key(0, split, counter) for counter in range(2000)}
+        assert not fitted & set(Keys(index, 0, noise_of(split)).seeds())
+    assert noise_of("test") == "test", "the table at the end of the run"
+
+
+def test_simulated_data_do_not_depend_on_the_arithmetic_of_the_caller():
+    """Drawn in IEEE arithmetic, as everything that is measured."""
+    seen = []
+
+    def simulate(n):
+        seen.append((torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()))
+        return torch.zeros(n, 2), torch.zeros(n, 4)
+
+    evaluation = object.__new__(Evaluation)
+    evaluation.processes, evaluation.estimators = Processes(), []
+    evaluation.cfg = SimpleNamespace(seed=0, simulated=3, k=4)  # type: ignore[assignment]
+    evaluation.target = replace(linear_gaussian(2, 4, 1).target, simulate=simulate)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            evaluation._simulated(Stages(False))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen == [("highest", False, False)]
+
+
+def test_the_certificate_in_the_report_is_the_floored_one():
+    score = {"certificate": -1.0001, "value": -1.0, "doubts": []}
+    result = RESULT | {
+        "name": "vae",
+        "held_out": True,
+        "evidence": {"importance": score},
+        "gap": {"exact": False},
+        "confidence": 0.95,
+    }
+    assert "is above -1.001 with 95% confidence" in str(_certificate(result))
