@@ -218,12 +218,11 @@ def mask_name(cfg: DictConfig, run: Run) -> str:
 
 
 def _difference(complete: Answer, observed: Answer) -> dict[str, Any]:
-    """Log p(x) - log p(x_obs), by the last estimator that both have in common: the exact one if there is one."""
+    """Log p(x) - log p(x_obs), by the estimator that brackets log p(x_obs) best from below."""
     exact = [one.name for one in observed.evidence if one.kind == "exact"]
     name = exact[0] if exact else interval(observed.elbo.value, observed.evidence).lower
-    if name == "elbo":
-        name = next(one.name for one in observed.evidence if one.kind == "lower")
-    whole, part = (next(one for one in answer.evidence if one.name == name) for answer in (complete, observed))
+    every = ([answer.elbo, *answer.evidence] for answer in (complete, observed))
+    whole, part = (next(one for one in some if one.name == name) for some in every)
     values = whole.value - part.value
     return {
         "estimator": name,

@@ -34,6 +34,20 @@ KEYS = {
     },
 }
 """The keys of each command's config."""
+ONE_OF = {
+    "data",
+    "mask",
+    "network",
+    "prior",
+    "likelihood",
+    "q",
+    "objective",
+    "optimizer",
+    "scheduler",
+    "strategy",
+    "model",
+}
+"""Groups of which a run has one; of a list Hydra would take the last without a word."""
 SECRET = re.compile(r"api_?key|token|secret|password|credential", re.IGNORECASE)
 WANDB_KEY = re.compile(r"[0-9a-f]{40}|wandb_v\d\w{20,}")
 MOST_YAML_NODES = 100_000
@@ -129,13 +143,15 @@ def check(cfg: DictConfig, command: str = "train") -> None:
 
 
 def check_overrides(overrides: list[str]) -> None:
-    """Refuse secrets on the command line, because every override is kept in the run folder.
+    """Refuse several choices where there can be one, and secrets, because every override is kept in the run folder.
 
     Raises:
-        UserError: Naming the key and where the secret belongs.
+        UserError: Naming the key, and what to do instead.
     """
     for override in overrides:
         key, _, value = override.partition("=")
+        if key.lstrip("+") in ONE_OF and value.startswith("["):
+            raise UserError(f"{key}={value} names several; choose one of them, or run each with -m {key}=<a>,<b>.")
         if value and (SECRET.search(key.rpartition(".")[2]) or WANDB_KEY.fullmatch(value.strip("'\""))):
             raise UserError(
                 f"{key.lstrip('+')} looks like a secret, and the command line is kept in the run folder; "

@@ -74,7 +74,8 @@ def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mas
     truth = truth[: None if cfg.limit == "auto" else cfg.limit].to(torch.get_default_dtype())
     model.joint.likelihood.check(truth)
     x = hide(truth, mask.draw(len(truth), data.x_shape, seed=cfg.seed, stream="table"))
-    return Incomplete(x, truth, "table", True, table, order)
+    own = isinstance(data, Table) and table.path.resolve() == data.path.resolve()
+    return Incomplete(x, truth, "table", not own, table, order)
 
 
 def _columns(table: Table, data: Data, values: Tensor) -> tuple[int, ...]:

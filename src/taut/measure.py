@@ -147,9 +147,9 @@ def refine(
         found = best.new_zeros(len(question.x), best.shape[1]) if found is None else found
         found[index.to(best.device)] = best
         clock.finished(len(index))
-    assert found is not None
 
     def proposal(index: Int[Tensor, " b"]) -> Proposal:
+        assert found is not None, "asked of a process without data"
         members = found[index.to(found.device)]
         return lambda some: family.distribution(members[some])
 

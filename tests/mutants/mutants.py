@@ -788,7 +788,7 @@ MUTANTS = [
     Mutant(
         "two likelihoods in one column",
         "report/compare.py",
-        '"binarisation", "likelihood",',
+        '"mask", "likelihood",',
         '"binarisation",',
         REPORT + "::test_runs_scored_differently_share_no_column[likelihood]",
     ),

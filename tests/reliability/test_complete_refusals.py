@@ -50,6 +50,7 @@ REFUSED = {
     "run=vae mask=file mask.path=good.csv": "cannot be read as an NPY file",
     "run=vae mask=file mask.path=nothing.npy": "cannot be read as an NPY file",
     "run=vae mask=top": "mask",
+    "run=vae mask=[top_half,left_half]": "names several; choose one of them",
     "run=mog mask=top_half": r"mask=top_half hides a part of an image \[c, h, w\], but x has shape \[2\]",
     "run=mog data=digits": "data=digits cannot be completed by this run, which was trained on table",
     "run=vae data=table data.path=holes.csv": r"shape \[2\], but the run was trained on digits of shape \[1, 8, 8\]",

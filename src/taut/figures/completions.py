@@ -25,7 +25,7 @@ def completions(rows: Mapping[str, Images], *, title: str | None = None) -> Figu
     first = next(iter(rows.values()))
     known = [images for images in rows.values() if not np.isnan(images).any()]
     low, high = grey_scale(known[0]) if known else (0.0, 1.0)
-    figure = canvas(1.4 + 0.78 * len(first), 0.2 + 0.8 * len(rows) + 0.3 * (title is not None))
+    figure = canvas(max(6.4, 1.4 + 0.78 * len(first)), 0.2 + 0.8 * len(rows) + 0.3 * (title is not None))
     axes = np.atleast_2d(figure.subplots(len(rows), len(first), gridspec_kw={"wspace": 0.02, "hspace": 0.02}))
     for line, (label, images) in zip(axes.reshape(len(rows), -1), rows.items(), strict=True):
         for place, image, seen in zip(line, images, first, strict=True):
