@@ -208,7 +208,7 @@ def test_the_noise_of_the_amortisation_gap_is_that_of_a_difference():
     log_variance = -precision.diagonal().log()
     family = _mean_field(3, lambda x: torch.cat([0.98 * mean(x), log_variance.expand(len(x), 3)], 1))
     target = Target(known.target.log_joint, lambda x: family.distribution(family.parameters(x)), known.target.prior)
-    again = [split(Rows(target, known.x, seed=seed), family, Search(300), k=200) for seed in range(30)]
+    again = [split(Rows(target, known.x, seed=seed), family, Search(30), k=200) for seed in range(30)]
     spread = torch.stack([parts.amortisation for parts in again]).var(0).mean().item()
     stated = torch.stack([parts.amortisation_variance for parts in again]).mean().item()
     assert stated / spread == pytest.approx(1, abs=5 * (2 / (29 * len(known.x))) ** 0.5)  # a variance of 30 draws each
