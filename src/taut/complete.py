@@ -108,7 +108,8 @@ class Completion:
             observed = self._measured(question, "p(x_obs)", stages)
             complete = None
             if self._scored() and not self.holes.truth.isnan().any():
-                complete = self._measured(self._whole(), "p(x)", stages)
+                whole = self._asked(self.holes.truth, self.holes.split, stages, "refining q of x")
+                complete = self._measured(whole, "p(x)", stages)
             stage = stages.stage("completions", self._mine())
             found = fill_in(self.model.joint, question, self.cfg.draws, self.processes, stage)
         errors = self._errors(found) if self._scored() and self.processes.first else {}
@@ -117,17 +118,18 @@ class Completion:
         return Completed(self.cfg, self.run, result, self.holes, found, observed, self.data)
 
     def _question(self, stages: Stages) -> Question:
-        cfg, holes = self.cfg, self.holes
-        question = Question(self.target, holes.x, f"holes/{holes.split}", cfg.seed, cfg.k)
+        holes = self.holes
+        return self._asked(holes.x, f"holes/{holes.split}", stages, "refining q")
+
+    def _asked(self, x: Tensor, split: str, stages: Stages, name: str) -> Question:
+        """A question about data, with the best q for each of them where that was asked for."""
+        cfg = self.cfg
+        question = Question(self.target, x, split, cfg.seed, cfg.k)
         family = Family.of(self.model.q)
         if not self.refined or family is None:
             return question
-        stage = stages.stage("refining q", self._mine())
-        proposal = refine(question, family, Search(), self.processes, stage)
-        return Question(self.target, holes.x, question.split, cfg.seed, cfg.k, proposal=proposal)
-
-    def _whole(self) -> Question:
-        return Question(self.target, self.holes.truth, self.holes.split, self.cfg.seed, self.cfg.k)
+        proposal = refine(question, family, Search(), self.processes, stages.stage(name, self._mine()))
+        return Question(self.target, x, split, cfg.seed, cfg.k, proposal=proposal)
 
     def _measured(self, question: Question, name: str, stages: Stages) -> Answer:
         return measure(question, self.estimators, self.processes, stages.stage(name, self._mine()))

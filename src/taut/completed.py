@@ -55,18 +55,23 @@ class Completed:
 
     @property
     def folder(self) -> Path:
-        """Where it goes: one folder for each mask."""
-        return self.run.folder / f"completion_{self.result['mask'].split()[0]}"
+        """Where it goes: one folder for each mask, split and table."""
+        words = [self.result["mask"].replace(" ", "_")]
+        if self.holes.table is not None:
+            words.append(self.holes.table.path.stem)
+        elif self.result["split"] != "test":
+            words.append(self.result["split"])
+        return self.run.folder / "_".join(["completion", *words])
 
 
 def publish(completed: Completed, out: Path | None) -> None:
     """Write the folder and the filled table, each whole or not at all, print the tables, and tell W&B."""
     result = completed.result
     result["versions"] = {name: version(name) for name in VERSIONED} | {"python": platform.python_version()}
-    if out is not None:
-        write_filled(completed, out)
     with whole(completed.folder) as partial:
         _write(completed, partial)
+    if out is not None:
+        write_filled(completed, out)
     console = Console()
     for table in completion_tables(result):
         console.print(table)
@@ -109,7 +114,8 @@ def write_filled(completed: Completed, out: Path) -> None:
     """The user's table, or the rows of the run, with every hole filled.
 
     Cells that were observed are those of the file, letter by letter for a CSV file. ``fill=draws`` stacks the draws,
-    numbered in a first column: multiple imputation (Rubin, 1987).
+    numbered in a first column: multiple imputation (Rubin, 1987), of the cells alone, since the parameters stay at
+    their estimate.
     """
     found, holes = completed.completions, completed.holes
     fills = found.draws if completed.cfg.fill == "draws" else getattr(found, completed.cfg.fill).unsqueeze(0)
@@ -117,12 +123,24 @@ def write_filled(completed: Completed, out: Path) -> None:
     try:
         if out.suffix.lower() == ".npy":
             with partial.open("wb") as file:
-                np.save(file, (fills if completed.cfg.fill == "draws" else fills[0]).numpy())
+                np.save(file, _in_place(fills if completed.cfg.fill == "draws" else fills[0], holes))
         else:
             _write_csv(partial, fills.flatten(2), holes, completed)
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _in_place(fills: Tensor, holes: Incomplete) -> np.ndarray:
+    """The fills in the holes of the user's own array, in its order; what it held is as it was."""
+    if holes.table is None:
+        return fills.numpy()
+    own, fill = holes.table.read()[: len(holes.x)], fills.double().numpy()
+    hidden = holes.x.isnan().numpy()
+    if own.ndim == 2:
+        order = np.argsort(holes.order)
+        fill, hidden = fill[..., order], hidden[:, order]
+    return np.where(hidden, fill, own)
 
 
 def _write_csv(path: Path, fills: Tensor, holes: Incomplete, completed: Completed) -> None:

@@ -96,6 +96,7 @@ RANGES = {
     "run": (TypeAdapter(Annotated[str | None, Field(min_length=1)]), "the folder of a run"),
     "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),
     "draws": A_FEW,
+    "repetitions": (TypeAdapter(Annotated[int, Field(strict=True, ge=2)]), "a whole number of 2 or more"),
     **dict.fromkeys(("overwrite", "fresh"), (TypeAdapter(Annotated[bool, Field(strict=True)]), "true or false")),
     "refine": (TypeAdapter(Literal[True, False, "auto"]), "true, false or auto"),
     **dict.fromkeys(("limit", "blocks"), A_COUNT_OR_NULL),

@@ -95,7 +95,7 @@ def _columns(table: Table, data: Data, values: Tensor) -> tuple[int, ...]:
             f"shape {list(data.x_shape)}; give a table of that shape, or another run."
         )
     if here is None or there is None:
-        return tuple(range(values.shape[1]))
+        return tuple(range(values[0].numel()))
     return tuple(here.index(name) for name in there)
 
 

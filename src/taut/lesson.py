@@ -15,7 +15,7 @@ from taut.completion.lecture import Lecture, Method, lecture
 from taut.data.digits import Digits
 from taut.errors import UserError
 from taut.report.lecture import lecture_tables
-from taut.whole import write_json
+from taut.whole import whole, write_json
 
 
 def give(cfg: DictConfig) -> dict[str, Any]:
@@ -35,9 +35,9 @@ def give(cfg: DictConfig) -> dict[str, Any]:
     found = lecture(train, test[: cfg.lecture.images], k=cfg.lecture.k, seed=cfg.seed, **settings)
     result = described(found) | {"seed": cfg.seed, "seconds": time.perf_counter() - started}
     folder = Path(HydraConfig.get().runtime.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "result.json", result)
-    _draw(found, folder / "lecture.png")
+    with whole(folder) as partial:
+        write_json(partial / "result.json", result)
+        _draw(found, partial / "lecture.png")
     for table in lecture_tables(result):
         console.print(table)
     console.print(f"[dim]{folder / 'lecture.png'}[/]", highlight=False, soft_wrap=True)

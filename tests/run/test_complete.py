@@ -119,7 +119,7 @@ def test_a_run_trained_on_holes_is_not_refined_and_says_what_it_scored(runs):
     assert json.loads((run / "result.json").read_text())["cells"] == "observed"
     done = command("complete", f"run={run}", *SHORT)
     assert done.code == 0, done.err
-    result = _result(run, "random")
+    result = _result(run, "random_0.5")
     assert result["refined"] is False
     assert 0.3 < result["observed_share"] < 0.7
 
@@ -174,7 +174,7 @@ def test_a_table_is_filled_by_regression_and_keeps_its_own_cells(runs, table, tm
         for v in (np.array([float(cell or "nan") for cell in row]) for row in rows[1:])
         for o in [np.flatnonzero(~np.isnan(v))]
     ]
-    exact = _result(runs("mog"), "from_data")["observed"]["evidence"]["exact"]
+    exact = _result(runs("mog"), "from_data_shuffled")["observed"]["evidence"]["exact"]
     assert exact["value"] == pytest.approx(np.mean(scores), rel=1e-9)
     assert exact["kind"] == "exact"
 
@@ -190,6 +190,32 @@ def test_draws_stack_tables(runs, table, tmp_path):
     assert array.shape == (3, 200, 3)
     assert np.array_equal(array.reshape(600, 3), np.array([row[1:] for row in rows[1:]], dtype=float))
     assert not np.array_equal(array[0], array[1])
+
+
+def test_an_array_keeps_its_own_numbers_and_images_become_rows_of_a_table(runs, tmp_path):
+    """Float64 numbers that float32 cannot hold come back as they were; an image has a column for every pixel."""
+    path = tmp_path / "images.npy"
+    images = (np.random.default_rng(0).random((4, 1, 8, 8)) < 0.5).astype(float)
+    images[:, :, 4:] = np.nan
+    np.save(path, images)
+    for out in (tmp_path / "filled.csv", tmp_path / "filled.npy"):
+        words = ["data=table", f"data.path={path}", f"out={out}", "refine=false", *SHORT]
+        done = command("complete", f"run={runs('vae')}", *words)
+        assert done.code == 0, done.err
+    rows = list(csv.reader((tmp_path / "filled.csv").open()))
+    filled = np.load(tmp_path / "filled.npy")
+    assert rows[0] == [f"x{i + 1}" for i in range(64)]
+    assert np.allclose(np.array(rows[1:], dtype=float), filled.reshape(4, 64))
+    assert np.array_equal(filled[:, :, :4], images[:, :, :4])
+    assert not np.isnan(filled).any()
+    table = np.random.default_rng(1).normal(size=(5, 3)) + np.array([10, 0, -5])
+    table[0, 0] = table[3, 2] = np.nan
+    np.save(path, table)
+    words = ["data=table", f"data.path={path}", f"out={tmp_path / 'again.npy'}", "threads=1"]
+    assert command("complete", f"run={runs('mog')}", *words).code == 0
+    again = np.load(tmp_path / "again.npy")
+    assert np.array_equal(again[~np.isnan(table)], table[~np.isnan(table)])
+    assert not np.isnan(again).any()
 
 
 def test_baselines_are_those_of_scikit_learn():

@@ -25,8 +25,10 @@ class Completions:
 
     Args:
         mean: $E[x \mid x_{obs}]$: the least squared error; a grey image where pixels are binary.
-        most_probable: Of every cell by itself: the least error rate of binary pixels; not the most probable image.
-        draws: Independent draws of $p(x_{mis} \mid x_{obs})$: what images look like, ``[m, b, *x]``.
+        most_probable: Of every cell by itself: the least error rate of binary pixels; not the most probable image. For
+            a VAE of real numbers the mode of a kernel density estimate.
+        draws: Draws of $p(x_{mis} \mid x_{obs})$: what images look like, ``[m, b, *x]``. Independent where the
+            posterior of z is exact; elsewhere resampled from the same K draws of z, which they share where few count.
         ess: Effective number of the draws of z behind them; NaN where the posterior is exact.
     """
 
@@ -125,6 +127,13 @@ def _most_probable(joint: Joint, found: Latents, x: Tensor, mean: Tensor) -> Flo
     out, few = torch.empty_like(x), found.few()
     for rows, _ in _chunks(few, x):
         cells = joint.likelihood(few.z[:, rows]).given(x[rows])
-        weights = few.weights[:, rows].to(x).view(*cells.mean.shape[:2], *[1] * (x.dim() - 1))
-        out[rows] = modes(weights.expand_as(cells.mean), cells.mean, cells.stddev)
+        weights = few.weights[:, rows].to(x).view(*cells.mean.shape[:2], *[1] * (x.dim() - 1)).expand_as(cells.mean)
+        spread = cells.stddev if joint.prior.discrete else _smoothed(cells.mean, cells.stddev)
+        out[rows] = modes(weights, cells.mean, spread)
     return torch.where(observed(x), x, out)
+
+
+def _smoothed(means: Float[Tensor, "k b *x"], deviations: Float[Tensor, "k b *x"]) -> Float[Tensor, "k b *x"]:
+    """Deviations widened by Silverman's bandwidth (1986), or the highest of k narrow peaks would be one at random."""
+    bandwidth = 1.06 * means.std(0) * len(means) ** -0.2
+    return (deviations.square() + bandwidth.square()).sqrt()

@@ -14,7 +14,7 @@ from taut.joint import Joint
 from taut.sampling import Keys, Proposal, blocks
 from taut.types import LogWeights, PerDatum
 
-FEW = 64
+FEW = 128
 """Draws of z whose mixture stands for the density of a cell where its most probable value is sought."""
 
 

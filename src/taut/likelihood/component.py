@@ -37,7 +37,8 @@ class ComponentNormal(Distribution):
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():
-            noise = torch.randn(*sample_shape, *self.z.shape[:-1], self.means.shape[-1]).to(self.means)
+            shape = (*sample_shape, *self.z.shape[:-1], self.means.shape[-1])
+            noise = torch.randn(shape, dtype=self.means.dtype, device=self.means.device)
             deviation = torch.einsum("...c,cij,...j->...i", self.z, self.scale_tril, noise)
             return (self.z @ self.means + deviation).unflatten(-1, self.event_shape)
 
@@ -114,7 +115,8 @@ class GivenComponent:
     def sample(self) -> Float[Tensor, "k b *x"]:
         """One completion for every z."""
         z = self.distribution.z
-        noise = torch.randn(*z.shape[:-1], self.means.shape[-1]).to(self.means)
+        shape = (*z.shape[:-1], self.means.shape[-1])
+        noise = torch.randn(shape, dtype=self.means.dtype, device=self.means.device)
         deviation = torch.einsum("...bc,bcij,...bj->...bi", z, self.factors, noise)
         return self.mean + deviation.unflatten(-1, self.x.shape[1:])
 

@@ -45,7 +45,7 @@ def _missing(score: Mapping[str, Any]) -> Text:
 def _errors(result: Result) -> Table:
     scores = {"RMSE": "rmse", "error rate": "error_rate"}
     if "error_rate" not in result["errors"]["mean"]:
-        scores = {"RMSE": "rmse", "in s.d. of the column": "nrmse"}
+        scores = {"RMSE in s.d. of the column": "nrmse"}
     table = new_table("hidden cells against the truth (± s.e. over the data)")
     table.add_column("completion", no_wrap=True)
     for label in scores:

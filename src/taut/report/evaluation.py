@@ -146,7 +146,7 @@ def _certificate(result: Result) -> Text:
         return Text("")
     name = max(lower, key=lambda one: lower[one])
     text = (
-        f"certified: the mean log p(x) of these {_data(result['n'])} is above {floored(lower[name])} with "
+        f"certified: the mean log {_of(result)} of these {_data(result['n'])} is above {floored(lower[name])} with "
         f"{result['confidence']:.0%} confidence ({LABELS.get(name, name)}), however bad the weights"
     )
     return Text(text, style="dim")
