@@ -22,6 +22,7 @@ from taut.sampling import Keys
 RESULT = {
     "data": "digits",
     "binarisation": "threshold",
+    "mask": "none",
     "likelihood": "bernoulli",
     "split": "test",
     "n": 360,
@@ -36,11 +37,12 @@ RESULT = {
     "other",
     [
         {"likelihood": "gaussian"},
+        {"mask": "random 0.5"},
         {"precision": "float64"},
         {"estimators": {"importance": {"k": 100_000}, "ais": {"steps": 200, "chains": 16}}},
         {"estimators": {"importance": {"k": 1000}, "ais": {"steps": 5, "chains": 16}}},
     ],
-    ids=["likelihood", "precision", "K of one estimator", "steps"],
+    ids=["likelihood", "mask", "precision", "K of one estimator", "steps"],
 )
 def test_runs_scored_differently_share_no_column(other):
     assert len(comparable([RESULT, dict(RESULT), RESULT | other])) == 2
