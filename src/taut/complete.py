@@ -192,7 +192,9 @@ class Completion:
         }
 
     def _remedies(self, found: Completions, observed: Answer) -> list[str]:
-        """What to do where q is a poor proposal."""
+        """What to do where nothing is missing, or q is a poor proposal."""
+        if self.holes.observed_share == 1:
+            return ["nothing is missing, so the completions are the data; choose a mask, e.g. mask=top_half."]
         poor = [one for one in observed.evidence if one.name == "importance" and doubts(one)]
         if not poor or found.ess.isnan().all():
             return []

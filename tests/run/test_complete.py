@@ -129,6 +129,9 @@ def test_nothing_missing_gives_the_data_and_log_px(runs):
     assert command("complete", f"run={run}", *SHORT).code == 0
     result, arrays = _result(run, "from_data"), np.load(run / "completion_from_data" / "completions.npz")
     assert result["observed_share"] == 1
+    assert result["warnings"] == [
+        "nothing is missing, so the completions are the data; choose a mask, e.g. mask=top_half."
+    ]
     assert np.array_equal(arrays["mean"], arrays["x"])
     assert command("evaluate", f"run={run}", "threads=1", "k=20", "limit=6").code == 0
     whole = json.loads((run / "evaluation" / "result.json").read_text())["evidence"]["importance"]
