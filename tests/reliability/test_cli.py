@@ -90,6 +90,8 @@ MISTAKES = {
     "latnt_dim=5": "did you mean latent_dim?",
     "network.hiden=[1]": "did you mean network.hidden?",
     "trainer.max_epoch=3": "did you mean trainer.max_epochs?",
+    "sweep=k_grid": "+sweep=",
+    "+sweep=k_gird": "did you mean k_grid?",
     "modle=vae": "did you mean model?",
     "model=vea": "did you mean vae?",
     "data=minst": "did you mean mnist?",

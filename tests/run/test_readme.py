@@ -116,7 +116,7 @@ def test_multirun_runs_every_combination_in_a_folder_of_its_own(tmp_path):
     (words,) = [words for words in COMMANDS if words and words[0] == "-m"]
     axes = dict(word.split("=") for word in words[1:])
     jobs = list(itertools.product(*(values.split(",") for values in axes.values())))
-    done = _command(*words, *TINY, folder=tmp_path)
+    done = _command(*words, *TINY, "launcher=joblib", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     results = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
     assert sorted((r["model"], str(r["k"]), str(r["seed"])) for r in results) == sorted(jobs)

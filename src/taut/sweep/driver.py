@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.progress import track
 
 from taut.config import check
 from taut.errors import RunError, UserError
@@ -89,7 +90,8 @@ class Driver:
             UserError: If none of them can run, or they are not those of the sweep in the folder.
         """
         engines.refuse_missing(cfg.launcher)
-        candidates = [self._candidate(list(words), cfg, compose) for words in jobs]
+        shown = track(jobs, "Composing the members", console=Console(stderr=True), transient=True)
+        candidates = [self._candidate(list(words), cfg, compose) for words in shown]
         folder = Path(cfg.hydra.sweep.dir).absolute()
         earlier = Plan.read(folder)
         if cfg.sweep.rehearse:
