@@ -53,6 +53,10 @@ RANGES = {
     **dict.fromkeys(("limit", "blocks", "timeout_min", "cpus_per_task", "gpus_per_node"), A_COUNT_OR_NULL),
     **dict.fromkeys(("timeout", "mem_gb"), A_POSITIVE_OR_NULL),
     "n_jobs": A_COUNT,
+    "gpus": (
+        TypeAdapter(list[Annotated[int, Field(strict=True, ge=0)]] | None),
+        "a list of numbers of GPUs, or null",
+    ),
     "cluster": (TypeAdapter(Literal["slurm", "local"]), "slurm or local"),
     "engine": (TypeAdapter(Literal["joblib", "submitit"]), "joblib or submitit"),
     "split": A_SPLIT,

@@ -58,6 +58,7 @@ def pretend(cfg):
         "validation": {"bound": -float(cfg.seed)},
         "scores": {},
         "token": secrets.token_hex(8),
+        "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
     partial = folder / ".result.part"
     partial.write_text(json.dumps(result))

@@ -214,6 +214,7 @@ BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
         (["model=vea,iave"], "model=vea is not known; did you mean vae?"),
         (["k=1,2", "resume=outputs/x"], "resume=true"),
         (["k=1,2", "launcher=joblib", "launcher.n_jobs=0"], "launcher.n_jobs=0 cannot be"),
+        (["k=1,2", "launcher=joblib", "launcher.gpus=[a]"], "launcher.gpus=['a'] cannot be"),
         (["k=1,2", "launcher=slrum"], "did you mean slurm?"),
         (["k=1,2", "sweep.timeout=-1"], "sweep.timeout=-1 cannot be"),
         (["k=1,2", f"hydra.launcher._target_={BASIC}"], "launcher=joblib"),
@@ -227,6 +228,14 @@ def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path, words, expected):
     assert expected in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_every_member_sees_one_gpu(tmp_path):
+    words = ["seed=range(0,5)", "launcher=joblib", "launcher.n_jobs=2", "launcher.gpus=[3,5]"]
+    assert swept(tmp_path, *words)[0] == 0
+    seen = [json.loads((member / "result.json").read_text())["gpu"] for member in members(tmp_path)]
+    assert set(seen) == {"3", "5"}
+    assert seen[0] != seen[1], "members at a time share no GPU"
 
 
 def test_a_cluster_runs_members_as_jobs(tmp_path):

@@ -90,7 +90,8 @@ class Driver:
             UserError: If none of them can run, or they are not those of the sweep in the folder.
         """
         engines.refuse_missing(cfg.launcher)
-        shown = track(jobs, "Composing the members", console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        shown = track(jobs, "Composing the members", console=console, transient=True, disable=not console.is_terminal)
         candidates = [self._candidate(list(words), cfg, compose) for words in shown]
         folder = Path(cfg.hydra.sweep.dir).absolute()
         earlier = Plan.read(folder)

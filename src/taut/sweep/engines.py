@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from queue import SimpleQueue
 from shutil import which
 from threading import Event
 from typing import Any
@@ -16,6 +17,7 @@ from taut.sweep.member import Status
 from taut.sweep.supervise import Job, Supervisor
 
 POLL = 0.2
+SEEN = "CUDA_VISIBLE_DEVICES"
 Told = Callable[[int, Status], None]
 
 
@@ -34,16 +36,18 @@ def run(jobs: Sequence[Job], launcher: DictConfig, folder: Path, told: Told) -> 
     if launcher.engine == "submitit":
         _on_cluster(jobs, launcher, folder, told)
     else:
-        _here(jobs, launcher.n_jobs, told)
+        _here(jobs, launcher.n_jobs, launcher.gpus, told)
 
 
-def _here(jobs: Sequence[Job], n_jobs: int, told: Told) -> None:
+def _here(jobs: Sequence[Job], n_jobs: int, gpus: Sequence[int] | None, told: Told) -> None:
     import joblib
 
-    stop, running = Event(), set[int]()
+    stop, running, free = Event(), set[int](), SimpleQueue[int | None]()
+    for slot in range(n_jobs):
+        free.put(gpus[slot % len(gpus)] if gpus else None)
     supervise = joblib.delayed(_supervised)
     pool = joblib.Parallel(n_jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs")
-    ended: Any = pool(supervise(i, job, stop, running) for i, job in enumerate(jobs))
+    ended: Any = pool(supervise(i, job, stop, running, free) for i, job in enumerate(jobs))
     try:
         for index, status in ended:
             told(index, status)
@@ -53,11 +57,15 @@ def _here(jobs: Sequence[Job], n_jobs: int, told: Told) -> None:
             time.sleep(POLL)
 
 
-def _supervised(index: int, job: Job, stop: Event, running: set[int]) -> tuple[int, Status]:
+def _supervised(
+    index: int, job: Job, stop: Event, running: set[int], free: SimpleQueue[int | None]
+) -> tuple[int, Status]:
     running.add(index)
+    gpu = free.get()
     try:
-        return index, Supervisor(stop.is_set)(job)
+        return index, Supervisor(stop.is_set)(job if gpu is None else replace(job, env={SEEN: str(gpu)}))
     finally:
+        free.put(gpu)
         running.discard(index)
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ class Job:
         script: ``train.py``; ``evaluate.py`` lies beside it.
         evaluate: The words of an evaluation after the training, or None for none.
         timeout: Seconds for both; None for no limit.
+        env: Added to the environment of its process.
     """
 
     folder: Path
@@ -41,6 +42,16 @@ class Job:
     script: Path
     evaluate: Sequence[str] | None = None
     timeout: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What holds for every process of a job: its deadline, and the lock it inherits."""
+
+    job: Job
+    deadline: float | None
+    lock: int
 
 
 @dataclass
@@ -89,10 +100,10 @@ class Supervisor:
 
     def _ended(self, job: Job, started: float, lock: int) -> dict[str, object]:
         """Everything the job starts, one after another; the fields of the status it ends with."""
-        deadline = None if job.timeout is None else started + job.timeout
+        watch = Watch(job, None if job.timeout is None else started + job.timeout, lock)
         again = is_run(job.folder)
         words = [f"resume={quoted(str(job.folder))}"] if again else job.train
-        failure = self._failure([job.script, *words], job.folder, deadline, lock)
+        failure = self._failure([job.script, *words], watch)
         score = None
         if failure is None:
             score = _score(job.folder)
@@ -101,18 +112,16 @@ class Supervisor:
         if failure is None and job.evaluate is not None:
             place = f"run={quoted(str(job.folder))}"
             command = [job.script.with_name("evaluate.py"), place, *job.evaluate]
-            failure = self._failure(command, job.folder, deadline, lock, "evaluation: ")
+            failure = self._failure(command, watch, "evaluation: ")
         if failure is not None:
             return {"state": "failed", "score": score, **failure}
         return {"state": "finished", "score": score, "exit_code": 0, "reason": None}
 
-    def _failure(
-        self, command: Sequence[str | Path], folder: Path, deadline: float | None, lock: int, what: str = ""
-    ) -> dict[str, object] | None:
+    def _failure(self, command: Sequence[str | Path], watch: Watch, what: str = "") -> dict[str, object] | None:
         """What went wrong in one process, if anything did."""
-        log = folder / LOG
+        log = watch.job.folder / LOG
         since = log.stat().st_size if log.exists() else 0
-        code = self._run(command, log, deadline, lock)
+        code = self._run(command, log, watch)
         if code == 0:
             return None
         if code is None:
@@ -120,7 +129,7 @@ class Supervisor:
         said = log.read_bytes()[since:].decode(errors="replace")
         return {"reason": what + reason(code, said), "exit_code": code}
 
-    def _run(self, command: Sequence[str | Path], log: Path, deadline: float | None, lock: int) -> int | None:
+    def _run(self, command: Sequence[str | Path], log: Path, watch: Watch) -> int | None:
         """The exit code of a command; None if it was out of time."""
         watched, watching = os.pipe()
         try:
@@ -131,13 +140,13 @@ class Supervisor:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    pass_fds=(watched, lock),
-                    env={**os.environ, **ONE_TASK, lifeline.NAME: str(watched)},
+                    pass_fds=(watched, watch.lock),
+                    env={**os.environ, **ONE_TASK, **watch.job.env, lifeline.NAME: str(watched)},
                 )
             while self._process.poll() is None:
                 if self.stopping():
                     raise KeyboardInterrupt
-                if deadline is not None and time.monotonic() > deadline:
+                if watch.deadline is not None and time.monotonic() > watch.deadline:
                     self._end_process()
                     return None
                 time.sleep(PAUSE)
