@@ -114,10 +114,7 @@ def test_a_driver_that_is_killed_again_and_again_finishes_its_sweep(tmp_path, re
         time.sleep(clock.uniform(0.2, 2.5))
         process.kill()
         process.communicate()
-        deadline = time.monotonic() + 20
-        while any(is_held(member / ".lock") for member in members(tmp_path)):
-            assert time.monotonic() < deadline, "a member outlived its driver"
-            time.sleep(0.05)
+        _until(lambda: not any(is_held(member / ".lock") for member in members(tmp_path)))
         finished |= {m: (m / "result.json").read_bytes() for m in members(tmp_path) if status(m)["state"] == "finished"}
         for member, result in finished.items():
             assert (member / "result.json").read_bytes() == result
@@ -132,14 +129,27 @@ def test_a_driver_that_is_killed_again_and_again_finishes_its_sweep(tmp_path, re
     assert untimed == [{k: v for k, v in row.items() if k != "seconds"} for row in table(tmp_path / "once")]
 
 
+def test_members_do_not_outlive_a_driver_that_is_killed(tmp_path):
+    process = driver(tmp_path, "seed=111,112", "launcher=joblib")
+    _until(lambda: [status(member)["state"] for member in members(tmp_path)] == ["running"] * 2)
+    time.sleep(1)
+    process.kill()
+    process.communicate()
+    _until(lambda: not any(is_held(member / ".lock") for member in members(tmp_path)))
+
+
+def _until(true):
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_driver_that_is_stopped_stops_its_members_and_says_how_to_go_on(tmp_path, number, code, n_jobs):
     process = driver(tmp_path, "seed=0,111,112", "launcher=joblib", f"launcher.n_jobs={n_jobs}")
-    deadline = time.monotonic() + 60
-    while not any(status(member)["state"] == "finished" for member in members(tmp_path)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    _until(lambda: any(status(member)["state"] == "finished" for member in members(tmp_path)))
     time.sleep(1)
     process.send_signal(number)
     err = process.communicate(timeout=60)[1]
@@ -193,10 +203,7 @@ def test_what_does_not_go_together_is_found_before_the_first_member_starts(tmp_p
 
 def test_two_drivers_do_not_run_one_sweep(tmp_path):
     first = driver(tmp_path, "seed=0,110")
-    deadline = time.monotonic() + 60
-    while not members(tmp_path):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    _until(lambda: members(tmp_path))
     code, _, err = swept(tmp_path, "seed=0,110")
     first.kill()
     first.communicate()
