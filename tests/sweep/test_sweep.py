@@ -251,3 +251,14 @@ def test_a_cluster_runs_members_as_jobs(tmp_path):
     assert [row["state"] for row in table(tmp_path)] == ["finished", "failed", "finished"]
     assert "prior=vamp does not go with q=exact" in out
     assert "1 of 3 members failed" in err
+
+
+def test_a_job_the_cluster_interrupts_is_queued_again_and_goes_on(tmp_path):
+    process = driver(tmp_path, "seed=114,0", "launcher=slurm", "launcher.cluster=local")
+    member = tmp_path / "sweep" / "000_seed114"
+    _until(lambda: (member / "metrics.csv").exists())
+    os.kill(status(member)["pid"], signal.SIGUSR2)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 0
+    assert [row["state"] for row in table(tmp_path)] == ["finished", "finished"]
+    assert status(member)["attempts"] == 2
