@@ -25,6 +25,7 @@ GAPS = "tests/house/test_gaps.py"
 HOLES = "tests/core/test_holes.py"
 MASKS = "tests/mask/test_masks.py"
 MISSING = "tests/data/test_missing.py"
+FUSED = "tests/core/test_fused.py"
 COMPLETIONS = "tests/completion/test_completions.py"
 
 ESTIMATORS = "tests/evidence/test_estimators.py"
@@ -878,9 +879,9 @@ MUTANTS = [
     ),
     Mutant(
         "pixels folded the wrong way",
-        "likelihood/bernoulli.py",
-        "2 * value - 1",
-        "1 - 2 * value",
+        "likelihood/fused.py",
+        "2 * x - 1",
+        "1 - 2 * x",
         PIXELS,
     ),
     Mutant(
@@ -892,7 +893,7 @@ MUTANTS = [
     ),
     Mutant(
         "a product without digits is believed",
-        "likelihood/bernoulli.py",
+        "likelihood/fused.py",
         "torch.threshold_(products, torch.finfo(p.dtype).tiny, 0.0)",
         "products",
         "tests/core/test_pixels.py::test_a_product_that_has_lost_digits_is_none",
@@ -900,8 +901,8 @@ MUTANTS = [
     Mutant(
         "one image taken for as many as it has pixels",
         "likelihood/bernoulli.py",
-        "sign.shape == (*data, *self.event_shape)",
-        "sign.shape[:1] == (*data,)",
+        "value.shape == (*self.batch_shape[1:], *self.event_shape) != self.event_shape",
+        "value.shape[:1] == self.batch_shape[1:]",
         "tests/core/test_pixels.py::test_a_layer_held_back_gives_torchs_numbers[40-shape0]",
     ),
     Mutant(
@@ -1120,5 +1121,40 @@ MUTANTS = [
         "return hide(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows",
         "return rows",
         MISSING + "::test_binarisation_keeps_holes[Greys-fixed]",
+    ),
+    Mutant(
+        "a hidden pixel counted as a coin",
+        "likelihood/fused.py",
+        "u.masked_fill_(hidden, 1.0)",
+        "pass",
+        FUSED + "::test_value_and_gradient_in_double_precision[shape0-True]",
+    ),
+    Mutant(
+        "the gradient of a pixel by its probability",
+        "likelihood/fused.py",
+        "torch.addcmul(sign, sign, u, value=-1)",
+        "torch.addcmul(sign, sign, u)",
+        FUSED + "::test_value_and_gradient_in_double_precision[shape0-False]",
+    ),
+    Mutant(
+        "draws that share a gradient",
+        "likelihood/fused.py",
+        ".mul_(each).view_as(h)",
+        ".mul_(each.mean()).view_as(h)",
+        FUSED + "::test_value_and_gradient_in_double_precision[shape2-False]",
+    ),
+    Mutant(
+        "lost products left lost",
+        "likelihood/fused.py",
+        "log_p[lost] = _one_by_one(h[lost], weight, offset, sign.expand_as(u)[lost])",
+        "pass",
+        FUSED + "::test_value_and_gradient_in_single_precision[False-30.0]",
+    ),
+    Mutant(
+        "probabilities in half precision",
+        "likelihood/fused.py",
+        "logits.to(h.dtype).view",
+        "logits.view",
+        FUSED + "::test_in_half_precision_only_the_products_are_rough",
     ),
 ]
