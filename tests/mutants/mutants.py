@@ -26,6 +26,7 @@ HOLES = "tests/core/test_holes.py"
 MASKS = "tests/mask/test_masks.py"
 MISSING = "tests/data/test_missing.py"
 FUSED = "tests/core/test_fused.py"
+FEW = "tests/core/test_few.py"
 COMPLETIONS = "tests/completion/test_completions.py"
 
 ESTIMATORS = "tests/evidence/test_estimators.py"
@@ -1156,5 +1157,40 @@ MUTANTS = [
         "logits.to(h.dtype).view",
         "logits.view",
         FUSED + "::test_in_half_precision_only_the_products_are_rough",
+    ),
+    Mutant(
+        "few draws counted with their weights",
+        "few.py",
+        "torch.maximum(exact.gather(0, index), tau)",
+        "exact.gather(0, index)",
+        FEW + "::test_each_draw_counts_as_much_as_its_weight_on_average[2-large]",
+    ),
+    Mutant(
+        "few draws chosen evenly",
+        "few.py",
+        "(exact / tau.clamp_min(torch.finfo(exact.dtype).tiny)).clamp_max(1.0)",
+        "torch.full_like(exact, m / len(exact))",
+        FEW + "::test_each_draw_counts_as_much_as_its_weight_on_average[2-large]",
+    ),
+    Mutant(
+        "few draws without the threshold",
+        "few.py",
+        "(largest[:m] <= candidates).int().argmax(0, keepdim=True)",
+        "torch.zeros_like(largest[:1], dtype=torch.int64)",
+        FEW + "::test_a_weight_that_is_sure_to_be_chosen_keeps_its_value",
+    ),
+    Mutant(
+        "few draws weighted without warm-up",
+        "joint.py",
+        "normalised_weights(every.tempered_log_w)",
+        "normalised_weights(every.log_w)",
+        FEW + "::test_the_gradient_is_that_of_all_draws_on_average[0.3-2-Iwae]",
+    ),
+    Mutant(
+        "the bound of few draws reported",
+        "types.py",
+        "self.log_w.detach() if self.few is None else self.few.log_w",
+        "self.log_w.detach()",
+        FEW + "::test_the_gradient_is_that_of_all_draws_on_average[1.0-2-Iwae]",
     ),
 ]
