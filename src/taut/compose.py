@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from taut import devices
 from taut.config import check
 from taut.errors import UserError
 from taut.leftovers import Leftovers
@@ -65,6 +66,8 @@ class Composer:
         if cfg.hydra.mode == RunMode.MULTIRUN:
             return Leftovers.of(Path(cfg.hydra.sweep.dir).absolute())
         check(_task(cfg), self.task)
+        devices.check(cfg)
+        devices.check_folder(cfg)
         folder = Path(cfg.hydra.run.dir).absolute()
         if self.task != "train":
             if cfg.run is not None and not is_run(Path(cfg.run).expanduser()):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from taut.config import check_yaml
 from taut.errors import UserError
+from taut.words import quoted
 
 RESULT = "result.json"
 EARLIER_RESULT = "result.earlier.json"
@@ -121,11 +122,6 @@ def merged(words: list[str], later: list[str]) -> list[str]:
     """Overrides of which the later win."""
     replaced = {key(word) for word in later}
     return [word for word in words if key(word) not in replaced] + later
-
-
-def quoted(text: str) -> str:
-    """A value that Hydra's grammar takes as it is."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _words(path: Path) -> list[str]:
