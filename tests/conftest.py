@@ -33,6 +33,10 @@ MATHEMATICS = [
 install_import_hook([f"taut.{name}" for name in MATHEMATICS], "beartype.beartype")  # shapes, in tests only
 
 
+def pytest_addoption(parser):
+    parser.addoption("--driver-kills", type=int, default=20, help="how often the driver of a sweep is killed")
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     with torch.random.fork_rng():

@@ -15,6 +15,7 @@ from taut.model.base import LatentVariableModel
 from taut.prior.base import Prior
 from taut.prior.vamp import Vamp
 from taut.q.base import Posterior
+from taut.strategies import Sharded
 
 
 def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
@@ -87,13 +88,13 @@ def refuse_unlearned_vamp(prior: Prior, q: Posterior) -> None:
         )
 
 
-def refuse_closed_form_in_parallel(model: LatentVariableModel, world_size: int) -> None:
-    """EM sums are those of one process.
+def refuse_closed_form_in_parallel(model: LatentVariableModel, trainer: L.Trainer) -> None:
+    """EM sums are those of one process, which holds all parameters.
 
     Raises:
         UserError: If there are more.
     """
-    if world_size > 1 and model.objective.closed_form:
+    if model.objective.closed_form and (trainer.world_size > 1 or isinstance(trainer.strategy, Sharded)):
         raise UserError(
             "objective=em runs in one process; choose strategy=cpu or gpu with trainer.devices=1, or "
             "objective=exact under ddp."

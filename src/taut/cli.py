@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -33,10 +33,15 @@ from taut.explain import explain, translated
 from taut.leftovers import Leftovers
 from taut.memory import keep_freed_pages
 from taut.ranks import first, launched
+from taut.sweep import lifeline
+
+if TYPE_CHECKING:
+    from taut.sweep.driver import Driver
 
 REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143
 ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)
 """What Slurm sends before it kills; SIGUSR1 if asked to, some time earlier."""
+FLAGS = ("config_dir", "config_path", "config_name")
 FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -49,6 +54,7 @@ def run(name: str) -> NoReturn:
 def main(name: str, conf: Path, entry: Callable[[DictConfig], Any] | None = None) -> int:
     """The exit code of one command, ``sys.argv``; ``entry`` stands in for ``taut.<name>.<name>``."""
     crew.hold()
+    lifeline.hold()
     session = Session(name, conf, entry)
     try:
         with _settings():
@@ -69,6 +75,7 @@ class Session:
         self.name, self.conf, self.entry = name, conf, entry
         self.first = first()
         self.past: resume.Past | None = None
+        self.driver: Driver | None = None
         self.leftovers = Leftovers()
         self.folder: Path | None = None
         self.error: Exception | None = None
@@ -87,8 +94,14 @@ class Session:
         asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
         if not asks and not (self._prepare(args) if self.first else self._follow(args)):
             return
+        composed = hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self.job)
+        if self.driver is not None:
+            with self.driver.active():
+                composed()
+                self.driver.conclude()
+            return
         try:
-            hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self.job)()
+            composed()
         finally:
             if len(self.results) > 1 and self.first:
                 self._compare()
@@ -157,22 +170,45 @@ class Session:
             if place and Path(place).is_dir():
                 check_yaml(Path(place))
         composer = Composer(self.name, self.conf, args)
-        self.past = resume.read(args.overrides) if self.name == "train" else None
+        mode = composer.mode(args.overrides)
+        if self.name == "train" and mode == RunMode.MULTIRUN:
+            self._lead(args, composer)
+        elif self.name == "train":
+            self.past = resume.read(args.overrides)
         if self.past is not None:
             if not self._continue(args, composer):
                 return False
-            args.overrides = self.past.overrides
+            args.overrides, mode = self.past.overrides, RunMode.RUN
         try:
-            self.leftovers = composer.check(args.overrides, new=self.past is None)
+            self.leftovers = composer.check(args.overrides, mode, new=self.past is None)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, args.overrides, composer.compose, Path(composer.conf))) from error
         return True
 
+    def _lead(self, args: Namespace, composer: Composer) -> None:
+        """Become the driver of a sweep.
+
+        Raises:
+            UserError: If ``resume`` is none of its words.
+        """
+        from taut.sweep.driver import Driver
+
+        asked, args.overrides = resume.of_a_sweep(args.overrides)
+        flags = [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(args, name))]
+        sys.argv[1:] = [*flags, "--multirun", *args.overrides]
+        script = Path(sys.argv[0]).resolve()
+        script = script if script.is_file() else self.conf.parent / f"{self.name}.py"
+        self.driver = Driver(
+            script,
+            flags,
+            list(args.overrides),
+            asked,
+            lambda error, words: explain(error, words, composer.compose, Path(composer.conf)),
+        )
+
     def _continue(self, args: Namespace, composer: Composer) -> bool:
         past = self.past
         assert past is not None
-        if args.multirun:
-            raise UserError("resume=<run folder> continues one run; leave out -m.")
         if past.finished:
             self._say(f"{past.folder.name} is finished; add e.g. trainer.max_epochs=<more> to train on.")
             return False
@@ -189,7 +225,7 @@ class Session:
         if past is not None:
             sys.argv[1:] = [word for word in sys.argv[1:] if word not in args.overrides] + past.overrides
             args.overrides = past.overrides
-        Composer(self.name, self.conf, args).check(args.overrides, new=False)
+        Composer(self.name, self.conf, args).check(args.overrides, RunMode.RUN, new=False)
         sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
         return past is None or not past.finished
 
@@ -213,6 +249,8 @@ class Session:
             raise error
 
     def _way_on(self) -> str:
+        if self.driver is not None and self.driver.folder is not None:
+            return " The same command goes on with the sweep."
         if self.folder is None or self.name != "train" or not resume.is_run(self.folder):
             return ""
         folder = os.path.relpath(self.folder)

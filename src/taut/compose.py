@@ -1,7 +1,10 @@
 """Composing a command's config ahead of Hydra, so that it is judged before anything runs or is written."""
 
+import hashlib
 import os
+import re
 from argparse import Namespace
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -18,10 +21,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from taut import devices
-from taut.config import check
+from taut.config import check, check_sweep
 from taut.errors import UserError
 from taut.leftovers import Leftovers
-from taut.resume import is_run
+from taut.resume import is_run, key, own_words
 from taut.targets import check_hydra
 
 BUILT_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
@@ -37,7 +40,18 @@ def _unique() -> str:
     return token_hex(3)
 
 
+def _sweep(words: Sequence[str]) -> str:
+    """A name for the sweep of these words, and for no other: its study, or its axes, and a digest of the rest."""
+    words = own_words(words)
+    study = [word.partition("=")[2] for word in words if word.startswith("+sweep=")]
+    others = [word for word in words if not word.startswith("+sweep=")]
+    axes = [re.sub(r"\W", "", key(word).rpartition(".")[2]) for word in others if re.search(r"[,(]", word)]
+    digest = hashlib.sha256("\n".join(others).encode()).hexdigest()[:6]
+    return "-".join([*(study or axes or ["sweep"]), *([digest] if others else [])])
+
+
 OmegaConf.register_new_resolver("taut.moment", _moment, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("taut.sweep", _sweep, use_cache=False, replace=True)
 OmegaConf.register_new_resolver("taut.unique", _unique, use_cache=True, replace=True)
 
 
@@ -55,15 +69,17 @@ class Composer:
         self.conf = os.path.abspath(args.config_path or conf)
         self.task, self.extra, self.multirun = name, args.config_dir, args.multirun
 
-    def check(self, overrides: list[str], new: bool) -> Leftovers:
+    def check(self, overrides: list[str], mode: RunMode, new: bool) -> Leftovers:
         """Refuse what may not run, and note which folders will be new.
 
         Raises:
             UserError: For the first thing that is wrong; the config of a sweep's jobs is checked job by job.
         """
-        cfg = self._composed(overrides, self._mode(overrides))
+        cfg = self._composed(overrides, mode)
         check_hydra(_built_by_hydra(cfg))
         if cfg.hydra.mode == RunMode.MULTIRUN:
+            if self.task == "train":
+                check_sweep(cfg)
             return Leftovers.of(Path(cfg.hydra.sweep.dir).absolute())
         check(_task(cfg), self.task)
         devices.check(cfg)
@@ -80,7 +96,8 @@ class Composer:
         """The task config of one run."""
         return _task(self._composed(overrides, RunMode.RUN))
 
-    def _mode(self, overrides: list[str]) -> RunMode:
+    def mode(self, overrides: list[str]) -> RunMode:
+        """Whether these words, or a file they name, ask for several jobs."""
         if self.multirun:
             return RunMode.MULTIRUN
         with _Opened(self) as hydra:

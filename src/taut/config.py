@@ -6,23 +6,32 @@ import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from taut.errors import UserError
+from taut.ranges import OWN_RANGES, RANGES, Range
 from taut.targets import check_targets, check_targets_resolved
 
-__all__ = ["check", "check_overrides", "check_targets_resolved", "check_yaml", "nearest", "refuse_processes"]
+__all__ = [
+    "check",
+    "check_overrides",
+    "check_sweep",
+    "check_targets_resolved",
+    "check_yaml",
+    "nearest",
+    "refuse_processes",
+]
 
 KEYS = {
     "train": {
         *("k", "k_eval", "k_test", "latent_dim", "seed", "threads", "resume", "x_shape"),
         *("data", "mask", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
-        *("trainer", "callbacks", "logger", "model"),
+        *("trainer", "callbacks", "logger", "model", "launcher", "sweep"),
     },
     "evaluate": {
         *("run", "k", "split", "limit", "seed", "evidence", "unfit", "simulated", "confidence", "gap"),
@@ -45,86 +54,17 @@ ONE_OF = {
     "optimizer",
     "scheduler",
     "strategy",
+    "launcher",
     "model",
 }
 """Groups of which a run has one; of a list Hydra would take the last without a word."""
+MEMBERS = "hydra_plugins.taut.launcher.MemberLauncher"
 SECRET = re.compile(r"api_?key|token|secret|password|credential", re.IGNORECASE)
 WANDB_KEY = re.compile(r"[0-9a-f]{40}|wandb_v\d\w{20,}")
 MOST_YAML_NODES = 100_000
 SAMPLES = ("k", "k_eval", "k_test")
 BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
 """Three log-densities in the smaller precision; all that the estimators keep of a log-weight, measured."""
-
-Range = tuple[TypeAdapter, str]
-Count = Annotated[int, Field(strict=True, ge=1)]
-Place = Annotated[int, Field(strict=True, ge=0)]
-Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
-Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
-Quadrants = list[Literal["upper_left", "upper_right", "lower_left", "lower_right"]]
-
-A_COUNT = (TypeAdapter(Count), "a whole number of 1 or more")
-A_FEW = (TypeAdapter(Annotated[int, Field(strict=True, ge=1, le=10**6)]), "a whole number from 1 to 1,000,000")
-A_COUNT_OR_NULL = (TypeAdapter(Count | None), "a whole number of 1 or more, or null")
-A_SEED = (TypeAdapter(Seed), "a whole number from 0 to 4294967295")
-A_POSITIVE = (TypeAdapter(Positive), "a finite number above 0")
-A_POSITIVE_OR_NULL = (TypeAdapter(Positive | None), "a finite number above 0, or null")
-A_PRECISION = (
-    TypeAdapter(Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]),
-    "32-true, 64-true, 16-mixed or bf16-mixed, which leave scores in full precision",
-)
-DEVICES = (
-    TypeAdapter(Literal["auto", -1] | Count | Annotated[list[Place], Field(min_length=1)]),
-    "a whole number of 1 or more, auto, or a list of GPUs",
-)
-ONLY_ONE = (TypeAdapter(Literal[1]), "1, because noise and weights are counted in optimiser steps")
-A_SHARE = (TypeAdapter(Share), "a number from 0 to below 1")
-A_SPLIT = (TypeAdapter(Literal["train", "val", "test"]), "train, val or test")
-SPLITS = (TypeAdapter(list[Literal["train", "val", "test"]]), "a list of train, val and test")
-A_FOLDER_NAME = (
-    TypeAdapter(Annotated[str, Field(pattern=r"^evaluation[\w-]*$")]),
-    "a name that begins with evaluation",
-)
-
-RANGES = {
-    **dict.fromkeys(("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs"), A_COUNT),
-    **dict.fromkeys(("threads", "components", "batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
-    **dict.fromkeys(("seed", "split_seed"), A_SEED),
-    **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),
-    **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
-    "rate": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
-    "side": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, le=1)]), "a number above 0 and at most 1"),
-    **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
-    "precision": A_PRECISION,
-    "accumulate_grad_batches": ONLY_ONE,
-    "accelerator": (TypeAdapter(Literal["auto", "cpu", "gpu", "cuda", "mps"]), "auto, cpu or gpu"),
-    "devices": DEVICES,
-    "num_nodes": A_COUNT,
-    **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),
-    "run": (TypeAdapter(Annotated[str | None, Field(min_length=1)]), "the folder of a run"),
-    "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),
-    "draws": A_FEW,
-    "repetitions": (TypeAdapter(Annotated[int, Field(strict=True, ge=2)]), "a whole number of 2 or more"),
-    **dict.fromkeys(("overwrite", "fresh"), (TypeAdapter(Annotated[bool, Field(strict=True)]), "true or false")),
-    "refine": (TypeAdapter(Literal[True, False, "auto"]), "true, false or auto"),
-    **dict.fromkeys(("limit", "blocks"), A_COUNT_OR_NULL),
-    "split": A_SPLIT,
-    "splits": SPLITS,
-    "confidence": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
-    "share": (TypeAdapter(Literal["data", "samples"]), "data or samples"),
-    "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
-    "hidden": (TypeAdapter(list[Count]), "a list of whole numbers of 1 or more"),
-    "quarters": (
-        TypeAdapter(Annotated[Quadrants, Field(min_length=1)]),
-        "a list of one or more of upper_left, upper_right, lower_left and lower_right",
-    ),
-}
-
-OWN_RANGES: dict[str, dict[str, Range]] = {
-    "evaluate": {"out": A_FOLDER_NAME},
-    "complete": {"limit": (TypeAdapter(Count | None | Literal["auto"]), "a whole number of 1 or more, null or auto")},
-}
-"""Of keys that mean another thing, or allow more, in one command."""
 
 
 def check(cfg: DictConfig, command: str = "train") -> None:
@@ -185,14 +125,40 @@ def check_yaml(place: Path) -> None:
 
 
 def refuse_processes(cfg: DictConfig) -> None:
-    """Refuse data-parallel training in a sweep: its processes would each start the sweep again.
+    """Refuse several processes in jobs that Hydra runs in this one: each would start all the jobs again.
 
     Raises:
         UserError: Naming the ways out.
     """
     if not isinstance(cfg.trainer.strategy, str):
         raise UserError(
-            "Data-parallel training and -m do not go together; run the jobs one by one, or use strategy=auto."
+            "Several processes (strategy=ddp) and -m do not go together here; run the jobs one by one, or use "
+            "strategy=auto."
+        )
+
+
+def check_sweep(cfg: DictConfig) -> None:
+    """Refuse settings of a sweep that cannot be.
+
+    Args:
+        cfg: The config of the sweep, with Hydra's part.
+
+    Raises:
+        UserError: For the first thing that is wrong.
+    """
+    parts = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("launcher", "sweep")}
+    ranges = RANGES | OWN_RANGES["train"]
+    for key, name, value in _named(parts):
+        if name in ranges:
+            _check_range(key, ranges[name], value)
+    if any(word.startswith("hydra.sweep.subdir=") for word in cfg.hydra.overrides.hydra):
+        raise UserError(
+            "hydra.sweep.subdir: members name their folders themselves; choose the sweep's: hydra.sweep.dir=."
+        )
+    if cfg.hydra.launcher._target_ != MEMBERS:
+        raise UserError(
+            "Members of a sweep are processes of their own, which hydra/launcher= would undo; choose with launcher=, "
+            "e.g. launcher=joblib launcher.n_jobs=4."
         )
 
 

@@ -77,7 +77,7 @@ def crew(count: int, folder: str | os.PathLike[str]) -> Iterator[None]:
         LostProcess: If another process failed first, with what it said.
         SystemExit: If another process was asked to stop.
     """
-    if count == 1 or _line is not None or launched():
+    if count == 1 or "LOCAL_RANK" in os.environ or launched():
         yield
         return
     others = Crew(count, _command(folder))

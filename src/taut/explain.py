@@ -31,6 +31,8 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
         options = error.options or [path.stem for path in (conf / match[1]).glob("*.yaml")]
         return f"{match[1]}={match[2]} is not known; {nearest(match[2], options)}"
     if match := UNKNOWN_KEY.search(text):
+        if match[1] == "sweep":
+            return "A study is added with a plus sign: +sweep=<study>."
         return f"There is no key {match[1]}; {_suggestion(match[1], overrides, compose)}"
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if first.startswith("Ambiguous value"):

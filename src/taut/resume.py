@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from taut.words import quoted
 
 RESULT = "result.json"
 EARLIER_RESULT = "result.earlier.json"
+NOT_OF_A_MEMBER = ("launcher", "sweep", "resume")
+"""Keys that are a sweep's own: members with other values of them are the same members."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,21 @@ def read(words: list[str]) -> Past | None:
     return Past(folder, _words(folder / ".hydra" / "overrides.yaml"), _words(folder / ".hydra" / "resumed.yaml"), new)
 
 
+def of_a_sweep(words: list[str]) -> tuple[str | None, list[str]]:
+    """What ``resume=`` asks of a sweep, ``true``, ``merge`` or nothing, and the words without it.
+
+    Raises:
+        UserError: If it is something else.
+    """
+    value = ([word.partition("=")[2] for word in words if key(word) == "resume"] or ["null"])[-1]
+    if value not in ("true", "merge", "false", "null"):
+        raise UserError(
+            f"resume={value} continues one run; a sweep takes resume=true (run failed members again) or resume=merge "
+            "(and add members)."
+        )
+    return value if value in ("true", "merge") else None, [word for word in words if key(word) != "resume"]
+
+
 def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> None:
     """Refuse to continue under configs that are no longer those of the run.
 
@@ -122,6 +139,11 @@ def merged(words: list[str], later: list[str]) -> list[str]:
     """Overrides of which the later win."""
     replaced = {key(word) for word in later}
     return [word for word in words if key(word) not in replaced] + later
+
+
+def own_words(words: Iterable[str]) -> list[str]:
+    """The words of a sweep's job that say what the member is."""
+    return [word for word in words if key(word).split(".")[0] not in NOT_OF_A_MEMBER or word.startswith("+sweep=")]
 
 
 def _words(path: Path) -> list[str]:

@@ -42,7 +42,7 @@ def train(cfg: DictConfig) -> float:
     if cfg.resume:
         OmegaConf.save(cfg, folder / ".hydra" / "resumed_config.yaml")
     trainer = _build_trainer(cfg, folder)
-    refuse_closed_form_in_parallel(model, trainer.world_size)
+    refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
     parameters = sum(p.numel() for p in model.parameters())
     best = _best(trainer)

@@ -50,7 +50,7 @@ with initialize_config_dir(str(conf), version_base="1.3"):
             raise RuntimeError("diverged")
     except RuntimeError:
         pass
-    second = job("second", "seed=3", "model=iwae", "hydra.mode=MULTIRUN", "hydra.sweep.dir=multirun/study")
+    second = job("second", "seed=3", "model=iwae", "sweep.name=study")
     with loggers.finishing(second):
         second[0].log_metrics({"epoch": 0, "val/bound": -1.0}, step=1)
         score = {"value": -2.5, "standard_error": 0.25, "kind": "lower"}

@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "taut"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "words", "ranks", "__version__"],
+    ["errors", "ranges", "words", "ranks", "__version__"],
     ["types", "noise", "networks", "gaussian", "memory", "holes", "crew", "devices"],
     ["partial", "mask"],
     ["data", "prior", "likelihood"],
@@ -35,6 +35,7 @@ LAYERS = [
     ["dossier", "imputer"],
     ["completed"],
     ["train", "evaluate", "complete"],
+    ["sweep"],
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

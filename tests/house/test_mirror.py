@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pieces import CONF, names
 
-from taut.targets import check_targets
+from taut.targets import check_hydra, check_targets
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "taut"
 MIRRORED = ("prior", "q", "likelihood", "objective", "model", "data", "mask", "evidence")
@@ -69,7 +69,9 @@ def _is_base(value, group: str) -> bool:
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda p: str(p.relative_to(CONF)))
 def test_every_target_imports_and_every_key_is_an_argument(path):
-    for node in _nodes(OmegaConf.to_container(OmegaConf.load(path), resolve=False)):
+    container = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    check_hydra(container.pop("hydra", {}))
+    for node in _nodes(container):
         check_targets({"node": node})
         target = _locate(node["_target_"])
         arguments = _arguments(target)
@@ -84,7 +86,8 @@ CHOICES = [(group, name) for group in GROUPS for name in names(group)]
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda v: v)
 def test_every_choice_composes(group, name):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert compose(OTHERS.get(f"{group}={name}") or OTHERS.get(group) or "train", [f"{group}={name}"])
+        word = f"+{group}={name}" if group == "sweep" else f"{group}={name}"
+        assert compose(OTHERS.get(f"{group}={name}") or OTHERS.get(group) or "train", [word])
 
 
 def test_command_line_beats_experiment_beats_model_beats_default():

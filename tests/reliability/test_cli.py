@@ -90,6 +90,8 @@ MISTAKES = {
     "latnt_dim=5": "did you mean latent_dim?",
     "network.hiden=[1]": "did you mean network.hidden?",
     "trainer.max_epoch=3": "did you mean trainer.max_epochs?",
+    "sweep=k_grid": "+sweep=",
+    "+sweep=k_gird": "did you mean k_grid?",
     "modle=vae": "did you mean model?",
     "model=vea": "did you mean vae?",
     "data=minst": "did you mean mnist?",
@@ -115,7 +117,7 @@ MISTAKES = {
     "--experimental-rerun job.pickle": "resume",
     "resume=none_such": "not the folder of a run",
     "resume=.": "not the folder of a run",
-    "-m resume=.": "not the folder of a run",
+    "-m resume=.": "a sweep takes resume=true",
     "hydra.run.dir=/proc/none_such": "none_such",
     "hydra.run.dir=/dev/null": "/dev/null",
 }
@@ -218,27 +220,6 @@ def test_a_full_disk_is_told_in_one_sentence(taut):
     assert code == 1
     assert said.startswith("The disk failed: No space left on device")
     assert said.endswith("resume=run")
-
-
-def test_a_sweep_outlives_its_refused_jobs(taut, tmp_path):
-    done = []
-
-    def entry(cfg):
-        if cfg.k == 2:
-            refusing(cfg)
-        done.append(cfg.k)
-
-    code, said = taut("-m", "k=1,2,0,3", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}", entry=entry)
-    assert code == 2
-    assert done == [1, 3]
-    assert said.count("k=2 does not go") == said.count("k=0 cannot be") == 1
-    assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["0", "3", "multirun.yaml"]
-
-
-def test_data_parallel_sweeps_are_refused(taut):
-    code, said = taut("-m", "k=1,2", "strategy=ddp_cpu", "hydra.sweep.dir=sweep")
-    assert code == 2
-    assert "Data-parallel" in said
 
 
 def test_yaml_that_unfolds_without_end_is_refused(taut, tmp_path):

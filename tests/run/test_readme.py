@@ -40,6 +40,10 @@ def _tiny(words: list[str]) -> list[str]:
     return [setting for setting in TINY if setting.split("=")[0] not in groups and "experiment" not in groups]
 
 
+STUDIES = [words for words in SINGLE if words and words[0].startswith("+sweep")]
+SINGLE = [words for words in SINGLE if words not in STUDIES]
+
+
 def test_the_readme_has_its_commands():
     assert len(COMMANDS) >= 12
 
@@ -56,6 +60,16 @@ def test_command(words, tmp_path):
     (tmp_path / "holes.csv").write_text(HOLES)
     words = [re.sub(r"(my|holes)\.csv", rf"{tmp_path}/\1.csv", word) for word in words]
     assert run(tmp_path / "run", *words, *_tiny(words))["status"] == "finished"
+
+
+@pytest.mark.parametrize("words", STUDIES, ids=" ".join)
+def test_study(words, tmp_path):
+    """What a sweep does is tested in tests/sweep; here its words are those of a sweep."""
+    words = [word for word in words if not word.startswith("resume=")]
+    cfg = composed(tmp_path, *words)
+    check(cfg)
+    assert cfg.sweep.timeout
+    assert cfg.launcher.engine in ("joblib", "submitit")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +130,7 @@ def test_multirun_runs_every_combination_in_a_folder_of_its_own(tmp_path):
     (words,) = [words for words in COMMANDS if words and words[0] == "-m"]
     axes = dict(word.split("=") for word in words[1:])
     jobs = list(itertools.product(*(values.split(",") for values in axes.values())))
-    done = _command(*words, *TINY, folder=tmp_path)
+    done = _command(*words, *TINY, "launcher=joblib", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     results = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
     assert sorted((r["model"], str(r["k"]), str(r["seed"])) for r in results) == sorted(jobs)

@@ -13,7 +13,6 @@ from taut.loggers.run import (
     record_evaluation,
     run_name,
     summarise,
-    sweep_name,
 )
 from taut.loggers.tracker import csv_logger, finish, run_id, wandb_logger
 
@@ -33,6 +32,5 @@ __all__ = [
     "run_id",
     "run_name",
     "summarise",
-    "sweep_name",
     "wandb_logger",
 ]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -27,7 +26,7 @@ def build(cfg: DictConfig, folder: Path) -> list[Logger]:
     """
     quiet()
     make = instantiate(cfg.logger, _convert_="all")
-    return make(folder=folder, name=run_name(cfg), group=sweep_name(), config=public(cfg) | {"choices": choices()})
+    return make(folder=folder, name=run_name(cfg), group=cfg.sweep.name, config=public(cfg) | {"choices": choices()})
 
 
 def choices() -> dict[str, str]:
@@ -58,12 +57,6 @@ def mask_word(cfg: DictConfig) -> str:
         return "none"
     name, rate = str(cfg.mask._target_).split(".")[-2], cfg.mask.get("rate")
     return name if rate is None else f"{name} {rate:g}"
-
-
-def sweep_name() -> str | None:
-    """Folder name of the sweep this job belongs to, if it belongs to one."""
-    hydra = HydraConfig.get()
-    return Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else None
 
 
 def public(cfg: DictConfig) -> dict[str, Any]:

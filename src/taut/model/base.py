@@ -169,6 +169,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         return sizes, summary.curve, summary.curve_errors, log_px, self.log_px_kind
 
     def _score(self, batch: Batch, stage: str) -> None:
+        if not len(batch.x):
+            return  # a split of fewer rows than there are processes
         scores = score(
             self.joint,
             self.q,

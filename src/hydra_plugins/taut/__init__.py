@@ -1,0 +1,1 @@
+"""How Hydra starts the members of a taut sweep."""

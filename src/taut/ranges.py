@@ -1,0 +1,87 @@
+"""What the values of a config may be, by the names of their keys."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+Range = tuple[TypeAdapter, str]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Place = Annotated[int, Field(strict=True, ge=0)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Quadrants = list[Literal["upper_left", "upper_right", "lower_left", "lower_right"]]
+
+A_COUNT = (TypeAdapter(Count), "a whole number of 1 or more")
+A_FEW = (TypeAdapter(Annotated[int, Field(strict=True, ge=1, le=10**6)]), "a whole number from 1 to 1,000,000")
+A_COUNT_OR_NULL = (TypeAdapter(Count | None), "a whole number of 1 or more, or null")
+A_SEED = (TypeAdapter(Seed), "a whole number from 0 to 4294967295")
+A_POSITIVE = (TypeAdapter(Positive), "a finite number above 0")
+A_POSITIVE_OR_NULL = (TypeAdapter(Positive | None), "a finite number above 0, or null")
+A_PRECISION = (
+    TypeAdapter(Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]),
+    "32-true, 64-true, 16-mixed or bf16-mixed, which leave scores in full precision",
+)
+DEVICES = (
+    TypeAdapter(Literal["auto", -1] | Count | Annotated[list[Place], Field(min_length=1)]),
+    "a whole number of 1 or more, auto, or a list of GPUs",
+)
+ONLY_ONE = (TypeAdapter(Literal[1]), "1, because noise and weights are counted in optimiser steps")
+A_SHARE = (TypeAdapter(Share), "a number from 0 to below 1")
+A_SPLIT = (TypeAdapter(Literal["train", "val", "test"]), "train, val or test")
+SPLITS = (TypeAdapter(list[Literal["train", "val", "test"]]), "a list of train, val and test")
+A_FOLDER_NAME = (
+    TypeAdapter(Annotated[str, Field(pattern=r"^evaluation[\w-]*$")]),
+    "a name that begins with evaluation",
+)
+
+RANGES = {
+    **dict.fromkeys(("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs"), A_COUNT),
+    **dict.fromkeys(("threads", "components", "batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
+    **dict.fromkeys(("seed", "split_seed"), A_SEED),
+    **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),
+    **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
+    "rate": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
+    "side": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, le=1)]), "a number above 0 and at most 1"),
+    **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
+    "precision": A_PRECISION,
+    "accumulate_grad_batches": ONLY_ONE,
+    "accelerator": (TypeAdapter(Literal["auto", "cpu", "gpu", "cuda", "mps"]), "auto, cpu or gpu"),
+    "devices": DEVICES,
+    "num_nodes": A_COUNT,
+    **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),
+    "run": (TypeAdapter(Annotated[str | None, Field(min_length=1)]), "the folder of a run"),
+    "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),
+    "draws": A_FEW,
+    "repetitions": (TypeAdapter(Annotated[int, Field(strict=True, ge=2)]), "a whole number of 2 or more"),
+    **dict.fromkeys(
+        ("overwrite", "fresh", "rehearse"), (TypeAdapter(Annotated[bool, Field(strict=True)]), "true or false")
+    ),
+    "refine": (TypeAdapter(Literal[True, False, "auto"]), "true, false or auto"),
+    **dict.fromkeys(("limit", "blocks", "timeout_min", "cpus_per_task", "gpus_per_node"), A_COUNT_OR_NULL),
+    **dict.fromkeys(("timeout", "mem_gb"), A_POSITIVE_OR_NULL),
+    "n_jobs": A_COUNT,
+    "gpus": (
+        TypeAdapter(list[Annotated[int, Field(strict=True, ge=0)]] | None),
+        "a list of numbers of GPUs, or null",
+    ),
+    "cluster": (TypeAdapter(Literal["slurm", "local"]), "slurm or local"),
+    "engine": (TypeAdapter(Literal["joblib", "submitit"]), "joblib or submitit"),
+    "split": A_SPLIT,
+    "splits": SPLITS,
+    "confidence": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
+    "share": (TypeAdapter(Literal["data", "samples"]), "data or samples"),
+    "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
+    "hidden": (TypeAdapter(list[Count]), "a list of whole numbers of 1 or more"),
+    "quarters": (
+        TypeAdapter(Annotated[Quadrants, Field(min_length=1)]),
+        "a list of one or more of upper_left, upper_right, lower_left and lower_right",
+    ),
+}
+
+OWN_RANGES: dict[str, dict[str, Range]] = {
+    "train": {"evaluate": (TypeAdapter(str | None), "words for evaluate.py in one string, or null")},
+    "evaluate": {"out": A_FOLDER_NAME},
+    "complete": {"limit": (TypeAdapter(Count | None | Literal["auto"]), "a whole number of 1 or more, null or auto")},
+}
+"""Of keys that mean another thing, or allow more, in one command."""

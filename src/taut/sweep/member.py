@@ -1,0 +1,71 @@
+"""One member of a sweep: its words, its folder, and how far it has come."""
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+State = Literal["queued", "running", "finished", "failed"]
+STATUS, LOG, LOCK = "status.json", "log.txt", ".lock"
+
+
+@dataclass(frozen=True)
+class Member:
+    """What one process of a sweep trains.
+
+    Args:
+        number: Its place in the sweep.
+        folder: Name of its run folder inside the sweep's.
+        words: The command line that differs from ``python train.py``.
+        config: SHA-256 of the config those words composed when the member was planned.
+    """
+
+    number: int
+    folder: str
+    words: list[str]
+    config: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a member has come: ``status.json`` of its folder, written last.
+
+    Args:
+        state: ``queued``, ``running``, ``finished`` or ``failed``.
+        reason: Why it failed or waits, in one sentence.
+        exit_code: Of its process; negative for a signal.
+        seconds: Of the last attempt.
+        score: The best validation bound, in nats.
+        attempts: How often it was started.
+        host: Where it was started last.
+        pid: The process that watched over it.
+        log: File in its folder with all it said.
+    """
+
+    state: State = "queued"
+    reason: str | None = None
+    exit_code: int | None = None
+    seconds: float | None = None
+    score: float | None = None
+    attempts: int = 0
+    host: str = socket.gethostname()
+    pid: int | None = None
+    log: str = LOG
+
+    @classmethod
+    def read(cls, folder: Path) -> "Status":
+        """The status in a member's folder; queued if there is none that can be read."""
+        try:
+            known = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+            return cls(**{field.name: known[field.name] for field in fields(cls)})
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def write(self, folder: Path) -> "Status":
+        """Put it into a member's folder, whole or not at all."""
+        partial = folder / f".{STATUS}.{os.getpid()}.part"
+        partial.write_text(json.dumps(asdict(self), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(partial, folder / STATUS)
+        return self

@@ -1,0 +1,264 @@
+"""A sweep survives its members, and its driver's death."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from evaluations import TINY, trained
+
+from taut.sweep.lock import is_held
+
+STUB = Path(__file__).with_name("stub.py")
+
+
+def driver(folder, *words, pretend=True, **settings):
+    env = {**os.environ, **({"TAUT_PRETEND": "1"} if pretend else {})}
+    quick = [] if any(word.startswith("sweep.rehearse") for word in words) else ["sweep.rehearse=false"]
+    command = [sys.executable, STUB, "-m", *words, "hydra.sweep.dir=sweep", *quick]
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=-1, stderr=-1, text=True, **settings)
+
+
+def swept(folder, *words, pretend=True):
+    process = driver(folder, *words, pretend=pretend)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def table(folder):
+    with (folder / "sweep" / "members.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def status(member):
+    try:
+        return json.loads((member / "status.json").read_text())
+    except FileNotFoundError:
+        return {"state": "queued"}
+
+
+def members(folder):
+    return sorted(path for path in (folder / "sweep").glob("[0-9]*") if path.is_dir())
+
+
+EXPECTED = {
+    100: "ValueError: seed 100 is unlucky",
+    101: "ValueError: seed 101 is unlucky",
+    102: "ValueError: seed 102 is unlucky",
+    103: "ended with exit code 3 and said nothing",
+    104: "ended with exit code 0 before its result was written",
+    105: "killed by SIGKILL",
+    106: "killed by SIGKILL",
+    107: "killed by SIGSEGV",
+    108: "MemoryError",
+    109: "not finite",
+    110: "timed out",
+    -1: "seed=-1 cannot be; seed must be a whole number from 0",
+}
+GOOD = range(12)
+
+
+def test_members_fail_alone(tmp_path):
+    """12 good members among 12 that go wrong, each its own way: equal, to the bit, to runs of their own."""
+    seeds = [*reversed(EXPECTED), *GOOD]
+    words = [*TINY, "network.hidden=[4]", "latent_dim=2", "logger=csv", "k_test=4"]
+    axis = "seed=" + ",".join(map(str, seeds))
+    code, out, err = swept(
+        tmp_path, axis, *words, "sweep.timeout=60", "launcher=joblib", "launcher.n_jobs=3", pretend=False
+    )
+    assert code == 1
+    assert "12 of 24 members failed" in err
+    rows = {int(row["words"].split("seed=")[1].split()[0]): row for row in table(tmp_path)}
+    assert sorted(rows) == sorted(seeds)
+    for seed, why in EXPECTED.items():
+        assert rows[seed]["state"] == "failed"
+        assert why in rows[seed]["reason"]
+        assert why in " ".join(out.split())
+        assert (seed == -1) == (not rows[seed]["log"])
+    for seed in GOOD:
+        folder = trained(tmp_path / f"alone{seed}", *words, f"seed={seed}")
+        alone = json.loads((folder / "result.json").read_text())
+        assert rows[seed]["state"] == "finished"
+        sweep_result = json.loads((tmp_path / "sweep" / rows[seed]["member"] / "result.json").read_text())
+        assert sweep_result["scores"] == alone["scores"]
+        assert float(rows[seed]["val_bound"]) == alone["validation"]["bound"]
+
+
+def test_what_is_finished_is_not_run_again_and_what_failed_only_if_asked(tmp_path):
+    code, _, err = swept(tmp_path, "seed=0,100,1,-1")
+    assert code == 1
+    assert "resume=true" in err
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/*.json")}
+    assert swept(tmp_path, "seed=0,100,1,-1")[0] == 1
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    attempts = lambda: [status(member)["attempts"] for member in members(tmp_path)]  # noqa: E731
+    assert attempts() == [1, 1, 1, 0]
+    assert swept(tmp_path, "seed=0,100,1,-1", "resume=true")[0] == 1
+    assert attempts() == [1, 2, 1, 0]
+
+
+AXIS = "seed=" + ",".join(map(str, range(8)))
+
+
+def test_a_driver_that_is_killed_again_and_again_finishes_its_sweep(tmp_path, request):
+    """Nothing finished is run again, nothing is written over, no process is left, and the table is the same."""
+    clock, finished, kills = random.Random(0), {}, request.config.getoption("--driver-kills")
+    for _ in range(kills):
+        process = driver(tmp_path, AXIS, "launcher=joblib", start_new_session=True)
+        time.sleep(clock.uniform(0.2, 2.5))
+        process.kill()
+        process.communicate()
+        _until(lambda: not any(is_held(member / ".lock") for member in members(tmp_path)))
+        finished |= {m: (m / "result.json").read_bytes() for m in members(tmp_path) if status(m)["state"] == "finished"}
+        for member, result in finished.items():
+            assert (member / "result.json").read_bytes() == result
+    code, _, err = swept(tmp_path, AXIS, "launcher=joblib")
+    assert code == 0, err
+    for member, result in finished.items():
+        assert (member / "result.json").read_bytes() == result
+    assert [row["state"] for row in table(tmp_path)] == ["finished"] * 8
+    (tmp_path / "once").mkdir()
+    assert swept(tmp_path / "once", AXIS, "launcher=joblib")[0] == 0
+    untimed = [{k: v for k, v in row.items() if k != "seconds"} for row in table(tmp_path)]
+    assert untimed == [{k: v for k, v in row.items() if k != "seconds"} for row in table(tmp_path / "once")]
+
+
+def test_members_do_not_outlive_a_driver_that_is_killed(tmp_path):
+    process = driver(tmp_path, "seed=111,112", "launcher=joblib")
+    _until(lambda: [status(member)["state"] for member in members(tmp_path)] == ["running"] * 2)
+    time.sleep(1)
+    process.kill()
+    process.communicate()
+    _until(lambda: not any(is_held(member / ".lock") for member in members(tmp_path)))
+
+
+def _until(true):
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_driver_that_is_stopped_stops_its_members_and_says_how_to_go_on(tmp_path, number, code, n_jobs):
+    process = driver(tmp_path, "seed=0,111,112", "launcher=joblib", f"launcher.n_jobs={n_jobs}")
+    _until(lambda: any(status(member)["state"] == "finished" for member in members(tmp_path)))
+    time.sleep(1)
+    process.send_signal(number)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == code, err
+    assert err.strip().endswith("The same command goes on with the sweep.")
+    assert "Traceback" not in err
+    states = [status(member)["state"] for member in members(tmp_path)]
+    assert states[0] == "finished"
+    assert states[1] == "queued"
+    assert not any(is_held(member / ".lock") for member in members(tmp_path))
+
+
+def test_another_grid_is_refused_or_merged(tmp_path):
+    assert swept(tmp_path, "seed=0,1")[0] == 0
+    before = (tmp_path / "sweep" / "sweep.json").read_bytes()
+    results = {member: (member / "result.json").read_bytes() for member in members(tmp_path)}
+    for words in (["seed=0,1,2"], ["seed=0"], ["seed=0,1", "k=2"]):
+        code, _, err = swept(tmp_path, *words)
+        assert code == 2
+        assert "holds other members" in err
+        assert err.count("\n") == 1
+        assert (tmp_path / "sweep" / "sweep.json").read_bytes() == before
+    assert swept(tmp_path, "seed=2,1", "resume=merge")[0] == 0
+    assert [member.name for member in members(tmp_path)] == ["000_seed0", "001_seed1", "002_seed2"]
+    assert {member: (member / "result.json").read_bytes() for member in results} == results
+    assert [row["state"] for row in table(tmp_path)] == ["finished"] * 3
+
+
+def test_configs_that_changed_are_refused(tmp_path):
+    (tmp_path / "own" / "sweep").mkdir(parents=True)
+    study = tmp_path / "own" / "sweep" / "mine.yaml"
+    text = "# @package _global_\nk_eval: 5\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\n"
+    study.write_text(text)
+    words = ["--config-dir", "own", "+sweep=mine"]
+    assert swept(tmp_path, *words)[0] == 0
+    assert [member.name for member in members(tmp_path)] == ["000_seed0", "001_seed1"]
+    study.write_text(text.replace("5", "6"))
+    code, _, err = swept(tmp_path, *words)
+    assert code == 2
+    assert "The configs of 000_seed0 changed" in err
+
+
+def test_what_does_not_go_together_is_found_before_the_first_member_starts(tmp_path):
+    words = ["q=diagonal,exact", "threads=1", "sweep.rehearse=true"]
+    code, _, err = swept(tmp_path, *words)
+    assert code == 1
+    assert err.startswith("001_exact cannot run: The exact posterior of prior=normal with likelihood=bernoulli is not")
+    assert [row["state"] for row in table(tmp_path)] == ["finished", "failed"]
+    assert [status(member)["attempts"] for member in members(tmp_path)] == [1, 0]
+
+
+def test_two_drivers_do_not_run_one_sweep(tmp_path):
+    first = driver(tmp_path, "seed=0,110")
+    _until(lambda: members(tmp_path))
+    code, _, err = swept(tmp_path, "seed=0,110")
+    first.kill()
+    first.communicate()
+    assert code == 2
+    assert "is being run by another process" in err
+
+
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["k=0,-1"], "k=0 cannot be"),
+        (["model=vea,iave"], "model=vea is not known; did you mean vae?"),
+        (["k=1,2", "resume=outputs/x"], "resume=true"),
+        (["k=1,2", "launcher=joblib", "launcher.n_jobs=0"], "launcher.n_jobs=0 cannot be"),
+        (["k=1,2", "launcher=joblib", "launcher.gpus=[a]"], "launcher.gpus=['a'] cannot be"),
+        (["k=1,2", "launcher=slrum"], "did you mean slurm?"),
+        (["k=1,2", "sweep.timeout=-1"], "sweep.timeout=-1 cannot be"),
+        (["k=1,2", f"hydra.launcher._target_={BASIC}"], "launcher=joblib"),
+        (["k=1,2", "hydra.sweep.subdir=x"], "name their folders themselves"),
+        (["k=1,2", "launcher=slurm"], "launcher.cluster=slurm is not to be had here"),
+    ],
+)
+def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path, words, expected):
+    code, _, err = swept(tmp_path, *words)
+    assert code == 2
+    assert expected in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_member_sees_one_gpu(tmp_path):
+    words = ["seed=range(0,5)", "launcher=joblib", "launcher.n_jobs=2", "launcher.gpus=[3,5]"]
+    assert swept(tmp_path, *words)[0] == 0
+    seen = [json.loads((member / "result.json").read_text())["gpu"] for member in members(tmp_path)]
+    assert set(seen) == {"3", "5"}
+    assert seen[0] != seen[1], "members at a time share no GPU"
+
+
+def test_a_cluster_runs_members_as_jobs(tmp_path):
+    code, out, err = swept(tmp_path, "seed=0,113,1", "launcher=slurm", "launcher.cluster=local")
+    assert code == 1, err
+    assert [row["state"] for row in table(tmp_path)] == ["finished", "failed", "finished"]
+    assert "prior=vamp does not go with q=exact" in out
+    assert "1 of 3 members failed" in err
+
+
+def test_a_job_the_cluster_interrupts_is_queued_again_and_goes_on(tmp_path):
+    process = driver(tmp_path, "seed=114,0", "launcher=slurm", "launcher.cluster=local")
+    member = tmp_path / "sweep" / "000_seed114"
+    _until(lambda: (member / "metrics.csv").exists())
+    os.kill(status(member)["pid"], signal.SIGUSR2)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 0
+    assert [row["state"] for row in table(tmp_path)] == ["finished", "finished"]
+    assert status(member)["attempts"] == 2
