@@ -1,11 +1,13 @@
 """From a composed config to objects."""
 
+import os
+
 import lightning as L
 import torch
 from omegaconf import DictConfig, open_dict
 
 from taut import noise
-from taut.data.base import Data
+from taut.data.base import Batches, Data
 from taut.errors import UserError
 from taut.joint import Joint
 from taut.make import make
@@ -13,12 +15,23 @@ from taut.model.base import LatentVariableModel
 from taut.prior.base import Prior
 from taut.prior.vamp import Vamp
 from taut.q.base import Posterior
+from taut.strategies import Sharded
 
 
-def set_up_torch(cfg: DictConfig) -> None:
-    """Threads, default dtype and seeds of a run."""
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
+def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
+    """Threads, default dtype and seeds of a run.
+
+    Args:
+        cfg: The config of the run.
+        trainer: What says how many processes there are, the run's own by default; one of several has one thread
+            unless told otherwise.
+    """
+    alone = isinstance((trainer or cfg.trainer).strategy, str)
+    threads = cfg.threads or (None if alone else 1)
+    if threads:
+        torch.set_num_threads(threads)
+    if not alone:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # else Lightning takes all cores
     torch.set_default_dtype(torch.float64 if str(cfg.trainer.precision).startswith("64") else torch.float32)
     # filling new buffers under deterministic algorithms costs a pass over each, and guards nothing here
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
@@ -75,14 +88,29 @@ def refuse_unlearned_vamp(prior: Prior, q: Posterior) -> None:
         )
 
 
-def refuse_closed_form_in_parallel(model: LatentVariableModel, world_size: int) -> None:
-    """EM sums are those of one process.
+def refuse_closed_form_in_parallel(model: LatentVariableModel, trainer: L.Trainer) -> None:
+    """EM sums are those of one process, which holds all parameters.
 
     Raises:
         UserError: If there are more.
     """
-    if world_size > 1 and model.objective.closed_form:
+    if model.objective.closed_form and (trainer.world_size > 1 or isinstance(trainer.strategy, Sharded)):
         raise UserError(
             "objective=em runs in one process; choose strategy=cpu or gpu with trainer.devices=1, or "
             "objective=exact under ddp."
         )
+
+
+def refuse_small_batches(data: Data, world_size: int) -> None:
+    """Every process needs a row of every training batch.
+
+    Raises:
+        UserError: If a batch has fewer rows than there are processes.
+    """
+    Batches(
+        lambda epoch: data.stored.train,
+        len(data.stored.train),
+        batch_size=data.batch_size,
+        shuffle=True,
+        world=world_size,
+    )

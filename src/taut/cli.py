@@ -25,19 +25,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from taut import resume
+from taut import crew, devices, resume
 from taut.compose import Composer
 from taut.config import check, check_overrides, check_yaml, refuse_processes
 from taut.errors import RunError, UserError
 from taut.explain import explain, translated
 from taut.leftovers import Leftovers
 from taut.memory import keep_freed_pages
+from taut.ranks import first, launched
 from taut.sweep import lifeline
 
 if TYPE_CHECKING:
     from taut.sweep.driver import Driver
 
 REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143
+ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)
+"""What Slurm sends before it kills; SIGUSR1 if asked to, some time earlier."""
 FLAGS = ("config_dir", "config_path", "config_name")
 FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -50,6 +53,7 @@ def run(name: str) -> NoReturn:
 
 def main(name: str, conf: Path, entry: Callable[[DictConfig], Any] | None = None) -> int:
     """The exit code of one command, ``sys.argv``; ``entry`` stands in for ``taut.<name>.<name>``."""
+    crew.hold()
     lifeline.hold()
     session = Session(name, conf, entry)
     try:
@@ -63,12 +67,13 @@ def main(name: str, conf: Path, entry: Callable[[DictConfig], Any] | None = None
 class Session:
     """One command: what it was asked, where it runs, and how it ended.
 
-    In a data-parallel run every process has one; those of the other ranks are quiet and clean nothing up.
+    In a data-parallel run every process has one; those of the other ranks clean nothing up, and what they have to say
+    they tell the first, or the terminal where something else started them.
     """
 
     def __init__(self, name: str, conf: Path, entry: Callable[[DictConfig], Any] | None) -> None:
         self.name, self.conf, self.entry = name, conf, entry
-        self.first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+        self.first = first()
         self.past: resume.Past | None = None
         self.driver: Driver | None = None
         self.leftovers = Leftovers()
@@ -87,7 +92,7 @@ class Session:
         if args.experimental_rerun is not None:
             raise UserError("--experimental-rerun unpickles a file and is not supported; use resume=<run folder>.")
         asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
-        if self.first and not asks and not self._prepare(args):
+        if not asks and not (self._prepare(args) if self.first else self._follow(args)):
             return
         composed = hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self.job)
         if self.driver is not None:
@@ -110,6 +115,7 @@ class Session:
         sweeping = settings.mode == RunMode.MULTIRUN
         try:
             check(cfg, self.name)
+            devices.check(cfg)
             if sweeping:
                 refuse_processes(cfg)
             self.results.append(self._enter(cfg))
@@ -128,11 +134,7 @@ class Session:
         if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
             error = SystemExit(INTERRUPTED)
         if isinstance(error, SystemExit):
-            code = error.code if isinstance(error.code, int) else int(error.code is not None)
-            if code in (INTERRUPTED, TERMINATED):
-                self._say(f"Stopped by {'Ctrl-C' if code == INTERRUPTED else 'SIGTERM'}.{self._way_on()}")
-                return code if self.first else 0  # a rank that fails makes Lightning kill the one that cleans up
-            return code
+            return self._left(error)
         if isinstance(error, UserError):
             self._tell(error)
             return REFUSED
@@ -141,16 +143,25 @@ class Session:
             return 1
         if isinstance(error, RunError):
             self._say(str(error))
-            return 1
+            if isinstance(error, crew.LostProcess):
+                self._say(self._way_on().strip())
+            return error.code
         if self.folder is None and isinstance(error, (HydraException, OSError)):
             self._say(f"Nothing was started: {str(error).splitlines()[0]}.")
             return REFUSED
         if isinstance(error, OSError) and error.errno in FAILING_DISK:
             self._say(f"The disk failed: {error.strerror} ({error.filename or self.folder}).{self._way_on()}")
             return 1
-        traceback.print_exception(error)
-        self._say(self._way_on().strip())
+        self._say("".join(traceback.format_exception(error)).rstrip())
+        if self.first:
+            self._say(self._way_on().strip())
         return 1
+
+    def _left(self, error: SystemExit) -> int:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if code in (INTERRUPTED, TERMINATED) and self.first:
+            self._say(f"Stopped by {'Ctrl-C' if code == INTERRUPTED else 'SIGTERM'}.{self._way_on()}")
+        return code
 
     def _prepare(self, args: Namespace) -> bool:
         """Check the command before Hydra writes anything; false if there is nothing to do."""
@@ -206,6 +217,18 @@ class Session:
         sys.argv[1:] = [*flags, *past.overrides]
         return True
 
+    def _follow(self, args: Namespace) -> bool:
+        """Find the way of the first process, where something else started this one beside it."""
+        if launched() is None:
+            return True
+        past = resume.read(args.overrides) if self.name == "train" else None
+        if past is not None:
+            sys.argv[1:] = [word for word in sys.argv[1:] if word not in args.overrides] + past.overrides
+            args.overrides = past.overrides
+        Composer(self.name, self.conf, args).check(args.overrides, RunMode.RUN, new=False)
+        sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
+        return past is None or not past.finished
+
     def _compare(self) -> None:
         """After a sweep, what the command has to say of all its jobs."""
         compare = getattr(import_module(f"taut.{self.name}"), "compare", None)
@@ -240,8 +263,12 @@ class Session:
             self._say(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
 
     def _say(self, sentence: str) -> None:
-        if self.first and sentence:
-            print(sentence, file=sys.stderr, flush=True)
+        launch = launched()
+        if sentence and not self.first and (launch is None and crew.confess(sentence)):
+            return
+        if sentence and (self.first or launch):
+            who = f"process {launch.rank}: " if launch and not self.first else ""
+            print(who + sentence, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -253,11 +280,12 @@ def _settings() -> Iterator[None]:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded, which has not happened yet
     keep_freed_pages()
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = {number: signal.signal(number, _terminate) for number in ASKS_TO_STOP}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _terminate(*_: Any) -> NoReturn:

@@ -54,12 +54,12 @@ def complete(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"{run.folder} may not be written to, and the completions go there; copy the run folder first.")
     if cfg.threads:
         run.cfg.threads = cfg.threads
-    set_up_torch(run.cfg)
+    set_up_torch(run.cfg, cfg.trainer)
     loggers.quiet()
-    processes = Processes.launch(cfg.trainer, "data")
-    completed = Completion(cfg, run, processes).run_all()
-    if processes.first:
-        publish(completed, out)
+    with Processes.launch(cfg.trainer, "data") as processes:
+        completed = Completion(cfg, run, processes).run_all()
+        if processes.first:
+            publish(completed, out)
     return completed.result
 
 

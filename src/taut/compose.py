@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from taut import devices
 from taut.config import check, check_sweep
 from taut.errors import UserError
 from taut.leftovers import Leftovers
@@ -81,6 +82,8 @@ class Composer:
                 check_sweep(cfg)
             return Leftovers.of(Path(cfg.hydra.sweep.dir).absolute())
         check(_task(cfg), self.task)
+        devices.check(cfg)
+        devices.check_folder(cfg)
         folder = Path(cfg.hydra.run.dir).absolute()
         if self.task != "train":
             if cfg.run is not None and not is_run(Path(cfg.run).expanduser()):

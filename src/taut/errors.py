@@ -11,3 +11,5 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that went wrong while it ran, told in one sentence; its folder stays. Exit code 1, without a traceback."""
+
+    code = 1

@@ -43,12 +43,12 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"{run.folder} may not be written to, and evaluation/ goes there; copy the run folder first.")
     if cfg.threads:
         run.cfg.threads = cfg.threads
-    set_up_torch(run.cfg)
+    set_up_torch(run.cfg, cfg.trainer)
     loggers.quiet()
-    processes = Processes.launch(cfg.trainer, cfg.share)
-    dossier = Evaluation(cfg, run, processes).run_all()
-    if processes.first:
-        publish(dossier)
+    with Processes.launch(cfg.trainer, cfg.share) as processes:
+        dossier = Evaluation(cfg, run, processes).run_all()
+        if processes.first:
+            publish(dossier)
     return dossier.result
 
 

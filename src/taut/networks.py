@@ -80,7 +80,9 @@ class MLPDecoder(nn.Module):
     @property
     def last(self) -> Float[Tensor, "out h"]:
         """The last linear map."""
-        return self.net.get_parameter(f"{len(self.net) - 1}.weight")
+        layer = self.net[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer.weight  # under FSDP it is a view for the time of a step, which get_parameter() would not find
 
 
 def _image_shape(x_shape: Sequence[int]) -> tuple[int, int, int]:

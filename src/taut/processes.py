@@ -1,5 +1,7 @@
 """The processes of one evaluation: which rows each takes, and how their results come together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -9,7 +11,8 @@ from lightning.fabric import Fabric
 from omegaconf import DictConfig
 from torch import Tensor, distributed
 
-from taut.errors import UserError
+from taut import devices
+from taut.crew import crew
 from taut.sampling import Share
 
 T = TypeVar("T")
@@ -33,21 +36,24 @@ class Processes:
     divide: Literal["data", "samples"] = "data"
 
     @classmethod
-    def launch(cls, trainer: DictConfig, divide: Literal["data", "samples"]) -> "Processes":
-        """Start the processes that ``strategy`` asks for.
+    @contextmanager
+    def launch(cls, trainer: DictConfig, divide: Literal["data", "samples"]) -> Iterator["Processes"]:
+        """The processes that ``strategy`` asks for, for the length of a block.
 
         Raises:
-            UserError: If the device is not to be had.
+            UserError: If the devices are not to be had.
+            LostProcess: If another process failed.
         """
-        try:
-            fabric = Fabric(accelerator=trainer.accelerator, devices=trainer.devices, strategy=_name(trainer))
-        except Exception as error:
-            raise UserError(
-                f"strategy: accelerator={trainer.accelerator} devices={trainer.devices} is not to be had on this "
-                f"machine ({torch.cuda.device_count()} GPUs); choose strategy=cpu or strategy=auto."
-            ) from error
-        fabric.launch()
-        return cls(fabric.global_rank, fabric.world_size, fabric.device, divide)
+        with crew(devices.require(trainer), "."):
+            fabric = Fabric(
+                accelerator=trainer.accelerator,
+                devices=trainer.devices,
+                num_nodes=trainer.get("num_nodes", 1),
+                strategy="auto" if isinstance(trainer.strategy, str) else "ddp",
+                plugins=[devices.environment()],
+            )
+            fabric.launch()
+            yield cls(fabric.global_rank, fabric.world_size, fabric.device, divide)
 
     @property
     def first(self) -> bool:
@@ -72,8 +78,3 @@ class Processes:
         everything: list[Any] = [None] * self.world
         distributed.all_gather_object(everything, mine)
         return everything
-
-
-def _name(trainer: DictConfig) -> str:
-    """Fabric's name for the strategy; it has processes of its own kind, so only their number counts."""
-    return "auto" if isinstance(trainer.strategy, str) else "ddp"

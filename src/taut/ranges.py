@@ -6,6 +6,7 @@ from pydantic import Field, TypeAdapter
 
 Range = tuple[TypeAdapter, str]
 Count = Annotated[int, Field(strict=True, ge=1)]
+Place = Annotated[int, Field(strict=True, ge=0)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
@@ -20,6 +21,10 @@ A_POSITIVE_OR_NULL = (TypeAdapter(Positive | None), "a finite number above 0, or
 A_PRECISION = (
     TypeAdapter(Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]),
     "32-true, 64-true, 16-mixed or bf16-mixed, which leave scores in full precision",
+)
+DEVICES = (
+    TypeAdapter(Literal["auto", -1] | Count | Annotated[list[Place], Field(min_length=1)]),
+    "a whole number of 1 or more, auto, or a list of GPUs",
 )
 ONLY_ONE = (TypeAdapter(Literal[1]), "1, because noise and weights are counted in optimiser steps")
 A_SHARE = (TypeAdapter(Share), "a number from 0 to below 1")
@@ -41,6 +46,9 @@ RANGES = {
     **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
     "precision": A_PRECISION,
     "accumulate_grad_batches": ONLY_ONE,
+    "accelerator": (TypeAdapter(Literal["auto", "cpu", "gpu", "cuda", "mps"]), "auto, cpu or gpu"),
+    "devices": DEVICES,
+    "num_nodes": A_COUNT,
     **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),
     "run": (TypeAdapter(Annotated[str | None, Field(min_length=1)]), "the folder of a run"),
     "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),

@@ -25,6 +25,7 @@ def describe(
     data: Data,
     best: ModelCheckpoint,
     seconds: dict[str, float],
+    parameters: int,
 ) -> dict[str, Any]:
     """Every score with its error, kind, K, and all that is needed to judge or repeat it."""
     summary = model.summaries["test"]
@@ -58,7 +59,7 @@ def describe(
         },
         "validation": {"bound": best_bound},
         "epochs": trainer.current_epoch,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameters,
         "precision": cfg.trainer.precision,
         "data_digest": data.digest,
         "seconds": seconds,

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from taut.config import check_yaml
 from taut.errors import UserError
+from taut.words import quoted
 
 RESULT = "result.json"
 EARLIER_RESULT = "result.earlier.json"
@@ -143,11 +144,6 @@ def merged(words: list[str], later: list[str]) -> list[str]:
 def own_words(words: Iterable[str]) -> list[str]:
     """The words of a sweep's job that say what the member is."""
     return [word for word in words if key(word).split(".")[0] not in NOT_OF_A_MEMBER or word.startswith("+sweep=")]
-
-
-def quoted(text: str) -> str:
-    """A value that Hydra's grammar takes as it is."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _words(path: Path) -> list[str]:

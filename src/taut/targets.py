@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from taut.errors import UserError
 
-PARTS = "callbacks|data|evidence|likelihood|loggers|mask|model|networks|objective|prior|q|schedule"
+PARTS = "callbacks|data|evidence|likelihood|loggers|mask|model|networks|objective|prior|q|schedule|strategies"
 ACTIVATIONS = "CELU|ELU|GELU|Hardswish|Hardtanh|Identity|LeakyReLU|Mish|ReLU|ReLU6|SELU|Sigmoid|SiLU|Softplus|Tanh"
 LIGHTNING = "callbacks|loggers|profilers|strategies"
 

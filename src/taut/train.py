@@ -4,15 +4,21 @@ import time
 from pathlib import Path
 
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from taut import loggers
-from taut.build import build_data, build_model, refuse_closed_form_in_parallel, set_up_torch
+from taut import devices, loggers
+from taut.build import (
+    build_data,
+    build_model,
+    refuse_closed_form_in_parallel,
+    refuse_small_batches,
+    set_up_torch,
+)
 from taut.checkpoint import AtomicCheckpointIO, newest_good
 from taut.config import check_targets_resolved
+from taut.crew import crew
 from taut.errors import UserError
 from taut.make import make
 from taut.result import describe, publish
@@ -25,25 +31,29 @@ def train(cfg: DictConfig) -> float:
 
     Raises:
         UserError: If the config cannot be trained.
+        LostProcess: If another process of the run failed.
     """
     check_targets_resolved(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    processes = devices.require(cfg.trainer)
     set_up_torch(cfg)
     data = build_data(cfg)
     model = build_model(cfg, data)
     if cfg.resume:
         OmegaConf.save(cfg, folder / ".hydra" / "resumed_config.yaml")
     trainer = _build_trainer(cfg, folder)
-    refuse_closed_form_in_parallel(model, trainer.world_size)
+    refuse_closed_form_in_parallel(model, trainer)
+    refuse_small_batches(data, trainer.world_size)
+    parameters = sum(p.numel() for p in model.parameters())
     best = _best(trainer)
     checkpoint = newest_good(folder / "checkpoints") if cfg.resume else None
-    with loggers.finishing(trainer.loggers):
+    with loggers.finishing(trainer.loggers), crew(processes, folder):
         started = time.perf_counter()
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         fitted = time.perf_counter()
         trainer.test(model, datamodule=data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)
         seconds = {"fit": fitted - started, "test": time.perf_counter() - fitted}
-        result = describe(cfg, trainer, model, data, best, seconds)
+        result = describe(cfg, trainer, model, data, best, seconds, parameters)
         if trainer.is_global_zero:
             publish(result, folder)
             loggers.summarise(trainer.loggers, result)
@@ -51,25 +61,17 @@ def train(cfg: DictConfig) -> float:
 
 
 def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
-    callbacks = [make(node) for node in cfg.callbacks.values() if node]
-    try:
-        return make(
-            cfg.trainer,
-            default_root_dir=str(folder),
-            callbacks=callbacks,
-            logger=loggers.build(cfg, folder),
-            plugins=[AtomicCheckpointIO()],
-            check_val_every_n_epoch=min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs),
-        )
-    except Exception as error:
-        cause = error.__cause__ or error
-        if "accelerator" in str(cause).lower() or "gpu" in str(cause).lower() or "device" in str(cause).lower():
-            raise UserError(
-                f"strategy: accelerator={cfg.trainer.accelerator} devices={cfg.trainer.devices} is not to be "
-                f"had on this "
-                f"machine ({torch.cuda.device_count()} GPUs); choose strategy=cpu or strategy=auto."
-            ) from error
-        raise
+    trainer = make(
+        cfg.trainer,
+        default_root_dir=str(folder),
+        callbacks=[make(node) for node in cfg.callbacks.values() if node],
+        logger=loggers.build(cfg, folder),
+        plugins=[AtomicCheckpointIO(), devices.environment()],
+        check_val_every_n_epoch=min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs),
+    )
+    # Lightning's answer to SIGTERM broadcasts among processes that may be doing something else; callbacks answer it
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer
 
 
 def _best(trainer: L.Trainer) -> ModelCheckpoint:

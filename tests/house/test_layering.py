@@ -14,8 +14,8 @@ SOURCE = ROOT / "src" / "taut"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "ranges", "__version__"],
-    ["types", "noise", "networks", "gaussian", "memory", "holes"],
+    ["errors", "ranges", "words", "ranks", "__version__"],
+    ["types", "noise", "networks", "gaussian", "memory", "holes", "crew", "devices"],
     ["partial", "mask"],
     ["data", "prior", "likelihood"],
     ["bounds", "few", "sampling"],
@@ -25,7 +25,7 @@ LAYERS = [
     ["objective", "evaluation", "evidence"],
     ["metrics", "local", "judgement"],
     ["model", "gap", "completion"],
-    ["figures", "report", "schedule", "checkpoint", "progress", "processes", "baselines", "whole"],
+    ["figures", "report", "schedule", "checkpoint", "progress", "processes", "baselines", "whole", "strategies"],
     ["callbacks", "loggers", "measure"],
     ["targets", "leftovers"],
     ["config"],

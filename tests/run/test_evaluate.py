@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -609,7 +610,7 @@ def _as_rank(rank: int, world: int, share: str, meeting: Path, run: Path, out: s
     """The exit code of one process of several; like a rank of Lightning's, it is quiet unless it is the first."""
     try:
         distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
-        Processes.launch = lambda *_: Processes(rank, world, divide=share)
+        Processes.launch = lambda *_: nullcontext(Processes(rank, world, divide=share))
         os.environ["LOCAL_RANK"] = str(rank)
         done = evaluated(run, *UNEVEN, f"share={share}", f"out={out}")
         print(done.err, file=sys.stderr)

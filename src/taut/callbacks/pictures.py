@@ -17,6 +17,7 @@ from taut.callbacks.drawings import DRAWINGS, Subject
 from taut.callbacks.history import metrics_file, read
 from taut.errors import UserError
 from taut.noise import forked, key
+from taut.strategies import whole_weights
 
 MOST_ROWS = 1000
 
@@ -58,8 +59,11 @@ class Pictures(Callback):
         self._draw(trainer, pl_module, "test")
 
     def _draw(self, trainer: Trainer, model: Any, stage: str) -> None:
-        if not trainer.is_global_zero:
-            return
+        with whole_weights(trainer):
+            if trainer.is_global_zero:
+                self._draw_all(trainer, model, stage)
+
+    def _draw_all(self, trainer: Trainer, model: Any, stage: str) -> None:
         with _undisturbed(model), forked(model.device):
             torch.manual_seed(key(model.seed, f"pictures/{stage}", trainer.current_epoch))
             subject = self._subject(trainer, model, stage)

@@ -8,8 +8,9 @@ from torch import nn
 class Sizes(Callback):
     """Prints the number of parameters of prior, likelihood and q before training starts."""
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Before a strategy spreads the parameters over processes."""
+        if trainer.is_global_zero and stage == "fit":
             joint, q = pl_module.joint, pl_module.q
             parts = {"prior": joint.prior, "likelihood": joint.likelihood, "q": q}  # type: ignore[union-attr]
             sizes = ", ".join(f"{name} {own_size(part):,}" for name, part in parts.items())

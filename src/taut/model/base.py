@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import lightning as L
@@ -86,7 +86,12 @@ class LatentVariableModel(L.LightningModule, ABC):
             piece.initialise(x)
         self.objective.check(self.joint, self.q, self.k, x[:2])
 
-    @property
+    def setup(self, stage: str) -> None:
+        """Ask what needs the parameters before a strategy spreads them."""
+        del stage
+        _ = self.log_px_kind
+
+    @cached_property
     def log_px_kind(self) -> str:
         """How log p(x) is known: ``exact``, or a ``lower`` bound by importance sampling."""
         return "exact" if oracle.tractable(self.joint) else "lower"
@@ -163,6 +168,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         return sizes, summary.curve, summary.curve_errors, log_px, self.log_px_kind
 
     def _score(self, batch: Batch, stage: str) -> None:
+        if not len(batch.x):
+            return  # a split of fewer rows than there are processes
         scores = score(
             self.joint,
             self.q,

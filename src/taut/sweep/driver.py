@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import track
 
+from taut import devices
 from taut.config import check
 from taut.errors import RunError, UserError
 from taut.report.members import members_table, write_members
@@ -141,6 +142,7 @@ class Driver:
                 words = [*words, "threads=1"]
                 composed.threads = 1
             check(composed)
+            devices.check(composed)
         except UserError as error:
             return Candidate(words, None, str(error))
         except (HydraException, OmegaConfBaseException) as error:

@@ -1,0 +1,39 @@
+"""Which of the processes of a run this one is; the environment tells, before anything heavy is imported."""
+
+import os
+from typing import NamedTuple
+
+BY_HAND = ("bash", "interactive")
+"""Names of Slurm jobs in which a command is typed: it is one process, whatever was allocated."""
+
+
+class Launch(NamedTuple):
+    """How this process came to be one of several that something else started.
+
+    Args:
+        by: ``torchrun`` or ``srun``.
+        rank: This process among all of the run.
+        world: How many there are, on all machines.
+    """
+
+    by: str
+    rank: int
+    world: int
+
+
+def launched() -> Launch | None:
+    """What torchrun or srun says of this process; ``None`` where it was started alone or by ``taut.crew``."""
+    environ = os.environ
+    if "TORCHELASTIC_RUN_ID" in environ:
+        found = Launch("torchrun", int(environ["RANK"]), int(environ["WORLD_SIZE"]))
+    elif "SLURM_NTASKS" in environ and environ.get("SLURM_JOB_NAME") not in BY_HAND:
+        found = Launch("srun", int(environ.get("SLURM_PROCID", "0")), int(environ["SLURM_NTASKS"]))
+    else:
+        return None
+    return found if found.world > 1 else None
+
+
+def first() -> bool:
+    """Whether this process speaks and writes for the run."""
+    launch = launched()
+    return launch.rank == 0 if launch else int(os.environ.get("LOCAL_RANK", "0")) == 0
