@@ -24,7 +24,7 @@ LAYERS = [
     ["objective", "evaluation", "evidence"],
     ["metrics", "local", "judgement"],
     ["model", "gap", "completion"],
-    ["figures", "report", "schedule", "checkpoint", "progress", "processes", "baselines", "whole"],
+    ["figures", "report", "schedule", "checkpoint", "progress", "processes", "baselines", "whole", "reach"],
     ["callbacks", "loggers", "measure"],
     ["targets", "leftovers"],
     ["config"],
