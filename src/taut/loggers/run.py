@@ -140,7 +140,7 @@ def _flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _bracket(result: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """log p(x) and the gap between their best bounds, and how far the weights can be trusted."""
+    """Where the best bounds put log p(x) and the gap, and how far the weights can be trusted."""
     gap, evidence = result["gap"], result["evidence"]
     flat = {f"{place}/gap/low": gap["low"]["value"], f"{place}/bracket/low": evidence[gap["lower"]]["value"]}
     if gap["high"] is not None:
