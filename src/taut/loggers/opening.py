@@ -11,14 +11,14 @@ import yaml
 from lightning.pytorch.loggers import Logger
 
 from taut.errors import UserError
-from taut.loggers.tracker import OFFLINE, WITHOUT, Wandb, say
+from taut.loggers.tracker import FINISH, OFFLINE, WITHOUT, Wandb, say
 from taut.reach import has_key, reachable, server
 
 Mode = Literal["offline", "online"]
 COMMON = "outputs"
 LONGEST_ID = 64
-INIT_TIMEOUT, FINISH_TIMEOUT = 6.0, 12.0
-"""Seconds W&B may take to open a run online, and to upload what is left at its end; the rest stays on disk."""
+OPEN = 6.0
+"""Seconds W&B may take to open a run online."""
 
 
 def wandb_logger(
@@ -63,9 +63,9 @@ def wandb_logger(
     _set_mode(mode)
     about: dict[str, Any] = {"name": name, "group": group, "tags": tags, "config": dict(config)}
     about |= {"id": run_id(Path(folder), name, group), "project": project, "entity": entity}
-    settings = {"mode": mode, "console": "off", "init_timeout": INIT_TIMEOUT}
+    settings = {"mode": mode, "console": "off", "init_timeout": OPEN}
     if mode == "online":
-        settings["finish_timeout"] = FINISH_TIMEOUT
+        settings["finish_timeout"] = FINISH
     place = Path(dir) if dir is not None else home(Path(folder))
     place.mkdir(parents=True, exist_ok=True)
     remedy = (lambda: _set_mode("offline")) if mode == "online" else None

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 from lightning.fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
@@ -13,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 SECTIONS = ("train", "val", "tightness", "speed", "pictures", "test")
 TIGHTNESS = {"val/gap": "tightness/gap", "val/ess": "tightness/ess", "val/active_units": "tightness/active_units"}
 """Columns of ``metrics.csv`` that W&B shows apart from the bounds."""
+FINISH, PATIENCE, PARTING = 9.0, 12.0, 1.5
+"""Seconds W&B may take to upload what is left at the end of a run, to close it in all, and to go after a failure."""
 OFFLINE = "the run is recorded offline, for `wandb sync`."
 WITHOUT = "the run goes on without it, and metrics.csv and result.json hold its numbers."
 BEST = {
@@ -120,7 +123,7 @@ def finish(exit_code: int) -> None:
     if wandb is None or wandb.run is None:
         return
     try:
-        wandb.finish(exit_code=exit_code)
+        _in_time(lambda: wandb.finish(exit_code=exit_code))
     except Exception as error:
         forget()
         say(f"W&B did not close its record ({_shown(error)}).")
@@ -133,7 +136,31 @@ def forget() -> None:
         return
     wandb.run = None
     with suppress(Exception, SystemExit):  # it exits with the code of its service
-        wandb.teardown()
+        _in_time(wandb.teardown, PARTING)
+
+
+def _in_time(call: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    """Make a call in another thread, which is left behind if it takes too long.
+
+    Raises:
+        TimeoutError: If it does.
+        BaseException: What the call raises.
+    """
+    raised: list[BaseException] = []
+
+    def made() -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    calling = Thread(target=made, daemon=True)
+    calling.start()
+    calling.join(seconds)
+    if calling.is_alive():
+        raise TimeoutError(f"no answer in {seconds:g} s")
+    if raised:
+        raise raised[0]
 
 
 def _shown(error: Exception) -> str:
