@@ -39,7 +39,9 @@ def names_of(runs: Sequence[Run]) -> Names:
         labels = [run.name for run in runs]
     labels = [run.name if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)]
     labels = [str(run.folder) if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)]
-    series = [_words(varied, index, ("k", *REPEATS)) or run.about.get("model", "runs") for index, run in enumerate(runs)]
+    series = [
+        _words(varied, index, ("k", *REPEATS)) or run.about.get("model", "runs") for index, run in enumerate(runs)
+    ]
     return Names(labels, series, varied)
 
 

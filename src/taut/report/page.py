@@ -45,7 +45,12 @@ def refuse_missing_libraries() -> None:
 
 
 def render(
-    title: str, runs: Sequence[Run], names: Names, sections: Sequence[Section], kinds: Sequence[Kind], notes: Sequence[str]
+    title: str,
+    runs: Sequence[Run],
+    names: Names,
+    sections: Sequence[Section],
+    kinds: Sequence[Kind],
+    notes: Sequence[str],
 ) -> str:
     """The page.
 

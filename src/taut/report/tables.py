@@ -99,7 +99,9 @@ def section(scores: ScoreSet, place: Mapping[int, int]) -> Section:
     rows = []
     for index, entry in enumerate(entries):
         given = [_word(names.varied[name][index]) for name in words]
-        name = Cell(called[id(entry)], entry.run.name, note=entry.run.name if called[id(entry)] != entry.run.name else "")
+        name = Cell(
+            called[id(entry)], entry.run.name, note=entry.run.name if called[id(entry)] != entry.run.name else ""
+        )
         made = _tested if scores.source == "test" else _evaluated
         rows.append(Row(place[id(entry.run)], [name, *given, *made(entry, marks.get(id(entry), {}))]))
     return Section(scores, names, [row.run for row in rows], found, validations, columns, rows)
@@ -238,7 +240,9 @@ def state_cells(run: Run) -> list[Cell]:
     return [
         Cell(run.state, run.state),
         Cell(epochs, run.epochs),
-        Cell(bound, None if run.validation is None else _at_k(run.validation, run.k).sort, f"k={run.k}" if bound else ""),
+        Cell(
+            bound, None if run.validation is None else _at_k(run.validation, run.k).sort, f"k={run.k}" if bound else ""
+        ),
         Cell() if run.seconds is None else Cell(f"{run.seconds:,.0f}", run.seconds),
         Cell(run.reason, run.reason or None),
     ]
