@@ -6,7 +6,9 @@ SECRET = re.compile(r"(api_?key|token|secret|password|credential)", re.IGNORECAS
 HIDDEN = "hidden"
 
 _USER = re.compile(r"(?<=://)[^\s/@]+(?=@)")
-_GIVEN = re.compile(rf"([\w.+~-]*{SECRET.pattern}[\w-]*['\"]?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}\]]+)", re.IGNORECASE)
+_GIVEN = re.compile(
+    rf"([\w.+~-]*{SECRET.pattern}[\w-]*['\"]?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}\]]+)", re.IGNORECASE
+)
 
 
 def redacted(text: str) -> str:

@@ -161,7 +161,9 @@ def _how(rivals: Sequence[Rival]) -> str:
         return ", unknown"
     if all(one.paired for one in rivals):
         return ", datum by datum"
-    return ", not paired and so wide" if not any(one.paired for one in rivals) else ", paired where every datum was kept"
+    return (
+        ", not paired and so wide" if not any(one.paired for one in rivals) else ", paired where every datum was kept"
+    )
 
 
 def _named(rivals: Sequence[Rival], name: Name) -> str:

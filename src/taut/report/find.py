@@ -109,6 +109,4 @@ def _members(sweep: Path, problems: list[str]) -> list[Place]:
     problems += [f"{sweep.name}/{problem}" for problem in reader.problems]
     if not inside:
         return [Place(child, sweep.name) for child in _children(sweep) if is_run(child)]
-    return [
-        Place(sweep / name, sweep.name, words if isinstance(words, list) else []) for name, words in inside.items()
-    ]
+    return [Place(sweep / name, sweep.name, words if isinstance(words, list) else []) for name, words in inside.items()]

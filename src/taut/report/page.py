@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -45,7 +46,12 @@ def refuse_missing_libraries() -> None:
 
 
 def render(
-    title: str, runs: Sequence[Run], names: Names, sections: Sequence[Section], kinds: Sequence[Kind], notes: Sequence[str]
+    title: str,
+    runs: Sequence[Run],
+    names: Names,
+    sections: Sequence[Section],
+    kinds: Sequence[Kind],
+    notes: Sequence[str],
 ) -> str:
     """The page.
 
@@ -100,7 +106,8 @@ def write(path: Path, page: str) -> None:
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); name another file with --out.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _numbers(
@@ -150,6 +157,7 @@ def _library() -> str:
     return get_plotlyjs()
 
 
+@cache
 def _packed(text: str) -> str:
     """A script as text of a third of its size, which browsers unpack themselves."""
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode("ascii")

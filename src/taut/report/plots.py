@@ -34,7 +34,9 @@ def waiting(runs: Sequence[Run], places: Sequence[int]) -> dict[str, Any]:
     """What is drawn of runs without scores: how far they have come."""
     names = names_of(runs)
     rows = zip(places, names.labels, names.series, runs, strict=True)
-    return {"rows": [{"run": place, "label": label, "series": series, "k": run.k} for place, label, series, run in rows]}
+    return {
+        "rows": [{"run": place, "label": label, "series": series, "k": run.k} for place, label, series, run in rows]
+    }
 
 
 def history(run: Run) -> dict[str, list[float]] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taut.report.configs import flat, keys_given
-from taut.report.files import Reader, number, part, whole, word
+from taut.report.files import Reader, legible, number, part, whole, word
 from taut.report.scores import Scores
 from taut.secret import redacted
 
@@ -63,7 +63,7 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its folder."""
-        return self.folder.name
+        return legible(self.folder.name)
 
     @cached_property
     def k(self) -> int | None:

@@ -33,7 +33,7 @@ function words(ends) {
 }
 
 function layout(height, more = {}) {
-  const axis = { gridcolor: ink("line"), linecolor: ink("line"), zerolinecolor: ink("line"), tickcolor: ink("line"), automargin: true, title: { standoff: 8 } };
+  const axis = { gridcolor: ink("line"), linecolor: ink("line"), zerolinecolor: ink("line"), tickcolor: ink("line"), automargin: true, ticks: "", ticklabelstandoff: 4, title: { standoff: 8 } };
   return {
     height, margin: { l: 8, r: 12, t: 8, b: 8 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink("quiet") }, showlegend: false, hovermode: "closest",
@@ -169,22 +169,28 @@ function bracket(figure, set) {
 }
 
 function apart(figure, set) {
-  const splits = unique(set.rows.flatMap((row) => Object.keys(row.apart)));
-  const rows = splits.flatMap((split) => best(set, (row) => row.apart[split]).map((row) => ({ ...row.apart[split], label: splits.length > 1 ? `${row.label}, ${split}` : row.label })));
+  const split = figure.element.dataset.split;
+  const total = (row) => row.apart[split].amortisation[0] + centre(row.apart[split].approximation);
+  const wanted = set.rows.filter((row) => row.apart[split] && shown.has(row.run)).sort((a, b) => total(a) - total(b)).slice(0, MOST_ROWS);
+  const rows = wanted.map((row) => ({ ...row.apart[split], label: row.label }));
   const [blue, orange] = [colour(0), colour(1)], places = rows.map((_, place) => place);
-  key(figure, rows.length ? [["amortisation", blue], ["approximation, lower end", orange], ["up to its upper end", ink("quiet")]] : []);
   const amortised = (row) => row.amortisation[0], ends = (row) => row.approximation;
-  const whisker = (values, shade) => ({ type: "data", array: values.map((value) => value ?? 0), color: shade, thickness: 1.2, width: 3 });
-  const bar = (x, base, shade, name, errors, more = {}) => ({
-    type: "bar", orientation: "h", y: places, x, base, marker: { color: shade }, width: 0.6, hovertemplate: "%{customdata}<extra></extra>",
-    customdata: rows.map((row) => `<b>${say(row.label)}</b>, ${row.n} data<br>amortisation ${plusMinus(row.amortisation)}<br>approximation ${words(ends(row))}`), name,
-    ...(errors && { error_x: whisker(errors, ink("ink")) }), ...more,
-  });
   const open = (row) => (ends(row).high ? Math.max(0, ends(row).high[0] - ends(row).low[0]) : 0);
+  key(figure, [["amortisation", blue], ["approximation", orange], ...(rows.some(open) ? [["up to its upper end", `color-mix(in srgb, ${orange} 40%, transparent)`]] : [])]);
+  const whiskers = (x, errors, shift) => ({
+    type: "scatter", mode: "markers", x, y: places.map((place) => place + shift), hoverinfo: "skip", marker: { color: ink("ink"), size: 1 },
+    error_x: { type: "data", array: errors.map((error) => error ?? 0), color: ink("ink"), thickness: 1.2, width: 3 },
+  });
+  const bar = (x, base, shade, name, opacity = 1) => ({
+    type: "bar", orientation: "h", y: places, x, base, marker: { color: shade }, width: 0.6, hovertemplate: "%{customdata}<extra></extra>",
+    customdata: rows.map((row) => `<b>${say(row.label)}</b>, ${row.n} data<br>amortisation ${plusMinus(row.amortisation)}<br>approximation ${words(ends(row))}`), name, opacity,
+  });
   const traces = [
-    bar(rows.map(amortised), places.map(() => 0), blue, "amortisation", rows.map((row) => row.amortisation[1])),
-    bar(rows.map((row) => ends(row).low[0]), rows.map(amortised), orange, "approximation", rows.map((row) => ends(row).low[1])),
-    bar(rows.map(open), rows.map((row) => amortised(row) + ends(row).low[0]), orange, "upper end", null, { opacity: 0.4 }),
+    bar(rows.map(amortised), places.map(() => 0), blue, "amortisation"),
+    bar(rows.map((row) => ends(row).low[0]), rows.map(amortised), orange, "approximation"),
+    bar(rows.map(open), rows.map((row) => amortised(row) + ends(row).low[0]), orange, "upper end", 0.4),
+    whiskers(rows.map(amortised), rows.map((row) => row.amortisation[1]), -0.12),
+    whiskers(rows.map((row) => amortised(row) + ends(row).low[0]), rows.map((row) => ends(row).low[1]), 0.12),
   ];
   const [yaxis, annotations, step] = named(rows);
   return rows.length && [traces, layout(70 + step * rows.length, { barmode: "overlay", xaxis: { title: titled("nats per datum"), rangemode: "tozero" }, yaxis, annotations })];
@@ -226,16 +232,16 @@ function parallel(figure, set) {
   ]);
   const shapes = axes.map((_, i) => ({ type: "line", x0: i, x1: i, y0: -0.03, y1: 1.03, line: { color: ink("quiet"), width: 1 } }));
   const bare = { showgrid: false, zeroline: false, showticklabels: false, showline: false, fixedrange: true };
-  const wide = narrow() ? { width: Math.max(560, 105 * axes.length), autosize: false } : {};
-  key(figure, [["small gap", shade(0)], ["", shade(0.5)], ["large gap", shade(1)]]);
-  return [traces, layout(380, { ...wide, annotations, shapes, xaxis: { ...bare, range: [-0.15, axes.length - 0.85] }, yaxis: { ...bare, range: [-0.08, 1.2] } })];
+  const least = printing ? 0 : 100 * axes.length;
+  key(figure, [["small gap", shade(0)], ["large gap", shade(1)]]);
+  return [traces, layout(380, { least, annotations, shapes, xaxis: { ...bare, range: [-0.15, axes.length - 0.85] }, yaxis: { ...bare, range: [-0.08, 1.2] } })];
 }
 
 const rgb = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
 const DRAWN = { gap_k: gapAgainstK, gap_epoch: gapAgainstEpoch, bracket, apart, parallel };
 const EMPTY = {
   gap_k: "No gap is known.", gap_epoch: "No gap was validated.", bracket: "No bound on log p(x) is known.",
-  apart: "Not taken apart: python evaluate.py run=<run> experiment=gap does.", parallel: "Needs two runs or more.",
+  apart: "Not taken apart.", parallel: "Needs two runs or more.",
 };
 
 function draw(figure, width) {
@@ -244,13 +250,13 @@ function draw(figure, width) {
   const found = DRAWN[plot](figure, set === "waiting" ? DATA.waiting : DATA.sets[set]);
   if (!found || !found[0].some((trace) => trace.x.length)) {
     Plotly.purge(canvas);
-    canvas.replaceChildren(made("p", found ? "The filter leaves no run here." : EMPTY[plot], { className: "empty" }));
-    if (!found) figure.element.querySelector(".legend").replaceChildren();
+    canvas.replaceChildren(made("p", shown.size < DATA.runs.length || figure.off.size ? "Nothing is left of it under this filter." : EMPTY[plot], { className: "empty" }));
   } else {
     if (!canvas.data) canvas.replaceChildren();
-    const [traces, look] = found;
+    const [traces, { least = 0, ...look }] = found;
     for (const axis of [look.xaxis, look.yaxis]) axis.fixedrange = true;
-    Plotly.react(canvas, traces, width ? { ...look, width } : look, { displayModeBar: false, responsive: true, showTips: false });
+    look.width = width ?? Math.max(least, canvas.clientWidth);
+    Plotly.react(canvas, traces, look, { displayModeBar: false, showTips: false });
   }
   printing = false;
 }
