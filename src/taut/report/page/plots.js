@@ -49,16 +49,21 @@ const logarithmic = (values) => Math.min(...values) > 0 && Math.max(...values) /
 /* One colour for each series, toggled in a legend of buttons. */
 function legend(figure, series) {
   const place = figure.element.querySelector(".legend");
-  place.replaceChildren(...(series.length < 2 ? [] : series.map((name, index) => {
-    const button = made("button", "", { type: "button", ariaPressed: String(!figure.off.has(name)) }), swatch = made("i");
-    swatch.style.background = colour(index);
-    button.append(swatch, name);
-    button.addEventListener("click", () => {
-      if (!figure.off.delete(name)) figure.off.add(name);
-      draw(figure);
-    });
-    return button;
-  })));
+  if (!place.children.length && series.length > 1) {
+    place.replaceChildren(...series.map((name) => {
+      const button = made("button", "", { type: "button" });
+      button.append(made("i"), name);
+      button.addEventListener("click", () => {
+        if (!figure.off.delete(name)) figure.off.add(name);
+        draw(figure);
+      });
+      return button;
+    }));
+  }
+  [...place.children].forEach((button, index) => {
+    button.ariaPressed = String(!figure.off.has(series[index]));
+    button.firstChild.style.background = colour(index);
+  });
 }
 
 function key(figure, entries) {
