@@ -77,7 +77,7 @@ def test_the_numbers_on_the_page_are_those_of_the_files(sweep, capsys):
     assert row["gap"]["high"][0] == evaluated["gap"]["high"]["value"]
     assert row["log_px"]["high"][0] == evaluated["evidence"]["struski"]["value"]
     assert row["apart"]["test"]["amortisation"][0] == evaluated["apart"]["test"]["amortisation"]["value"]
-    tested, measured, waiting = _tables(page)
+    tested, measured, *waiting = _tables(page)
     assert tested[1][2:7] == [
         "-24.708 k=5",
         "-25.625 ± 0.200",
@@ -86,7 +86,7 @@ def test_the_numbers_on_the_page_are_those_of_the_files(sweep, capsys):
         "≥ 1.375 ± 0.010",
     ]
     assert measured[0][1:4] == ["-25.875 ± 0.500", "-25.250 ± 0.500", "[-25.250, -25.230]"]
-    assert [row[1] for row in waiting] == ["failed", "queued"]
+    assert [row[1] for rows in waiting for row in rows] == ["queued", "failed"]
     printed = capsys.readouterr().out
     for words in ("4 runs: 2 finished, 1 queued, 1 failed", "≥ -24.250", "≥ 1.375", "RuntimeError: out of luck"):
         assert words in printed
@@ -111,6 +111,16 @@ def test_other_binarisations_have_tables_of_their_own(tmp_path):
     page = _page(tmp_path / "runs", "--out", tmp_path / "all.html")
     assert [len(rows) for rows in _tables(page)] == [2, 1]
     assert [len(one["rows"]) for one in _data(page)["sets"]] == [2, 1]
+
+
+def test_bounds_so_far_of_other_data_stand_apart(tmp_path):
+    for i, name in enumerate(("dynamic", "threshold", "dynamic")):
+        data = {"_target_": "taut.data.digits.Digits", "binarisation": name}
+        write_run(tmp_path / "runs" / f"r{i}", cfg=config(data=data))
+    page = _page(tmp_path / "runs", "--out", tmp_path / "all.html")
+    assert [len(rows) for rows in _tables(page)] == [2, 1]
+    assert [[row["run"] for row in one["rows"]] for one in _data(page)["waiting"]] == [[0, 2], [1]]
+    assert "digits, threshold, bernoulli" in page
 
 
 def test_configs_that_differ_and_versions(sweep):

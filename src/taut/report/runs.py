@@ -65,6 +65,19 @@ class Run:
         """Name of its folder."""
         return legible(self.folder.name)
 
+    @property
+    def scored(self) -> bool:
+        """Whether it was tested or evaluated."""
+        return self.tested is not None or bool(self.evaluations)
+
+    @property
+    def problem(self) -> str:
+        """What its bounds are of, as far as its config says."""
+        about = self.about
+        words = [about.get("data"), about.get("binarisation"), about.get("likelihood")]
+        masked = about.get("mask", "none") not in ("none", "null")
+        return ", ".join([word for word in words if word] + ([f"mask {about['mask']}"] if masked else []))
+
     @cached_property
     def k(self) -> int | None:
         """Importance samples of the training objective."""

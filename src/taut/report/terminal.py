@@ -28,8 +28,9 @@ def shown(runs: Sequence[Run], sections: Sequence[Section]) -> Iterator[Renderab
         yield from map(_answer, section.answers)
         yield Text("")
         yield _table(section)
-    waiting = [run for run in runs if run.tested is None and not run.evaluations]
+    waiting = [run for run in runs if not run.scored]
     if waiting:
+        yield Text("")
         yield _waiting(waiting)
     for run in runs:
         if run.state in ("failed", "interrupted", "unknown") or run.problems:

@@ -43,6 +43,8 @@ function layout(height, more = {}) {
   };
 }
 
+/* A gap below a hundredth of a nat does not fill a picture with its rounding errors. */
+const gapAxis = (rows) => ({ title: titled("gap, nats"), ...(Math.max(...rows) < 0.01 ? { range: [-0.01, 0.1] } : { rangemode: "tozero" }) });
 const titled = (text) => ({ text, standoff: 8 });
 const logarithmic = (values) => Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) >= 8;
 
@@ -110,7 +112,7 @@ function gapAgainstK(figure, set) {
   });
   const range = log ? [Math.log10(ks[0]) - 0.15, Math.log10(ks.at(-1)) + 0.15] : [ks[0] - Math.max(0.6, 0.06 * (ks.at(-1) - ks[0])), ks.at(-1) + Math.max(0.6, 0.06 * (ks.at(-1) - ks[0]))];
   const xaxis = { title: titled("K of training"), type: log ? "log" : "linear", tickvals: ks, ticktext: ks.map(String), range };
-  return rows.length && [traces, layout(360, { xaxis, yaxis: { title: titled("gap, nats"), rangemode: "tozero" } })];
+  return rows.length && [traces, layout(360, { xaxis, yaxis: gapAxis(rows.map((row) => upper(row.gap))) })];
 }
 
 function gapAgainstEpoch(figure, set) {
@@ -127,15 +129,16 @@ function gapAgainstEpoch(figure, set) {
   });
   const last = (row) => DATA.runs[row.run].history.epoch.at(-1);
   const tested = series.flatMap((name, place) => bars(some.filter((row) => row.gap && row.series === name), colour(place), last, (row) => row.gap));
-  return rows.length && [[...traces, ...tested], layout(360, { xaxis: { title: titled("epoch") }, yaxis: { title: titled("gap, nats"), rangemode: "tozero" } })];
+  const longest = Math.max(...rows.map(last)), highest = rows.map((row) => Math.max(...DATA.runs[row.run].history.gap, row.gap ? upper(row.gap) : 0));
+  return rows.length && [[...traces, ...tested], layout(360, { xaxis: { title: titled("epoch"), ...(longest <= 10 && { dtick: 1 }) }, yaxis: gapAxis(highest) })];
 }
 
 /* Rows with names: at the side where there is room, above each row on a phone. */
 function named(rows) {
   const text = rows.map((row) => say(short(row.label)));
   if (!narrow()) return [{ tickvals: rows.map((_, place) => place), ticktext: text, range: [rows.length - 0.5, -0.5], showgrid: false, zeroline: false, tickfont: { color: ink("ink") } }, [], 30];
-  const above = rows.map((_, place) => ({ text: text[place], x: 0, xref: "paper", y: place - 0.2, yref: "y", xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: ink("ink"), size: 11 } }));
-  return [{ showticklabels: false, range: [rows.length - 0.4, -0.9], showgrid: false, zeroline: false }, above, 46];
+  const above = rows.map((_, place) => ({ text: text[place], x: 0, xref: "paper", y: place - 0.26, yref: "y", xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: ink("ink"), size: 11 } }));
+  return [{ showticklabels: false, range: [rows.length - 0.4, -0.95], showgrid: false, zeroline: false }, above, 46];
 }
 
 function best(set, wanted) {
@@ -187,7 +190,7 @@ function apart(figure, set) {
     error_x: { type: "data", array: errors.map((error) => error ?? 0), color: ink("ink"), thickness: 1.2, width: 3 },
   });
   const bar = (x, base, shade, name, opacity = 1) => ({
-    type: "bar", orientation: "h", y: places, x, base, marker: { color: shade }, width: 0.6, hovertemplate: "%{customdata}<extra></extra>",
+    type: "bar", orientation: "h", y: places, x, base, marker: { color: shade }, width: narrow() ? 0.46 : 0.6, hovertemplate: "%{customdata}<extra></extra>",
     customdata: rows.map((row) => `<b>${say(row.label)}</b>, ${row.n} data<br>amortisation ${plusMinus(row.amortisation)}<br>approximation ${words(ends(row))}`), name, opacity,
   });
   const traces = [
@@ -202,6 +205,7 @@ function apart(figure, set) {
 }
 
 /* Parallel coordinates of words and numbers: every axis runs from 0 to 1. */
+const rounded = (value) => (typeof value === "number" ? Math.round(value * 1e4) / 1e4 + 0 : value);
 function scale(values) {
   const known = unique(values.filter((value) => value !== null && value !== ""));
   const numeric = known.every((value) => Number.isFinite(Number(value)));
@@ -222,13 +226,13 @@ function parallel(figure, set) {
     { name: "K", values: number((row) => row.k) },
     { name: "log p(x)", values: number((row) => (row.log_px ? centre(row.log_px) : null)) },
     { name: "gap", values: number((row) => centre(row.gap)) },
-  ].map((axis) => ({ ...axis, ...scale(axis.values) }));
+  ].map((axis) => ({ ...axis, values: axis.values.map(rounded) })).map((axis) => ({ ...axis, ...scale(axis.values) }));
   const tight = axes.at(-1), [from, to] = [colour(0), colour(1)].map(rgb);
   const shade = (share) => `rgb(${from.map((one, i) => Math.round(one + share * (to[i] - one))).join(",")})`;
   const nudge = (place, axis) => (axes[axis].ticks.length < 7 && axis < axes.length - 2 ? ((place * 0.618) % 1 - 0.5) * 0.05 : 0);
   const traces = rows.map((row, place) => ({
     x: axes.map((_, i) => i), y: axes.map((axis, i) => (axis.values[place] === null || axis.values[place] === "" ? null : axis.at(axis.values[place]) + nudge(place, i))),
-    mode: "lines", type: "scatter", connectgaps: true, opacity: 0.75, line: { color: shade(tight.at(centre(row.gap))), width: 2, shape: "spline", smoothing: 0.5 },
+    mode: "lines", type: "scatter", connectgaps: true, opacity: 0.75, line: { color: shade(tight.at(tight.values[place])), width: 2, shape: "spline", smoothing: 0.5 },
     customdata: axes.map(() => `<b>${say(row.label)}</b><br>gap ${words(row.gap)}`), hovertemplate: "%{customdata}<extra></extra>",
   })).filter((_, place) => shown.has(rows[place].run));
   const annotations = axes.flatMap((axis, i) => [
@@ -252,7 +256,7 @@ const EMPTY = {
 function draw(figure, width) {
   const { plot, set } = figure.element.dataset, canvas = figure.element.querySelector(".canvas");
   printing = width !== undefined;
-  const found = DRAWN[plot](figure, set === "waiting" ? DATA.waiting : DATA.sets[set]);
+  const found = DRAWN[plot](figure, set.startsWith("waiting") ? DATA.waiting[set.slice(8)] : DATA.sets[set]);
   if (!found || !found[0].some((trace) => trace.x.length)) {
     Plotly.purge(canvas);
     canvas.replaceChildren(made("p", shown.size < DATA.runs.length || figure.off.size ? "Nothing is left of it under this filter." : EMPTY[plot], { className: "empty" }));
