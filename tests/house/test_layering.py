@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "taut"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "ranges", "words", "ranks", "__version__"],
+    ["errors", "ranges", "secret", "words", "ranks", "__version__"],
     ["types", "noise", "networks", "gaussian", "memory", "holes", "crew", "devices"],
     ["partial", "mask"],
     ["data", "prior", "likelihood"],

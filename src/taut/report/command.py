@@ -31,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         report(_parser().parse_args(words))
     except UserError as error:
-        print(error, file=sys.stderr, flush=True)
+        print(str(error).encode(errors="replace").decode(), file=sys.stderr, flush=True)
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -50,6 +50,7 @@ def report(asked: argparse.Namespace) -> Path:
     from rich.text import Text
 
     from taut.report import page
+    from taut.report.files import legible
     from taut.report.find import find
     from taut.report.names import names_of
     from taut.report.pictures import pictures
@@ -73,7 +74,7 @@ def report(asked: argparse.Namespace) -> Path:
     kinds = pictures(runs, list(dict.fromkeys([*leaders, *range(len(runs))])))
     title = ", ".join(folder.resolve().name for folder in folders[:3]) + (" …" if len(folders) > 3 else "")
     page.write(out, page.render(title, runs, names, sections, kinds, found.problems))
-    console.print(Text(_shown(out), style="dim"), soft_wrap=True)
+    console.print(Text(legible(_shown(out)), style="dim"), soft_wrap=True)
     return out
 
 
@@ -95,7 +96,7 @@ def _shown(path: Path) -> str:
 def _parser() -> Parser:
     parser = Parser(
         prog="report.py",
-        description="Which run has the best bound, which the tightest: one table here, and one page that needs no network.",
+        description="Which run has the best bound, and which the tightest: on the terminal, and on a page of its own.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

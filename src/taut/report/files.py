@@ -133,6 +133,11 @@ def word(value: Any, longest: int = 200) -> str:
     return " ".join(value.split())[:longest] if isinstance(value, str) else ""
 
 
+def legible(path: Path | str) -> str:
+    """A path as text that can be written, whatever bytes its name is made of."""
+    return str(path).encode("utf-8", errors="replace").decode("utf-8")
+
+
 def part(value: Any, name: str) -> Mapping[str, Any]:
     """An object inside an object; empty if it is none."""
     found = value.get(name) if isinstance(value, Mapping) else None

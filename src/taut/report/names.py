@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from taut.report.configs import differing
+from taut.report.files import legible
 from taut.report.runs import CHOICES, Run
 
 VALUE_ALONE = (*CHOICES, "binarisation")
@@ -38,7 +39,9 @@ def names_of(runs: Sequence[Run]) -> Names:
     if max(map(len, labels), default=0) > LONGEST:
         labels = [run.name for run in runs]
     labels = [run.name if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)]
-    labels = [str(run.folder) if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)]
+    labels = [
+        legible(run.folder) if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)
+    ]
     series = [
         _words(varied, index, ("k", *REPEATS)) or run.about.get("model", "runs") for index, run in enumerate(runs)
     ]
@@ -60,8 +63,7 @@ def _without_repeats(varied: Mapping[str, list[str]]) -> dict[str, list[str]]:
     for name in [name for name in kept if "." in name and name.split(".")[0] in kept]:
         if _settled(kept[name.split(".")[0]], kept[name]):
             del kept[name]
-    if "data.binarisation" in kept:
-        del kept["data.binarisation"]
+    kept.pop("data.binarisation", None)
     return kept
 
 

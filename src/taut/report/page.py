@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -64,7 +65,6 @@ def render(
     """
     from jinja2 import Environment, StrictUndefined
 
-    waiting = [place for place, run in enumerate(runs) if run.tested is None and not run.evaluations]
     script, style, library = _asset("page.js") + _asset("plots.js"), _asset("page.css"), _library()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["minus"] = lambda text: re.sub(r"(?<![\w.])-(?=[\d.])", "\u2212", text)
@@ -76,7 +76,7 @@ def render(
         states=_states(runs),
         sections=sections,
         marks=MARKS,
-        waiting=[(names.labels[place], place, runs[place], state_cells(runs[place])) for place in waiting],
+        waiting=list(_groups(runs)),
         kinds=kinds,
         failures=list(_failures(runs, names)),
         notes=notes,
@@ -86,7 +86,7 @@ def render(
         script=script,
         library=_packed(library),
         hashes=[_hash(library), _hash(script)],
-        data=_embedded(_numbers(runs, names, sections, waiting)),
+        data=_embedded(_numbers(runs, names, sections)),
         pictures=_embedded(_uris(kinds)),
     )
 
@@ -105,19 +105,20 @@ def write(path: Path, page: str) -> None:
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); name another file with --out.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
-def _numbers(
-    runs: Sequence[Run], names: Names, sections: Sequence[Section], waiting: Sequence[int]
-) -> Mapping[str, Any]:
+def _numbers(runs: Sequence[Run], names: Names, sections: Sequence[Section]) -> Mapping[str, Any]:
     return {
         "runs": [
             {"label": label, "name": run.name, "state": run.state, "history": plots.history(run)}
             for run, label in zip(runs, names.labels, strict=True)
         ],
         "sets": [plots.plotted(section) for section in sections],
-        "waiting": plots.waiting([runs[place] for place in waiting], waiting),
+        "waiting": [
+            plots.waiting([runs[place] for place in group["places"]], group["places"]) for group in _groups(runs)
+        ],
     }
 
 
@@ -128,6 +129,18 @@ def _uris(kinds: Sequence[Kind]) -> list[list[list[Any]]]:
 def _states(runs: Sequence[Run]) -> list[tuple[str, int]]:
     counted = Counter(run.state for run in runs)
     return [(state, counted[state]) for state in STATES[::-1] if counted[state]]
+
+
+def _groups(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    """The runs without scores, those with a bound by what it is of: bounds of other data stand apart."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, run in enumerate(runs):
+        if not run.scored:
+            groups["" if run.validation is None else run.problem].append(place)
+    for heading, places in sorted(groups.items(), key=lambda group: not group[0]):
+        cells = [state_cells(runs[place]) for place in places]
+        drawn = any(plots.history(runs[place]) for place in places)
+        yield {"heading": heading or "without a bound so far", "places": places, "cells": cells, "drawn": drawn}
 
 
 def _failures(runs: Sequence[Run], names: Names) -> Iterator[dict[str, Any]]:
@@ -155,6 +168,7 @@ def _library() -> str:
     return get_plotlyjs()
 
 
+@cache
 def _packed(text: str) -> str:
     """A script as text of a third of its size, which browsers unpack themselves."""
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode("ascii")

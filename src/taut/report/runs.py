@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taut.report.configs import flat, keys_given
-from taut.report.files import Reader, number, part, whole, word
+from taut.report.files import Reader, legible, number, part, whole, word
 from taut.report.scores import Scores
 from taut.secret import redacted
 
@@ -63,7 +63,20 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its folder."""
-        return self.folder.name
+        return legible(self.folder.name)
+
+    @property
+    def scored(self) -> bool:
+        """Whether it was tested or evaluated."""
+        return self.tested is not None or bool(self.evaluations)
+
+    @property
+    def problem(self) -> str:
+        """What its bounds are of, as far as its config says."""
+        about = self.about
+        words = [about.get("data"), about.get("binarisation"), about.get("likelihood")]
+        masked = about.get("mask", "none") not in ("none", "null")
+        return ", ".join([word for word in words if word] + ([f"mask {about['mask']}"] if masked else []))
 
     @cached_property
     def k(self) -> int | None:

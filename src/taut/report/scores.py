@@ -36,9 +36,14 @@ class Score:
         found, said = number(value.get("value")), kind or word(value.get("kind"))
         if found is None:
             return None
-        errors = (_error(value.get(name)) for name in ("standard_error", "monte_carlo_error"))
-        k, doubts = whole(value.get("k")), tuple(_sentences(value.get("doubts")))
-        return cls(found, *errors, said if said in KINDS else "estimate", k, doubts)
+        return cls(
+            found,
+            _error(value.get("standard_error")),
+            _error(value.get("monte_carlo_error")),
+            said if said in KINDS else "estimate",
+            whole(value.get("k")),
+            tuple(_sentences(value.get("doubts"))),
+        )
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,11 @@ class ScoreSet:
     entries: Sequence[Entry]
 
     @property
+    def title(self) -> str:
+        """What was scored, and when."""
+        return f"{'Test' if self.source == 'test' else 'Evaluation'}: {self.heading}"
+
+    @property
     def heading(self) -> str:
         """What was scored."""
         about = self.about

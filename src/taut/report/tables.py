@@ -1,7 +1,7 @@
 """The tables of a report as words and sort keys, for the terminal and for the page alike."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from taut.report.answers import Answer, answers, best_validations, bracket_words, label
 from taut.report.evaluation import number
@@ -66,6 +66,7 @@ class Section:
         validations: The best validation bound at each k.
         columns: Heads of its table.
         rows: Its table.
+        splits: Splits of the data for which a gap was taken apart.
     """
 
     scores: ScoreSet
@@ -74,7 +75,8 @@ class Section:
     answers: Sequence[Answer]
     validations: Sequence[tuple[str, str, str]]
     columns: Sequence[Column]
-    rows: Sequence[Row] = field(repr=False)
+    rows: Sequence[Row]
+    splits: Sequence[str]
 
 
 def section(scores: ScoreSet, place: Mapping[int, int]) -> Section:
@@ -104,7 +106,8 @@ def section(scores: ScoreSet, place: Mapping[int, int]) -> Section:
         )
         made = _tested if scores.source == "test" else _evaluated
         rows.append(Row(place[id(entry.run)], [name, *given, *made(entry, marks.get(id(entry), {}))]))
-    return Section(scores, names, [row.run for row in rows], found, validations, columns, rows)
+    splits = list(dict.fromkeys(split for one in entries for split in one.scores.apart))
+    return Section(scores, names, [row.run for row in rows], found, validations, columns, rows, splits)
 
 
 TESTED = (
@@ -112,7 +115,7 @@ TESTED = (
     Column("ELBO", "bound at K = 1, nats per datum ± standard error over the data", True, True),
     Column("bound at k", "bound at the k of training, nats per datum; sorted within each k", True),
     Column("log p(x)", "exact, or a bound from below", True, True),
-    Column("gap", "log p(x) − ELBO; ≥ where log p(x) is bounded from below", True, True),
+    Column("gap", "log p(x) minus ELBO; ≥ where log p(x) is bounded from below", True, True),
     Column("KL", "of q(z|x) from p(z), nats", True),
     Column("active", "latents in use", True),
     Column("ESS", "effective number of the importance samples of log p(x), mean over the data", True),
@@ -123,7 +126,7 @@ EVALUATED = (
     Column("L_K", "importance-weighted bound, nats per datum", True),
     Column("log p(x)", "between the best lower and the best upper bound, nats per datum", True, True),
     Column("bounds from", "estimators of the two ends"),
-    Column("gap", "log p(x) − ELBO: an interval, at least the lower end, or exact", True, True),
+    Column("gap", "log p(x) minus ELBO: an interval, at least the lower end, or exact", True, True),
     Column("± gap", "standard error of the lower end over the data", True),
     Column("amortisation", "what the encoder loses, on the rows it was taken apart for", True),
     Column("approximation", "what the family loses, on the same rows", True),

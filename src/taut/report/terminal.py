@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taut.report.answers import Answer
+from taut.report.files import legible
 from taut.report.runs import STATES, Run
 from taut.report.tables import MARKS, Cell, Section, state_cells
 
@@ -27,8 +28,9 @@ def shown(runs: Sequence[Run], sections: Sequence[Section]) -> Iterator[Renderab
         yield from map(_answer, section.answers)
         yield Text("")
         yield _table(section)
-    waiting = [run for run in runs if run.tested is None and not run.evaluations]
+    waiting = [run for run in runs if not run.scored]
     if waiting:
+        yield Text("")
         yield _waiting(waiting)
     for run in runs:
         if run.state in ("failed", "interrupted", "unknown") or run.problems:
@@ -96,5 +98,5 @@ def _failure(run: Run) -> Text:
     text = Text(f"{run.name}: ", style="bold red").append(f"{run.state} ", style="not bold")
     text.append(run.reason, style="not bold default")
     if run.log and run.state != "finished":
-        text.append(f"  {run.folder / run.log}", style="not bold dim")
+        text.append(f"  {legible(run.folder / run.log)}", style="not bold dim")
     return text.append("".join(f"\n  {problem}" for problem in run.problems), style="not bold yellow")

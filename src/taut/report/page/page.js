@@ -150,6 +150,7 @@ addEventListener("load", async () => {
   }
   watch();
   themed();
-  matchMedia("(max-width: 40rem)").addEventListener("change", redraw);
+  let width = innerWidth;
+  addEventListener("resize", later(() => { if (innerWidth !== width) { width = innerWidth; redraw(); } }, 150));
   root.dataset.ready = "true";
 });

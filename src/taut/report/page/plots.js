@@ -33,7 +33,7 @@ function words(ends) {
 }
 
 function layout(height, more = {}) {
-  const axis = { gridcolor: ink("line"), linecolor: ink("line"), zerolinecolor: ink("line"), tickcolor: ink("line"), automargin: true, title: { standoff: 8 } };
+  const axis = { gridcolor: ink("line"), linecolor: ink("line"), zerolinecolor: ink("line"), tickcolor: ink("line"), automargin: true, ticks: "", ticklabelstandoff: 4, title: { standoff: 8 } };
   return {
     height, margin: { l: 8, r: 12, t: 8, b: 8 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink("quiet") }, showlegend: false, hovermode: "closest",
@@ -43,22 +43,29 @@ function layout(height, more = {}) {
   };
 }
 
+/* A gap below a hundredth of a nat does not fill a picture with its rounding errors. */
+const gapAxis = (rows) => ({ title: titled("gap, nats"), ...(Math.max(...rows) < 0.01 ? { range: [-0.01, 0.1] } : { rangemode: "tozero" }) });
 const titled = (text) => ({ text, standoff: 8 });
 const logarithmic = (values) => Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) >= 8;
 
 /* One colour for each series, toggled in a legend of buttons. */
 function legend(figure, series) {
   const place = figure.element.querySelector(".legend");
-  place.replaceChildren(...(series.length < 2 ? [] : series.map((name, index) => {
-    const button = made("button", "", { type: "button", ariaPressed: String(!figure.off.has(name)) }), swatch = made("i");
-    swatch.style.background = colour(index);
-    button.append(swatch, name);
-    button.addEventListener("click", () => {
-      if (!figure.off.delete(name)) figure.off.add(name);
-      draw(figure);
-    });
-    return button;
-  })));
+  if (!place.children.length && series.length > 1) {
+    place.replaceChildren(...series.map((name) => {
+      const button = made("button", "", { type: "button" });
+      button.append(made("i"), name);
+      button.addEventListener("click", () => {
+        if (!figure.off.delete(name)) figure.off.add(name);
+        draw(figure);
+      });
+      return button;
+    }));
+  }
+  [...place.children].forEach((button, index) => {
+    button.ariaPressed = String(!figure.off.has(series[index]));
+    button.firstChild.style.background = colour(index);
+  });
 }
 
 function key(figure, entries) {
@@ -105,7 +112,7 @@ function gapAgainstK(figure, set) {
   });
   const range = log ? [Math.log10(ks[0]) - 0.15, Math.log10(ks.at(-1)) + 0.15] : [ks[0] - Math.max(0.6, 0.06 * (ks.at(-1) - ks[0])), ks.at(-1) + Math.max(0.6, 0.06 * (ks.at(-1) - ks[0]))];
   const xaxis = { title: titled("K of training"), type: log ? "log" : "linear", tickvals: ks, ticktext: ks.map(String), range };
-  return rows.length && [traces, layout(360, { xaxis, yaxis: { title: titled("gap, nats"), rangemode: "tozero" } })];
+  return rows.length && [traces, layout(360, { xaxis, yaxis: gapAxis(rows.map((row) => upper(row.gap))) })];
 }
 
 function gapAgainstEpoch(figure, set) {
@@ -122,15 +129,16 @@ function gapAgainstEpoch(figure, set) {
   });
   const last = (row) => DATA.runs[row.run].history.epoch.at(-1);
   const tested = series.flatMap((name, place) => bars(some.filter((row) => row.gap && row.series === name), colour(place), last, (row) => row.gap));
-  return rows.length && [[...traces, ...tested], layout(360, { xaxis: { title: titled("epoch") }, yaxis: { title: titled("gap, nats"), rangemode: "tozero" } })];
+  const longest = Math.max(...rows.map(last)), highest = rows.map((row) => Math.max(...DATA.runs[row.run].history.gap, row.gap ? upper(row.gap) : 0));
+  return rows.length && [[...traces, ...tested], layout(360, { xaxis: { title: titled("epoch"), ...(longest <= 10 && { dtick: 1 }) }, yaxis: gapAxis(highest) })];
 }
 
 /* Rows with names: at the side where there is room, above each row on a phone. */
 function named(rows) {
   const text = rows.map((row) => say(short(row.label)));
   if (!narrow()) return [{ tickvals: rows.map((_, place) => place), ticktext: text, range: [rows.length - 0.5, -0.5], showgrid: false, zeroline: false, tickfont: { color: ink("ink") } }, [], 30];
-  const above = rows.map((_, place) => ({ text: text[place], x: 0, xref: "paper", y: place - 0.2, yref: "y", xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: ink("ink"), size: 11 } }));
-  return [{ showticklabels: false, range: [rows.length - 0.4, -0.9], showgrid: false, zeroline: false }, above, 46];
+  const above = rows.map((_, place) => ({ text: text[place], x: 0, xref: "paper", y: place - 0.26, yref: "y", xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: ink("ink"), size: 11 } }));
+  return [{ showticklabels: false, range: [rows.length - 0.4, -0.95], showgrid: false, zeroline: false }, above, 46];
 }
 
 function best(set, wanted) {
@@ -169,28 +177,35 @@ function bracket(figure, set) {
 }
 
 function apart(figure, set) {
-  const splits = unique(set.rows.flatMap((row) => Object.keys(row.apart)));
-  const rows = splits.flatMap((split) => best(set, (row) => row.apart[split]).map((row) => ({ ...row.apart[split], label: splits.length > 1 ? `${row.label}, ${split}` : row.label })));
+  const split = figure.element.dataset.split;
+  const total = (row) => row.apart[split].amortisation[0] + centre(row.apart[split].approximation);
+  const wanted = set.rows.filter((row) => row.apart[split] && shown.has(row.run)).sort((a, b) => total(a) - total(b)).slice(0, MOST_ROWS);
+  const rows = wanted.map((row) => ({ ...row.apart[split], label: row.label }));
   const [blue, orange] = [colour(0), colour(1)], places = rows.map((_, place) => place);
-  key(figure, rows.length ? [["amortisation", blue], ["approximation, lower end", orange], ["up to its upper end", ink("quiet")]] : []);
   const amortised = (row) => row.amortisation[0], ends = (row) => row.approximation;
-  const whisker = (values, shade) => ({ type: "data", array: values.map((value) => value ?? 0), color: shade, thickness: 1.2, width: 3 });
-  const bar = (x, base, shade, name, errors, more = {}) => ({
-    type: "bar", orientation: "h", y: places, x, base, marker: { color: shade }, width: 0.6, hovertemplate: "%{customdata}<extra></extra>",
-    customdata: rows.map((row) => `<b>${say(row.label)}</b>, ${row.n} data<br>amortisation ${plusMinus(row.amortisation)}<br>approximation ${words(ends(row))}`), name,
-    ...(errors && { error_x: whisker(errors, ink("ink")) }), ...more,
-  });
   const open = (row) => (ends(row).high ? Math.max(0, ends(row).high[0] - ends(row).low[0]) : 0);
+  key(figure, [["amortisation", blue], ["approximation", orange], ...(rows.some(open) ? [["up to its upper end", `color-mix(in srgb, ${orange} 40%, transparent)`]] : [])]);
+  const whiskers = (x, errors, shift) => ({
+    type: "scatter", mode: "markers", x, y: places.map((place) => place + shift), hoverinfo: "skip", marker: { color: ink("ink"), size: 1 },
+    error_x: { type: "data", array: errors.map((error) => error ?? 0), color: ink("ink"), thickness: 1.2, width: 3 },
+  });
+  const bar = (x, base, shade, name, opacity = 1) => ({
+    type: "bar", orientation: "h", y: places, x, base, marker: { color: shade }, width: narrow() ? 0.46 : 0.6, hovertemplate: "%{customdata}<extra></extra>",
+    customdata: rows.map((row) => `<b>${say(row.label)}</b>, ${row.n} data<br>amortisation ${plusMinus(row.amortisation)}<br>approximation ${words(ends(row))}`), name, opacity,
+  });
   const traces = [
-    bar(rows.map(amortised), places.map(() => 0), blue, "amortisation", rows.map((row) => row.amortisation[1])),
-    bar(rows.map((row) => ends(row).low[0]), rows.map(amortised), orange, "approximation", rows.map((row) => ends(row).low[1])),
-    bar(rows.map(open), rows.map((row) => amortised(row) + ends(row).low[0]), orange, "upper end", null, { opacity: 0.4 }),
+    bar(rows.map(amortised), places.map(() => 0), blue, "amortisation"),
+    bar(rows.map((row) => ends(row).low[0]), rows.map(amortised), orange, "approximation"),
+    bar(rows.map(open), rows.map((row) => amortised(row) + ends(row).low[0]), orange, "upper end", 0.4),
+    whiskers(rows.map(amortised), rows.map((row) => row.amortisation[1]), -0.12),
+    whiskers(rows.map((row) => amortised(row) + ends(row).low[0]), rows.map((row) => ends(row).low[1]), 0.12),
   ];
   const [yaxis, annotations, step] = named(rows);
   return rows.length && [traces, layout(70 + step * rows.length, { barmode: "overlay", xaxis: { title: titled("nats per datum"), rangemode: "tozero" }, yaxis, annotations })];
 }
 
 /* Parallel coordinates of words and numbers: every axis runs from 0 to 1. */
+const rounded = (value) => (typeof value === "number" ? Math.round(value * 1e4) / 1e4 + 0 : value);
 function scale(values) {
   const known = unique(values.filter((value) => value !== null && value !== ""));
   const numeric = known.every((value) => Number.isFinite(Number(value)));
@@ -211,13 +226,13 @@ function parallel(figure, set) {
     { name: "K", values: number((row) => row.k) },
     { name: "log p(x)", values: number((row) => (row.log_px ? centre(row.log_px) : null)) },
     { name: "gap", values: number((row) => centre(row.gap)) },
-  ].map((axis) => ({ ...axis, ...scale(axis.values) }));
+  ].map((axis) => ({ ...axis, values: axis.values.map(rounded) })).map((axis) => ({ ...axis, ...scale(axis.values) }));
   const tight = axes.at(-1), [from, to] = [colour(0), colour(1)].map(rgb);
   const shade = (share) => `rgb(${from.map((one, i) => Math.round(one + share * (to[i] - one))).join(",")})`;
   const nudge = (place, axis) => (axes[axis].ticks.length < 7 && axis < axes.length - 2 ? ((place * 0.618) % 1 - 0.5) * 0.05 : 0);
   const traces = rows.map((row, place) => ({
     x: axes.map((_, i) => i), y: axes.map((axis, i) => (axis.values[place] === null || axis.values[place] === "" ? null : axis.at(axis.values[place]) + nudge(place, i))),
-    mode: "lines", type: "scatter", connectgaps: true, opacity: 0.75, line: { color: shade(tight.at(centre(row.gap))), width: 2, shape: "spline", smoothing: 0.5 },
+    mode: "lines", type: "scatter", connectgaps: true, opacity: 0.75, line: { color: shade(tight.at(tight.values[place])), width: 2, shape: "spline", smoothing: 0.5 },
     customdata: axes.map(() => `<b>${say(row.label)}</b><br>gap ${words(row.gap)}`), hovertemplate: "%{customdata}<extra></extra>",
   })).filter((_, place) => shown.has(rows[place].run));
   const annotations = axes.flatMap((axis, i) => [
@@ -226,31 +241,31 @@ function parallel(figure, set) {
   ]);
   const shapes = axes.map((_, i) => ({ type: "line", x0: i, x1: i, y0: -0.03, y1: 1.03, line: { color: ink("quiet"), width: 1 } }));
   const bare = { showgrid: false, zeroline: false, showticklabels: false, showline: false, fixedrange: true };
-  const wide = narrow() ? { width: Math.max(560, 105 * axes.length), autosize: false } : {};
-  key(figure, [["small gap", shade(0)], ["", shade(0.5)], ["large gap", shade(1)]]);
-  return [traces, layout(380, { ...wide, annotations, shapes, xaxis: { ...bare, range: [-0.15, axes.length - 0.85] }, yaxis: { ...bare, range: [-0.08, 1.2] } })];
+  const least = printing ? 0 : 100 * axes.length;
+  key(figure, [["small gap", shade(0)], ["large gap", shade(1)]]);
+  return [traces, layout(380, { least, annotations, shapes, xaxis: { ...bare, range: [-0.15, axes.length - 0.85] }, yaxis: { ...bare, range: [-0.08, 1.2] } })];
 }
 
 const rgb = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
 const DRAWN = { gap_k: gapAgainstK, gap_epoch: gapAgainstEpoch, bracket, apart, parallel };
 const EMPTY = {
   gap_k: "No gap is known.", gap_epoch: "No gap was validated.", bracket: "No bound on log p(x) is known.",
-  apart: "Not taken apart: python evaluate.py run=<run> experiment=gap does.", parallel: "Needs two runs or more.",
+  apart: "Not taken apart.", parallel: "Needs two runs or more.",
 };
 
 function draw(figure, width) {
   const { plot, set } = figure.element.dataset, canvas = figure.element.querySelector(".canvas");
   printing = width !== undefined;
-  const found = DRAWN[plot](figure, set === "waiting" ? DATA.waiting : DATA.sets[set]);
+  const found = DRAWN[plot](figure, set.startsWith("waiting") ? DATA.waiting[set.slice(8)] : DATA.sets[set]);
   if (!found || !found[0].some((trace) => trace.x.length)) {
     Plotly.purge(canvas);
-    canvas.replaceChildren(made("p", found ? "The filter leaves no run here." : EMPTY[plot], { className: "empty" }));
-    if (!found) figure.element.querySelector(".legend").replaceChildren();
+    canvas.replaceChildren(made("p", shown.size < DATA.runs.length || figure.off.size ? "Nothing is left of it under this filter." : EMPTY[plot], { className: "empty" }));
   } else {
     if (!canvas.data) canvas.replaceChildren();
-    const [traces, look] = found;
+    const [traces, { least = 0, ...look }] = found;
     for (const axis of [look.xaxis, look.yaxis]) axis.fixedrange = true;
-    Plotly.react(canvas, traces, width ? { ...look, width } : look, { displayModeBar: false, responsive: true, showTips: false });
+    look.width = width ?? Math.max(least, canvas.clientWidth);
+    Plotly.react(canvas, traces, look, { displayModeBar: false, showTips: false });
   }
   printing = false;
 }
