@@ -3,8 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from taut.errors import UserError
+from taut.nearest import nearest
 from taut.ranges import OWN_RANGES, RANGES, Range
 from taut.targets import check_targets, check_targets_resolved
 
@@ -160,15 +160,6 @@ def check_sweep(cfg: DictConfig) -> None:
             "Members of a sweep are processes of their own, which hydra/launcher= would undo; choose with launcher=, "
             "e.g. launcher=joblib launcher.n_jobs=4."
         )
-
-
-def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The end of a sentence about a name that does not exist: the one meant, or all there are."""
-    choices = sorted(known)
-    near = get_close_matches(name, choices, 1, cutoff=0.5)
-    if near:
-        return f"did you mean {prefix}{near[0]}?"
-    return f"choose among {', '.join(prefix + choice for choice in choices)}." if choices else "there is none."
 
 
 def _check_keys(cfg: DictConfig, keys: set[str]) -> None:

@@ -1,7 +1,10 @@
 """Whether W&B can be had online: a key, and a server that answers within seconds."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
+from typing import Any
 
 import requests
 
@@ -41,18 +44,38 @@ def server() -> str:
 def reachable(address: str, seconds: float = PATIENCE) -> bool:
     """Whether a server answers anything at all, through the user's proxies if there are any.
 
-    Looking up a name knows no time limit of its own, so another thread does the asking and may be left behind.
+    Looking up a name knows no time limit of its own, so the asking is left behind if it takes too long.
     """
     answers: list[int] = []
 
     def ask() -> None:
-        try:
-            with requests.head(address, timeout=seconds) as answer:
-                answers.append(answer.status_code)
-        except requests.RequestException:
-            return
+        with requests.head(address, timeout=seconds) as answer:
+            answers.append(answer.status_code)
 
-    asking = Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(seconds)
+    with suppress(requests.RequestException, TimeoutError):
+        in_time(ask, seconds)
     return bool(answers)
+
+
+def in_time(call: Callable[[], Any], seconds: float) -> None:
+    """Make a call in another thread, which is left behind if it takes too long.
+
+    Raises:
+        TimeoutError: If it does.
+        BaseException: What the call raises.
+    """
+    raised: list[BaseException] = []
+
+    def made() -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    calling = Thread(target=made, daemon=True)
+    calling.start()
+    calling.join(seconds)
+    if calling.is_alive():
+        raise TimeoutError(f"no answer in {seconds:g} s")
+    if raised:
+        raise raised[0]

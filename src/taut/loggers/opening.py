@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from lightning.pytorch.loggers import Logger
 
 from taut.errors import UserError
@@ -36,8 +35,8 @@ def wandb_logger(
     """The W&B logger of one run; offline it makes no connection and asks nothing.
 
     A training is never lost to W&B: where it is not installed or fails, the run goes on without it, and where its
-    server cannot be reached the run is recorded offline. Under ``wandb agent``, the agent's run, project and values
-    are taken as they are.
+    server cannot be reached the run is recorded offline. Under ``wandb agent``, W&B itself puts the agent's run, project
+    and values in the place of ours.
 
     Args:
         folder: The run folder. A resumed run keeps the W&B id it finds there.
@@ -69,7 +68,7 @@ def wandb_logger(
     place = Path(dir) if dir is not None else home(Path(folder))
     place.mkdir(parents=True, exist_ok=True)
     remedy = (lambda: _set_mode("offline")) if mode == "online" else None
-    return [Wandb(remedy, save_dir=place, settings=settings, **_under_agent(about))]
+    return [Wandb(remedy, save_dir=place, settings=settings, **about)]
 
 
 def csv_logger(**_: Any) -> list[Logger]:
@@ -105,24 +104,6 @@ def _readable(words: list[str]) -> str:
 
 def _agents_id() -> str | None:
     return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
-
-
-def _under_agent(about: dict[str, Any]) -> dict[str, Any]:
-    """What a run says of itself; under ``wandb agent``, without what the agent says."""
-    if _agents_id() is None:
-        return about
-    chosen = _chosen_by_agent()
-    config = {key: value for key, value in about["config"].items() if key not in chosen}
-    return {**about, "config": config, "group": None, "id": None, "project": None, "entity": None}
-
-
-def _chosen_by_agent() -> set[str]:
-    """The keys whose values the agent records, under which W&B takes no others."""
-    try:
-        chosen = yaml.safe_load(Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).read_text(encoding="utf-8"))
-    except (KeyError, OSError, yaml.YAMLError):
-        return set()
-    return set(chosen) if isinstance(chosen, dict) else set()
 
 
 def _installed() -> bool:

@@ -4,12 +4,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from threading import Thread
 from typing import Any
 
 from lightning.fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from taut.reach import in_time
 
 SECTIONS = ("train", "val", "tightness", "speed", "pictures", "test")
 TIGHTNESS = {"val/gap": "tightness/gap", "val/ess": "tightness/ess", "val/active_units": "tightness/active_units"}
@@ -123,7 +124,7 @@ def finish(exit_code: int) -> None:
     if wandb is None or wandb.run is None:
         return
     try:
-        _in_time(lambda: wandb.finish(exit_code=exit_code))
+        in_time(lambda: wandb.finish(exit_code=exit_code), PATIENCE)
     except Exception as error:
         forget()
         say(f"W&B did not close its record ({_shown(error)}).")
@@ -136,31 +137,7 @@ def forget() -> None:
         return
     wandb.run = None
     with suppress(Exception, SystemExit):  # it exits with the code of its service
-        _in_time(wandb.teardown, PARTING)
-
-
-def _in_time(call: Callable[[], Any], seconds: float = PATIENCE) -> None:
-    """Make a call in another thread, which is left behind if it takes too long.
-
-    Raises:
-        TimeoutError: If it does.
-        BaseException: What the call raises.
-    """
-    raised: list[BaseException] = []
-
-    def made() -> None:
-        try:
-            call()
-        except BaseException as error:
-            raised.append(error)
-
-    calling = Thread(target=made, daemon=True)
-    calling.start()
-    calling.join(seconds)
-    if calling.is_alive():
-        raise TimeoutError(f"no answer in {seconds:g} s")
-    if raised:
-        raise raised[0]
+        in_time(wandb.teardown, PARTING)
 
 
 def _shown(error: Exception) -> str:
