@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-LIMIT = 60
+LIMIT = 20
 """Seconds in which whatever goes wrong must have ended everywhere."""
 
 
@@ -56,7 +57,10 @@ class Started:
         deadline = time.monotonic() + LIMIT
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert not self.processes(), "it left processes behind"
+        left = self.processes()
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert not left, "it left processes behind"
         return self.code
 
     @property

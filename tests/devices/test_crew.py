@@ -52,3 +52,12 @@ def test_a_signal_to_the_group_leaves_nobody_behind(moment, number, cradle, tmp_
     time.sleep(1.0 if moment == "importing" else 0.0)
     os.killpg(command.pid, number)
     assert command.wait() == {signal.SIGTERM: 143, signal.SIGKILL: -9}[number], command.said
+
+
+def test_the_second_process_does_not_outlive_the_first(cradle, tmp_path):
+    """While it still imports, and knows nothing of the others but a socket."""
+    command = cradle.start(tmp_path, *TWO, "hydra.run.dir=run")
+    while not command.processes():
+        time.sleep(0.02)
+    os.kill(command.pid, signal.SIGKILL)
+    assert command.wait() == -9
