@@ -21,7 +21,7 @@ from taut.words import quoted
 
 NAME = "TAUT_CREW"
 """Environment variable with the descriptor of the socket, in the processes that the first one starts."""
-GRACE = 10.0
+GRACE = 5.0
 """Seconds in which what should end by itself may do so."""
 BLAME = 3.0
 """Seconds in which it shows that an error of this process is the end of another one."""
@@ -191,9 +191,10 @@ class Crew:
         """The first process notices by itself, its collectives fail; unless it waits for one who never comes."""
         if self.leaving.wait(GRACE):
             return
-        for process in self._processes:
+        alive = [process for process in self._processes if process.poll() is None]
+        for process in alive:
             process.kill()
-        if not self.leaving.wait(GRACE):
+        if not alive or not self.leaving.wait(GRACE):
             error = self._fates[0].error(self.world)
             os.write(2, f"{error}\n".encode())
             os._exit(error.code if isinstance(error.code, int) else 1)

@@ -21,6 +21,7 @@ from taut.config import check_targets_resolved
 from taut.crew import crew
 from taut.errors import UserError
 from taut.make import make
+from taut.ranks import first
 from taut.result import describe, publish
 
 
@@ -39,7 +40,7 @@ def train(cfg: DictConfig) -> float:
     set_up_torch(cfg)
     data = build_data(cfg)
     model = build_model(cfg, data)
-    if cfg.resume:
+    if cfg.resume and first():
         OmegaConf.save(cfg, folder / ".hydra" / "resumed_config.yaml")
     trainer = _build_trainer(cfg, folder)
     refuse_closed_form_in_parallel(model, trainer)

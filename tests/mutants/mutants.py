@@ -41,6 +41,9 @@ UNBIASED = ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence"
 PROCESSES = INVARIANCE + "::test_one_two_and_three_processes_agree"
 HOLES = "tests/core/test_holes.py"
 IMPUTER = "tests/completion/test_imputer.py"
+PROOFS = "tests/devices/test_proofs.py"
+GRADIENT = PROOFS + "::test_the_gradient_is_that_of_one_process_on_the_joint_batch[iwae]"
+SHARDS = "tests/devices/test_sharded.py::test_shards_train_as_whole_models_do[stl]"
 DIGITS = ESTIMATORS + "::test_digits_of_the_gaussian_pair"
 
 MUTANTS = [
@@ -1192,5 +1195,76 @@ MUTANTS = [
         "self.log_w.detach() if self.few is None else self.few.log_w",
         "self.log_w.detach()",
         FEW + "::test_the_gradient_is_that_of_all_draws_on_average[1.0-2-Iwae]",
+    ),
+    Mutant(
+        "noise shared by the processes",
+        "model/base.py",
+        "self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank",
+        "self.trainer.global_step",
+        PROOFS + "::test_no_two_processes_and_steps_share_noise_and_every_row_is_met_once",
+    ),
+    Mutant(
+        "noise of one process is that of another's next step",
+        "model/base.py",
+        "self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank",
+        "self.trainer.global_step + self.trainer.global_rank",
+        PROOFS + "::test_no_two_processes_and_steps_share_noise_and_every_row_is_met_once",
+    ),
+    Mutant(
+        "gradient divided by the processes twice",
+        "model/base.py",
+        "(rows * self.trainer.world_size / batch.total)",
+        "(rows / batch.total)",
+        GRADIENT,
+    ),
+    Mutant(
+        "mean of the means of the processes",
+        "model/base.py",
+        "surrogate * (rows * self.trainer.world_size / batch.total)",
+        "surrogate",
+        GRADIENT,
+    ),
+    Mutant(
+        "training bound of the first process",
+        "model/base.py",
+        "on_epoch=True, sync_dist=True, batch_size=rows",
+        "on_epoch=True, sync_dist=False, batch_size=rows",
+        GRADIENT,
+    ),
+    Mutant(
+        "scores averaged over the processes",
+        "metrics.py",
+        'dist_reduce_fx="sum"',
+        'dist_reduce_fx="mean"',
+        PROOFS + "::test_scores_are_those_of_one_process",
+    ),
+    Mutant(
+        "padding counted twice",
+        "data/batches.py",
+        "order[start + self.rank : stop : self.world]",
+        "torch.cat([order[start:stop], order[start : start - (stop - start) % -self.world]])[self.rank :: self.world]",
+        PROOFS + "::test_no_two_processes_and_steps_share_noise_and_every_row_is_met_once",
+    ),
+    Mutant(
+        "a process without rows breaks",
+        "model/base.py",
+        "if not len(batch.x):",
+        "if len(batch.x) < 0:",
+        PROOFS + "::test_splits_of_a_few_rows[2]",
+    ),
+    Mutant(
+        "parameters held constant that are not",
+        "strategies.py",
+        "vars(module).pop(name, None)",
+        "pass",
+        SHARDS,
+    ),
+    Mutant("sums in the precision of the weights", "strategies.py", "torch.float64", "torch.float32", SHARDS),
+    Mutant(
+        "a process that outlives the first",
+        "crew.py",
+        "    os.kill(os.getpid(), signal.SIGKILL)\n",
+        "    pass\n",
+        "tests/devices/test_crew.py::test_the_second_process_does_not_outlive_the_first",
     ),
 ]

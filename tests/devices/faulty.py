@@ -1,0 +1,68 @@
+"""train.py with a fault: ``FAULT="<rank> <place> <nth> <what>"`` strikes one process at the nth call of a place.
+
+Without ``FAULT`` it is train.py.
+"""
+
+import os
+import signal
+import sys
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+
+from taut.errors import UserError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+PLACES = {
+    "data": ("taut.train", "build_data"),
+    "model": ("taut.train", "build_model"),
+    "start": ("taut.callbacks.rng.RandomState", "on_fit_start"),
+    "batch": ("taut.model.base.LatentVariableModel", "training_step"),
+    "validation": ("taut.model.base.LatentVariableModel", "validation_step"),
+    "save": ("taut.checkpoint.AtomicCheckpointIO", "save_checkpoint"),
+    "between": ("taut.callbacks.history.History", "on_fit_end"),
+    "test": ("taut.model.base.LatentVariableModel", "test_step"),
+    "result": ("taut.train", "describe"),
+    "publish": ("taut.train", "publish"),
+}
+
+
+def strike(fault: str) -> None:
+    """Set the trap, if it is for this process."""
+    rank, place, nth, what = fault.split()
+    if rank != os.environ.get("LOCAL_RANK", "0"):
+        return
+    path, name = PLACES[place]
+    module, _, owner = path.rpartition(".")
+    home = getattr(import_module(module), owner) if owner[0].isupper() else import_module(path)
+    call, calls = getattr(home, name), []
+
+    @wraps(call)
+    def struck(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == int(nth):
+            happen(what, args)
+        return call(*args, **kwargs)
+
+    setattr(home, name, struck)
+
+
+def happen(what: str, args: tuple) -> None:
+    if what == "raise":
+        raise RuntimeError("a seeded fault")
+    if what == "refuse":
+        raise UserError("This machine lacks a file; copy it there.")
+    if what == "leave":
+        os._exit(3)
+    if what == "nan":
+        next(args[0].parameters()).data.fill_(float("nan"))
+        return
+    os.kill(os.getpid(), getattr(signal, what))
+
+
+if __name__ == "__main__":
+    from taut.cli import main
+
+    if "FAULT" in os.environ:
+        strike(os.environ["FAULT"])
+    sys.exit(main("train", CONF))
