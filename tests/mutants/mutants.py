@@ -491,7 +491,7 @@ MUTANTS = [
     Mutant(
         "warm-up in the logged bound",
         "model/base.py",
-        "self.objective.bound(draws.log_w.detach())",
+        "self.objective.bound(draws.scored)",
         "self.objective.bound(draws.tempered_log_w.detach())",
         GAPS + "::test_a_training_step_follows_its_objective",
     ),
