@@ -86,7 +86,7 @@ def test_the_numbers_on_the_page_are_those_of_the_files(sweep, capsys):
         "≥ 1.375 ± 0.010",
     ]
     assert measured[0][1:4] == ["-25.875 ± 0.500", "-25.250 ± 0.500", "[-25.250, -25.230]"]
-    assert [row[1] for rows in waiting for row in rows] == ["queued", "failed"]
+    assert [row[1] for rows in waiting for row in rows] == ["failed", "queued"]
     printed = capsys.readouterr().out
     for words in ("4 runs: 2 finished, 1 queued, 1 failed", "≥ -24.250", "≥ 1.375", "RuntimeError: out of luck"):
         assert words in printed
