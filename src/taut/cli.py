@@ -32,6 +32,7 @@ from taut.errors import RunError, UserError
 from taut.explain import explain, translated
 from taut.leftovers import Leftovers
 from taut.memory import keep_freed_pages
+from taut.secrecy import redacted
 from taut.sweep import lifeline
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Session:
         if isinstance(error, OSError) and error.errno in FAILING_DISK:
             self._say(f"The disk failed: {error.strerror} ({error.filename or self.folder}).{self._way_on()}")
             return 1
-        traceback.print_exception(error)
+        print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         self._say(self._way_on().strip())
         return 1
 
@@ -241,7 +242,7 @@ class Session:
 
     def _say(self, sentence: str) -> None:
         if self.first and sentence:
-            print(sentence, file=sys.stderr, flush=True)
+            print(redacted(sentence), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -35,8 +35,8 @@ def wandb_logger(
     """The W&B logger of one run; offline it makes no connection and asks nothing.
 
     A training is never lost to W&B: where it is not installed or fails, the run goes on without it, and where its
-    server cannot be reached the run is recorded offline. Under ``wandb agent``, W&B itself puts the agent's run, project
-    and values in the place of ours.
+    server cannot be reached the run is recorded offline. Under ``wandb agent``, W&B itself puts the agent's run,
+    project and values in the place of ours.
 
     Args:
         folder: The run folder. A resumed run keeps the W&B id it finds there.

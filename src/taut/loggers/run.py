@@ -1,7 +1,6 @@
 """How a run is named, described and closed in its tracker."""
 
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +13,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from taut.loggers.tracker import Wandb, finish
-
-SECRET = re.compile(r"(api_?key|token|secret|password|credential)", re.IGNORECASE)
+from taut.secrecy import NAMED, redacted
 
 
 def build(cfg: DictConfig, folder: Path) -> list[Logger]:
@@ -78,9 +76,11 @@ def _public(value: Any, raw: Any, key: str = "") -> Any:
     if isinstance(value, list):
         known = raw if isinstance(raw, list) else value
         return [_public(part, origin, key) for part, origin in zip(value, known, strict=True)]
-    if value is not None and SECRET.search(key):
+    if value is not None and NAMED.search(key):
         return "hidden"
-    return raw if isinstance(raw, str) and "oc.env" in raw else value
+    if isinstance(raw, str) and "oc.env" in raw:
+        return raw
+    return redacted(value) if isinstance(value, str) else value
 
 
 def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
