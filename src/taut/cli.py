@@ -33,6 +33,7 @@ from taut.explain import explain, translated
 from taut.leftovers import Leftovers
 from taut.memory import keep_freed_pages
 from taut.ranks import first, launched
+from taut.secrecy import redacted
 from taut.sweep import lifeline
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ class Session:
             return
         if sentence and (self.first or launch):
             who = f"process {launch.rank}: " if launch and not self.first else ""
-            print(who + sentence, file=sys.stderr, flush=True)
+            print(who + redacted(sentence), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -1,16 +1,19 @@
-"""Which names hold secrets, and how they are kept out of what is written."""
+"""Secrets in files that others wrote: by the names they are given to, as their values are not known here."""
 
 import re
 
-SECRET = re.compile(r"(api_?key|token|secret|password|credential)", re.IGNORECASE)
+from taut.secrecy import IN_URL
+from taut.secrecy import NAMED as SECRET
+
+__all__ = ["HIDDEN", "SECRET", "redacted"]
+
 HIDDEN = "hidden"
 
-_USER = re.compile(r"(?<=://)[^\s/@]+(?=@)")
 _GIVEN = re.compile(
-    rf"([\w.+~-]*{SECRET.pattern}[\w-]*['\"]?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}\]]+)", re.IGNORECASE
+    rf"([\w.+~-]*(?:{SECRET.pattern})[\w-]*['\"]?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}\]]+)", re.IGNORECASE
 )
 
 
 def redacted(text: str) -> str:
     """The same text without the user part of addresses and without values that are given to names of secrets."""
-    return _GIVEN.sub(rf"\1{HIDDEN}", _USER.sub(HIDDEN, text))
+    return _GIVEN.sub(rf"\1{HIDDEN}", IN_URL.sub(HIDDEN, text))

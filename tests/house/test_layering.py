@@ -14,6 +14,7 @@ SOURCE = ROOT / "src" / "taut"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = [
+    ["secrecy"],
     ["errors", "nearest", "ranges", "secret", "words", "ranks", "__version__"],
     ["types", "noise", "networks", "gaussian", "memory", "holes", "crew", "devices"],
     ["partial", "mask"],

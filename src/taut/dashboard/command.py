@@ -157,9 +157,7 @@ def _save(request: Request) -> None:
     except Exception as error:
         _leave_wandb()
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(
-            f"W&B did not take the page ({reason}); check entity= and project=, and whether you may write there."
-        ) from error
+        raise UserError(f"W&B did not take the page ({reason}); check the API key, entity= and project=.") from error
 
 
 def _sent(request: Request) -> None:

@@ -40,7 +40,7 @@ def workspace(entity: str, project: str, sweep: str | None) -> ws.Workspace:
         ],
         settings=ws.WorkspaceSettings(x_axis="epoch", group_by_prefix="first", max_runs=50),
         runset_settings=ws.RunsetSettings(
-            filters=[] if sweep is None else [ws.Metric("Group") == sweep],
+            filters="" if sweep is None else _of(sweep),
             order=[ws.Ordering(ws.Summary("test/gap"), ascending=True)],
             pinned_columns=list(COLUMNS),
         ),
@@ -59,7 +59,7 @@ def report(entity: str, project: str, sweep: str, online: bool) -> wr.Report:
     place = (entity, project) if online else ("", "")
     blocks: list[Any] = [wr.TableOfContents()]
     for name, panels in sections().items():
-        runs = wr.Runset(*place, name=sweep, filters=f"Metric('Group') == '{sweep}'", groupby=_grouping(name))
+        runs = wr.Runset(*place, name=sweep, filters=_of(sweep), groupby=_grouping(name))
         blocks += [wr.H2(name), wr.P(TEXTS[name])] if name in TEXTS else [wr.H2(name)]
         blocks.append(wr.PanelGrid(runsets=[runs], panels=panels))
     return wr.Report(
@@ -70,6 +70,10 @@ def report(entity: str, project: str, sweep: str, online: bool) -> wr.Report:
         blocks=blocks,
         width="fluid",
     )
+
+
+def _of(sweep: str) -> str:
+    return f"Metric('Group') == '{sweep}'"
 
 
 def _grouping(section: str) -> list[str]:

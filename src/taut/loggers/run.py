@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from taut.loggers.tracker import Wandb, finish
-from taut.secret import HIDDEN, SECRET
+from taut.secrecy import NAMED, redacted
 
 
 def build(cfg: DictConfig, folder: Path) -> list[Logger]:
@@ -76,9 +76,11 @@ def _public(value: Any, raw: Any, key: str = "") -> Any:
     if isinstance(value, list):
         known = raw if isinstance(raw, list) else value
         return [_public(part, origin, key) for part, origin in zip(value, known, strict=True)]
-    if value is not None and SECRET.search(key):
-        return HIDDEN
-    return raw if isinstance(raw, str) and "oc.env" in raw else value
+    if value is not None and NAMED.search(key):
+        return "hidden"
+    if isinstance(raw, str) and "oc.env" in raw:
+        return raw
+    return redacted(value) if isinstance(value, str) else value
 
 
 def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:

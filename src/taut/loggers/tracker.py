@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from taut.reach import in_time
+from taut.secrecy import redacted
 
 SECTIONS = ("train", "val", "tightness", "speed", "pictures", "test")
 TIGHTNESS = {"val/gap": "tightness/gap", "val/ess": "tightness/ess", "val/active_units": "tightness/active_units"}
@@ -105,7 +106,7 @@ class Wandb(WandbLogger):
 @rank_zero_only
 def say(sentence: str) -> None:
     """Tell the user, once in a data-parallel run."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(redacted(sentence), file=sys.stderr, flush=True)
 
 
 def define_metrics(run: Any) -> None:
