@@ -98,7 +98,7 @@ def run_id(folder: Path, name: str, group: str | None) -> str:
 
 def _readable(words: list[str]) -> str:
     digits = secrets.token_hex(3)
-    text = re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(words).replace("=", "").replace("seed", "s")).strip("-")
+    text = re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(words).replace("seed=", "s").replace("=", "")).strip("-")
     return f"{text[: LONGEST_ID - 1 - len(digits)].rstrip('-')}-{digits}"
 
 
