@@ -14,6 +14,7 @@ MATHEMATICS = [
     "completion",
     "evaluation",
     "evidence",
+    "few",
     "gap",
     "gaussian",
     "holes",

@@ -34,6 +34,7 @@ from taut.explain import explain, translated
 from taut.leftovers import Leftovers
 from taut.memory import keep_freed_pages
 from taut.ranks import first, launched
+from taut.secrecy import redacted
 from taut.sweep import lifeline
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ class Session:
 
     def _say(self, sentence: str) -> None:
         if sentence:
-            crew.say(sentence)
+            crew.say(redacted(sentence))
 
 
 @contextmanager

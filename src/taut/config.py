@@ -2,9 +2,7 @@
 
 import math
 import os
-import re
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from taut.errors import UserError
+from taut.nearest import nearest
 from taut.ranges import OWN_RANGES, RANGES, Range
+from taut.secrecy import IN_URL, NAMED, WANDB_KEY
 from taut.targets import check_targets, check_targets_resolved
 
 __all__ = [
@@ -59,8 +59,6 @@ ONE_OF = {
 }
 """Groups of which a run has one; of a list Hydra would take the last without a word."""
 MEMBERS = "hydra_plugins.taut.launcher.MemberLauncher"
-SECRET = re.compile(r"api_?key|token|secret|password|credential", re.IGNORECASE)
-WANDB_KEY = re.compile(r"[0-9a-f]{40}|wandb_v\d\w{20,}")
 MOST_YAML_NODES = 100_000
 SAMPLES = ("k", "k_eval", "k_test")
 BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
@@ -80,6 +78,8 @@ def check(cfg: DictConfig, command: str = "train") -> None:
         UserError: For the first thing that is wrong.
     """
     _check_keys(cfg, KEYS[command])
+    for key, name, value in _named(OmegaConf.to_container(cfg, resolve=False)):
+        _refuse_secret(key, name, value)
     container = _resolved(cfg)
     check_targets(container)
     ranges = RANGES | OWN_RANGES.get(command, {})
@@ -101,11 +101,12 @@ def check_overrides(overrides: list[str]) -> None:
         key, _, value = override.partition("=")
         if key.lstrip("+") in ONE_OF and value.startswith("["):
             raise UserError(f"{key}={value} names several; choose one of them, or run each with -m {key}=<a>,<b>.")
-        if value and (SECRET.search(key.rpartition(".")[2]) or WANDB_KEY.fullmatch(value.strip("'\""))):
+        if value and (NAMED.search(key.rpartition(".")[2]) or WANDB_KEY.fullmatch(value.strip("'\""))):
             raise UserError(
                 f"{key.lstrip('+')} looks like a secret, and the command line is kept in the run folder; "
                 "give it in the environment instead (WANDB_API_KEY for W&B)."
             )
+        _refuse_password_in_url(key.lstrip("+"), value)
 
 
 def check_yaml(place: Path) -> None:
@@ -162,15 +163,6 @@ def check_sweep(cfg: DictConfig) -> None:
         )
 
 
-def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The end of a sentence about a name that does not exist: the one meant, or all there are."""
-    choices = sorted(known)
-    near = get_close_matches(name, choices, 1, cutoff=0.5)
-    if near:
-        return f"did you mean {prefix}{near[0]}?"
-    return f"choose among {', '.join(prefix + choice for choice in choices)}." if choices else "there is none."
-
-
 def _check_keys(cfg: DictConfig, keys: set[str]) -> None:
     for key in map(str, cfg):
         if key not in keys:
@@ -199,6 +191,24 @@ def _named(value: Any, key: str = "") -> Iterator[tuple[str, str, Any]]:
     elif isinstance(value, list):
         for i, part in enumerate(value):
             yield from _named(part, f"{key}[{i}]")
+
+
+def _refuse_secret(key: str, name: str, value: Any) -> None:
+    if isinstance(value, str) and value and NAMED.search(name) and "${" not in value:
+        raise UserError(
+            f"{key} looks like a secret, and configs are kept in the run folder; read it from the environment: "
+            f"{key}=${{oc.env:NAME}}."
+        )
+    for text in value if isinstance(value, list) else [value]:
+        _refuse_password_in_url(key, text)
+
+
+def _refuse_password_in_url(key: str, value: Any) -> None:
+    if isinstance(value, str) and any("${" not in user for user in IN_URL.findall(value)):
+        raise UserError(
+            f"{key} holds a user or password in a URL, and it is kept in the run folder; put the whole URL into an "
+            f"environment variable and write {key}=${{oc.env:NAME}}."
+        )
 
 
 def _check_range(key: str, allowed: Range, value: Any) -> None:

@@ -1,16 +1,19 @@
 """The joint p(x, z) = p(z) p(x | z), and one forward pass through it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from taut.bounds import normalised_weights
 from taut.errors import UserError
+from taut.few import choose
 from taut.likelihood.base import Likelihood
 from taut.prior.base import Prior
-from taut.types import Draws
+from taut.types import Draws, Few
 
 
 class Joint(nn.Module):
@@ -52,6 +55,8 @@ def draw(
     k: int,
     *,
     path_only: bool = False,
+    kl_weight: float = 1.0,
+    backward: int | None = None,
 ) -> Draws:
     r"""K draws of z for each x, with every log-density that a bound or a surrogate can ask for.
 
@@ -62,9 +67,31 @@ def draw(
         k: Number of draws K.
         path_only: Score z under q with q's parameters held constant, so that the gradient reaches them through z
             alone (Roeder et al., 2017).
+        kl_weight: Weight of $\log p(z) - \log q(z \mid x)$ in what is minimised.
+        backward: Keep so many of the draws, chosen by their weights (``taut.few``), with a graph; None for all.
     """
     posterior = q(x)
     z = posterior.rsample((k,)) if posterior.has_rsample else posterior.sample((k,))
+    if backward is None or backward >= k:
+        return _scored(joint, q, posterior, x, z, path_only, kl_weight)
+    with torch.no_grad():
+        every = _scored(joint, q, posterior, x, z, False, kl_weight)
+        weights = normalised_weights(every.tempered_log_w)
+        index, shares = choose(weights, backward, torch.rand(len(x), device=x.device))
+    kept = z.gather(0, index.reshape(*index.shape, *[1] * (z.dim() - 2)).expand(-1, -1, *z.shape[2:]))
+    draws = _scored(joint, q, posterior, x, kept, path_only, kl_weight)
+    return replace(draws, few=Few(every.log_w, weights.gather(0, index), shares))
+
+
+def _scored(
+    joint: Joint,
+    q: Callable[[Tensor], Distribution],
+    posterior: Distribution,
+    x: Tensor,
+    z: Tensor,
+    path_only: bool,
+    kl_weight: float,
+) -> Draws:
     prior = joint.prior()
     return Draws(
         x=x,
@@ -74,6 +101,7 @@ def draw(
         log_qz=_frozen_log_prob(q, x, z) if path_only else posterior.log_prob(z),
         prior=prior,
         q=posterior,
+        kl_weight=kl_weight,
     )
 
 

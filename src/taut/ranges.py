@@ -67,6 +67,7 @@ RANGES = {
     ),
     "cluster": (TypeAdapter(Literal["slurm", "local"]), "slurm or local"),
     "engine": (TypeAdapter(Literal["joblib", "submitit"]), "joblib or submitit"),
+    "backward": (TypeAdapter(Count | Literal["all"]), "all, or a whole number of 1 or more"),
     "split": A_SPLIT,
     "splits": SPLITS,
     "confidence": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),

@@ -11,6 +11,21 @@ PerDatum = Float[Tensor, " b"]
 
 
 @dataclass(frozen=True)
+class Few:
+    r"""What is known of all K draws where the backward pass goes through few of them.
+
+    Args:
+        log_w: Log-weights of all draws, without a graph.
+        weights: Normalised weights $\tilde w$ of the few among all, under KL warm-up where there is one.
+        shares: What each of the few counts with in the gradient; $\tilde w$ of all draws on average.
+    """
+
+    log_w: LogWeights
+    weights: Float[Tensor, "m b"]
+    shares: Float[Tensor, "m b"]
+
+
+@dataclass(frozen=True)
 class Draws:
     r"""What one forward pass knows about $K$ latent draws for each datum.
 
@@ -24,6 +39,7 @@ class Draws:
         log_qz: Log-density of the proposal, shape ``[k, b]``.
         prior: The distribution $p(z)$ the draws were scored with.
         q: The distribution $q(z \mid x)$ the draws came from, batch shape ``[b]``.
+        few: What is known of the others, where these are few of the draws.
         kl_weight: Weight of $\log p(z) - \log q(z \mid x)$ in what is minimised; never in what is reported.
     """
 
@@ -35,6 +51,12 @@ class Draws:
     prior: Distribution
     q: Distribution
     kl_weight: float = 1.0
+    few: Few | None = None
+
+    @property
+    def scored(self) -> LogWeights:
+        """The log-weights a bound is reported of: all of them, without a graph."""
+        return self.log_w.detach() if self.few is None else self.few.log_w
 
     @property
     def log_w(self) -> LogWeights:

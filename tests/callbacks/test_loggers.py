@@ -45,7 +45,7 @@ with initialize_config_dir(str(conf), version_base="1.3"):
         first = job("first", "k=7", "+data.note=${oc.env:CANARY}", "+data.api_key=canary-4711")
         with loggers.finishing(first):
             for epoch, bound in enumerate((-9.0, -3.0, -5.0)):
-                scores = {"val/bound": bound, "val/gap": 4.0 - epoch}
+                scores = {"val/bound": bound, "val/gap": 4.0 - epoch, "val/ess": 1.0}
                 first[0].log_metrics({"epoch": epoch, **scores}, step=10 * epoch)
             raise RuntimeError("diverged")
     except RuntimeError:
@@ -128,7 +128,8 @@ def test_a_failed_run_reads_back_whole(jobs):
     assert run["name"] == "vae digits dynamic normal diagonal k=7 seed=0"
     assert run["exit_code"] == 1
     assert run["summary"]["val/bound"] == {"max": -3, "last": -5}
-    assert run["summary"]["val/gap"] == {"min": 2, "last": 2}
+    assert run["summary"]["tightness/gap"] == {"min": 2, "last": 2}
+    assert run["summary"]["tightness/ess"] == {"max": 1, "last": 1}
     assert run["config"]["k"] == 7
     assert run["config"]["data"]["batch_size"] == 100
 
@@ -158,8 +159,9 @@ def test_a_sweep_is_a_group(jobs):
 
 
 def test_a_resumed_folder_keeps_its_run(tmp_path):
-    assert loggers.run_id(tmp_path / "a") == loggers.run_id(tmp_path / "a")
-    assert loggers.run_id(tmp_path / "a") != loggers.run_id(tmp_path / "b")
+    about = ("vae digits k=1 seed=0", None)
+    assert loggers.run_id(tmp_path / "a", *about) == loggers.run_id(tmp_path / "a", *about)
+    assert loggers.run_id(tmp_path / "a", *about) != loggers.run_id(tmp_path / "b", *about)
 
 
 @pytest.fixture
@@ -175,7 +177,7 @@ def test_an_unknown_mode_is_refused(about):
 
 
 def test_online_without_a_key_is_one_sentence_and_no_prompt(about, monkeypatch):
-    monkeypatch.setattr("taut.loggers.tracker._has_key", lambda: False)
+    monkeypatch.setattr("taut.loggers.opening.has_key", lambda: False)
     with pytest.raises(UserError, match="needs a W&B API key and none was found"):
         loggers.wandb_logger(**about, mode="online")
     assert list(about["folder"].iterdir()) == []

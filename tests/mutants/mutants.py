@@ -25,6 +25,8 @@ GAPS = "tests/house/test_gaps.py"
 HOLES = "tests/core/test_holes.py"
 MASKS = "tests/mask/test_masks.py"
 MISSING = "tests/data/test_missing.py"
+FUSED = "tests/core/test_fused.py"
+FEW = "tests/core/test_few.py"
 COMPLETIONS = "tests/completion/test_completions.py"
 
 ESTIMATORS = "tests/evidence/test_estimators.py"
@@ -489,7 +491,7 @@ MUTANTS = [
     Mutant(
         "warm-up in the logged bound",
         "model/base.py",
-        "self.objective.bound(draws.log_w.detach())",
+        "self.objective.bound(draws.scored)",
         "self.objective.bound(draws.tempered_log_w.detach())",
         GAPS + "::test_a_training_step_follows_its_objective",
     ),
@@ -881,9 +883,9 @@ MUTANTS = [
     ),
     Mutant(
         "pixels folded the wrong way",
-        "likelihood/bernoulli.py",
-        "2 * value - 1",
-        "1 - 2 * value",
+        "likelihood/fused.py",
+        "2 * x - 1",
+        "1 - 2 * x",
         PIXELS,
     ),
     Mutant(
@@ -895,7 +897,7 @@ MUTANTS = [
     ),
     Mutant(
         "a product without digits is believed",
-        "likelihood/bernoulli.py",
+        "likelihood/fused.py",
         "torch.threshold_(products, torch.finfo(p.dtype).tiny, 0.0)",
         "products",
         "tests/core/test_pixels.py::test_a_product_that_has_lost_digits_is_none",
@@ -903,8 +905,8 @@ MUTANTS = [
     Mutant(
         "one image taken for as many as it has pixels",
         "likelihood/bernoulli.py",
-        "sign.shape == (*data, *self.event_shape)",
-        "sign.shape[:1] == (*data,)",
+        "value.shape == (*self.batch_shape[1:], *self.event_shape) != self.event_shape",
+        "value.shape[:1] == self.batch_shape[1:]",
         "tests/core/test_pixels.py::test_a_layer_held_back_gives_torchs_numbers[40-shape0]",
     ),
     Mutant(
@@ -1123,6 +1125,76 @@ MUTANTS = [
         "return hide(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows",
         "return rows",
         MISSING + "::test_binarisation_keeps_holes[Greys-fixed]",
+    ),
+    Mutant(
+        "a hidden pixel counted as a coin",
+        "likelihood/fused.py",
+        "u.masked_fill_(hidden, 1.0)",
+        "pass",
+        FUSED + "::test_value_and_gradient_in_double_precision[shape0-True]",
+    ),
+    Mutant(
+        "the gradient of a pixel by its probability",
+        "likelihood/fused.py",
+        "torch.addcmul(sign, sign, u, value=-1)",
+        "torch.addcmul(sign, sign, u)",
+        FUSED + "::test_value_and_gradient_in_double_precision[shape0-False]",
+    ),
+    Mutant(
+        "draws that share a gradient",
+        "likelihood/fused.py",
+        ".mul_(each).view_as(h)",
+        ".mul_(each.mean()).view_as(h)",
+        FUSED + "::test_value_and_gradient_in_double_precision[shape2-False]",
+    ),
+    Mutant(
+        "lost products left lost",
+        "likelihood/fused.py",
+        "log_p[lost] = _one_by_one(h[lost], weight, offset, sign.expand_as(u)[lost])",
+        "pass",
+        FUSED + "::test_value_and_gradient_in_single_precision[False-30.0]",
+    ),
+    Mutant(
+        "probabilities in half precision",
+        "likelihood/fused.py",
+        "logits.to(h.dtype).view",
+        "logits.view",
+        FUSED + "::test_in_half_precision_only_the_products_are_rough",
+    ),
+    Mutant(
+        "few draws counted with their weights",
+        "few.py",
+        "torch.maximum(exact.gather(0, index), tau)",
+        "exact.gather(0, index)",
+        FEW + "::test_each_draw_counts_as_much_as_its_weight_on_average[2-large]",
+    ),
+    Mutant(
+        "few draws chosen evenly",
+        "few.py",
+        "(exact / tau.clamp_min(torch.finfo(exact.dtype).tiny)).clamp_max(1.0)",
+        "torch.full_like(exact, m / len(exact))",
+        FEW + "::test_each_draw_counts_as_much_as_its_weight_on_average[2-large]",
+    ),
+    Mutant(
+        "few draws without the threshold",
+        "few.py",
+        "(largest[:m] <= candidates).int().argmax(0, keepdim=True)",
+        "torch.zeros_like(largest[:1], dtype=torch.int64)",
+        FEW + "::test_a_weight_that_is_sure_to_be_chosen_keeps_its_value",
+    ),
+    Mutant(
+        "few draws weighted without warm-up",
+        "joint.py",
+        "normalised_weights(every.tempered_log_w)",
+        "normalised_weights(every.log_w)",
+        FEW + "::test_the_gradient_is_that_of_all_draws_on_average[0.3-2-Iwae]",
+    ),
+    Mutant(
+        "the bound of few draws reported",
+        "types.py",
+        "self.log_w.detach() if self.few is None else self.few.log_w",
+        "self.log_w.detach()",
+        FEW + "::test_the_gradient_is_that_of_all_draws_on_average[1.0-2-Iwae]",
     ),
     Mutant(
         "noise shared by the processes",

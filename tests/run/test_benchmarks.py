@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import evaluate, imputation
+from benchmarks import evaluate, imputation, train
 from taut.evidence import Target
 from taut.memory import keep_freed_pages
 
@@ -39,6 +39,16 @@ def test_imputation_is_scored_against_the_truth(monkeypatch, capsys):
     assert scores["mean of the column"][0] == pytest.approx(1, abs=0.1)
     assert scores["Imputer()"][0] < 0.30
     assert "Imputer()" in capsys.readouterr().out
+
+
+def test_a_training_step_is_timed_through_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(train, "VARIANTS", {"taut": ["network.hidden=[8]", "threads=1"]})
+    seconds = train.main(k=2, rounds=1, images=400)
+    assert set(seconds) == {"floor", "plain", "taut"}
+    assert all(one > 0 for times in seconds.values() for one in times)
+    assert "x floor" in capsys.readouterr().out
+    flops = sum(2 * h.numel() * len(w) * (2 + needs) for h, w, _, needs in train.products(50))
+    assert flops == pytest.approx(6.303e9, rel=1e-3), "of the published architecture at K = 50"
 
 
 def test_another_c_library_is_left_alone(monkeypatch):

@@ -262,3 +262,12 @@ def test_a_job_the_cluster_interrupts_is_queued_again_and_goes_on(tmp_path):
     assert process.returncode == 0
     assert [row["state"] for row in table(tmp_path)] == ["finished", "finished"]
     assert status(member)["attempts"] == 2
+
+
+def test_runs_started_in_the_same_second_have_folders_of_their_own(tmp_path):
+    env = {**os.environ, "TAUT_PRETEND": "1"}
+    both = [subprocess.Popen([sys.executable, STUB, "seed=0"], cwd=tmp_path, env=env) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    runs = list((tmp_path / "outputs" / "runs").iterdir())
+    assert len(runs) == 2
+    assert all((folder / "result.json").exists() for folder in runs)

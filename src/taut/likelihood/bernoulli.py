@@ -12,15 +12,14 @@ from torch.nn.functional import linear
 
 from taut.errors import UserError
 from taut.holes import Cells, column_mean
+from taut.likelihood import fused
 from taut.likelihood.base import Likelihood
+from taut.likelihood.fused import log_product, signs
 from taut.networks import MLPDecoder
-
-FACTORS = 32
-"""Probabilities multiplied before a logarithm is taken; in float32 they may be 0.065 on average."""
 
 
 class Pixels(Cells):
-    r"""Independent Bernoulli pixels, scored without a graph at less than half the price.
+    r"""Independent Bernoulli pixels, scored at less than half the price.
 
     $\log p(x) = \sum_i \log \sigma(s_i l_i)$ with the sign $s_i = 2 x_i - 1$, or 0 where $x_i$ is NaN, a pixel that was
     not observed.
@@ -50,9 +49,11 @@ class Pixels(Cells):
 
     def log_prob(self, value: Tensor) -> Tensor:
         holes = value.isnan()
-        if torch.is_grad_enabled() or not ((value == 0) | (value == 1) | holes).all():
+        if not ((value == 0) | (value == 1) | holes).all():
             return super().log_prob(value)
-        sign = (2 * value - 1).masked_fill(holes, 0.0)
+        if torch.is_grad_enabled():
+            return self._fused(value) if self._matching(value) else super().log_prob(value)
+        sign = signs(value)
         offset = (self.offset * sign).masked_fill(holes, torch.inf)  # a factor of 1
         log_p = log_product(self._signed_logits(sign, offset).sigmoid_())
         lost = ~log_p.isfinite()
@@ -62,26 +63,24 @@ class Pixels(Cells):
 
     def _signed_logits(self, sign: Tensor, offset: Tensor) -> Float[Tensor, "*batch d"]:
         """Many draws for each datum share a last layer whose weights carry the sign."""
-        k, *data = self.batch_shape or (0,)
-        matching = len(data) == 1 and sign.shape == (*data, *self.event_shape)
-        if self.weight is None or not matching or k < self.weight.shape[1]:
+        if self.weight is None or not self._matching(sign) or self.batch_shape[0] < self.weight.shape[1]:
             return torch.addcmul(offset, self.bare, sign).flatten(-len(self.event_shape))
         weight = self.weight * sign.flatten(1).unsqueeze(-1)
         return torch.baddbmm(offset.flatten(1).unsqueeze(1), self.source.transpose(0, 1), weight.mT).transpose(0, 1)
+
+    def _matching(self, value: Tensor) -> bool:
+        """Whether there are draws, by their features, for each datum of a batch."""
+        return self.weight is not None and value.shape == (*self.batch_shape[1:], *self.event_shape) != self.event_shape
+
+    def _fused(self, value: Float[Tensor, "b *x"]) -> Float[Tensor, "k b"]:
+        assert self.weight is not None
+        return fused.log_prob(value.flatten(1), self.source, self.weight, self.offset.flatten())
 
     def _one_by_one(self, value: Tensor, rows: Bool[Tensor, "*batch"]) -> Float[Tensor, " n"]:
         """Some images as torch scores them: their products are too small for a number."""
         source = self.source.expand(*rows.shape, *self.source.shape[len(self.batch_shape) :])[rows]
         some = Pixels(source, self.offset, self.weight)
         return super(Pixels, some).log_prob(value.expand(*rows.shape, *self.event_shape)[rows])
-
-
-def log_product(p: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-    r"""$\sum_i \log p_i$ of probabilities, as the logarithms of products; $-\infty$ where one is too small."""
-    whole = p.shape[-1] - p.shape[-1] % FACTORS
-    products = p[..., :whole].unflatten(-1, (whole // FACTORS, FACTORS)).prod(-1)
-    products = torch.cat([products, p[..., whole:].prod(-1, keepdim=True)], -1)
-    return torch.threshold_(products, torch.finfo(p.dtype).tiny, 0.0).log_().sum(-1)
 
 
 class Bernoulli(Likelihood):
@@ -105,7 +104,7 @@ class Bernoulli(Likelihood):
         self.offset = nn.Parameter(torch.zeros(self.x_shape))
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> "Pixels":
-        if torch.is_grad_enabled() or not isinstance(self.decoder, MLPDecoder):
+        if not isinstance(self.decoder, MLPDecoder):
             return Pixels(self.decoder(z), self.offset)
         return Pixels(self.decoder.features(z), self.offset, self.decoder.last)
 

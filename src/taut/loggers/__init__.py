@@ -1,5 +1,6 @@
 """Experiment tracking: W&B, offline unless asked, and libraries that keep quiet."""
 
+from taut.loggers.opening import csv_logger, home, run_id, wandb_logger
 from taut.loggers.run import (
     build,
     choice,
@@ -14,7 +15,7 @@ from taut.loggers.run import (
     run_name,
     summarise,
 )
-from taut.loggers.tracker import csv_logger, finish, run_id, wandb_logger
+from taut.loggers.tracker import finish
 
 __all__ = [
     "build",
@@ -23,6 +24,7 @@ __all__ = [
     "csv_logger",
     "finish",
     "finishing",
+    "home",
     "mask_word",
     "name_of",
     "public",

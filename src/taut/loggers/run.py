@@ -1,7 +1,6 @@
 """How a run is named, described and closed in its tracker."""
 
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +13,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from taut.loggers.tracker import Wandb, finish
-
-SECRET = re.compile(r"(api_?key|token|secret|password|credential)", re.IGNORECASE)
+from taut.secrecy import NAMED, redacted
 
 
 def build(cfg: DictConfig, folder: Path) -> list[Logger]:
@@ -26,7 +24,11 @@ def build(cfg: DictConfig, folder: Path) -> list[Logger]:
     """
     quiet()
     make = instantiate(cfg.logger, _convert_="all")
-    return make(folder=folder, name=run_name(cfg), group=cfg.sweep.name, config=public(cfg) | {"choices": choices()})
+    return make(folder=folder, name=run_name(cfg), group=_group(cfg), config=public(cfg) | {"choices": choices()})
+
+
+def _group(cfg: DictConfig) -> str | None:
+    return (cfg.get("sweep") or {}).get("name")
 
 
 def choices() -> dict[str, str]:
@@ -74,9 +76,11 @@ def _public(value: Any, raw: Any, key: str = "") -> Any:
     if isinstance(value, list):
         known = raw if isinstance(raw, list) else value
         return [_public(part, origin, key) for part, origin in zip(value, known, strict=True)]
-    if value is not None and SECRET.search(key):
+    if value is not None and NAMED.search(key):
         return "hidden"
-    return raw if isinstance(raw, str) and "oc.env" in raw else value
+    if isinstance(raw, str) and "oc.env" in raw:
+        return raw
+    return redacted(value) if isinstance(value, str) else value
 
 
 def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
@@ -89,7 +93,7 @@ def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
     } | {f"seconds/{stage}": seconds for stage, seconds in result["seconds"].items()}
     for logger in loggers:
         if isinstance(logger, Wandb):
-            logger.experiment.summary.update(summary)
+            logger.summarise(summary)
 
 
 def record_evaluation(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], evaluation: Path) -> None:
@@ -109,13 +113,13 @@ def record_completion(cfg: DictConfig, folder: Path, name: str, result: Mapping[
 
 def _record(cfg: DictConfig, folder: Path, name: str, numbers: Mapping[str, Any], place: str, pictures: Path) -> None:
     quiet()
-    made = instantiate(cfg.logger, _convert_="all")(folder=folder, name=name, group=None, config={})
+    made = instantiate(cfg.logger, _convert_="all")(folder=folder, name=name, group=_group(cfg), config={})
     for logger in made:
         if isinstance(logger, Wandb):
             with finishing(made):
-                logger.experiment.summary.update(numbers)
+                logger.summarise(numbers)
                 for path in sorted((pictures / "figures").glob("*.png")):
-                    logger.log_image(f"{place}/{path.stem}", [str(path)])
+                    logger.log_image(f"pictures/{place}/{path.stem}", [str(path)])
 
 
 def _flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -126,13 +130,23 @@ def _flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
         for part in ("value", "standard_error", "monte_carlo_error", "kind", "k")
         if score[part] is not None and score[part] == score[part]
     }
-    gap = result["gap"]
-    flat[f"{place}/gap/low"] = gap["low"]["value"]
-    if gap["high"] is not None:
-        flat[f"{place}/gap/high"] = gap["high"]["value"]
+    flat |= _bracket(result, place)
     for split, parts in result["apart"].items():
         flat[f"{place}/{split}/amortisation"] = parts["amortisation"]["value"]
-        flat[f"{place}/{split}/approximation/low"] = parts["approximation"]["low"]["value"]
+        for end in ("low", "high"):
+            if parts["approximation"][end] is not None:
+                flat[f"{place}/{split}/approximation/{end}"] = parts["approximation"][end]["value"]
+    return flat
+
+
+def _bracket(result: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Where the best bounds put log p(x) and the gap, and how far the weights can be trusted."""
+    gap, evidence = result["gap"], result["evidence"]
+    flat = {f"{place}/gap/low": gap["low"]["value"], f"{place}/bracket/low": evidence[gap["lower"]]["value"]}
+    if gap["high"] is not None:
+        flat |= {f"{place}/gap/high": gap["high"]["value"], f"{place}/bracket/high": evidence[gap["upper"]]["value"]}
+    weights = evidence.get("importance", {}).get("diagnostics", {})
+    flat |= {f"{place}/importance/{name}": weights[name]["median"] for name in ("ess", "khat") if name in weights}
     return flat
 
 

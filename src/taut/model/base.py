@@ -19,7 +19,6 @@ from taut.joint import Joint, draw
 from taut.metrics import NotANumber, ScoreMeter, Summary
 from taut.objective.base import Objective
 from taut.q.base import Posterior
-from taut.types import Draws
 
 SCORES = ["elbo", "bound", "log_px", "gap", "kl", "reconstruction", "ess"]
 
@@ -106,10 +105,10 @@ class LatentVariableModel(L.LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         del batch_idx
         with torch.set_grad_enabled(not self.objective.closed_form):
-            draws = draw(self.joint, self.q, batch.x, self.k, path_only=self.objective.path_only)
-            draws = _tempered(draws, self.kl_weight)
+            how = {"path_only": self.objective.path_only, "backward": self.objective.backward}
+            draws = draw(self.joint, self.q, batch.x, self.k, kl_weight=self.kl_weight, **how)
             surrogate = self.objective.surrogate(draws)
-        bound = self.objective.bound(draws.log_w.detach())
+        bound = self.objective.bound(draws.scored)
         self._refuse_nan(bound, surrogate, batch)
         rows = len(batch.x)
         log = partial(self.log, on_step=False, on_epoch=True, sync_dist=True, batch_size=rows)
@@ -210,10 +209,6 @@ class LatentVariableModel(L.LightningModule, ABC):
 
 def _tiled(samples: int, k: int) -> int:
     return max(2, -(-samples // k)) * k
-
-
-def _tempered(draws: Draws, kl_weight: float) -> Draws:
-    return draws if kl_weight == 1.0 else Draws(**{**vars(draws), "kl_weight": kl_weight})
 
 
 def require(condition: bool, model: str, needs: str, joint: Joint) -> None:

@@ -23,10 +23,12 @@ class Objective(ABC):
 
     Attributes:
         path_only: Whether z is scored under q with q's parameters held constant (Roeder et al., 2017).
+        backward: How many of the K draws the backward pass goes through; None for all.
         closed_form: Whether parameters are set by a formula, without a gradient.
     """
 
     path_only: bool = False
+    backward: int | None = None
     closed_form: bool = False
 
     @abstractmethod

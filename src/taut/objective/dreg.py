@@ -1,5 +1,7 @@
 """Doubly reparameterised gradients."""
 
+from typing import Literal
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,21 +19,29 @@ class Dreg(Objective):
     \tilde w_k \nabla_\theta \log w_k$. One backward pass gives both: a hook on z multiplies what arrives there,
     already weighted by $\tilde w_k$, once more by $\tilde w_k$ (under a KL weight $\beta$: by $1 - \beta + \beta
     \tilde w_k$).
+
+    Args:
+        backward: Go back through all draws, or through so many of them, chosen by their weights (see ``taut.few``).
     """
 
     path_only = True
+
+    def __init__(self, backward: int | Literal["all"] = "all") -> None:
+        self.backward = None if backward == "all" else backward
 
     def bound(self, log_w: LogWeights) -> Float[Tensor, " b"]:
         return iwae(log_w)
 
     def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
         log_w = draws.tempered_log_w
-        weights = normalised_weights(log_w.detach())
+        few = draws.few
+        weights = normalised_weights(log_w.detach()) if few is None else few.weights
+        shares = weights if few is None else few.shares
         if draws.z.requires_grad:
             factor = 1 - draws.kl_weight + draws.kl_weight * weights
             event = factor.reshape(*weights.shape, *[1] * (draws.z.dim() - weights.dim()))
             draws.z.register_hook(lambda gradient: gradient * event)
-        return -(weights * log_w).sum(0).mean()
+        return -(shares * log_w).sum(0).mean()
 
     def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
         require_reparameterised(self, q, x)

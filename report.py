@@ -1,0 +1,8 @@
+"""Tell which run has the best bound and which the tightest, on one page: ``python report.py --help``."""
+
+import sys
+
+from taut.report.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

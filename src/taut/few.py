@@ -1,0 +1,46 @@
+r"""Some of K draws, in the place of all: an unbiased choice by normalised weights.
+
+A gradient $\sum_k \tilde w_k g_k$ costs a backward pass through every draw, although few of them have a weight. Burda
+et al. (2016) draw one k with probability $\tilde w_k$ and go back through it alone. Here m draws are chosen without
+replacement: k with probability $\pi_k = \min(1, \tilde w_k / \tau)$, where $\tau$ makes the $\pi_k$ sum to m, and
+counted with the share $\tilde w_k / \pi_k = \max(\tilde w_k, \tau)$, so that on average each counts as much as its
+weight. No other unbiased choice of m draws changes the shares less (Fearnhead & Clifford, 2003). One uniform number
+chooses all m: systematic sampling.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def choose(
+    weights: Float[Tensor, "k b"], m: int, u: Float[Tensor, " b"]
+) -> tuple[Int[Tensor, "m b"], Float[Tensor, "m b"]]:
+    r"""Which draws are chosen for each datum, and the shares they count with.
+
+    Args:
+        weights: Normalised weights $\tilde w_k$.
+        m: How many to choose, at most k.
+        u: A number in [0, 1) for each datum.
+
+    Returns:
+        Indices into the k draws, all different, and shares, 0 where fewer than m draws have any weight.
+    """
+    exact = weights.double()
+    tau = threshold(exact, m)
+    chance = (exact / tau.clamp_min(torch.finfo(exact.dtype).tiny)).clamp_max(1.0)
+    places = u.double().unsqueeze(-1) + torch.arange(m, device=u.device)
+    index = torch.searchsorted(chance.cumsum(0).mT.contiguous(), places, right=True).mT
+    nothing = index == len(weights)
+    index = index.masked_fill(nothing, 0)
+    shares = torch.maximum(exact.gather(0, index), tau).masked_fill(nothing, 0.0)
+    return index, shares.to(weights.dtype)
+
+
+def threshold(weights: Float[Tensor, "k b"], m: int) -> Float[Tensor, " b"]:
+    r"""The $\tau$ with $\sum_k \min(1, \tilde w_k / \tau) = m$: the share of a draw that is not sure to be chosen."""
+    largest = weights.sort(0, descending=True).values
+    rest = largest.flip(0).cumsum(0).flip(0)[:m]
+    candidates = rest / (m - torch.arange(m, device=weights.device)).unsqueeze(-1)
+    first = (largest[:m] <= candidates).int().argmax(0, keepdim=True)
+    return candidates.gather(0, first).squeeze(0)

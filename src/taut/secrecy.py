@@ -1,0 +1,46 @@
+"""What must not reach a file: secrets by their names and forms, and whatever a config reads from the environment."""
+
+import os
+import re
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.resolvers import oc
+
+NAMED = re.compile(r"api_?key|token|secret|password|passwd|credential", re.IGNORECASE)
+"""Names of keys and of environment variables that hold secrets."""
+WANDB_KEY = re.compile(r"[0-9a-f]{40}|wandb_v\d\w{20,}")
+IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
+"""The user and password in a URL."""
+SHORTEST = 6
+"""Characters below which a value is no secret: a number, a flag, a word that stands in every sentence."""
+REQUIRED = object()
+
+_read: dict[str, str] = {}
+
+
+def redacted(text: str) -> str:
+    """The same text with secrets named in place of given.
+
+    Values that the config reads from the environment, those of environment variables named like secrets, and passwords
+    in URLs.
+    """
+    for value, name in sorted(_values().items(), key=lambda pair: -len(pair[0])):
+        text = text.replace(value, f"${{oc.env:{name}}}")
+    return IN_URL.sub("hidden", text)
+
+
+def _values() -> dict[str, str]:
+    named = {value: name for name, value in os.environ.items() if NAMED.search(name)}
+    return {value: name for value, name in {**named, **_read}.items() if len(value) >= SHORTEST}
+
+
+def _env(name: str, default: Any = REQUIRED) -> str | None:
+    """Hydra's ``oc.env``, which remembers what was read."""
+    value = oc.env(name) if default is REQUIRED else oc.env(name, default)
+    if name in os.environ:
+        _read[os.environ[name]] = name
+    return value
+
+
+OmegaConf.register_new_resolver("oc.env", _env, replace=True)

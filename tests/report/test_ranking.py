@@ -1,0 +1,201 @@
+"""Who comes first: only among comparable scores, never within two standard errors, never against an open end."""
+
+import math
+
+import numpy as np
+import pytest
+from made_runs import evaluation, result, score, table, write_run
+
+from taut.report.answers import answers, best_validations, bracket_words
+from taut.report.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, _read, ranked
+from taut.report.runs import read_run
+from taut.report.scores import Bracket, Score
+from taut.report.sets import score_sets
+
+
+def _runs(folder, results):
+    return [read_run(write_run(folder / f"r{i}", made)) for i, made in enumerate(results)]
+
+
+def _evaluated(folder, tables, width=0.02):
+    return [
+        read_run(write_run(folder / f"r{i}", found=(evaluation(*one, width), table(*one, width)), epochs=0))
+        for i, one in enumerate(tables)
+    ]
+
+
+def _said(sets, question):
+    (scores,) = sets
+    (found,) = [one for one in answers(scores, lambda entry: entry.run.name) if one.question == question]
+    return found
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"binarisation": "threshold"},
+        {"data": "mnist"},
+        {"data_digest": "c" * 64},
+        {"mask": "random 0.5"},
+        {"cells": "observed"},
+        {"likelihood": "gaussian"},
+        {"split": "train"},
+        {"n": 100},
+        {"precision": "64-true"},
+        {"k_test": 5000},
+        {"held_out": False},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_tests_of_other_things_share_no_ranking(other, tmp_path):
+    runs = _runs(tmp_path, [result(), result(-20, **other)])
+    assert [len(one.entries) for one in score_sets(runs)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"k": 5000}, {"precision": "float64"}, {"estimators": {"importance": {"k": 9}}}, {"binarisation": "threshold"}],
+    ids=lambda other: next(iter(other)),
+)
+def test_evaluations_made_otherwise_share_no_ranking(other, tmp_path):
+    made = evaluation([-24.0, -25.0], [0.5, 0.6])
+    for i, one in enumerate((made, made | other)):
+        write_run(tmp_path / f"r{i}", found=(one, table([-24.0, -25.0], [0.5, 0.6])))
+    runs = [read_run(tmp_path / f"r{i}") for i in range(2)]
+    assert [len(one.entries) for one in score_sets(runs)] == [1, 1]
+
+
+def test_runs_that_differ_in_model_seed_and_k_are_compared(tmp_path):
+    runs = _runs(tmp_path, [result(), result(model="iwae", k=50, seed=3, prior="vamp", q="full")])
+    assert [len(one.entries) for one in score_sets(runs)] == [2]
+
+
+@pytest.mark.parametrize(("distance", "verdict"), [(0.27, "tie"), (0.29, "clear")])
+def test_a_difference_within_two_standard_errors_is_a_tie(distance, verdict, tmp_path):
+    """Both errors are 0.1, that of the difference is 0.141 and twice that 0.283."""
+    made = [result(-24.0), result(-24.0 - distance)]
+    for one in made:
+        one["scores"]["log_px"]["standard_error"] = 0.1
+    found = _said(score_sets(_runs(tmp_path, made)), "Highest log p(x)")
+    assert (found.run, found.verdict) == ("r0", verdict)
+    assert ("Tie with r1" in found.sentences[0]) == (verdict == "tie")
+
+
+def test_an_unknown_error_decides_nothing(tmp_path):
+    made = [result(-24.0), result(-50.0)]
+    made[1]["scores"]["log_px"]["standard_error"] = None
+    assert _said(score_sets(_runs(tmp_path, made)), "Highest log p(x)").verdict == "tie"
+
+
+def test_tables_of_every_datum_pair_the_difference(tmp_path):
+    """The data differ by nats, the runs by 0.1 on every datum: unpaired a tie, paired none."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(-24, 3, 50)
+    apart = rng.normal(0.1, 0.05, 50)
+    runs = _evaluated(tmp_path, [(list(values), [0.5] * 50), (list(values - apart), [0.5] * 50)])
+    (scores,) = score_sets(runs)
+    found = ranked(scores.entries, LOG_PX)
+    assert found is not None
+    (rival,) = found.rivals
+    assert rival.paired
+    assert not rival.tied
+    assert rival.behind == pytest.approx(apart.mean(), abs=1e-9)
+    assert rival.error == pytest.approx(apart.std(ddof=1) / math.sqrt(50), rel=1e-9)
+    for run in runs:
+        (run.folder / "evaluation" / "data.csv").unlink()
+    _read.cache_clear()
+    again = ranked(score_sets([read_run(run.folder) for run in runs])[0].entries, LOG_PX)
+    assert again is not None
+    assert again.rivals[0].tied
+
+
+def test_a_table_cut_short_pairs_nothing(tmp_path):
+    values = [-24.0, -25.0, -26.0]
+    runs = _evaluated(tmp_path, [(values, [0.5] * 3), (values, [0.6] * 3)])
+    path = runs[1].folder / "evaluation" / "data.csv"
+    path.write_text(path.read_text()[:-3])
+    found = ranked(score_sets(runs)[0].entries, ELBO)
+    assert found is not None
+    assert not found.rivals[0].paired
+
+
+def test_the_tightest_is_the_lowest_ceiling_and_overlaps_are_ties(tmp_path):
+    """[0.50, 0.70] is first; [0.65, 0.85] may be as tight, [0.90, 1.10] is not, whatever their lower ends."""
+    gaps = [[0.65, 0.66, 0.64], [0.5, 0.51, 0.49], [0.9, 0.91, 0.89]]
+    runs = _evaluated(tmp_path, [([-24.0] * 3, one) for one in gaps], width=0.2)
+    (scores,) = score_sets(runs)
+    found = ranked(scores.entries, GAP_HIGH, GAP_LOW)
+    assert found is not None
+    assert found.first.run.name == "r1"
+    assert [(one.entry.run.name, one.tied) for one in found.rivals] == [("r0", True), ("r2", False)]
+    assert found.rivals[1].behind == pytest.approx(0.9 - 0.7)
+
+
+def test_a_lower_end_alone_never_wins_but_can_lose(tmp_path):
+    gaps = [[0.1, 0.11, 0.09], [0.5, 0.51, 0.49], [0.9, 0.91, 0.89]]
+    for i, one in enumerate(gaps):
+        made = evaluation([-24.0] * 3, one)
+        if i != 1:
+            made["gap"] = made["gap"] | {"high": None, "upper": None}
+        write_run(tmp_path / f"r{i}", found=(made, table([-24.0] * 3, one)))
+    (scores,) = score_sets([read_run(tmp_path / f"r{i}") for i in range(3)])
+    found = ranked(scores.entries, GAP_HIGH, GAP_LOW)
+    assert found is not None
+    assert found.first.run.name == "r1"
+    assert [(one.entry.run.name, one.tied) for one in found.rivals] == [("r0", True), ("r2", False)]
+
+
+def test_without_any_upper_end_the_answer_is_open(tmp_path):
+    found = _said(score_sets(_runs(tmp_path, [result(gap=0.3), result(gap=0.9)])), "Tightest bound")
+    assert (found.run, found.verdict, found.value) == ("r0", "open", "≥ 0.300")
+    assert "no gap is bounded from above" in found.sentences[-1]
+
+
+def test_exact_gaps_of_zero_are_ties_in_spite_of_rounding(tmp_path):
+    made = [result(-4.1, 0.0), result(-4.2, 1e-13)]
+    for one in made:
+        for name in ("log_px", "gap"):
+            one["scores"][name] |= {"kind": "exact"}
+        one["scores"]["gap"]["standard_error"] = 1e-15
+    found = _said(score_sets(_runs(tmp_path, made)), "Tightest bound")
+    assert (found.verdict, found.value) == ("tie", "= 0.000")
+
+
+def test_upper_bounds_say_what_is_certain_of_log_px(tmp_path):
+    runs = _evaluated(tmp_path, [([-24.0, -24.1, -23.9], [0.5] * 3), ([-25.0, -25.1, -24.9], [0.5] * 3)])
+    assert "1 of 1 others certainly below it" in _said(score_sets(runs), "Highest log p(x)").sentences[-1]
+
+
+def test_bounds_of_different_k_have_winners_of_their_own(tmp_path):
+    made = [result(k=1, validation={"bound": -25.0}), result(k=50, validation={"bound": -24.0})]
+    made += [result(k=50, validation={"bound": -24.5})]
+    for i, one in enumerate(made):
+        write_run(tmp_path / f"r{i}", one)
+    (scores,) = score_sets([read_run(tmp_path / f"r{i}") for i in range(3)])
+    best = best_validations(scores, lambda entry: entry.run.name)
+    assert best == [("k = 1", "r0", "-25.000"), ("k = 50", "r1", "-24.000")]
+
+
+def test_one_run_is_compared_with_nothing(tmp_path):
+    found = _said(score_sets(_runs(tmp_path, [result()])), "Highest log p(x)")
+    assert (found.verdict, found.sentences[0]) == ("alone", "The only run that was scored in this way.")
+
+
+@pytest.mark.parametrize(
+    ("bracket", "words"),
+    [
+        (Bracket(Score(0.25, kind="exact"), exact=True), "= 0.250"),
+        (Bracket(Score(0.25)), "≥ 0.250"),
+        (Bracket(Score(0.25), Score(0.5)), "[0.250, 0.500]"),
+        (Bracket(Score(0.26), Score(0.25)), "about 0.255"),
+        (Bracket(Score(0.25, doubts=("k-hat > 0.7",)), Score(0.5)), "[0.250, 0.500] ?"),
+        (None, ""),
+    ],
+)
+def test_a_gap_is_a_point_an_interval_or_at_least(bracket, words):
+    assert bracket_words(bracket) == words
+
+
+def test_an_estimate_is_no_bound():
+    assert Bracket.at_least(Score.of(score(1.0, kind="estimate"))) is None
+    assert Bracket.at_least(Score.of(score(1.0, kind="upper"))) is None
