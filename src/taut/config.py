@@ -9,12 +9,13 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 from pydantic import ValidationError
 
 from taut.errors import UserError
 from taut.nearest import nearest
 from taut.ranges import OWN_RANGES, RANGES, Range
-from taut.secrecy import IN_URL, NAMED, WANDB_KEY
+from taut.secrecy import IN_URL, NAMED, WANDB_KEY, remember
 from taut.targets import check_targets, check_targets_resolved
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "nearest",
     "refuse_processes",
 ]
+
+REQUIRED = object()
 
 KEYS = {
     "train": {
@@ -248,3 +251,14 @@ def _unfolded(node: yaml.Node | None, sizes: dict[int, float]) -> float:
         parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else [pair])]
         sizes[id(node)] = 1 + sum(_unfolded(part, sizes) for part in parts)
     return sizes[id(node)]
+
+
+def _env(name: str, default: Any = REQUIRED) -> str | None:
+    """Hydra's ``oc.env``, which remembers what was read."""
+    value = oc.env(name) if default is REQUIRED else oc.env(name, default)
+    if name in os.environ:
+        remember(os.environ[name], name)
+    return value
+
+
+OmegaConf.register_new_resolver("oc.env", _env, replace=True)

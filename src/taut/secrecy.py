@@ -2,10 +2,6 @@
 
 import os
 import re
-from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.resolvers import oc
 
 NAMED = re.compile(r"api_?key|token|secret|password|passwd|credential", re.IGNORECASE)
 """Names of keys and of environment variables that hold secrets."""
@@ -14,7 +10,6 @@ IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 """The user and password in a URL."""
 SHORTEST = 6
 """Characters below which a value is no secret: a number, a flag, a word that stands in every sentence."""
-REQUIRED = object()
 
 _read: dict[str, str] = {}
 
@@ -35,12 +30,6 @@ def _values() -> dict[str, str]:
     return {value: name for value, name in {**named, **_read}.items() if len(value) >= SHORTEST}
 
 
-def _env(name: str, default: Any = REQUIRED) -> str | None:
-    """Hydra's ``oc.env``, which remembers what was read."""
-    value = oc.env(name) if default is REQUIRED else oc.env(name, default)
-    if name in os.environ:
-        _read[os.environ[name]] = name
-    return value
-
-
-OmegaConf.register_new_resolver("oc.env", _env, replace=True)
+def remember(value: str, name: str) -> None:
+    """A config has read this value from an environment variable of this name."""
+    _read[value] = name
