@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from taut.sweep.driver import Driver
 
 REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143
-ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)
-"""What Slurm sends before it kills; SIGUSR1 if asked to, some time earlier."""
+ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)  # the second is what Slurm can send some time before its limit
 FLAGS = ("config_dir", "config_path", "config_name")
+_asked = Event()  # SIGTERM came outside of fit and test, which have their own answer to it
 FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -54,6 +55,7 @@ def run(name: str) -> NoReturn:
 
 def main(name: str, conf: Path, entry: Callable[[DictConfig], Any] | None = None) -> int:
     """The exit code of one command, ``sys.argv``; ``entry`` stands in for ``taut.<name>.<name>``."""
+    _asked.clear()
     crew.hold()
     lifeline.hold()
     session = Session(name, conf, entry)
@@ -132,10 +134,11 @@ class Session:
 
     def ended(self, error: BaseException) -> int:
         """Say how it ended and give the exit code."""
-        if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-            error = SystemExit(INTERRUPTED)
-        if isinstance(error, SystemExit):
-            return self._left(error)
+        left = _left(error)
+        if left in (INTERRUPTED, TERMINATED) and self.first:
+            self._say(f"Stopped by {'Ctrl-C' if left == INTERRUPTED else 'SIGTERM'}.{self._way_on()}")
+        if left is not None:
+            return left
         if isinstance(error, UserError):
             self._tell(error)
             return REFUSED
@@ -157,12 +160,6 @@ class Session:
         if self.first:
             self._say(self._way_on().strip())
         return 1
-
-    def _left(self, error: SystemExit) -> int:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        if code in (INTERRUPTED, TERMINATED) and self.first:
-            self._say(f"Stopped by {'Ctrl-C' if code == INTERRUPTED else 'SIGTERM'}.{self._way_on()}")
-        return code
 
     def _prepare(self, args: Namespace) -> bool:
         """Check the command before Hydra writes anything; false if there is nothing to do."""
@@ -242,6 +239,8 @@ class Session:
             past.begin()
         try:
             entry = self.entry or getattr(import_module(f"taut.{self.name}"), self.name)
+            if _asked.is_set():
+                sys.exit(TERMINATED)  # a library may have swallowed the exit
             return entry(cfg)
         except Exception as error:
             error = translated(error)
@@ -264,12 +263,8 @@ class Session:
             self._say(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
 
     def _say(self, sentence: str) -> None:
-        launch = launched()
-        if sentence and not self.first and (launch is None and crew.confess(sentence)):
-            return
-        if sentence and (self.first or launch):
-            who = f"process {launch.rank}: " if launch and not self.first else ""
-            print(who + redacted(sentence), file=sys.stderr, flush=True)
+        if sentence:
+            crew.say(redacted(sentence))
 
 
 @contextmanager
@@ -289,5 +284,17 @@ def _settings() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _left(error: BaseException) -> int | None:
+    """The exit code of a command that was stopped or that left by itself; ``None`` for an error."""
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        return INTERRUPTED
+    if _asked.is_set():
+        return TERMINATED  # an import that is cut short can end in any error
+    if not isinstance(error, SystemExit):
+        return None
+    return error.code if isinstance(error.code, int) else int(error.code is not None)
+
+
 def _terminate(*_: Any) -> NoReturn:
+    _asked.set()
     sys.exit(TERMINATED)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taut.errors import RunError, UserError
-from taut.ranks import launched
+from taut.ranks import first, launched
 from taut.words import quoted
 
 NAME = "TAUT_CREW"
@@ -52,14 +52,17 @@ def hold() -> None:
         threading.Thread(target=_end_with, args=(_line,), daemon=True).start()
 
 
-def confess(said: str) -> bool:
-    """Tell the first process why this one ends; false if there is nobody to tell, and this process must speak."""
-    if _line is None:
-        return False
-    with suppress(OSError):
-        _line.sendall(said.encode())
-        _line.shutdown(socket.SHUT_WR)
-    return True
+def say(sentence: str) -> None:
+    """Tell the terminal how this process ends; or the first one, if that one started it."""
+    if _line is not None:
+        with suppress(OSError):
+            _line.sendall(sentence.encode())
+            _line.shutdown(socket.SHUT_WR)
+    elif first():
+        print(sentence, file=sys.stderr, flush=True)
+    else:
+        launch = launched()
+        print(f"process {launch.rank}: {sentence}" if launch else sentence, file=sys.stderr, flush=True)
 
 
 @contextmanager

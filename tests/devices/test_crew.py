@@ -43,8 +43,10 @@ def test_sigterm_to_one_process_stops_both_behind_a_checkpoint(cradle, tmp_path)
     assert newest_good(tmp_path / "run" / "checkpoints").name.startswith("interrupted-step=00000003")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("moment", ["importing", "training"])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [("importing", signal.SIGTERM), ("importing", signal.SIGKILL), ("training", signal.SIGTERM)],
+)
 def test_a_signal_to_the_group_leaves_nobody_behind(moment, number, cradle, tmp_path):
     command = cradle.start(tmp_path, *TWO, "trainer.max_epochs=100000", "hydra.run.dir=run")
     while len(command.processes()) < 1 or (moment == "training" and not (tmp_path / "run" / "metrics.csv").exists()):
