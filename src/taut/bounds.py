@@ -4,6 +4,8 @@ Every function reads log-weights of shape ``[k, b]`` (sample axis first) and ret
 zero (log-weight $-\infty$) is legal: it adds nothing and receives no gradient.
 """
 
+from math import log
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,7 +24,7 @@ def log_sum_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
 
 def log_mean_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
     r"""$\log \frac1K \sum_k e^{\log w_k}$ over the first axis."""
-    return log_sum_exp(log_w) - torch.tensor(log_w.shape[0], dtype=log_w.dtype, device=log_w.device).log()
+    return log_sum_exp(log_w) - log(log_w.shape[0])
 
 
 def elbo(log_w: LogWeights) -> PerDatum:

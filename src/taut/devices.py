@@ -9,6 +9,7 @@ from taut.ranks import launched
 
 DOCS = "docs/devices.md"
 ALL = ("auto", -1)
+ALONE = ("auto", "recorded")
 SHARDED = "taut.strategies.Sharded"
 
 
@@ -31,7 +32,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_alone(trainer: dict[str, Any]) -> None:
-    if trainer["strategy"] != "auto":
+    if trainer["strategy"] not in ALONE:
         raise UserError(
             f"trainer.strategy={trainer['strategy']} is not one of ours; choose with strategy=, e.g. strategy=ddp."
         )

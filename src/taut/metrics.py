@@ -6,6 +6,7 @@ All states are sums in float64, so batches of any size and any number of process
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -34,6 +35,49 @@ class Summary(NamedTuple):
 
 class NotANumber(RunError):
     """A score was NaN or infinite. It is never averaged away."""
+
+
+class Trained:
+    """What training steps report, kept where it is computed: to read it at every step is to wait for the device.
+
+    Args:
+        step: Steps that were made before.
+        device: Where the bounds are.
+    """
+
+    def __init__(self, step: int, device: torch.device) -> None:
+        self.step = torch.tensor(step, device=device)
+        self.bad = torch.tensor([-1, -1], device=device)
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
+
+    def note(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
+        """One step: the bounds of its data, what it minimises, and the rows the data are."""
+        lost = ~bound.isfinite()
+        row = torch.where(lost.any(), index[lost.int().argmax()], -1)
+        first = (lost.any() | ~surrogate.isfinite()) & (self.bad[0] < 0)
+        self.bad.copy_(torch.where(first, torch.stack([self.step, row]), self.bad))
+        self.sums += torch.stack([bound.sum(), surrogate * len(bound)])
+        self.step += 1
+
+    def check(self) -> None:
+        """Refuse to go on from a bound that is not finite.
+
+        Raises:
+            NotANumber: Naming the first row and its step.
+        """
+        step, row = self.bad.tolist()
+        if step >= 0:
+            where = f"row {row}" if row >= 0 else "the gradient recipe"
+            raise NotANumber(
+                f"The training bound of {where} is not finite at step {step}; "
+                "lower optimizer.lr, or set trainer.gradient_clip_val."
+            )
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        """Sums over the data since the last time: of the bound and of the surrogate."""
+        bound, surrogate = self.sums.clone()
+        self.sums.zero_()
+        return bound, surrogate
 
 
 class ScoreMeter(Metric):

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from taut import devices, loggers
+from taut import devices, loggers, recorded
 from taut.build import (
     build_data,
     build_model,
@@ -69,6 +69,7 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
         logger=loggers.build(cfg, folder),
         plugins=[AtomicCheckpointIO(), devices.environment()],
         check_val_every_n_epoch=min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs),
+        **recorded.asked_for(cfg.trainer),
     )
     # Lightning's answer to SIGTERM broadcasts among processes that may be doing something else; callbacks answer it
     trainer._signal_connector.register_signal_handlers = lambda: None

@@ -239,8 +239,9 @@ def _model(monkeypatch, *overrides: str, rank: int = 0, world: int = 1) -> tuple
     logged = {}
     monkeypatch.setattr(model, "log", lambda name, value, **_: logged.update({name: float(value)}))
     monkeypatch.setattr(model, "log_dict", lambda values, **_: logged.update(values))
-    trainer = SimpleNamespace(world_size=world, global_rank=rank, global_step=0)
+    trainer = SimpleNamespace(world_size=world, global_rank=rank, global_step=0, is_last_batch=False)
     monkeypatch.setattr(type(model), "trainer", trainer, raising=False)
+    model.on_train_start()
     return model, logged
 
 
@@ -266,7 +267,9 @@ def test_a_training_step_follows_its_objective(overrides, monkeypatch):
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).clone()
 
     torch.manual_seed(1)
-    stepped = gradient(model.training_step(Batch(x, torch.arange(3), 5), 0))
+    batch = Batch(x, torch.arange(3), 5)
+    stepped = gradient(model.training_step(batch, 0))
+    model.on_train_batch_end(None, batch, 0)
     torch.manual_seed(1)
     draws = draw(model.joint, model.q, x, 3, path_only=model.objective.name in ("stl", "dreg"))
     surrogate = model.objective.surrogate(Draws(**{**vars(draws), "kl_weight": 0.3}))
@@ -314,8 +317,11 @@ def test_training_on_a_bound_that_is_not_finite_names_the_row(monkeypatch):
     model, _ = _model(monkeypatch)
     x = _images(3)
     x[1] = torch.inf
-    with pytest.raises(NotANumber, match=r"bound of row 17 is not finite"):
-        model.training_step(Batch(x, torch.tensor([4, 17, 8]), 3), 0)
+    for rows in (_images(3), x, x):  # what follows is not finite either
+        batch = Batch(rows, torch.tensor([4, 17, 8]), 3)
+        model.training_step(batch, 0)
+    with pytest.raises(NotANumber, match=r"bound of row 17 is not finite at step 1;"):
+        model.on_train_batch_end(None, batch, 0)
 
 
 def test_reconstructions_are_means_not_samples(monkeypatch):

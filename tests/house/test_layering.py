@@ -36,6 +36,7 @@ LAYERS = [
         "baselines",
         "whole",
         "strategies",
+        "recorded",
         "reach",
     ],
     ["callbacks", "loggers", "measure"],

@@ -50,15 +50,15 @@ MUTANTS = [
     Mutant(
         "missing log K",
         "bounds.py",
-        "return log_sum_exp(log_w) - torch.tensor(log_w.shape[0], dtype=log_w.dtype, device=log_w.device).log()",
+        "return log_sum_exp(log_w) - log(log_w.shape[0])",
         "return log_sum_exp(log_w)",
         BOUNDS,
     ),
     Mutant(
         "log K of the batch axis",
         "bounds.py",
-        "torch.tensor(log_w.shape[0], dtype",
-        "torch.tensor(log_w.shape[-1], dtype",
+        "log(log_w.shape[0])",
+        "log(log_w.shape[-1])",
         BOUNDS,
     ),
     Mutant(
@@ -498,7 +498,7 @@ MUTANTS = [
     Mutant(
         "short shard weighed as a full one",
         "model/base.py",
-        "surrogate * (rows * self.trainer.world_size / batch.total)",
+        "surrogate * (len(batch.x) * self.trainer.world_size / batch.total)",
         "surrogate",
         GAPS + "::test_a_training_step_follows_its_objective",
     ),
@@ -1213,22 +1213,22 @@ MUTANTS = [
     Mutant(
         "gradient divided by the processes twice",
         "model/base.py",
-        "(rows * self.trainer.world_size / batch.total)",
-        "(rows / batch.total)",
+        "(len(batch.x) * self.trainer.world_size / batch.total)",
+        "(len(batch.x) / batch.total)",
         GRADIENT,
     ),
     Mutant(
         "mean of the means of the processes",
         "model/base.py",
-        "surrogate * (rows * self.trainer.world_size / batch.total)",
+        "surrogate * (len(batch.x) * self.trainer.world_size / batch.total)",
         "surrogate",
         GRADIENT,
     ),
     Mutant(
         "training bound of the first process",
         "model/base.py",
-        "on_epoch=True, sync_dist=True, batch_size=rows",
-        "on_epoch=True, sync_dist=False, batch_size=rows",
+        "sync_dist=True, batch_size=self._rows",
+        "sync_dist=False, batch_size=self._rows",
         GRADIENT,
     ),
     Mutant(

@@ -175,6 +175,11 @@ class Data(LightningDataModule, ABC):
         """Batches of the test split, in order."""
         return self._batches("test", shuffle=False)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Nothing to do: the data lie where they are used."""
+        del device, dataloader_idx
+        return batch
+
     def state_dict(self) -> dict[str, Any]:
         """The digest of the data a checkpoint was trained on."""
         return {"digest": self.digest}
@@ -195,12 +200,14 @@ class Data(LightningDataModule, ABC):
         else:
             rows = self._binarised(split).to(device)
             source = lambda epoch: rows  # noqa: E731
+        together = getattr(trainer.strategy, "together", 1) if trainer and shuffle and self.batch_size else 1
         return Batches(
             source,
             len(getattr(self.stored, split)),
             seen=self._seen(split, device),
             scale=self.scale if self.binarisation == "none" else Scale(),
-            batch_size=self.batch_size,
+            batch_size=self.batch_size and self.batch_size * together,
+            step=self.batch_size if together > 1 else None,
             shuffle=shuffle,
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,

@@ -19,11 +19,20 @@ class Batch(NamedTuple):
         x: Data, shape ``[b, *x_shape]``, default float dtype.
         index: Row of each datum in its split, shape ``[b]``: the key of its evaluation noise.
         total: Rows of the global batch over all ranks; ``b`` on one process.
+        size: Rows of one optimiser step, where the batch is for several; ``None`` where it is for one.
     """
 
     x: Float[Tensor, "b *x"]
     index: Int[Tensor, " b"]
     total: int
+    size: int | None = None
+
+    def parts(self) -> "list[Batch]":
+        """One batch for each optimiser step."""
+        if self.size is None:
+            return [self]
+        pairs = zip(self.x.split(self.size), self.index.split(self.size), strict=True)
+        return [Batch(x, index, len(x)) for x, index in pairs]
 
 
 class Batches:
@@ -44,6 +53,7 @@ class Batches:
         seed: Seed of the permutations.
         rank: This process.
         world: Number of processes.
+        step: Rows of an optimiser step, where a batch is for several; ``None`` where it is for one.
 
     Raises:
         UserError: If a process would get no row of any batch.
@@ -61,10 +71,12 @@ class Batches:
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        step: int | None = None,
     ) -> None:
         self.source, self.rows, self.seen, self.scale = source, rows, seen, scale
         self.batch_size = min(batch_size or rows, rows)
         self.shuffle, self.seed, self.rank, self.world = shuffle, seed, rank, world
+        self.step = step
         self._epoch = self._position = 0
         self._resumed = False
         if self.batch_size < world and (shuffle or self.batch_size < rows):
@@ -138,4 +150,4 @@ class Batches:
         stop = self.rows if i == len(self) - 1 else start + self.batch_size
         index = order[start + self.rank : stop : self.world]
         x = self.scale.decode(data[index])
-        return Batch(x if seen is None else hide(x, seen[index]), index, stop - start)
+        return Batch(x if seen is None else hide(x, seen[index]), index, stop - start, self.step)

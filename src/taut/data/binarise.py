@@ -86,7 +86,7 @@ def threshold(values: Shaped[Tensor, "n *x"], scale: Scale) -> UInt8[Tensor, "n 
 
 def check_pixels(values: Shaped[Tensor, "n *x"], scale: Scale, name: str) -> None:
     """Raise ``UserError`` when a value is no probability, so that it cannot be binarised."""
-    known = values[~values.isnan()]
+    known = values[~values.isnan()] if values.is_floating_point() else values
     for value in (known.min(), known.max()) if len(known) else ():
         x = (value.item() + scale.offset) / scale.levels
         if not 0 <= x <= 1:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Distribution
-from torch.nn.functional import linear
+from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
 from taut.errors import UserError
 from taut.holes import Cells, column_mean
@@ -48,6 +48,8 @@ class Pixels(Cells):
         return TorchBernoulli(logits=self.bare + self.offset, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and value.device.type == "cuda":
+            return self._unseen(value)
         holes = value.isnan()
         if not ((value == 0) | (value == 1) | holes).all():
             return super().log_prob(value)
@@ -60,6 +62,13 @@ class Pixels(Cells):
         if lost.any():
             log_p[lost] = self._one_by_one(value, lost)
         return log_p
+
+    def _unseen(self, value: Tensor) -> Tensor:
+        """The same without a look at the value: a GPU would have to be waited for."""
+        logits = (self.bare + self.offset).float()
+        x = value.nan_to_num(0.5).expand_as(logits)
+        each = binary_cross_entropy_with_logits(logits, x, reduction="none").masked_fill(value.isnan(), 0.0)
+        return -each.flatten(-len(self.event_shape)).sum(-1)
 
     def _signed_logits(self, sign: Tensor, offset: Tensor) -> Float[Tensor, "*batch d"]:
         """Many draws for each datum share a last layer whose weights carry the sign."""
@@ -114,10 +123,10 @@ class Bernoulli(Likelihood):
 
     def check(self, x: Float[Tensor, "n *x"]) -> None:
         super().check(x)
-        other = x[(x != 0) & (x != 1) & ~x.isnan()]
-        if len(other):
+        other = (x != 0) & (x != 1) & ~x.isnan()
+        if other.any():
             raise UserError(
-                f"likelihood=bernoulli needs x in {{0, 1}}, but the data hold {other[0].item():.6g}; "
+                f"likelihood=bernoulli needs x in {{0, 1}}, but the data hold {x[other][0].item():.6g}; "
                 f"for pixels in "
                 "[0, 1] set data.binarisation=dynamic, fixed or threshold, for other numbers choose "
                 "likelihood=gaussian."

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -16,10 +16,12 @@ from taut.data.base import Batch
 from taut.errors import UserError
 from taut.evaluation import score
 from taut.joint import Joint, draw
-from taut.metrics import NotANumber, ScoreMeter, Summary
+from taut.metrics import ScoreMeter, Summary, Trained
 from taut.objective.base import Objective
 from taut.q.base import Posterior
 
+REPORT = 50
+"""Training batches between two reports of their bounds."""
 SCORES = ["elbo", "bound", "log_px", "gap", "kl", "reconstruction", "ess"]
 
 
@@ -59,6 +61,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.k, self.seed = k, seed
         self.samples = {"val": _tiled(k_eval, k), "test": _tiled(k_test, k)}
         self.kl_weight = 1.0
+        self._rows = 0
         self.summaries: dict[str, Summary] = {}
         self.meters = torch.nn.ModuleDict(
             {
@@ -96,25 +99,37 @@ class LatentVariableModel(L.LightningModule, ABC):
         """How log p(x) is known: ``exact``, or a ``lower`` bound by importance sampling."""
         return "exact" if oracle.tractable(self.joint) else "lower"
 
+    def on_train_start(self) -> None:
+        self.trained = Trained(self.trainer.global_step, self.device)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
         del batch, batch_idx
         counter = self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank
-        torch.manual_seed(noise.key(self.seed, "train", counter))
+        noise.seed(noise.key(self.seed, "train", counter), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """The surrogate of a batch; reads nothing back from the device."""
         del batch_idx
         with torch.set_grad_enabled(not self.objective.closed_form):
             how = {"path_only": self.objective.path_only, "backward": self.objective.backward}
             draws = draw(self.joint, self.q, batch.x, self.k, kl_weight=self.kl_weight, **how)
             surrogate = self.objective.surrogate(draws)
-        bound = self.objective.bound(draws.scored)
-        self._refuse_nan(bound, surrogate, batch)
-        rows = len(batch.x)
-        log = partial(self.log, on_step=False, on_epoch=True, sync_dist=True, batch_size=rows)
-        log("train/bound", bound.mean())
-        log("train/surrogate", surrogate.detach())
-        return surrogate * (rows * self.trainer.world_size / batch.total)
+        self.trained.note(self.objective.bound(draws.scored), surrogate.detach(), batch.index)
+        return surrogate * (len(batch.x) * self.trainer.world_size / batch.total)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Look for numbers that are none, and now and then report what was gathered."""
+        del outputs
+        self._rows += len(batch.x)
+        report = batch_idx % REPORT == 0 or self.trainer.is_last_batch
+        if report or self.device.type == "cpu":
+            self.trained.check()
+        if report:
+            bound, surrogate = self.trained.take()
+            means = {"train/bound": bound / self._rows, "train/surrogate": surrogate / self._rows}
+            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=self._rows)
+            self._rows = 0
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Nothing to do for a closed-form step."""
@@ -142,6 +157,7 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.objective.optimizer(self.joint, self.parameters(), self.make_optimizer)
+        setattr(optimizer, "_step_supports_amp_scaling", False)  # noqa: B010 (or Lightning refuses to clip gradients)
         if self.make_scheduler is None or self.objective.closed_form:
             return optimizer
         return {
@@ -150,7 +166,9 @@ class LatentVariableModel(L.LightningModule, ABC):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say which version wrote it."""
+        """Say which version wrote it; weights that a NaN may have reached are not kept."""
+        if self.trainer.training:
+            self.trained.check()
         checkpoint["taut_version"] = __version__
 
     @torch.no_grad()
@@ -195,16 +213,6 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.summaries[stage] = summary
         values = {f"{stage}/{name}": score["value"] for name, score in summary.scores.items()}
         self.log_dict(values, batch_size=summary.n, sync_dist=True)
-
-    def _refuse_nan(self, bound: Tensor, surrogate: Tensor, batch: Batch) -> None:
-        if surrogate.isfinite():
-            return
-        bad = (~bound.isfinite()).nonzero()
-        where = f"row {int(batch.index[bad[0]])}" if len(bad) else "the gradient recipe"
-        raise NotANumber(
-            f"The training bound of {where} is not finite at step {self.trainer.global_step}; "
-            "lower optimizer.lr, or set trainer.gradient_clip_val."
-        )
 
 
 def _tiled(samples: int, k: int) -> int:
