@@ -19,7 +19,7 @@ from taut.strategies import Sharded
 
 
 def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
-    """Threads, default dtype and seeds of a run.
+    """Threads, default dtype, products and seeds of a run.
 
     Args:
         cfg: The config of the run.
@@ -33,6 +33,7 @@ def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
     if not alone:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # else Lightning takes all cores
     torch.set_default_dtype(torch.float64 if str(cfg.trainer.precision).startswith("64") else torch.float32)
+    torch.set_float32_matmul_precision(cfg.get("matmul", "highest"))
     # filling new buffers under deterministic algorithms costs a pass over each, and guards nothing here
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     L.seed_everything(cfg.seed, verbose=False)

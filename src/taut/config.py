@@ -32,7 +32,7 @@ REQUIRED = object()
 
 KEYS = {
     "train": {
-        *("k", "k_eval", "k_test", "latent_dim", "seed", "threads", "resume", "x_shape"),
+        *("k", "k_eval", "k_test", "latent_dim", "seed", "matmul", "threads", "resume", "x_shape"),
         *("data", "mask", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
         *("trainer", "callbacks", "logger", "model", "launcher", "sweep"),
     },

@@ -45,6 +45,7 @@ RANGES = {
     "side": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, le=1)]), "a number above 0 and at most 1"),
     **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
     "precision": A_PRECISION,
+    "matmul": (TypeAdapter(Literal["highest", "high", "medium"]), "highest, high or medium"),
     "accumulate_grad_batches": ONLY_ONE,
     "accelerator": (TypeAdapter(Literal["auto", "cpu", "gpu", "cuda", "mps"]), "auto, cpu or gpu"),
     "devices": DEVICES,

@@ -13,7 +13,16 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from taut.data.batches import Batch, Batches
-from taut.data.binarise import Binarisation, Scale, bernoulli, check_name, check_pixels, generator, threshold
+from taut.data.binarise import (
+    Binarisation,
+    Scale,
+    bernoulli,
+    bernoulli_on_device,
+    check_name,
+    check_pixels,
+    generator,
+    threshold,
+)
 from taut.errors import UserError
 from taut.holes import hide
 from taut.mask.base import Mask
@@ -196,7 +205,7 @@ class Data(LightningDataModule, ABC):
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         if split == "train" and self.binarisation == "dynamic":
-            source = lambda epoch: self._draw("train", self.seed, epoch).to(device)  # noqa: E731
+            source = self._changing(device)
         else:
             rows = self._binarised(split).to(device)
             source = lambda epoch: rows  # noqa: E731
@@ -213,6 +222,13 @@ class Data(LightningDataModule, ABC):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
         )
+
+    def _changing(self, device: torch.device) -> Callable[[int], Tensor]:
+        """The training split of an epoch, made binary where it is used."""
+        if device.type == "cpu":
+            return lambda epoch: self._draw("train", self.seed, epoch)
+        rows = self.stored.train.to(device)
+        return lambda epoch: bernoulli_on_device(rows, self.scale, self.seed, "train", epoch)
 
     def _seen(self, split: str, device: torch.device) -> Callable[[int], Tensor] | None:
         """The masks of an epoch; a fixed one is made once, together with the holes that were in the data."""

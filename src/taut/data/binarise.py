@@ -13,6 +13,7 @@ from taut.errors import UserError
 Binarisation = Literal["dynamic", "fixed", "threshold", "none"]
 
 _BLOCK = 1024  # rows drawn at once: bounds memory, and is part of the definition of the noise
+_ON_DEVICE = 65536  # the same on a device that is not a CPU
 _STREAMS = {"order": 0, "cut": 1, "train": 2, "val": 3, "test": 4, "source": 5}
 
 
@@ -68,6 +69,19 @@ def bernoulli(
         rows = slice(start, start + _BLOCK)
         rng = generator(seed, stream, epoch, block)
         bits[rows] = torch.from_numpy(_draw(rng, values[rows], scale))
+    return bits
+
+
+def bernoulli_on_device(
+    values: Shaped[Tensor, "n *x"], scale: Scale, seed: int, stream: str, epoch: int
+) -> UInt8[Tensor, "n *x"]:
+    """The same where the values lie, by the noise of that device: other bits than those of a CPU."""
+    key = int(generator(seed, stream, epoch).integers(2**63))
+    rng = torch.Generator(values.device).manual_seed(key)
+    bits = torch.empty(values.shape, dtype=torch.uint8, device=values.device)
+    for part, block in zip(bits.split(_ON_DEVICE), values.split(_ON_DEVICE), strict=True):
+        noise = torch.rand(block.shape, generator=rng, device=values.device)
+        torch.lt(noise, scale.decode(block).to(noise.dtype), out=part)
     return bits
 
 
