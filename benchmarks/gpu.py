@@ -1,8 +1,8 @@
 """One GPU: training steps against their matrix products, and L_5000 of a test split: ``python -m benchmarks.gpu``.
 
 784-200-200-50, tanh, Bernoulli, Adam, batch 100, dynamically binarised MNIST. ``floor`` is the products of a step,
-forward and backward, replayed as one CUDA graph; the others are what ``python train.py strategy=gpu`` does, with its
-data, its checkpoints and Lightning: the rate of the last of a few epochs, data and binarisation included.
+forward and backward, replayed as one CUDA graph; the others are ``python train.py strategy=gpu_recorded``, with its data,
+its checkpoints and Lightning: the rate of the last of a few epochs, data and binarisation included.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from taut.train import train
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = [
     *["model=iwae", "data=mnist", "latent_dim=50", "k_eval=50", "k_test=50", "logger=csv", "callbacks=[none,speed]"],
-    *["callbacks.recent=null", "strategy=gpu", "trainer.enable_progress_bar=false"],
+    *["callbacks.recent=null", "strategy=gpu_recorded", "trainer.enable_progress_bar=false"],
 ]
 VARIANTS = {
     "taut, IEEE": [],
     "taut, TF32": ["matmul=high"],
     "taut, bf16": ["trainer.precision=bf16-mixed"],
-    "taut, kernel by kernel": ["trainer.strategy=auto"],
+    "taut, kernel by kernel": ["strategy=gpu"],
 }
 
 
@@ -99,7 +99,7 @@ def main(epochs: int = 6, k: str = "50,5,1", run: str | None = None) -> None:
             print(f"K = {samples}: floor {floors['IEEE'] * 1e6:.0f} us IEEE, {floors['TF32'] * 1e6:.0f} us TF32")
             for name, words in VARIANTS.items():
                 some = [f"trainer.max_epochs={epochs}", f"trainer.check_val_every_n_epoch={epochs}", f"k={samples}"]
-                seconds = command(Path(place) / f"{samples} {name}", *some, *words)
+                seconds = command(Path(place) / f"{samples}-{name.split()[-1]}", *some, *words)
                 rate = f"{60 / (500 * seconds):.0f} epochs a minute"
                 print(f"{name:24} {seconds * 1e6:6.0f} us   {seconds / floors['IEEE']:.2f} x IEEE floor   {rate}")
         if run:

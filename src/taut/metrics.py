@@ -53,7 +53,7 @@ class Trained:
     def note(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
         """One step: the bounds of its data, what it minimises, and the rows the data are."""
         lost = ~bound.isfinite()
-        row = torch.where(lost.any(), index[lost.int().argmax()], -1)
+        row = torch.where(lost.any(), index.gather(0, lost.int().argmax(0, keepdim=True)).squeeze(0), -1)
         first = (lost.any() | ~surrogate.isfinite()) & (self.bad[0] < 0)
         self.bad.copy_(torch.where(first, torch.stack([self.step, row]), self.bad))
         self.sums += torch.stack([bound.sum(), surrogate * len(bound)])

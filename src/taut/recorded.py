@@ -78,14 +78,15 @@ class Recorded(SingleDeviceStrategy):
     def _record(self, optimizer: Optimizer, closure: Any, model: Any, **kwargs: Any) -> None:
         item, self._item = self._item, Batch(self._item.x.clone(), self._item.index.clone(), self._item.total)
         self._recorded = self._item
+        closure._result = None  # the autograd graph of the last step belongs to another stream
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
                 super().optimizer_step(optimizer, closure, model, **kwargs)
         except RuntimeError as error:
+            reason = str(error.__context__ or error).splitlines()[0]
             raise UserError(
-                f"These training steps cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}); "
-                "add trainer.strategy=auto."
+                f"These training steps cannot be recorded as a CUDA graph ({reason}); choose strategy=gpu."
             ) from error
         self._graph, self._outcome, self._item = graph, closure.consume_result(), item
 
