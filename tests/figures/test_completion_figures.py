@@ -1,5 +1,7 @@
 """The pictures of a completion: holes are tinted, rows are labelled, numbers are those given."""
 
+import warnings
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -56,6 +58,19 @@ def test_columns_show_what_is_observed_and_what_fills_the_holes():
     assert len(first.patches) == 24  # observed only
     edges = second.patches[-1].get_xy()
     assert edges[:, 0].max() == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("hidden", [[1], [0, 1]])
+def test_a_column_of_which_nothing_is_observed_is_drawn_without_a_warning(hidden):
+    x = np.arange(6.0).reshape(3, 2)
+    x[:, hidden] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = figures.completed_columns(x, np.nan_to_num(x, nan=7.0)[None], ["a", "b"])
+    assert figure.axes[1].get_title(loc="left") == "b, 100% missing"
+    assert [len(axes.patches) for axes in figure.axes] == [1 if i in hidden else 24 for i in range(2)]
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert labels[-1:] == ["filled in"]
 
 
 @pytest.mark.parametrize("columns", [1, 5, 30])

@@ -84,16 +84,18 @@ def completed_columns(
         holes = np.isnan(values)
         parts = [part for part in (values[~holes], filled[:, holes].ravel()) if len(part)]
         bins = np.histogram_bin_edges(np.concatenate(parts), 24)
-        axes.hist(values[~holes], bins, density=True, color=GREY, alpha=0.45, label="observed")
+        if not holes.all():
+            axes.hist(values[~holes], bins, density=True, color=GREY, alpha=0.45, label="observed")
         if holes.any():
             axes.hist(filled[:, holes].ravel(), bins, density=True, histtype="step", color=BLUE, label="filled in")
         short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026"
         axes.set_title(f"{short}, {holes.mean():.0%} missing", fontsize=8.5, fontweight="normal", pad=3)
         axes.set(yticks=[])
         axes.tick_params(labelsize=8)
-    handles, labels = next((axes.get_legend_handles_labels() for axes in grid if len(axes.patches) > 24), ([], []))
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    every = (axes.get_legend_handles_labels() for axes in grid)
+    known = {label: handle for handles, labels in every for handle, label in zip(handles, labels, strict=True)}
+    if "filled in" in known:
+        figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=2)
     if title is not None:
         figure.suptitle(title, fontsize=11.5, fontweight="bold")
     return figure
