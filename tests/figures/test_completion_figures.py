@@ -31,6 +31,19 @@ def test_holes_are_tinted_and_what_was_hidden_is_outlined():
     assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["observed", "truth"]
 
 
+def test_the_outline_runs_between_pixels_and_cuts_no_corner():
+    truth = np.zeros((1, 1, 5, 6))
+    observed = truth.copy()
+    observed[:, :, :2] = observed[:, :, :, 4:] = np.nan
+    figure = figures.completions({"observed": observed})
+    (outline,) = figure.axes[0].collections
+    edges = {tuple(map(tuple, segment.tolist())) for segment in outline.get_segments()}
+    across = {((x - 0.5, 1.5), (x + 0.5, 1.5)) for x in range(4)}
+    assert edges == across | {((3.5, y - 0.5), (3.5, y + 0.5)) for y in range(2, 5)}
+    assert figure.axes[0].get_xlim() == (-0.5, 5.5)
+    assert figure.axes[0].get_ylim() == (4.5, -0.5)
+
+
 def test_scattered_holes_have_no_outline_and_colour_has_three_channels():
     rng = np.random.default_rng(0)
     truth = rng.random((2, 3, 8, 8))
