@@ -164,11 +164,14 @@ def test_upper_bounds_are_of_data_of_the_model_with_the_same_holes(runs, tmp_pat
 
 def test_wandb_gets_the_numbers_and_the_picture(runs, monkeypatch):
     logged = {}
-    monkeypatch.setattr(
-        "taut.loggers.run._record", lambda *args: logged.update(args[3]) or logged.update(place=args[4])
-    )
+
+    def record(cfg, folder, name, numbers, place, pictures):
+        logged.update(numbers, place=place, pictures=[path.name for path in (pictures / "figures").glob("*.png")])
+
+    monkeypatch.setattr("taut.loggers.run._record", record)
     assert command("complete", f"run={runs('tracked')}", "mask=square", *SHORT).code == 0
     assert logged["place"] == "completion_square/test"
+    assert logged["pictures"] == ["completions.png"]
     assert logged["completion_square/test/mean/rmse"] > 0
     assert "completion_square/test/importance" in logged
 
