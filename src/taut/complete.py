@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
 from taut.gap import interval
+from taut.holes import hide, observed
 from taut.incomplete import incomplete, refuse_output
 from taut.judgement import doubts
 from taut.local import Family, Search
-from taut.measure import Answer, Question, fill_in, measure, refine
+from taut.measure import Answer, Question, fill_in, measure, refine, simulated
 from taut.networks import column_scale
 from taut.processes import Processes
 from taut.progress import Stages
@@ -80,10 +82,6 @@ class Completion:
         self.model.to(processes.device)
         self.target = Target.of(self.model.joint, self.model.q)
         self.estimators, self.skipped = fitting(cfg.evidence, self.target, cfg.unfit)
-        if any(one.simulated for one in self.estimators):
-            raise UserError(
-                "evidence=u_k and bdmc bound data simulated from the model, which has no holes; leave them out."
-            )
 
     @property
     def refined(self) -> bool:
@@ -110,11 +108,12 @@ class Completion:
             if self._scored() and not self.holes.truth.isnan().any():
                 whole = self._asked(self.holes.truth, self.holes.split, stages, "refining q of x")
                 complete = self._measured(whole, "p(x)", stages)
+            made = self._simulated(stages) if any(one.simulated for one in self.estimators) else None
             stage = stages.stage("completions", self._mine())
             found = fill_in(self.model.joint, question, self.cfg.draws, self.processes, stage)
         errors = self._errors(found) if self._scored() and self.processes.first else {}
         seconds = time.perf_counter() - started
-        result = self._result(observed, complete, found, errors, seconds)
+        result = self._result(observed, complete, made, found, errors, seconds)
         return Completed(self.cfg, self.run, result, self.holes, found, observed, self.data)
 
     def _question(self, stages: Stages) -> Question:
@@ -132,7 +131,15 @@ class Completion:
         return Question(self.target, x, split, cfg.seed, cfg.k, proposal=proposal)
 
     def _measured(self, question: Question, name: str, stages: Stages) -> Answer:
-        return measure(question, self.estimators, self.processes, stages.stage(name, self._mine()))
+        estimators = [one for one in self.estimators if question.z is not None or not one.simulated]
+        return measure(question, estimators, self.processes, stages.stage(name, self._mine()))
+
+    def _simulated(self, stages: Stages) -> Answer:
+        """Data of the model behind the same masks: the z they came from is an exact draw of p(z given x_obs)."""
+        z, x = simulated(self.target, len(self.holes.x), self.cfg.seed, self.processes)
+        x = hide(x, observed(self.holes.x))
+        question = replace(self._asked(x, "simulated", stages, "refining q of simulated data"), z=z)
+        return self._measured(question, "simulated", stages)
 
     def _mine(self) -> int:
         return len(self.processes.rows(len(self.holes.x)))
@@ -158,6 +165,7 @@ class Completion:
         self,
         observed: Answer,
         complete: Answer | None,
+        made: Answer | None,
         found: Completions,
         errors: Mapping[str, Any],
         seconds: float,
@@ -181,6 +189,7 @@ class Completion:
             "confidence": cfg.confidence,
             "observed": assessed(observed, cfg.confidence),
             "complete": None if complete is None else assessed(complete, cfg.confidence),
+            "simulated": None if made is None else assessed(made, cfg.confidence),
             "missing_given_observed": None if complete is None else _difference(complete, observed),
             "errors": errors,
             "warnings": self._remedies(found, observed),
@@ -194,7 +203,7 @@ class Completion:
     def _remedies(self, found: Completions, observed: Answer) -> list[str]:
         """What to do where nothing is missing, or q is a poor proposal."""
         if self.holes.observed_share == 1:
-            return ["nothing is missing, so the completions are the data; choose a mask, e.g. mask=top_half."]
+            return ["nothing is missing, so the completions are the data; choose a mask, e.g. mask=random."]
         poor = [one for one in observed.evidence if one.name == "importance" and doubts(one)]
         if not poor or found.ess.isnan().all():
             return []

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from taut import loggers, noise
+from taut import loggers
 from taut.assessment import assessed, taken_apart
 from taut.build import set_up_torch
 from taut.config import check_targets_resolved
@@ -18,11 +18,10 @@ from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
 from taut.gap import Split
 from taut.local import Family, Search
-from taut.measure import Answer, Question, measure, take_apart
+from taut.measure import Answer, Question, measure, simulated, take_apart
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run
-from taut.sampling import exact_arithmetic
 
 __all__ = ["compare", "evaluate"]
 
@@ -72,18 +71,18 @@ class Evaluation:
     def run_all(self) -> Dossier:
         """Every stage, one after another."""
         started = time.perf_counter()
-        answers, parts, simulated = {}, {}, None
+        answers, parts, made = {}, {}, None
         with Stages(self.processes.first).running() as stages:
             split = self.cfg.split
             answers[split] = self._measured(split, self.cfg.limit, stages)
             if any(one.simulated for one in self.estimators):
-                simulated = self._simulated(stages)
+                made = self._simulated(stages)
             for split in self.cfg.gap.splits if self.cfg.gap.apart else []:
                 if split not in answers:
                     answers[split] = self._measured(split, self.cfg.gap.limit, stages)
                 parts[split] = self._apart(split, len(answers[split].elbo.value), stages)
         seconds = time.perf_counter() - started
-        return Dossier(self.cfg, self.run, self._result(answers, parts, simulated, seconds), answers, parts, self.data)
+        return Dossier(self.cfg, self.run, self._result(answers, parts, made, seconds), answers, parts, self.data)
 
     def _measured(self, split: str, limit: int | None, stages: Stages) -> Answer:
         question = self._question(split, limit)
@@ -91,11 +90,8 @@ class Evaluation:
         return measure(question, estimators, self.processes, stages.stage(split, self._mine(question)))
 
     def _simulated(self, stages: Stages) -> Answer:
-        with noise.forked(self.processes.device), exact_arithmetic(self.processes.device):
-            torch.manual_seed(noise.key(self.cfg.seed, "draw of the simulated data", 0))
-            assert self.target.simulate is not None
-            z, x = self.target.simulate(self.cfg.simulated)
-        question = Question(self.target, x.cpu(), "simulated", self.cfg.seed, self.cfg.k, z.cpu())
+        z, x = simulated(self.target, self.cfg.simulated, self.cfg.seed, self.processes)
+        question = Question(self.target, x, "simulated", self.cfg.seed, self.cfg.k, z)
         return measure(question, self.estimators, self.processes, stages.stage("simulated", self._mine(question)))
 
     def _apart(self, split: str, measured: int, stages: Stages) -> Split:
@@ -112,7 +108,7 @@ class Evaluation:
         return len(self.processes.rows(len(question.x)))
 
     def _result(
-        self, answers: dict[str, Answer], parts: dict[str, Split], simulated: Answer | None, seconds: float
+        self, answers: dict[str, Answer], parts: dict[str, Split], made: Answer | None, seconds: float
     ) -> dict[str, Any]:
         cfg, main = self.cfg, assessed(answers[self.cfg.split], self.cfg.confidence)
         apart = {split: taken_apart(part, _first(answers[split], len(part.elbo))) for split, part in parts.items()}
@@ -122,13 +118,13 @@ class Evaluation:
             for split, one in apart.items()
             if one["settled"] < 0.95
         ]
-        far = None if simulated is None else _blind(simulated)
+        far = None if made is None else _blind(made)
         return {
             **self._about(seconds),
             **main,
             "warnings": [*([far] if far else []), *main["warnings"]],
             "k": cfg.k,
-            "simulated": None if simulated is None else assessed(simulated, cfg.confidence),
+            "simulated": None if made is None else assessed(made, cfg.confidence),
             "apart": apart,
             "gap_warnings": unsettled,
             "skipped": self.skipped,
@@ -169,9 +165,9 @@ def noise_of(split: str) -> str:
     return split if split == "test" else f"evaluate/{split}"
 
 
-def _blind(simulated: Answer) -> str | None:
+def _blind(made: Answer) -> str | None:
     """What to say where an upper bound made of q lies below those that do not rest on q, which shows a missed mode."""
-    means = {one.name: one.mean for one in simulated.evidence}
+    means = {one.name: one.mean for one in made.evidence}
     beyond = [means[name] for name in ("u_k", "bdmc") if name in means]
     if "struski" not in means or not beyond or not min(beyond) - means["struski"] > BLIND:
         return None

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from taut import noise
 from taut.completion import Completions, complete
 from taut.errors import RunError
 from taut.evidence.base import Evidence
@@ -105,6 +106,15 @@ def measure(question: Question, estimators: Sequence[Evidence], processes: Proce
     batches = _batches(mine, question.k, estimators)
     parts = [_batch(question.rows(index, processes), estimators, question.k, clock) for index in batches]
     return _together(processes.gathered((mine, Answer.cat(parts) if parts else None)), Answer.cat)
+
+
+def simulated(target: Target, n: int, seed: int, processes: Processes) -> tuple[Tensor, Tensor]:
+    """So many pairs (z, x) drawn from the model, the same whatever else was measured."""
+    assert target.simulate is not None
+    with noise.forked(processes.device), exact_arithmetic(processes.device):
+        torch.manual_seed(noise.key(seed, "draw of the simulated data", 0))
+        z, x = target.simulate(n)
+    return z.cpu(), x.cpu()
 
 
 def take_apart(question: Question, family: Family | None, search: Search, processes: Processes, stage: Stage) -> Split:

@@ -43,9 +43,11 @@ def test_the_error_on_a_known_gaussian_is_its_conditional_variance():
     """2 - 1/2 = 1.5, plus five standard errors of the mean of 50,000 squares."""
     x, seen = _pair(100_000)
     hidden = np.isnan(seen)
-    error = np.square(Imputer().fit_transform(seen) - x)[hidden]
+    imputer = Imputer().fit(seen)
+    error = np.square(imputer.transform(seen) - x)[hidden]
     assert error.mean() == pytest.approx(1.5, abs=5 * 1.5 * (2 / hidden.sum()) ** 0.5)
     assert error.mean() <= 1.55
+    assert imputer.score_samples(seen).mean() == pytest.approx(-2.5764, abs=0.05)
 
 
 def test_one_incomplete_column_is_the_regression_on_the_complete_rows():

@@ -90,6 +90,14 @@ def test_no_bound_stands_on_the_wrong_side(name):
         assert_not_above(excess if estimator.kind == "lower" else -excess, 0.0)
 
 
+def test_the_upper_bound_is_of_the_proposal_it_is_given():
+    """The posterior in the place of a poor q: every weight is p(x), at every K."""
+    posterior, poor = (linear_gaussian(1, 3, 5, width=width, shift=width - 1) for width in (1.0, 2.0))
+    rows = Rows(poor.target, poor.x, z=poor.z, proposal=lambda some: posterior.target.q(poor.x[some]))
+    for k in (1, 3):
+        torch.testing.assert_close(UK(k).estimate(rows).value, poor.log_px, rtol=0, atol=1e-9)
+
+
 def test_forward_and_reverse_annealing_enclose_the_evidence_in_ten_dimensions():
     target, x, z, truth = linear_gaussian(10, 20, 8)
     low, high = (one(target, x, z=z) for one in (AIS(1000, 8, 4), BDMC(1000, 8, 4)))

@@ -1,5 +1,7 @@
 """The pictures of a completion: holes are tinted, rows are labelled, numbers are those given."""
 
+import warnings
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -29,6 +31,19 @@ def test_holes_are_tinted_and_what_was_hidden_is_outlined():
     assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["observed", "truth"]
 
 
+def test_the_outline_runs_between_pixels_and_cuts_no_corner():
+    truth = np.zeros((1, 1, 5, 6))
+    observed = truth.copy()
+    observed[:, :, :2] = observed[:, :, :, 4:] = np.nan
+    figure = figures.completions({"observed": observed})
+    (outline,) = figure.axes[0].collections
+    edges = {tuple(map(tuple, segment.tolist())) for segment in outline.get_segments()}
+    across = {((x - 0.5, 1.5), (x + 0.5, 1.5)) for x in range(4)}
+    assert edges == across | {((3.5, y - 0.5), (3.5, y + 0.5)) for y in range(2, 5)}
+    assert figure.axes[0].get_xlim() == (-0.5, 5.5)
+    assert figure.axes[0].get_ylim() == (4.5, -0.5)
+
+
 def test_scattered_holes_have_no_outline_and_colour_has_three_channels():
     rng = np.random.default_rng(0)
     truth = rng.random((2, 3, 8, 8))
@@ -56,6 +71,19 @@ def test_columns_show_what_is_observed_and_what_fills_the_holes():
     assert len(first.patches) == 24  # observed only
     edges = second.patches[-1].get_xy()
     assert edges[:, 0].max() == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("hidden", [[1], [0, 1]])
+def test_a_column_of_which_nothing_is_observed_is_drawn_without_a_warning(hidden):
+    x = np.arange(6.0).reshape(3, 2)
+    x[:, hidden] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = figures.completed_columns(x, np.nan_to_num(x, nan=7.0)[None], ["a", "b"])
+    assert figure.axes[1].get_title(loc="left") == "b, 100% missing"
+    assert [len(axes.patches) for axes in figure.axes] == [1 if i in hidden else 24 for i in range(2)]
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert labels[-1:] == ["filled in"]
 
 
 @pytest.mark.parametrize("columns", [1, 5, 30])

@@ -68,7 +68,6 @@ REFUSED = {
     "run=mog k=0": "k=0 cannot be",
     "run=mog limit=some": "limit must be a whole number of 1 or more, null or auto",
     "run=mog refine=true": "refine=true improves an amortised q",
-    "run=mog evidence=u_k": "u_k and bdmc bound data simulated from the model",
     "run=mog evidence=ais": "evidence=ais moves z along gradients",
     "experiment=lecture lecture.pixels=17": r"lecture\.pixels=17 cannot be; hide 1 to 16 pixels",
     "experiment=lecture lecture.images=1000": "there are 360 test images",

@@ -130,7 +130,7 @@ def test_nothing_missing_gives_the_data_and_log_px(runs):
     result, arrays = _result(run, "from_data"), np.load(run / "completion_from_data" / "completions.npz")
     assert result["observed_share"] == 1
     assert result["warnings"] == [
-        "nothing is missing, so the completions are the data; choose a mask, e.g. mask=top_half."
+        "nothing is missing, so the completions are the data; choose a mask, e.g. mask=random."
     ]
     assert np.array_equal(arrays["mean"], arrays["x"])
     assert command("evaluate", f"run={run}", "threads=1", "k=20", "limit=6").code == 0
@@ -140,13 +140,38 @@ def test_nothing_missing_gives_the_data_and_log_px(runs):
     assert abs(part["value"] - whole["value"]) < 8 * noise
 
 
+def test_upper_bounds_are_of_data_of_the_model_with_the_same_holes(runs, tmp_path):
+    run = runs("vae")
+    short = [f"evidence.{name}.{word}" for name in ("ais", "bdmc") for word in ("steps=3", "chains=3", "leapfrog=2")]
+    done = command("complete", f"run={run}", "mask=left_half", "evidence=[importance,ais,u_k,bdmc]", *short, *SHORT)
+    assert done.code == 0, done.err
+    result = _result(run, "left_half")
+    assert set(result["observed"]["evidence"]) == {"elbo", "importance", "ais"}
+    made = result["simulated"]
+    assert set(made["evidence"]) == {"elbo", "importance", "ais", "u_k", "bdmc"}
+    assert made["n"] == 6
+    assert made["evidence"]["importance"]["value"] < made["evidence"]["u_k"]["value"]
+    assert "simulated from the model, with the same holes, 6 data: log p(x_obs)" in done.out
+    empty = tmp_path / "empty.csv"
+    empty.write_text("a,b,c\n" + ",,\n" * 4)
+    words = ["data=table", f"data.path={empty}", "evidence=u_k", "k=20", "threads=1"]
+    assert command("complete", f"run={runs('mog')}", *words).code == 0
+    nothing = _result(runs("mog"), "from_data_empty")
+    for answer in (nothing["observed"], nothing["simulated"]):
+        for score in answer["evidence"].values():
+            assert score["value"] == pytest.approx(0, abs=1e-5)
+
+
 def test_wandb_gets_the_numbers_and_the_picture(runs, monkeypatch):
     logged = {}
-    monkeypatch.setattr(
-        "taut.loggers.run._record", lambda *args: logged.update(args[3]) or logged.update(place=args[4])
-    )
+
+    def record(cfg, folder, name, numbers, place, pictures):
+        logged.update(numbers, place=place, pictures=[path.name for path in (pictures / "figures").glob("*.png")])
+
+    monkeypatch.setattr("taut.loggers.run._record", record)
     assert command("complete", f"run={runs('tracked')}", "mask=square", *SHORT).code == 0
     assert logged["place"] == "completion_square/test"
+    assert logged["pictures"] == ["completions.png"]
     assert logged["completion_square/test/mean/rmse"] > 0
     assert "completion_square/test/importance" in logged
 

@@ -37,7 +37,7 @@ class UK(Simulated):
     def estimate(self, rows: Rows) -> LogEvidence:
         assert rows.z is not None
         z = rows.z.unsqueeze(0)
-        log_q = rows.target.q(rows.x).log_prob(z).double()
+        log_q = rows.q(slice(None)).log_prob(z).double()
         posterior = rows.target.log_joint(rows.x, z).double() - log_q
         others = rows.weights(self.k - 1, self.name).log_w if self.k > 1 else posterior[:0]
         log_w = torch.cat([posterior, others])

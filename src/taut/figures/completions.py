@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -46,15 +47,12 @@ def _coloured(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _outline(axes, hidden: np.ndarray) -> None:
-    """The border of what is hidden, where it is of one piece and not the whole image."""
-    edges = np.abs(np.diff(hidden.astype(int), axis=0)).sum() + np.abs(np.diff(hidden.astype(int), axis=1)).sum()
-    if 0 < edges <= 2 * sum(hidden.shape):
-        padded = np.pad(hidden.astype(float), 1, mode="edge")
-        height, width = hidden.shape
-        axes.contour(
-            np.arange(-1, width + 1), np.arange(-1, height + 1), padded, [0.5], colors=[ORANGE], linewidths=1.1
-        )
-        axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    """The border of what is hidden, pixel by pixel, where it is of one piece and not the whole image."""
+    beside, below = (np.argwhere(np.diff(hidden, axis=axis)) for axis in (1, 0))
+    if 0 < len(beside) + len(below) <= 2 * sum(hidden.shape):
+        upright = [[(x + 0.5, y - 0.5), (x + 0.5, y + 0.5)] for y, x in beside]
+        flat = [[(x - 0.5, y + 0.5), (x + 0.5, y + 0.5)] for y, x in below]
+        axes.add_collection(LineCollection(upright + flat, colors=ORANGE, linewidths=1.1, capstyle="projecting"))
 
 
 @styled
@@ -84,16 +82,18 @@ def completed_columns(
         holes = np.isnan(values)
         parts = [part for part in (values[~holes], filled[:, holes].ravel()) if len(part)]
         bins = np.histogram_bin_edges(np.concatenate(parts), 24)
-        axes.hist(values[~holes], bins, density=True, color=GREY, alpha=0.45, label="observed")
+        if not holes.all():
+            axes.hist(values[~holes], bins, density=True, color=GREY, alpha=0.45, label="observed")
         if holes.any():
             axes.hist(filled[:, holes].ravel(), bins, density=True, histtype="step", color=BLUE, label="filled in")
         short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026"
         axes.set_title(f"{short}, {holes.mean():.0%} missing", fontsize=8.5, fontweight="normal", pad=3)
         axes.set(yticks=[])
         axes.tick_params(labelsize=8)
-    handles, labels = next((axes.get_legend_handles_labels() for axes in grid if len(axes.patches) > 24), ([], []))
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    every = (axes.get_legend_handles_labels() for axes in grid)
+    known = {label: handle for handles, labels in every for handle, label in zip(handles, labels, strict=True)}
+    if "filled in" in known:
+        figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=2)
     if title is not None:
         figure.suptitle(title, fontsize=11.5, fontweight="bold")
     return figure

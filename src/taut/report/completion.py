@@ -30,6 +30,8 @@ def completion_tables(result: Result) -> list[RenderableType]:
         Text(f"{hidden}, {result['observed_share']:.0%} of the cells observed{refined}"),
         *section(f"{result['split']}{same}", result["observed"], of="p(x_obs)"),
     ]
+    if result["simulated"]:
+        found += section("simulated from the model, with the same holes", result["simulated"], of="p(x_obs)")
     if result["missing_given_observed"]:
         found.append(_missing(result["missing_given_observed"]))
     if result["errors"]:
