@@ -1,7 +1,7 @@
 """One GPU: training steps against their matrix products, and L_5000 of a test split: ``python -m benchmarks.gpu``.
 
 784-200-200-50, tanh, Bernoulli, Adam, batch 100, dynamically binarised MNIST. ``floor`` is the products of a step,
-forward and backward, replayed as one CUDA graph; the others are ``python train.py strategy=gpu_recorded``, with its data,
+forward and backward, as one CUDA graph; the others are ``python train.py strategy=gpu_recorded``, with its data,
 its checkpoints and Lightning: the rate of the last of a few epochs, data and binarisation included.
 """
 
