@@ -96,8 +96,11 @@ class Block(NamedTuple):
 
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """IEEE arithmetic inside, whatever TF32 or autocast settings rule outside; no graph."""
+    """IEEE arithmetic inside, the same each time, whatever TF32 or autocast settings rule outside; no graph."""
     matmul = _matmul_precision()
+    cudnn: Any = torch.backends.cudnn
+    choice = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
     before = []
     for part in PRECISIONS:
         before.append(part.fp32_precision)
@@ -114,6 +117,7 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         for part, precision in zip(PRECISIONS, before, strict=True):
             if part.fp32_precision != precision:
                 part.fp32_precision = precision
+        cudnn.deterministic, cudnn.benchmark = choice
 
 
 def _matmul_precision() -> str | None:

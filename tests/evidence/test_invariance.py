@@ -136,6 +136,7 @@ def test_the_newer_precision_settings_change_no_bit(part, value):
 
     def log_joint(x, z):
         inside.append(_precisions())
+        assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
         return -(z @ wide).square().sum(-1) / 1e5
 
     target = Target(log_joint, lambda x: Independent(Normal(x, 1.0), 1))
