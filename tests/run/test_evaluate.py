@@ -531,7 +531,28 @@ def test_runs_are_compared_by_the_parts_of_their_gaps(copy, tmp_path):
     done, folder = _sweep(tmp_path, f"run={run},{copy('again')}", *apart)
     assert done.code == 0, done.err
     assert "amortisation" in done.out[done.out.rindex("test split of") :]
-    assert (folder / "gaps.png").exists()
+    assert [path.name for path in folder.glob("*.png")] == ["gaps.png"]
+
+
+@pytest.mark.usefixtures("unillustrated")
+def test_gaps_of_different_binarisations_share_no_picture(copy, tmp_path, monkeypatch):
+    drawn = []
+
+    def noted(rows, title):
+        drawn.append((title, [row["label"] for row in rows]))
+        return drawing(rows, title=title)
+
+    drawing = figures.stacked_gaps
+    monkeypatch.setattr(figures, "stacked_gaps", noted)
+    runs = ",".join(str(copy(name)) for name in ("vae", "threshold", "again"))
+    done, folder = _sweep(tmp_path, f"run={runs}", "gap.apart=true", "gap.steps=8", "gap.splits=[test]")
+    assert done.code == 0, done.err
+    assert {path.name for path in folder.glob("*.png")} == {"gaps_1.png", "gaps_2.png"}
+    (dynamic, two), (threshold, one) = drawn
+    assert (dynamic, threshold) == ("The gap taken apart: digits, dynamic", "The gap taken apart: digits, threshold")
+    assert [re.search(r"\((\w+)\), test$", label)[1] for label in two] == ["vae", "again"], "of one name"
+    assert len(one) == 1
+    assert "(" not in one[0]
 
 
 def test_the_record_of_the_run_gets_numbers_and_pictures(copy):
