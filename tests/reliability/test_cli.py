@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from pieces import names
 
+from taut import crew
 from taut.cli import main
 from taut.errors import UserError
 
@@ -317,7 +319,31 @@ def test_errors_import_nothing_heavy(tmp_path):
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 2
 
 
-def test_the_first_of_several_processes_alone_speaks_and_cleans(taut, tmp_path, monkeypatch):
+SENTENCE = "k=1 does not go with the data; choose another."
+
+
+@pytest.mark.parametrize(
+    ("launcher", "said"),
+    [
+        ({"LOCAL_RANK": "1"}, SENTENCE),
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, f"process 1: {SENTENCE}"),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}, f"process 1: {SENTENCE}"),
+    ],
+    ids=["by hand", "torchrun", "srun"],
+)
+def test_another_process_than_the_first_is_heard_and_cleans_nothing(launcher, said, taut, tmp_path, monkeypatch):
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
+    words = ["hydra.run.dir=run", "hydra.output_subdir=null", "strategy=ddp_cpu"]
+    assert taut(*words, entry=refusing) == (2, said)
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_process_started_by_the_first_tells_it_alone_and_cleans_nothing(taut, tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert taut("hydra.run.dir=run", "hydra.output_subdir=null", entry=refusing) == (2, "")
+    ears, mouth = socket.socketpair()
+    with ears, mouth:
+        monkeypatch.setattr(crew, "_line", mouth)
+        assert taut("hydra.run.dir=run", "hydra.output_subdir=null", entry=refusing) == (2, "")
+        assert ears.recv(1 << 10).decode() == SENTENCE
     assert os.listdir(tmp_path) == ["run"]
