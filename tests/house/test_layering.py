@@ -39,7 +39,7 @@ LAYERS = [
         "reach",
     ],
     ["callbacks", "loggers", "measure"],
-    ["targets", "leftovers"],
+    ["targets", "leftovers", "flags"],
     ["config"],
     ["resume", "explain"],
     ["make", "compose"],

@@ -118,6 +118,10 @@ MISTAKES = {
     "hydra.job_logging.handlers.console.class=subprocess.Popen": "subprocess.Popen",
     f"+logger.api_key={KEY}": "secret",
     f"logger.project={KEY}": "secret",
+    "+sweep=wandb_grid": "wandb sweep sweeps/wandb_grid.yaml",
+    "--hepl": "did you mean --help?",
+    "--cfg nope": "choose from 'job'",
+    "--config-dir": "expected one argument",
     "--config-dir none_such": "none_such",
     "--experimental-rerun job.pickle": "resume",
     "resume=none_such": "not the folder of a run",
@@ -310,13 +314,48 @@ def test_real_commands_answer_at_once_from_any_folder(words, code, tmp_path):
     assert "train" in done.stdout if code == 0 and words[0] == "--help" else True
 
 
-def test_errors_import_nothing_heavy(tmp_path):
+@pytest.mark.parametrize(("word", "code"), [("k=0", 2), ("--help", 0)])
+def test_what_is_answered_at_once_imports_nothing_heavy(word, code):
     script = (
-        "import sys; sys.argv = ['train.py', 'k=0']; from pathlib import Path; from taut.cli import main; "
+        f"import sys; sys.argv = ['train.py', {word!r}]; from pathlib import Path; from taut.cli import main; "
         f"code = main('train', Path({str(ROOT / 'conf')!r})); "
         "sys.exit(code if not {'torch', 'lightning', 'wandb', 'numpy'} & set(sys.modules) else 9)"
     )
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 2
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == code
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "complete"])
+def test_help_shows_the_groups_of_its_command_their_choices_and_examples(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{command}.py", "--help"])
+    assert main(command, ROOT / "conf") == 0
+    said = capsys.readouterr().out
+    assert said.count(f"\n  python {command}.py ") >= 3
+    choices = dict(
+        line.split(": ") for line in said.split("Groups and their choices\n")[1].split("\n\n")[0].splitlines()
+    )
+    assert ("evidence" in choices) == (command != "train")
+    assert ("model" in choices) == ("sweep" in choices) == (command == "train")
+    for group, found in choices.items():
+        files = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+        assert set(found.split(", ")) == {name for name in files if not name.startswith("wandb_")}
+
+
+def test_flags_may_stand_behind_words(taut, tmp_path):
+    code, said = taut("k=0,-1", "-m", "seed=0,1")
+    assert (code, said) == (2, "k=0 cannot be; k must be a whole number of 1 or more.")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("mod", {"model=", "model."}), ("model=", {"model=iwae", "model=mog", "model=ppca", "model=vae"})],
+)
+def test_the_tab_key_completes_words(typed, completed, monkeypatch, capsys):
+    line = f"python train.py {typed}"
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-sc", "query=bash"])
+    assert main("train", ROOT / "conf") == 0
+    assert set(capsys.readouterr().out.split()) == completed
 
 
 SENTENCE = "k=1 does not go with the data; choose another."
