@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from taut import devices
-from taut.config import check, check_sweep, is_for_wandb
+from taut.config import check, check_sweep, is_for_wandb, refuse_processes
 from taut.errors import UserError
 from taut.leftovers import Leftovers
 from taut.resume import is_run, key, own_words
@@ -89,6 +89,8 @@ class Composer:
         if cfg.hydra.mode == RunMode.MULTIRUN:
             if self.task == "train":
                 check_sweep(cfg)
+            else:
+                refuse_processes(cfg)
             return Leftovers.of(Path(cfg.hydra.sweep.dir).absolute())
         check(_task(cfg), self.task)
         devices.check(cfg)

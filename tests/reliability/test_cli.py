@@ -166,6 +166,18 @@ def test_what_is_right_is_run(words, taut):
     assert len(seen) == 1
 
 
+def test_jobs_in_one_process_are_not_several_processes_each(tmp_path, monkeypatch, capsys):
+    for name in "ab":
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text("[]")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "run=a,b", "strategy=ddp_cpu"])
+    assert main("evaluate", ROOT / "conf", lambda cfg: 1 / 0) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "Several processes (strategy=ddp) and -m do not go together here" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def refusing(cfg):
     raise UserError(f"k={cfg.k} does not go with the data; choose another.")
 
