@@ -257,10 +257,12 @@ def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path, words, expected):
     assert not list(tmp_path.iterdir())
 
 
-def test_every_member_sees_one_gpu(tmp_path):
+def test_every_member_sees_one_gpu_and_has_one_thread(tmp_path):
     words = ["seed=range(0,5)", "launcher=joblib", "launcher.n_jobs=2", "launcher.gpus=[3,5]"]
     assert swept(tmp_path, *words)[0] == 0
-    seen = [json.loads((member / "result.json").read_text())["gpu"] for member in members(tmp_path)]
+    results = [json.loads((member / "result.json").read_text()) for member in members(tmp_path)]
+    assert {result["threads"] for result in results} == {1}
+    seen = [result["gpu"] for result in results]
     assert set(seen) == {"3", "5"}
     assert seen[0] != seen[1], "members at a time share no GPU"
 
