@@ -123,7 +123,7 @@ class Session:
             self.results.append(self._enter(cfg))
             return self.results[-1]
         except Exception as error:
-            if isinstance(error, UserError) and self.first and self.past is None:
+            if isinstance(error, UserError) and self.past is None:
                 self.leftovers.remove(self.folder)
             if sweeping:
                 self._tell(error)
