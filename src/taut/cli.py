@@ -19,14 +19,13 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from taut import crew, devices, resume
+from taut import crew, devices, flags, resume
 from taut.compose import Composer
 from taut.config import check, check_overrides, check_yaml, refuse_processes
 from taut.errors import RunError, UserError
@@ -91,7 +90,7 @@ class Session:
         Raises:
             UserError: If it may not or cannot be done.
         """
-        args = get_args_parser().parse_args()
+        args = flags.parsed()
         if args.experimental_rerun is not None:
             raise UserError("--experimental-rerun unpickles a file and is not supported; use resume=<run folder>.")
         asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
@@ -124,7 +123,7 @@ class Session:
             self.results.append(self._enter(cfg))
             return self.results[-1]
         except Exception as error:
-            if isinstance(error, UserError) and self.first and self.past is None:
+            if isinstance(error, UserError) and self.past is None:
                 self.leftovers.remove(self.folder)
             if sweeping:
                 self._tell(error)
@@ -192,13 +191,13 @@ class Session:
         from taut.sweep.driver import Driver
 
         asked, args.overrides = resume.of_a_sweep(args.overrides)
-        flags = [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(args, name))]
-        sys.argv[1:] = [*flags, "--multirun", *args.overrides]
+        kept = [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(args, name))]
+        sys.argv[1:] = [*kept, "--multirun", *args.overrides]
         script = Path(sys.argv[0]).resolve()
         script = script if script.is_file() else self.conf.parent / f"{self.name}.py"
         self.driver = Driver(
             script,
-            flags,
+            kept,
             list(args.overrides),
             asked,
             lambda error, words: explain(error, words, composer.compose, Path(composer.conf)),
@@ -211,8 +210,8 @@ class Session:
             self._say(f"{past.folder.name} is finished; add e.g. trainer.max_epochs=<more> to train on.")
             return False
         resume.refuse_changed_config(past, composer.compose)
-        flags = [word for word in sys.argv[1:] if word not in args.overrides]
-        sys.argv[1:] = [*flags, *past.overrides]
+        kept = [word for word in sys.argv[1:] if word not in args.overrides]
+        sys.argv[1:] = [*kept, *past.overrides]
         return True
 
     def _follow(self, args: Namespace) -> bool:

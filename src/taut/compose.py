@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from taut import devices
-from taut.config import check, check_sweep
+from taut.config import check, check_sweep, is_for_wandb, refuse_processes
 from taut.errors import UserError
 from taut.leftovers import Leftovers
 from taut.resume import is_run, key, own_words
@@ -50,6 +50,15 @@ def _sweep(words: Sequence[str]) -> str:
     return "-".join([*(study or axes or ["sweep"]), *([digest] if others else [])])
 
 
+def _choices(*added: str, _root_: DictConfig) -> str:
+    """For ``--help``: a line for each group of this command, with what can be chosen."""
+    groups = {*(group for group in _root_.hydra.runtime.choices if not group.startswith("hydra/")), *added}
+    load = GlobalHydra.instance().config_loader().get_group_options
+    choices = {group: [name for name in load(group) if not is_for_wandb(group, name)] for group in sorted(groups)}
+    return "".join(f"{group}: {', '.join(names)}\n" for group, names in choices.items())
+
+
+OmegaConf.register_new_resolver("taut.choices", _choices, use_cache=False, replace=True)
 OmegaConf.register_new_resolver("taut.moment", _moment, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("taut.sweep", _sweep, use_cache=False, replace=True)
 OmegaConf.register_new_resolver("taut.unique", _unique, use_cache=True, replace=True)
@@ -80,6 +89,8 @@ class Composer:
         if cfg.hydra.mode == RunMode.MULTIRUN:
             if self.task == "train":
                 check_sweep(cfg)
+            else:
+                refuse_processes(cfg)
             return Leftovers.of(Path(cfg.hydra.sweep.dir).absolute())
         check(_task(cfg), self.task)
         devices.check(cfg)

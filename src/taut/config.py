@@ -109,7 +109,16 @@ def check_overrides(overrides: list[str]) -> None:
                 f"{key.lstrip('+')} looks like a secret, and the command line is kept in the run folder; "
                 "give it in the environment instead (WANDB_API_KEY for W&B)."
             )
+        if is_for_wandb(key.lstrip("+"), value):
+            raise UserError(
+                f"{value} is a sweep that W&B deals out: wandb sweep sweeps/{value}.yaml; see docs/dashboards.md."
+            )
         _refuse_password_in_url(key.lstrip("+"), value)
+
+
+def is_for_wandb(group: str, name: str) -> bool:
+    """Whether a file of ``sweeps/`` is none of Hydra's."""
+    return group == "sweep" and name.startswith("wandb_")
 
 
 def check_yaml(place: Path) -> None:

@@ -1,5 +1,6 @@
 """From the numbers of an evaluation to its pictures."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,10 +33,14 @@ def depicted(
         yield "gap_apart", figures.stacked_gaps(rows, title=result["name"])
 
 
-def comparison_figure(results: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """The gap of every run in its two parts, if it was taken apart."""
-    rows = [_bar(f"{one['name']}, {split}", part) for one in results for split, part in one["apart"].items()]
-    return figures.stacked_gaps(rows, title="The gap taken apart") if rows else None
+def comparison_figure(results: Sequence[Mapping[str, Any]], where: str = "") -> Figure | None:
+    """The gap of every run in its two parts, if it was taken apart; ``where`` tells several such pictures apart."""
+    named = Counter(one["name"] for one in results)
+    rows = []
+    for one in results:
+        name = one["name"] if named[one["name"]] == 1 else f"{one['name']} ({one['run']})"
+        rows += [_bar(f"{name}, {split}", part) for split, part in one["apart"].items()]
+    return figures.stacked_gaps(rows, title=f"The gap taken apart{where}") if rows else None
 
 
 def _bracket(result: Mapping[str, Any], title: str) -> Figure:
@@ -99,12 +104,15 @@ def _exact(result: Mapping[str, Any]) -> float | None:
 
 
 def _bar(label: str, part: Mapping[str, Any]) -> dict[str, Any]:
-    low = part["approximation"]["low"]
+    """The lower end of the approximation gap; the middle of both where noise makes them cross, as in the table."""
+    low, high = part["approximation"]["low"], part["approximation"]["high"]
+    between = [low["value"], low["value"] if high is None else high["value"]]
+    crossed = not part["exact"] and between[1] < between[0]
     return {
         "label": label,
-        "approximation": low["value"],
+        "approximation": sum(between) / 2 if crossed else low["value"],
         "amortisation": part["amortisation"]["value"],
         "approximation_error": low["standard_error"],
         "amortisation_error": part["amortisation"]["standard_error"],
-        "exact": part["exact"],
+        "sign": "" if part["exact"] else "≈" if crossed else "≥",
     }

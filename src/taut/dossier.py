@@ -17,7 +17,7 @@ from taut.data.base import Data
 from taut.depiction import comparison_figure, depicted
 from taut.gap import Split
 from taut.measure import Answer
-from taut.report.compare import comparison_tables
+from taut.report.compare import comparable, comparison_tables
 from taut.report.evaluation import evaluation_tables
 from taut.run import Run
 from taut.whole import whole, write_json, write_table
@@ -71,9 +71,12 @@ def compare(results: Sequence[Mapping[str, Any]]) -> None:
     console = Console()
     for table in comparison_tables(results):
         console.print(table)
-    figure = comparison_figure(results)
-    if figure is not None:
-        figures.save(figure, folder / "gaps.png")
+    groups = list(comparable(results).values())
+    for i, group in enumerate(groups, 1):
+        several = len(groups) > 1
+        figure = comparison_figure(group, f": {group[0]['data']}, {group[0]['binarisation']}" if several else "")
+        if figure is not None:
+            figures.save(figure, folder / (f"gaps_{i}.png" if several else "gaps.png"))
     console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)
 
 

@@ -23,6 +23,18 @@ BLOCK = 512
 ROWS = {"cpu": 5 * BLOCK, "cuda": 65536}
 """Latent draws scored at once: on a CPU few enough for its cache, and enough to be worth waking the threads."""
 
+FOLLOWED: tuple[Any, ...] = (torch.backends, torch.backends.cudnn)
+"""What has an ``fp32_precision`` that holds for its parts where theirs is none."""
+PRECISIONS: tuple[Any, ...] = (
+    *FOLLOWED,
+    torch.backends.cuda.matmul,
+    torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.rnn,  # type: ignore[attr-defined]
+)
+
 Proposal = Callable[[Any], Distribution]
 """The distribution of z for some rows of a batch, a slice or their numbers: batch ``(n,)``, event ``z_shape``."""
 
@@ -84,17 +96,36 @@ class Block(NamedTuple):
 
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """IEEE arithmetic inside, whatever TF32 or autocast settings rule outside; no graph."""
-    precision = torch.get_float32_matmul_precision()
-    cudnn = torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    """IEEE arithmetic inside, the same each time, whatever TF32 or autocast settings rule outside; no graph."""
+    matmul = _matmul_precision()
+    cudnn: Any = torch.backends.cudnn
+    choice = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    before = []
+    for part in PRECISIONS:
+        before.append(part.fp32_precision)
+        if before[-1] not in ("ieee", "none"):
+            part.fp32_precision = "none" if part in FOLLOWED else "ieee"
+    if matmul != "highest":
+        torch.set_float32_matmul_precision("highest")
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(precision)
-        torch.backends.cudnn.allow_tf32 = cudnn
+        if matmul not in (None, "highest"):
+            torch.set_float32_matmul_precision(matmul)
+        for part, precision in zip(PRECISIONS, before, strict=True):
+            if part.fp32_precision != precision:
+                part.fp32_precision = precision
+        cudnn.deterministic, cudnn.benchmark = choice
+
+
+def _matmul_precision() -> str | None:
+    """The setting of ``torch.set_float32_matmul_precision``; ``None`` where the newer settings contradict it."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
 
 
 def blocks(

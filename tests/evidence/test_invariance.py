@@ -10,6 +10,7 @@ import torch
 from evidence.models import bernoulli_mixture, linear_gaussian, steep
 from pieces import X, build
 from torch import multiprocessing as mp
+from torch.distributions import Independent, Normal
 
 from taut import bounds, noise, sampling
 from taut.errors import UserError
@@ -85,8 +86,6 @@ def test_the_split_of_a_datum_is_its_own():
 
 
 def _family(x):
-    from torch.distributions import Independent, Normal
-
     return Family(
         lambda p: Independent(Normal(p[:, :2], p[:, 2:].exp()), 1), lambda x: torch.cat([x[:, :2], 0 * x[:, :2] - 1], 1)
     )
@@ -112,6 +111,48 @@ def test_settings_of_the_caller_change_no_bit(estimator):
     assert torch.get_float32_matmul_precision() == "medium"
     torch.set_float32_matmul_precision("highest")
     assert torch.equal(quiet, loud)
+
+
+PRECISIONS = {
+    "everything tf32": (torch.backends, "tf32"),
+    "everything bf16": (torch.backends, "bf16"),
+    "products on a GPU": (torch.backends.cuda.matmul, "tf32"),
+    "products on the CPU": (torch.backends.mkldnn.matmul, "bf16"),
+    "convolutions on the CPU": (torch.backends.mkldnn.conv, "bf16"),
+    "convolutions unlike recurrences": (torch.backends.cudnn.conv, "ieee"),
+}
+
+
+def _precisions():
+    return [part.fp32_precision for part in sampling.PRECISIONS]
+
+
+@pytest.mark.parametrize(("part", "value"), PRECISIONS.values(), ids=PRECISIONS)
+def test_the_newer_precision_settings_change_no_bit(part, value):
+    """``fp32_precision`` beside ``set_float32_matmul_precision``, which cannot even be read where they contradict."""
+    generator = torch.Generator().manual_seed(0)
+    wide, rows = (torch.randn(n, 256, generator=generator, dtype=torch.float32) for n in (256, 3))
+    inside = []
+
+    def log_joint(x, z):
+        inside.append(_precisions())
+        assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
+        return -(z @ wide).square().sum(-1) / 1e5
+
+    target = Target(log_joint, lambda x: Independent(Normal(x, 1.0), 1))
+    quiet = Importance(600)(target, rows).value
+    usual, own = _precisions(), part.fp32_precision
+    part.fp32_precision = value
+    try:
+        before = _precisions()
+        loud = Importance(600)(target, rows).value
+        after = _precisions()
+    finally:
+        part.fp32_precision = own
+    assert torch.equal(quiet, loud)
+    assert {one for seen in inside for one in seen} <= {"ieee", "none"}
+    assert after == before
+    assert _precisions() == usual, "what followed another setting follows it no more"
 
 
 @pytest.mark.parametrize("k", [1, 7, 512, 513])

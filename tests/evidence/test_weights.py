@@ -30,6 +30,12 @@ def test_khat_finds_the_known_tail(q_variance):
     assert found.mean().item() == pytest.approx(1 - q_variance, abs=0.15)
 
 
+@pytest.mark.parametrize("q_variance", [1.2, 2.0])
+def test_khat_of_bounded_weights_is_not_above_zero(q_variance):
+    """Of a q that is wider than the posterior: every moment exists."""
+    assert Weights(_gaussian_weights(q_variance, 40_000, 12)).khat.max().item() <= 0
+
+
 def test_khat_is_unmoved_by_scale_and_knows_when_it_knows_nothing():
     log_w = _gaussian_weights(0.5, 2000, 3)
     torch.testing.assert_close(Weights(log_w - 5000).khat, Weights(log_w).khat, rtol=1e-6, atol=1e-6)

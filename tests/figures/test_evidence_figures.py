@@ -11,6 +11,7 @@ from matplotlib.text import Annotation, Text
 from scipy.optimize import isotonic_regression
 
 from taut import figures
+from taut.depiction import comparison_figure
 from taut.figures.bracket import enclosed
 from taut.figures.labels import legible, precise, spread
 from taut.figures.style import BLUE, GREY, INK, ORANGE
@@ -55,14 +56,14 @@ def histogram(low, high=None, *, exact=False, images=None, rows=()):
     return figures.gap_histogram(low, high, exact=exact, images=images, image_rows=rows, title="t")
 
 
-def bar(approximation=2.0, amortisation=4.0, *, exact=True, errors=(0.1, 0.3), label="run"):
+def bar(approximation=2.0, amortisation=4.0, *, sign="", errors=(0.1, 0.3), label="run"):
     return {
         "label": label,
         "approximation": approximation,
         "amortisation": amortisation,
         "approximation_error": errors[0],
         "amortisation_error": errors[1],
-        "exact": exact,
+        "sign": sign,
     }
 
 
@@ -363,13 +364,25 @@ class TestStackedGaps:
         }
 
     def test_parts_are_stacked_and_the_total_is_said(self):
-        figure = stacked(bar(2.25, 4.0), bar(1.0, 0.5, exact=False, label="other"))
+        figure = stacked(bar(2.25, 4.0), bar(1.0, 0.5, sign="≥", label="other"))
         assert self.spans(figure) == {
             "amortisation gap": [(0, 4), (0, 0.5)],
             "approximation gap": [(4, 6.25), (0.5, 1.5)],
         }
         assert {"6.25", "≥ 1.50"} <= set(texts(figure))
         assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["run", "other"]
+
+    @pytest.mark.parametrize(
+        ("high", "exact", "total"),
+        [(2.5, False, "≥ 6.00"), (None, False, "≥ 6.00"), (1.5, False, "≈ 5.75"), (2.0, True, "6.00")],
+        ids=["an interval", "no upper end", "ends that cross", "exact"],
+    )
+    def test_the_total_says_what_the_table_says(self, high, exact, total):
+        """Noise can make the ends of the approximation gap cross: then it is neither, but near their middle."""
+        ends = {"low": {"value": 2.0, "standard_error": 0.1}, "high": None if high is None else {"value": high}}
+        part = {"approximation": ends, "amortisation": {"value": 4.0, "standard_error": 0.3}, "exact": exact}
+        figure = comparison_figure([{"name": "run", "apart": {"test": part}}])
+        assert texts(figure)[-1] == total
 
     def test_the_first_row_is_on_top(self):
         ticks = stacked(bar(), bar(label="other")).axes[0].get_yticks()
@@ -412,7 +425,7 @@ class TestStackedGaps:
         assert figure.axes[0].get_xlim()[1] > 0.1
 
     def test_what_is_not_finite_is_said(self):
-        figure = stacked(bar(np.inf, 2.0, exact=False, errors=(np.nan, 0.1)), bar())
+        figure = stacked(bar(np.inf, 2.0, sign="≥", errors=(np.nan, 0.1)), bar())
         assert "not finite" in texts(figure)
         assert np.isfinite(figure.axes[0].get_xlim()).all()
 

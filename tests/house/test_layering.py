@@ -40,7 +40,7 @@ LAYERS = [
         "reach",
     ],
     ["callbacks", "loggers", "measure"],
-    ["targets", "leftovers"],
+    ["targets", "leftovers", "flags"],
     ["config"],
     ["resume", "explain"],
     ["make", "compose"],

@@ -131,6 +131,13 @@ MUTANTS = [
         EVALUATION + "::test_autocast_and_tf32_of_the_caller_change_nothing",
     ),
     Mutant(
+        "TF32 left on where it was asked for by part",
+        "sampling.py",
+        'part.fp32_precision = "none" if part in FOLLOWED else "ieee"',
+        "pass",
+        INVARIANCE + "::test_the_newer_precision_settings_change_no_bit[products on the CPU]",
+    ),
+    Mutant(
         "stated error of one draw",
         "bounds.py",
         "values.var(0) / len(values)",

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -98,5 +99,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     os.chdir(sys.argv[1])
     for job in json.load(sys.stdin):
+        started = time.monotonic()
         code = os.waitstatus_to_exitcode(os.waitpid(forked(*job), 0)[1])
         Path(f"{job[0]}.code").write_text(str(code))
+        Path(f"{job[0]}.seconds").write_text(str(time.monotonic() - started))

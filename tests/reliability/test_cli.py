@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from pieces import names
 
+from taut import crew
 from taut.cli import main
 from taut.errors import UserError
 
@@ -116,6 +118,10 @@ MISTAKES = {
     "hydra.job_logging.handlers.console.class=subprocess.Popen": "subprocess.Popen",
     f"+logger.api_key={KEY}": "secret",
     f"logger.project={KEY}": "secret",
+    "+sweep=wandb_grid": "wandb sweep sweeps/wandb_grid.yaml",
+    "--hepl": "did you mean --help?",
+    "--cfg nope": "choose from 'job'",
+    "--config-dir": "expected one argument",
     "--config-dir none_such": "none_such",
     "--experimental-rerun job.pickle": "resume",
     "resume=none_such": "not the folder of a run",
@@ -158,6 +164,18 @@ def test_what_is_right_is_run(words, taut):
     seen = []
     assert taut(*words, "hydra.run.dir=run", entry=seen.append) == (0, "")
     assert len(seen) == 1
+
+
+def test_jobs_in_one_process_are_not_several_processes_each(tmp_path, monkeypatch, capsys):
+    for name in "ab":
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text("[]")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "run=a,b", "strategy=ddp_cpu"])
+    assert main("evaluate", ROOT / "conf", lambda cfg: 1 / 0) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "Several processes (strategy=ddp) and -m do not go together here" in said
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def refusing(cfg):
@@ -308,16 +326,75 @@ def test_real_commands_answer_at_once_from_any_folder(words, code, tmp_path):
     assert "train" in done.stdout if code == 0 and words[0] == "--help" else True
 
 
-def test_errors_import_nothing_heavy(tmp_path):
+@pytest.mark.parametrize(("word", "code"), [("k=0", 2), ("--help", 0)])
+def test_what_is_answered_at_once_imports_nothing_heavy(word, code):
     script = (
-        "import sys; sys.argv = ['train.py', 'k=0']; from pathlib import Path; from taut.cli import main; "
+        f"import sys; sys.argv = ['train.py', {word!r}]; from pathlib import Path; from taut.cli import main; "
         f"code = main('train', Path({str(ROOT / 'conf')!r})); "
         "sys.exit(code if not {'torch', 'lightning', 'wandb', 'numpy'} & set(sys.modules) else 9)"
     )
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 2
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == code
 
 
-def test_the_first_of_several_processes_alone_speaks_and_cleans(taut, tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", ["train", "evaluate", "complete"])
+def test_help_shows_the_groups_of_its_command_their_choices_and_examples(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{command}.py", "--help"])
+    assert main(command, ROOT / "conf") == 0
+    said = capsys.readouterr().out
+    assert said.count(f"\n  python {command}.py ") >= 3
+    choices = dict(
+        line.split(": ") for line in said.split("Groups and their choices\n")[1].split("\n\n")[0].splitlines()
+    )
+    assert ("evidence" in choices) == (command != "train")
+    assert ("model" in choices) == ("sweep" in choices) == (command == "train")
+    for group, found in choices.items():
+        files = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+        assert set(found.split(", ")) == {name for name in files if not name.startswith("wandb_")}
+
+
+def test_flags_may_stand_behind_words(taut, tmp_path):
+    code, said = taut("k=0,-1", "-m", "seed=0,1")
+    assert (code, said) == (2, "k=0 cannot be; k must be a whole number of 1 or more.")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("mod", {"model=", "model."}), ("model=", {"model=iwae", "model=mog", "model=ppca", "model=vae"})],
+)
+def test_the_tab_key_completes_words(typed, completed, monkeypatch, capsys):
+    line = f"python train.py {typed}"
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-sc", "query=bash"])
+    assert main("train", ROOT / "conf") == 0
+    assert set(capsys.readouterr().out.split()) == completed
+
+
+SENTENCE = "k=1 does not go with the data; choose another."
+
+
+@pytest.mark.parametrize(
+    ("launcher", "said"),
+    [
+        ({"LOCAL_RANK": "1"}, SENTENCE),
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, f"process 1: {SENTENCE}"),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}, f"process 1: {SENTENCE}"),
+    ],
+    ids=["by hand", "torchrun", "srun"],
+)
+def test_another_process_than_the_first_is_heard_and_cleans_nothing(launcher, said, taut, tmp_path, monkeypatch):
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
+    words = ["hydra.run.dir=run", "hydra.output_subdir=null", "strategy=ddp_cpu"]
+    assert taut(*words, entry=refusing) == (2, said)
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_process_started_by_the_first_tells_it_alone_and_cleans_nothing(taut, tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert taut("hydra.run.dir=run", "hydra.output_subdir=null", entry=refusing) == (2, "")
+    ears, mouth = socket.socketpair()
+    with ears, mouth:
+        monkeypatch.setattr(crew, "_line", mouth)
+        assert taut("hydra.run.dir=run", "hydra.output_subdir=null", entry=refusing) == (2, "")
+        assert ears.recv(1 << 10).decode() == SENTENCE
     assert os.listdir(tmp_path) == ["run"]

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from taut.loggers.tracker import PARTING, PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = Path(__file__).with_name("faults.py")
 WORDS = ["trainer.max_epochs=3", "k_eval=4", "k_test=4", "network.hidden=[8]", "latent_dim=2", "threads=1"]
@@ -105,6 +107,13 @@ def test_a_fault_is_told_in_one_sentence_and_once(folder, fault):
     told = [line for line in log.splitlines() if line.startswith("W&B")]
     assert len(told) == bool(SAID[fault])
     assert all(SAID[fault] in line for line in told)
+
+
+@pytest.mark.parametrize("fault", SAID)
+def test_no_fault_holds_a_run_up_for_longer_than_15_seconds(folder, fault):
+    seconds = {name: float((folder / f"{name}.seconds").read_text()) for name in (fault, "offline")}
+    assert PATIENCE + PARTING < 15
+    assert seconds[fault] < 15 + 2 * seconds["offline"], "twice, as other work on the machine comes and goes"
 
 
 @pytest.mark.parametrize("fault", RECORDED)

@@ -1,4 +1,4 @@
-"""Ten secrets around a training, a sweep, a crash, an evaluation: none of them is in any byte that was written."""
+"""Ten secrets around a training, a sweep, a crash, an evaluation, a report: none is in any byte that was written."""
 
 import base64
 import gzip
@@ -76,6 +76,7 @@ def written(tmp_path_factory):
         "line": said(root, ROOT / "train.py", *TINY, f"+data.token={CANARIES['line']}"),
         "url": said(root, ROOT / "train.py", "data=table", f"data.path=https://me:{CANARIES['url']}@localhost/t.csv"),
         "dashboard": said(root, ROOT / "dashboard.py", "sweep=k_grid", "out=pages.json"),
+        "report": said(root, ROOT / "report.py", "outputs"),
     }
     return root / "work", {name: (one.returncode, one.stdout + one.stderr) for name, one in done.items()}
 
@@ -105,11 +106,12 @@ def test_every_command_did_what_it_was_there_for(written):
     work, done = written
     codes = {name: code for name, (code, _) in done.items()}
     refused = dict.fromkeys(("number", "missing", "line", "url"), 2)
-    ended = {"train": 0, "sweep": 1, "crash": 1, "evaluate": 0, "dashboard": 0}
+    ended = {"train": 0, "sweep": 1, "crash": 1, "evaluate": 0, "dashboard": 0, "report": 0}
     assert codes == ended | refused, done
     assert "Traceback" in done["crash"][1]
     assert len(list(work.glob("outputs/wandb/offline-run-*/*.wandb"))) >= 3
     assert "seed='${oc.env:NOTE}' cannot be" in done["sweep"][1]
+    assert "RuntimeError" in (work / "outputs" / "report.html").read_text()
     assert "RuntimeError" in next(work.glob("outputs/sweeps/*/*seed1/log.txt")).read_text()
 
 

@@ -14,6 +14,7 @@ from taut.errors import UserError
 from taut.report.configs import differing, flat
 from taut.report.files import LARGEST, Reader
 from taut.report.find import find
+from taut.report.names import names_of
 from taut.report.runs import read_run
 from taut.report.sets import score_sets
 from taut.report.tables import section, state_cells
@@ -44,7 +45,7 @@ def _changed(value, path, wrong):
 def _told(run):
     """Everything the report computes of a run, so that what cannot be handled raises."""
     state_cells(run)
-    return [section(scores, {id(run): 0}) for scores in score_sets([run])]
+    return [section(scores, {id(run): 0}, names_of([run])) for scores in score_sets([run])]
 
 
 @pytest.mark.parametrize("name", ["result.json", "evaluation/result.json", "status.json"])

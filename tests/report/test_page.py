@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,22 @@ def test_other_binarisations_have_tables_of_their_own(tmp_path):
     assert [len(one["rows"]) for one in _data(page)["sets"]] == [2, 1]
 
 
+def test_sets_are_told_apart_by_their_links_and_by_what_their_runs_share(tmp_path, capsys):
+    """A short name inside a set leaves out what all of its runs share."""
+    for i, (k, many) in enumerate(((1, 20), (5, 20), (50, 100))):
+        write_run(tmp_path / "runs" / f"r{i}", result(k=k, k_test=many), cfg=config(k))
+    page = _page(tmp_path / "runs", "--out", tmp_path / "all.html")
+    assert re.findall(r'<a href="#set-\d">(Test.*?)</a>', page.split("<main>")[0]) == [
+        "Test · K = 20",
+        "Test · K = 100",
+    ]
+    details = re.findall(r'<p class="quiet">(test split, .*?)</p>', page)
+    assert [("k=50 throughout" in one, "throughout" in one) for one in details[:2]] == [(False, False), (True, True)]
+    assert details[0].endswith("2 runs")
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("k=50 throughout") == 1
+
+
 def test_bounds_so_far_of_other_data_stand_apart(tmp_path):
     for i, name in enumerate(("dynamic", "threshold", "dynamic")):
         data = {"_target_": "taut.data.digits.Digits", "binarisation": name}
@@ -194,7 +211,10 @@ def test_secrets_stay_where_they_are(tmp_path, monkeypatch):
 
 
 def test_two_hundred_runs_fit(tmp_path, capsys):
-    page = _page(large_sweep(tmp_path / "s", 200, rows=20))
+    sweep = large_sweep(tmp_path / "s", 200, rows=20)
+    started = time.process_time()
+    page = _page(sweep)
+    assert time.process_time() - started < 5
     assert len(page.encode()) < MOST_BYTES
     assert len(_data(page)["sets"][0]["rows"]) == 200
 

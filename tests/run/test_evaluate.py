@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from torch import distributed
 
 from taut import dossier, figures
+from taut.loggers.flat import flat
 from taut.processes import Processes
 
 FEW = ["gap.steps=8", "gap.limit=5", "limit=6", "simulated=4", "k=20"]
@@ -530,7 +531,28 @@ def test_runs_are_compared_by_the_parts_of_their_gaps(copy, tmp_path):
     done, folder = _sweep(tmp_path, f"run={run},{copy('again')}", *apart)
     assert done.code == 0, done.err
     assert "amortisation" in done.out[done.out.rindex("test split of") :]
-    assert (folder / "gaps.png").exists()
+    assert [path.name for path in folder.glob("*.png")] == ["gaps.png"]
+
+
+@pytest.mark.usefixtures("unillustrated")
+def test_gaps_of_different_binarisations_share_no_picture(copy, tmp_path, monkeypatch):
+    drawn = []
+
+    def noted(rows, title):
+        drawn.append((title, [row["label"] for row in rows]))
+        return drawing(rows, title=title)
+
+    drawing = figures.stacked_gaps
+    monkeypatch.setattr(figures, "stacked_gaps", noted)
+    runs = ",".join(str(copy(name)) for name in ("vae", "threshold", "again"))
+    done, folder = _sweep(tmp_path, f"run={runs}", "gap.apart=true", "gap.steps=8", "gap.splits=[test]")
+    assert done.code == 0, done.err
+    assert {path.name for path in folder.glob("*.png")} == {"gaps_1.png", "gaps_2.png"}
+    (dynamic, two), (threshold, one) = drawn
+    assert (dynamic, threshold) == ("The gap taken apart: digits, dynamic", "The gap taken apart: digits, threshold")
+    assert [re.search(r"\((\w+)\), test$", label)[1] for label in two] == ["vae", "again"], "of one name"
+    assert len(one) == 1
+    assert "(" not in one[0]
 
 
 def test_the_record_of_the_run_gets_numbers_and_pictures(copy):
@@ -559,6 +581,30 @@ def test_the_record_of_the_run_gets_numbers_and_pictures(copy):
             assert summary[f"evaluation/test/{name}/{part}"] == pytest.approx(scores[name][part])
         assert summary[f"evaluation/test/{name}"] == pytest.approx(scores[name]["value"])
     assert {path.stem.split("_")[0] for path in record.rglob("*.png")} == {"bracket", "gaps", "thermodynamic"}
+
+
+def test_the_record_gets_every_number_of_a_full_report(gap):
+    """Real and simulated data, both ends of the gap, its parts: with their errors, diagnostics and doubts."""
+    result = gap("vae").result
+    numbers = flat(result, "e")
+    for place, section in (("e", result), ("e/simulated", result["simulated"])):
+        for name, score in section["evidence"].items():
+            for part in ("standard_error", "monte_carlo_error", "kind", "k", "certificate"):
+                assert numbers.get(f"{place}/{name}/{part}") == score[part]
+            assert numbers[f"{place}/{name}"] == score["value"]
+            assert numbers.get(f"{place}/{name}/doubts", "") == "; ".join(score["doubts"])
+            for diagnostic, summary in score["diagnostics"].items():
+                assert numbers.get(f"{place}/{name}/{diagnostic}") == summary["median"]
+        for end, of in (("low", "lower"), ("high", "upper")):
+            assert numbers[f"{place}/gap/{end}"] == section["gap"][end]["value"]
+            assert numbers[f"{place}/bracket/{end}"] == section["evidence"][section["gap"][of]]["value"]
+    assert any(score["doubts"] for score in result["evidence"].values())
+    for split in ("test", "train"):
+        parts = result["apart"][split]
+        assert numbers[f"e/{split}/settled"] == parts["settled"]
+        assert numbers[f"e/{split}/amortisation/standard_error"] == parts["amortisation"]["standard_error"]
+        for end in ("low", "high"):
+            assert numbers[f"e/{split}/approximation/{end}"] == parts["approximation"][end]["value"]
 
 
 def test_an_evaluation_without_a_record_makes_none(default):

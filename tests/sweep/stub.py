@@ -67,6 +67,7 @@ def pretend(cfg):
         "scores": {},
         "token": secrets.token_hex(8),
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "threads": cfg.threads,
     }
     partial = folder / ".result.part"
     partial.write_text(json.dumps(result))

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from evaluations import TINY, trained
 
 from taut.sweep.lock import is_held
@@ -85,8 +86,15 @@ def test_members_fail_alone(tmp_path):
         folder = trained(tmp_path / f"alone{seed}", *words, f"seed={seed}")
         alone = json.loads((folder / "result.json").read_text())
         assert rows[seed]["state"] == "finished"
-        sweep_result = json.loads((tmp_path / "sweep" / rows[seed]["member"] / "result.json").read_text())
+        member = tmp_path / "sweep" / rows[seed]["member"]
+        sweep_result = json.loads((member / "result.json").read_text())
         assert sweep_result["scores"] == alone["scores"]
+        ours, theirs = (
+            torch.load(place / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+            for place in (member, folder)
+        )
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
         assert float(rows[seed]["val_bound"]) == alone["validation"]["bound"]
 
 
@@ -201,6 +209,18 @@ def test_what_does_not_go_together_is_found_before_the_first_member_starts(tmp_p
     assert [status(member)["attempts"] for member in members(tmp_path)] == [1, 0]
 
 
+def test_a_member_may_be_several_processes(tmp_path):
+    """Their noise is their own, so that two of them train to other weights than one."""
+    words = [*TINY, "network.hidden=[4]", "latent_dim=2", "logger=csv", "k_test=4"]
+    code, _, err = swept(tmp_path, "seed=1", "strategy=ddp_cpu", *words, pretend=False)
+    assert code == 0, err
+    (row,) = table(tmp_path)
+    alone = json.loads((trained(tmp_path / "alone", "seed=1", *words) / "result.json").read_text())
+    assert row["state"] == "finished"
+    assert float(row["val_bound"]) == pytest.approx(alone["validation"]["bound"], rel=0.05)
+    assert float(row["val_bound"]) != alone["validation"]["bound"]
+
+
 def test_two_drivers_do_not_run_one_sweep(tmp_path):
     first = driver(tmp_path, "seed=0,110")
     _until(lambda: members(tmp_path))
@@ -237,10 +257,12 @@ def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path, words, expected):
     assert not list(tmp_path.iterdir())
 
 
-def test_every_member_sees_one_gpu(tmp_path):
+def test_every_member_sees_one_gpu_and_has_one_thread(tmp_path):
     words = ["seed=range(0,5)", "launcher=joblib", "launcher.n_jobs=2", "launcher.gpus=[3,5]"]
     assert swept(tmp_path, *words)[0] == 0
-    seen = [json.loads((member / "result.json").read_text())["gpu"] for member in members(tmp_path)]
+    results = [json.loads((member / "result.json").read_text()) for member in members(tmp_path)]
+    assert {result["threads"] for result in results} == {1}
+    seen = [result["gpu"] for result in results]
     assert set(seen) == {"3", "5"}
     assert seen[0] != seen[1], "members at a time share no GPU"
 

@@ -26,7 +26,8 @@ def stacked_gaps(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
 
     Args:
         rows: ``label``, ``approximation``, ``amortisation`` (nats), their ``_error`` (nats, or ``None``) and
-            ``exact``: whether log p(x) is known, or a lower bound that makes the first part one too.
+            ``sign``: of the total, empty where log p(x) is known, ``≥`` where a lower bound of it makes the first
+            part one too, ``≈`` where noise makes its bounds cross.
         title: What the picture is of.
     """
     figure = canvas(7.2, 1.7 + 0.45 * len(rows))
@@ -44,7 +45,7 @@ def stacked_gaps(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
         _whiskers(axes, ends[:, i], heights + shift, errors[:, i])
         _numbers(axes, starts[:, i] + drawn[:, i] / 2, heights, drawn[:, i], scale)
     reach = np.maximum((ends + errors).max(1), 0)
-    _totals(axes, reach, heights, values.sum(1), [bool(row["exact"]) for row in rows])
+    _totals(axes, reach, heights, values.sum(1), [str(row["sign"]) for row in rows])
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(heights, [fill(str(row["label"]), 34) for row in rows])
     axes.set(xlabel="nats per datum (whiskers: one standard error)", ylim=(-0.6, len(rows) - 0.4))
@@ -82,8 +83,8 @@ def _numbers(axes: Axes, middles: np.ndarray, heights: np.ndarray, values: np.nd
             axes.annotate(words, (middle, height), ha="center", va="center", color="white", fontsize=8.5)
 
 
-def _totals(axes: Axes, reach: np.ndarray, heights: np.ndarray, totals: np.ndarray, exact: Sequence[bool]) -> None:
+def _totals(axes: Axes, reach: np.ndarray, heights: np.ndarray, totals: np.ndarray, signs: Sequence[str]) -> None:
     scale = float(np.abs(np.nan_to_num(totals, posinf=0, neginf=0)).max())
-    for end, height, total, known in zip(reach, heights, totals, exact, strict=True):
-        words = precise(total, scale) if known or not np.isfinite(total) else f"≥ {precise(total, scale)}"
+    for end, height, total, sign in zip(reach, heights, totals, signs, strict=True):
+        words = f"{sign if np.isfinite(total) else ''} {precise(total, scale)}".strip()
         axes.annotate(words, (end, height), (6, 0), textcoords="offset points", va="center")

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from taut.loggers.flat import flat
 from taut.loggers.tracker import Wandb, finish
 from taut.secrecy import NAMED, redacted
 
@@ -99,13 +100,13 @@ def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
 def record_evaluation(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], evaluation: Path) -> None:
     """Add an evaluation, numbers and pictures, to the W&B record of its run, if the run has one."""
     place = f"{evaluation.name}/{result['split']}"
-    _record(cfg, folder, name, _flat(result, place), place, evaluation)
+    _record(cfg, folder, name, flat(result, place), place, evaluation)
 
 
 def record_completion(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], completion: Path) -> None:
     """Add a completion, numbers and pictures, to the W&B record of its run, if the run has one."""
     place = f"{completion.name}/{result['split']}"
-    numbers = _flat({**result["observed"], "apart": {}}, place)
+    numbers = flat({**result["observed"], "apart": {}}, place)
     for method, scores in result["errors"].items():
         numbers |= {f"{place}/{method}/{score}": one["value"] for score, one in scores.items()}
     _record(cfg, folder, name, numbers, place, completion)
@@ -120,34 +121,6 @@ def _record(cfg: DictConfig, folder: Path, name: str, numbers: Mapping[str, Any]
                 logger.summarise(numbers)
                 for path in sorted((pictures / "figures").glob("*.png")):
                     logger.log_image(f"pictures/{place}/{path.stem}", [str(path)])
-
-
-def _flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """The numbers of an evaluation under flat names."""
-    flat = {
-        f"{place}/{name}" + (f"/{part}" if part != "value" else ""): score[part]
-        for name, score in result["evidence"].items()
-        for part in ("value", "standard_error", "monte_carlo_error", "kind", "k")
-        if score[part] is not None and score[part] == score[part]
-    }
-    flat |= _bracket(result, place)
-    for split, parts in result["apart"].items():
-        flat[f"{place}/{split}/amortisation"] = parts["amortisation"]["value"]
-        for end in ("low", "high"):
-            if parts["approximation"][end] is not None:
-                flat[f"{place}/{split}/approximation/{end}"] = parts["approximation"][end]["value"]
-    return flat
-
-
-def _bracket(result: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Where the best bounds put log p(x) and the gap, and how far the weights can be trusted."""
-    gap, evidence = result["gap"], result["evidence"]
-    flat = {f"{place}/gap/low": gap["low"]["value"], f"{place}/bracket/low": evidence[gap["lower"]]["value"]}
-    if gap["high"] is not None:
-        flat |= {f"{place}/gap/high": gap["high"]["value"], f"{place}/bracket/high": evidence[gap["upper"]]["value"]}
-    weights = evidence.get("importance", {}).get("diagnostics", {})
-    flat |= {f"{place}/importance/{name}": weights[name]["median"] for name in ("ess", "khat") if name in weights}
-    return flat
 
 
 @contextmanager

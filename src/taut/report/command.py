@@ -65,11 +65,11 @@ def report(asked: argparse.Namespace) -> Path:
     page.refuse_missing_libraries()
     runs = [read_run(place.folder, place.words, member=bool(place.sweep)) for place in found.runs]
     places = {id(run): place for place, run in enumerate(runs)}
-    sections = [section(scores, places) for scores in score_sets(runs)]
+    names = names_of(runs)
+    sections = [section(scores, places, names) for scores in score_sets(runs)]
     console = Console()
     for one in shown(runs, sections):
         console.print(one)
-    names = names_of(runs)
     leaders = [places[id(answer.first.run)] for one in sections for answer in one.answers]
     kinds = pictures(runs, list(dict.fromkeys([*leaders, *range(len(runs))])))
     title = ", ".join(folder.resolve().name for folder in folders[:3]) + (" …" if len(folders) > 3 else "")

@@ -48,6 +48,18 @@ def names_of(runs: Sequence[Run]) -> Names:
     return Names(labels, series, varied)
 
 
+def shared_words(names: Names, runs: Sequence[int], without: Sequence[str]) -> list[str]:
+    """What some of the runs have in common and others have not, in the words of the command line.
+
+    Args:
+        names: What all runs are called.
+        runs: The places of some of them.
+        without: Keys to leave out.
+    """
+    kept = {name: {values[run] for run in runs} for name, values in names.varied.items() if name not in without}
+    return [_word(name, *found) for name, found in kept.items() if len(found) == 1 and found != {""}]
+
+
 def _place(name: str) -> tuple[int, int]:
     order = ("data", "binarisation", "mask", "model", "prior", "q", "likelihood", "objective")
     if name in order:
@@ -76,5 +88,9 @@ def _words(varied: Mapping[str, Sequence[str]], index: int, without: Sequence[st
     for name, values in varied.items():
         value = values[index]
         if value and name not in without:
-            words.append(value if name in VALUE_ALONE else f"{name.rpartition('.')[2]}={value}")
+            words.append(_word(name, value))
     return " ".join(words)
+
+
+def _word(name: str, value: str) -> str:
+    return value if name in VALUE_ALONE else f"{name.rpartition('.')[2]}={value}"

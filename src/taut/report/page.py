@@ -75,6 +75,7 @@ def render(
         names=names,
         states=_states(runs),
         sections=sections,
+        links=_links(sections),
         marks=MARKS,
         waiting=list(_groups(runs)),
         kinds=kinds,
@@ -124,6 +125,19 @@ def _numbers(runs: Sequence[Run], names: Names, sections: Sequence[Section]) -> 
 
 def _uris(kinds: Sequence[Kind]) -> list[list[list[Any]]]:
     return [[[one.run, one.uri] for one in kind.pictures] for kind in kinds]
+
+
+def _links(sections: Sequence[Section]) -> list[str]:
+    """A short name for each set: test or evaluation, and what tells it from others of its kind."""
+    told = ("data", "binarisation", "likelihood", "mask", "cells", "split", "n", "k_test", "k", "precision")
+    links = []
+    for one in sections:
+        others = [other.scores.about for other in sections if other.scores.source == one.scores.source]
+        about = one.scores.about
+        words = [name for name in told if len({other.get(name) for other in others}) > 1 and name in about]
+        shown = [f"K = {about[name]}" if name in ("k", "k_test") else about[name] for name in words]
+        links.append(" · ".join([one.scores.source.capitalize(), *shown]))
+    return links
 
 
 def _states(runs: Sequence[Run]) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from taut.report.answers import Answer, answers, best_validations, bracket_words, label
 from taut.report.evaluation import number
-from taut.report.names import Names, names_of
+from taut.report.names import Names, names_of, shared_words
 from taut.report.ranking import Entry
 from taut.report.runs import Run
 from taut.report.scores import Bracket, Score
@@ -14,6 +14,8 @@ from taut.report.table import LOW_ESS
 
 MOST_WORDS = 8
 """Columns for what the runs differ in."""
+SAID = ("data", "binarisation", "likelihood", "mask")
+"""What the heading of a set says."""
 MARKS = {"first": "●", "tied": "○"}
 
 
@@ -62,6 +64,7 @@ class Section:
         scores: The set.
         names: What its runs are called there.
         runs: The place of each of its entries in the report.
+        details: How it was scored, and what its runs alone have in common.
         answers: The answer first.
         validations: The best validation bound at each k.
         columns: Heads of its table.
@@ -72,6 +75,7 @@ class Section:
     scores: ScoreSet
     names: Names
     runs: Sequence[int]
+    details: str
     answers: Sequence[Answer]
     validations: Sequence[tuple[str, str, str]]
     columns: Sequence[Column]
@@ -79,12 +83,13 @@ class Section:
     splits: Sequence[str]
 
 
-def section(scores: ScoreSet, place: Mapping[int, int]) -> Section:
+def section(scores: ScoreSet, place: Mapping[int, int], all_names: Names) -> Section:
     """Everything that is said of one set of comparable scores.
 
     Args:
         scores: The set.
         place: For each run, by its identity, its place in the report.
+        all_names: What the runs of the whole report are called.
     """
     entries = list(scores.entries)
     names = names_of([one.run for one in entries])
@@ -107,7 +112,10 @@ def section(scores: ScoreSet, place: Mapping[int, int]) -> Section:
         made = _tested if scores.source == "test" else _evaluated
         rows.append(Row(place[id(entry.run)], [name, *given, *made(entry, marks.get(id(entry), {}))]))
     splits = list(dict.fromkeys(split for one in entries for split in one.scores.apart))
-    return Section(scores, names, [row.run for row in rows], found, validations, columns, rows, splits)
+    runs = [row.run for row in rows]
+    shared = shared_words(all_names, runs, without=SAID)[:MOST_WORDS]
+    details = "; ".join([scores.details, *([f"{' '.join(shared)} throughout"] if shared else [])])
+    return Section(scores, names, runs, details, found, validations, columns, rows, splits)
 
 
 TESTED = (

@@ -48,7 +48,7 @@ def states(runs: Sequence[Run]) -> Text:
 def _heading(section: Section) -> Text:
     what = "evaluation" if section.scores.source == "evaluation" else "test at the end of the run"
     text = Text(section.scores.heading, style="bold")
-    return text.append(f"\n{what}: {section.scores.details}; nats per datum", style="not bold dim")
+    return text.append(f"\n{what}: {section.details}; nats per datum", style="not bold dim")
 
 
 def _table(section: Section) -> Table:
