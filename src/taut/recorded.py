@@ -58,8 +58,7 @@ class Recorded(SingleDeviceStrategy):
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """As any other strategy would have it."""
         state = super().optimizer_state(optimizer)
-        groups = [group | ({"lr": float(group["lr"])} if "lr" in group else {}) for group in state["param_groups"]]
-        return state | {"param_groups": [g | ({"capturable": False} if "capturable" in g else {}) for g in groups]}
+        return {**state, "param_groups": [_plain(group) for group in optimizer.state_dict()["param_groups"]]}
 
     def _step(self, optimizer: Optimizer, closure: Any, model: Any, **kwargs: Any) -> Any:
         if not self._recordable(optimizer) or self._eager < EAGER:
@@ -108,6 +107,13 @@ class Recorded(SingleDeviceStrategy):
         for _ in range(more):
             loop.automatic_optimization.optim_progress.optimizer.step.increment_ready()
             loop.automatic_optimization.optim_progress.optimizer.step.increment_completed()
+
+
+def _plain(group: dict[str, Any]) -> dict[str, Any]:
+    """Settings without what only a recording needs."""
+    if "capturable" not in group:
+        return group
+    return group | {"lr": float(group["lr"]), "capturable": False}
 
 
 def asked_for(trainer: DictConfig) -> dict[str, Any]:
