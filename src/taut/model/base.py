@@ -104,11 +104,14 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         del batch_idx
-        with torch.set_grad_enabled(not self.objective.closed_form):
+        if self.objective.closed_form:
+            bound = self.objective.expect(self.joint, batch.x)
+            surrogate = -bound.mean()
+        else:
             how = {"path_only": self.objective.path_only, "backward": self.objective.backward}
             draws = draw(self.joint, self.q, batch.x, self.k, kl_weight=self.kl_weight, **how)
             surrogate = self.objective.surrogate(draws)
-        bound = self.objective.bound(draws.scored)
+            bound = self.objective.bound(draws.scored)
         self._refuse_nan(bound, surrogate, batch)
         rows = len(batch.x)
         log = partial(self.log, on_step=False, on_epoch=True, sync_dist=True, batch_size=rows)
