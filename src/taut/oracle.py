@@ -42,7 +42,7 @@ def log_marginal(joint: Joint, x: Float[Tensor, "b *x"]) -> Float[Tensor, " b"]:
     """
     prior = joint.prior()
     if isinstance(prior, OneHotCategorical):
-        return log_sum_exp(_log_table(joint, prior, x))
+        return log_marginal_and_posterior(joint, x)[0]
     weights, means, _ = _linear_gaussian(joint, prior)
     return (weights.unsqueeze(-1) + _component_evidence(joint, means, prior, x)).logsumexp(0)
 
@@ -55,7 +55,7 @@ def posterior(joint: Joint, x: Float[Tensor, "b *x"]) -> Distribution:
     """
     prior = joint.prior()
     if isinstance(prior, OneHotCategorical):
-        return OneHotCategorical(logits=_log_table(joint, prior, x).mT, validate_args=False)
+        return log_marginal_and_posterior(joint, x)[1]
     weights, means, covariances = _linear_gaussian(joint, prior)
     likelihood = joint.likelihood
     assert isinstance(likelihood, Linear)
@@ -69,6 +69,15 @@ def posterior(joint: Joint, x: Float[Tensor, "b *x"]) -> Distribution:
     logits = weights + _component_evidence(joint, means, prior, x).mT
     components = MultivariateNormal(centre, scale_tril=factor, validate_args=False)
     return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
+
+
+def log_marginal_and_posterior(joint: Joint, x: Float[Tensor, "b *x"]) -> tuple[Float[Tensor, " b"], Distribution]:
+    r"""Both at once: a category is scored once for the two of them."""
+    prior = joint.prior()
+    if not isinstance(prior, OneHotCategorical):
+        return log_marginal(joint, x), posterior(joint, x)
+    table = _log_table(joint, prior, x)
+    return log_sum_exp(table), OneHotCategorical(logits=table.mT, validate_args=False)
 
 
 def _log_table(joint: Joint, prior: OneHotCategorical, x: Tensor) -> Float[Tensor, "c b"]:

@@ -9,20 +9,19 @@ from sklearn.mixture import GaussianMixture
 from taut import oracle
 from taut.completion import complete
 from taut.holes import hide
-from taut.joint import draw
-from taut.objective.em import Maximiser
+from taut.objective.em import Maximiser, expect
 from taut.sampling import Keys
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def _fit(joint, q, objective, x, epochs: int, batch: int | None = None) -> list[float]:
+def _fit(joint, objective, x, epochs: int, batch: int | None = None) -> list[float]:
     maximiser = objective.optimizer(joint, joint.parameters(), torch.optim.SGD)
     assert isinstance(maximiser, Maximiser)
     trace = []
     for _ in range(epochs):
         for rows in x.split(batch or len(x)):
-            maximiser.step(lambda rows=rows: objective.surrogate(draw(joint, q, rows, 1)))
+            maximiser.step(lambda rows=rows: objective.expect(joint, rows))
         objective.end_of_epoch()
         trace.append(oracle.log_marginal(joint, x).sum().item())
     return trace
@@ -38,18 +37,18 @@ def test_every_step_of_full_batch_em_climbs(covariance):
     for seed in range(5):
         torch.manual_seed(seed)
         x = _clusters()
-        joint, q, objective = build(
+        joint, _, objective = build(
             "model=mog", "model.components=4", f"likelihood.covariance={covariance}", x_shape=(3,)
         )
         joint.likelihood.initialise(x)
-        trace = [oracle.log_marginal(joint, x).sum().item(), *_fit(joint, q, objective, x, 30, batch=77)]
+        trace = [oracle.log_marginal(joint, x).sum().item(), *_fit(joint, objective, x, 30, batch=77)]
         assert min(np.diff(trace)) > -1e-9 * abs(trace[-1])
 
 
 @pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full"])
 def test_em_from_the_same_start_ends_where_scikit_learn_does(covariance):
     x = _clusters()
-    joint, q, objective = build("model=mog", "model.components=4", f"likelihood.covariance={covariance}", x_shape=(3,))
+    joint, _, objective = build("model=mog", "model.components=4", f"likelihood.covariance={covariance}", x_shape=(3,))
     joint.likelihood.initialise(x)
     precisions = torch.linalg.inv(joint.likelihood.covariances()).detach()
     start = {
@@ -67,15 +66,15 @@ def test_em_from_the_same_start_ends_where_scikit_learn_does(covariance):
         means_init=joint.likelihood.means.detach().numpy(),
         precisions_init=start.numpy(),
     ).fit(x.numpy())
-    trace = _fit(joint, q, objective, x, 600)
+    trace = _fit(joint, objective, x, 600)
     assert trace[-1] / len(x) == pytest.approx(other.score(x.numpy()), abs=1e-6)
 
 
 def test_one_row_twice_cannot_make_the_likelihood_unbounded():
     x = torch.cat([torch.zeros(50, 2), torch.randn(50, 2) + 20])
-    joint, q, objective = build("model=mog", "model.components=2", "likelihood.min_variance=1e-3", x_shape=(2,))
+    joint, _, objective = build("model=mog", "model.components=2", "likelihood.min_variance=1e-3", x_shape=(2,))
     joint.likelihood.initialise(x)
-    trace = _fit(joint, q, objective, x, 30)
+    trace = _fit(joint, objective, x, 30)
     assert np.isfinite(trace[-1])
     assert torch.linalg.eigvalsh(joint.likelihood.covariances()).min().item() >= 1e-3 * (1 - 1e-9)
 
@@ -84,9 +83,9 @@ def test_em_of_ppca_reaches_the_closed_form_optimum():
     from sklearn.decomposition import PCA
 
     x = torch.randn(400, 2) @ torch.randn(2, 6) * 2 + torch.randn(400, 6) * 0.5 + 3
-    joint, q, objective = build("model=ppca", "latent_dim=2", x_shape=(6,))
+    joint, _, objective = build("model=ppca", "latent_dim=2", x_shape=(6,))
     joint.likelihood.initialise(x)
-    trace = _fit(joint, q, objective, x, 500, batch=150)
+    trace = _fit(joint, objective, x, 500, batch=150)
     n = len(x)
     pca = PCA(2).fit(x.numpy())
     # scikit-learn divides the covariance by n - 1; the maximum of the likelihood divides by n
@@ -100,26 +99,26 @@ def test_em_of_ppca_reaches_the_closed_form_optimum():
 
 def test_stepwise_em_comes_near_the_optimum_of_the_full_one():
     x = _clusters(2000)
-    full, q_full, em = build("model=mog", "model.components=4", x_shape=(3,))
+    full, _, em = build("model=mog", "model.components=4", x_shape=(3,))
     full.likelihood.initialise(x)
-    mini, q_mini, stepwise = build("model=mog", "model.components=4", "objective.minibatch=true", x_shape=(3,))
+    mini, _, stepwise = build("model=mog", "model.components=4", "objective.minibatch=true", x_shape=(3,))
     mini.load_state_dict(full.state_dict())
-    best = _fit(full, q_full, em, x, 100)[-1]
-    reached = _fit(mini, q_mini, stepwise, x, 20, batch=100)[-1]
+    best = _fit(full, em, x, 100)[-1]
+    reached = _fit(mini, stepwise, x, 20, batch=100)[-1]
     assert abs(best - reached) / len(x) < 0.02
 
 
 def test_sums_survive_a_checkpoint():
     x = _clusters()
-    joint, q, _ = build("model=mog", "model.components=4", x_shape=(3,))
+    joint, _, _ = build("model=mog", "model.components=4", x_shape=(3,))
     joint.likelihood.initialise(x)
     whole = Maximiser(joint.parameters(), joint, None)
-    whole.observe(draw(joint, q, x, 1))
+    whole.observe(expect(joint, x)[1], 300)
     first = Maximiser(joint.parameters(), joint, None)
-    first.observe(draw(joint, q, x[:100], 1))
+    first.observe(expect(joint, x[:100])[1], 100)
     resumed = Maximiser(joint.parameters(), joint, None)
     resumed.load_state_dict(first.state_dict())
-    resumed.observe(draw(joint, q, x[100:], 1))
+    resumed.observe(expect(joint, x[100:])[1], 200)
     for piece, sums in whole.sums.items():
         for name, value in sums.items():
             torch.testing.assert_close(resumed.sums[piece][name], value, rtol=1e-12, atol=1e-9)
@@ -128,9 +127,9 @@ def test_sums_survive_a_checkpoint():
 def test_columns_of_unlike_units_do_not_blur_each_other():
     """Eigenvalues beside 1e12 are known to 1e-4, the variance of one column here; a single Gaussian has a formula."""
     x = torch.randn(300, 3) @ (torch.eye(3) + 0.3 * torch.randn(3, 3)) * torch.tensor([1, 1e-2, 1e6])
-    joint, q, objective = build("model=mog", "model.components=1", x_shape=(3,))
+    joint, _, objective = build("model=mog", "model.components=1", x_shape=(3,))
     joint.likelihood.initialise(x)
-    reached = _fit(joint, q, objective, x, 2)[-1] / 300
+    reached = _fit(joint, objective, x, 2)[-1] / 300
     log_det = np.log(x.numpy().std(0)).sum() * 2 + np.linalg.slogdet(np.corrcoef(x.T.numpy()))[1]
     assert reached == pytest.approx(-0.5 * (3 * np.log(2 * np.pi) + log_det + 3), rel=1e-9)
 
@@ -143,9 +142,9 @@ def test_a_column_that_is_there_twice_in_a_large_unit_is_no_failure(share):
         column = 1e6 * torch.randn(200, 2)
         x = torch.cat([column, column], 1)
         x = hide(x, torch.rand(x.shape) >= share)
-        joint, q, objective = build("model=mog", "model.components=1", x_shape=(4,))
+        joint, _, objective = build("model=mog", "model.components=1", x_shape=(4,))
         joint.likelihood.initialise(x)
-        assert np.isfinite(_fit(joint, q, objective, x, 10)).all()
+        assert np.isfinite(_fit(joint, objective, x, 10)).all()
         deviations = joint.likelihood.covariances().diagonal(dim1=-2, dim2=-1).sqrt()
         assert torch.allclose(deviations, torch.tensor(1e6), rtol=0.3)
 
@@ -169,9 +168,9 @@ def test_every_step_of_em_with_holes_climbs(kind):
         torch.manual_seed(seed)
         x = _with_holes()
         assert {0, 3} < set((~x.isnan()).sum(1).tolist())
-        joint, q, objective = build(*KINDS[kind], x_shape=(3,))
+        joint, _, objective = build(*KINDS[kind], x_shape=(3,))
         joint.likelihood.initialise(x)
-        trace = [oracle.log_marginal(joint, x).sum().item(), *_fit(joint, q, objective, x, 12, batch=33)]
+        trace = [oracle.log_marginal(joint, x).sum().item(), *_fit(joint, objective, x, 12, batch=33)]
         assert min(np.diff(trace)) > -1e-9 * abs(trace[-1])
         assert trace[-1] > trace[0] + 1
 
@@ -180,11 +179,11 @@ def test_every_step_of_em_with_holes_climbs(kind):
 def test_em_with_holes_ends_where_the_observed_likelihood_is_flat(kind):
     """By Fisher's identity the fixed point of EM is a stationary point; the gradient is by autograd through log p."""
     x = _with_holes()
-    joint, q, objective = build(*KINDS[kind], x_shape=(3,))
+    joint, _, objective = build(*KINDS[kind], x_shape=(3,))
     joint.likelihood.initialise(x)
-    maximiser = objective.optimizer(joint, joint.parameters(), torch.optim.SGD)
+    objective.optimizer(joint, joint.parameters(), torch.optim.SGD)
     for _ in range(200):
-        maximiser.observe(draw(joint, q, x, 1))
+        objective.expect(joint, x)
         objective.end_of_epoch()
     oracle.log_marginal(joint, x).mean().backward()
     for name, parameter in joint.named_parameters():
@@ -226,7 +225,7 @@ def test_the_plane_of_which_half_of_the_first_coordinate_is_missing(words):
     x[:, 0] = x[:, 0].masked_fill(torch.rand(n) < 0.5, torch.nan)
     joint, q, objective = build(*words, x_shape=(2,))
     joint.likelihood.initialise(x)
-    per_row = _fit(joint, q, objective, x, 30)[-1] / n
+    per_row = _fit(joint, objective, x, 30)[-1] / n
     expected = -(np.log(2 * np.pi * np.e) + np.log(3) / 2 + np.log(4 * np.pi * np.e) / 2) / 2
     assert expected == pytest.approx(-2.5764, abs=1e-4)
     assert per_row == pytest.approx(expected, abs=0.05)

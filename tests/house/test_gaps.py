@@ -178,12 +178,12 @@ def test_a_component_s_samples_have_its_covariance():
 
 def test_stepwise_sums_are_those_of_one_row_whatever_the_batches_hold():
     """Sums of whole batches: a short last batch counts for less, and its average row for nothing in particular."""
-    joint, q, em = build("model=mog", "model.components=2", "objective.minibatch=true", x_shape=(3,))
+    joint, _, em = build("model=mog", "model.components=2", "objective.minibatch=true", x_shape=(3,))
     x = torch.randn(30, 3)
     joint.likelihood.initialise(x)
     maximiser = em.optimizer(joint, joint.parameters(), torch.optim.SGD)
     for rows in x.split([20, 7, 3]):
-        maximiser.step(lambda rows=rows: em.surrogate(draw(joint, q, rows, 1)))
+        maximiser.step(lambda rows=rows: em.expect(joint, rows))
         assert maximiser.sums["prior"]["counts"].sum().item() == pytest.approx(1)
 
 

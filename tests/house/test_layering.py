@@ -17,7 +17,7 @@ LAYERS = [
     ["secrecy"],
     ["errors", "nearest", "ranges", "secret", "words", "ranks", "__version__"],
     ["types", "noise", "networks", "gaussian", "memory", "holes", "crew", "devices"],
-    ["partial", "mask"],
+    ["partial", "mask", "moments"],
     ["data", "prior", "likelihood"],
     ["bounds", "few", "sampling"],
     ["joint"],

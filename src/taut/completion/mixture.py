@@ -3,12 +3,11 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import OneHotCategorical
 
 from taut import noise
 from taut.joint import Joint
 from taut.likelihood.component import Component
-from taut.objective.em import expected_sums
+from taut.objective.em import expect
 from taut.prior.categorical import Categorical
 
 ROUNDS, GAIN = 200, 1e-6
@@ -27,15 +26,13 @@ def fit_mixture(x: Float[Tensor, "n d"], components: int, *, floor: float, seed:
         seed: Seed of the start.
     """
     joint = _start(x, components, floor, seed)
-    z = joint.prior().enumerate_support().unsqueeze(1).expand(-1, len(x), -1)
     last = -torch.inf
     for _ in range(ROUNDS):
-        table = joint.log_prob(x, z)
-        reached = table.logsumexp(0).mean().item()
+        log_px, sums = expect(joint, x)
+        reached = log_px.mean().item()
         if reached - last < GAIN:
             break
         last = reached
-        sums = expected_sums(joint, x, OneHotCategorical(logits=table.mT, validate_args=False))
         joint.prior.maximise(sums["prior"])
         joint.likelihood.maximise(sums["likelihood"])
     return joint

@@ -49,7 +49,7 @@ class Batches:
         seen: Gives the masks of an epoch, true where a cell is observed; ``None`` where nothing is missing.
         scale: How the source stores numbers.
         batch_size: Rows of a global batch; all rows if ``None`` or more than there are.
-        shuffle: Whether the order is a new permutation in each epoch.
+        shuffle: Whether the order is a new permutation in each epoch; one batch of all rows keeps theirs.
         seed: Seed of the permutations.
         rank: This process.
         world: Number of processes.
@@ -104,7 +104,7 @@ class Batches:
         self._resumed = False
         data = self.source(self._epoch)
         seen = self.seen(self._epoch) if self.seen else None
-        order = self._order().to(data.device)
+        order = self._order(data.device)
         for i in range(start, len(self)):
             self._position = i + 1
             yield self._batch(data, seen, order, i)
@@ -140,14 +140,19 @@ class Batches:
         self._position = 0 if ended else state["position"]
         self._resumed = True
 
-    def _order(self) -> Int[Tensor, " n"]:
-        if not self.shuffle:
-            return torch.arange(self.rows)
-        return torch.from_numpy(generator(self.seed, "order", self._epoch).permutation(self.rows))
+    def _order(self, device: torch.device) -> Int[Tensor, " n"] | None:
+        """The permutation of an epoch; None where rows stay in order, so that a batch can be a slice without a copy."""
+        if not self.shuffle or len(self) == 1:
+            return None
+        return torch.from_numpy(generator(self.seed, "order", self._epoch).permutation(self.rows)).to(device)
 
-    def _batch(self, data: Shaped[Tensor, "n *x"], seen: Tensor | None, order: Int[Tensor, " n"], i: int) -> Batch:
+    def _batch(
+        self, data: Shaped[Tensor, "n *x"], seen: Tensor | None, order: Int[Tensor, " n"] | None, i: int
+    ) -> Batch:
         start = i * self.batch_size
         stop = self.rows if i == len(self) - 1 else start + self.batch_size
-        index = order[start + self.rank : stop : self.world]
-        x = self.scale.decode(data[index])
-        return Batch(x if seen is None else hide(x, seen[index]), index, stop - start, self.step)
+        part = slice(start + self.rank, stop, self.world)
+        index = torch.arange(self.rows, device=data.device)[part] if order is None else order[part]
+        rows = part if order is None else index
+        x = self.scale.decode(data[rows])
+        return Batch(x if seen is None else hide(x, seen[rows]), index, stop - start, self.step)

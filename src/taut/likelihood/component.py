@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from math import log, pi, prod
+from math import prod
 from typing import Literal
 
 import torch
@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from taut import moments
 from taut.errors import UserError
-from taut.gaussian import cholesky
+from taut.gaussian import cholesky, log_densities
 from taut.holes import mean_filled, patterns
 from taut.likelihood.base import Likelihood
 from taut.partial import Partial
@@ -44,21 +45,11 @@ class ComponentNormal(Distribution):
 
     def log_prob(self, value: Float[Tensor, "..."]) -> Tensor:
         rows = value.flatten(-len(self.event_shape))
-        table = self.partial_table(rows) if rows.isnan().any() else self.table(rows)
+        table = self.partial_table(rows) if rows.isnan().any() else log_densities(rows, self.means, self.scale_tril)
         chosen = self.z.argmax(-1)
         shape = torch.broadcast_shapes(table.shape[:-1], chosen.shape)
         table = table.expand(*shape, table.shape[-1])
         return table.gather(-1, chosen.expand(shape).unsqueeze(-1)).squeeze(-1)
-
-    def table(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n c"]:
-        r"""$\log N(x; m_c, L_c L_c^\top)$ for every component."""
-        difference = (x.unsqueeze(-2) - self.means).movedim(-2, 0)  # [c, *n, d]
-        rows = difference.flatten(1, -2).mT
-        whitened = torch.linalg.solve_triangular(self.scale_tril, rows, upper=False)
-        log_det = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        quadratic = whitened.square().sum(-2).unflatten(-1, x.shape[:-1])
-        constant = log_det + 0.5 * x.shape[-1] * log(2 * pi)
-        return -0.5 * quadratic.movedim(0, -1) - constant
 
     def partial_table(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n c"]:
         """The same of the observed coordinates of each x."""
@@ -217,6 +208,25 @@ class Component(Likelihood):
         full = self.covariance == "full"
         second = weighted.mT @ rows if full else torch.diag_embed((weighted * rows).sum(1))
         return {"counts": r.sum(0), "first": weighted.sum(1), "second": second}
+
+    def has_moments(self, x: Float[Tensor, "b *x"]) -> bool:
+        """Whether ``expect`` is for these data: none is missing, and there are not too many coordinates."""
+        return moments.pays(prod(self.x_shape), self.covariance == "full") and not x.isnan().any()
+
+    def expect(
+        self, x: Float[Tensor, "b *x"], log_weights: Float[Tensor, " c"]
+    ) -> tuple[Float[Tensor, " b"], dict[str, Tensor]]:
+        r"""$\log p(x)$ of the mixture in nats, and the ``statistics`` under its posterior, in one pass over x.
+
+        Args:
+            x: Data without holes.
+            log_weights: $\log \pi_c$.
+        """
+        rows, full = (x.flatten(1) - self.centre).double(), self.covariance == "full"
+        means, factors = (self.means - self.centre).double(), self.scale_tril().double()
+        log_px, sums = moments.expect(moments.Gaussians(log_weights.double(), means, factors, full), rows)
+        statistics = moments.unpacked(sums, rows.shape[1], full)
+        return log_px.to(x), {name: value.to(x) for name, value in statistics.items()}
 
     def _expected(self, rows: Float[Tensor, "b d"], r: Float[Tensor, "b c"]) -> dict[str, Tensor]:
         """The same with the holes filled in expectation, under each component (Ghahramani & Jordan, 1994)."""

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from taut.errors import UserError
 from taut.joint import Joint
 from taut.q.base import Posterior
-from taut.types import Draws, LogWeights
+from taut.types import Draws, LogWeights, PerDatum
 
 
 class Objective(ABC):
@@ -24,7 +24,7 @@ class Objective(ABC):
     Attributes:
         path_only: Whether z is scored under q with q's parameters held constant (Roeder et al., 2017).
         backward: How many of the K draws the backward pass goes through; None for all.
-        closed_form: Whether parameters are set by a formula, without a gradient.
+        closed_form: Whether parameters are set by a formula after ``expect``, without draws and without a gradient.
     """
 
     path_only: bool = False
@@ -38,6 +38,10 @@ class Objective(ABC):
     @abstractmethod
     def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
         """The scalar that is minimised: mean over the batch."""
+
+    def expect(self, joint: Joint, x: Float[Tensor, "b *x"]) -> PerDatum:
+        r"""The step of a closed form, in the place of draws and a gradient: $\log p(x)$ of each datum, nats."""
+        raise NotImplementedError
 
     def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
         """Refuse a combination whose gradient this recipe does not give.

@@ -1,6 +1,7 @@
 """Expectation maximisation."""
 
 from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -9,13 +10,16 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from taut import oracle
 from taut.bounds import elbo
 from taut.errors import UserError
 from taut.joint import Joint
+from taut.likelihood.component import Component
 from taut.objective.base import Objective
 from taut.objective.exact import require_exact
+from taut.prior.categorical import Categorical
 from taut.q.base import Posterior
-from taut.types import Draws, LogWeights
+from taut.types import Draws, LogWeights, PerDatum
 
 
 class Em(Objective):
@@ -44,15 +48,19 @@ class Em(Objective):
         return elbo(log_w)
 
     def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
-        """The negative bound; what is maximised in closed form are the sums collected here."""
-        if self._maximiser is not None:
-            self._maximiser.observe(draws)
+        """The negative bound, as a value; there is no gradient to take."""
         return -draws.log_w.detach().mean()
+
+    def expect(self, joint: Joint, x: Float[Tensor, "b *x"]) -> PerDatum:
+        log_px, sums = expect(joint, x)
+        if self._maximiser is not None:
+            self._maximiser.observe(sums, len(x))
+        return log_px
 
     def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
         require_exact(self, q, k)
         try:
-            expected_sums(joint, x, q(x))
+            expect(joint, x)
         except NotImplementedError:
             raise UserError(
                 f"objective=em has no closed-form maximum for prior={type(joint.prior).__name__.lower()} with "
@@ -73,14 +81,33 @@ class Em(Objective):
 
 Sums = dict[str, dict[str, Tensor]]
 
+ROWS = 4096
+"""Rows of which tables are held at once where a formula needs them, so that memory is flat in N."""
+
 
 @torch.no_grad()
-def expected_sums(joint: Joint, x: Float[Tensor, "b *x"], posterior: Any) -> Sums:
-    """Expected sufficient statistics of a batch, by piece of the joint."""
-    return {
-        "prior": joint.prior.statistics(posterior),
-        "likelihood": joint.likelihood.statistics(x, posterior),
-    }
+def expect(joint: Joint, x: Float[Tensor, "b *x"]) -> tuple[PerDatum, Sums]:
+    r"""The E-step: $\log p(x)$ in nats, and the expected sufficient statistics of the batch, by piece of the joint.
+
+    Raises:
+        NotImplementedError: If a piece has no closed-form maximum.
+    """
+    prior, likelihood = joint.prior, joint.likelihood
+    if isinstance(prior, Categorical) and isinstance(likelihood, Component) and likelihood.has_moments(x):
+        log_px, sums = likelihood.expect(x, prior().logits)
+        return log_px, {"prior": {"counts": sums["counts"]}, "likelihood": sums}
+    parts = [_expect(joint, rows) for rows in x.split(ROWS)]
+    return torch.cat([log_px for log_px, _ in parts]), reduce(_add, (sums for _, sums in parts))
+
+
+def _expect(joint: Joint, x: Tensor) -> tuple[PerDatum, Sums]:
+    log_px, posterior = oracle.log_marginal_and_posterior(joint, x)
+    prior, likelihood = joint.prior.statistics(posterior), joint.likelihood.statistics(x, posterior)
+    return log_px, {"prior": prior, "likelihood": likelihood}
+
+
+def _add(one: Sums, other: Sums) -> Sums:
+    return blend(one, other, 1.0, 1.0)
 
 
 def blend(old: Sums, new: Sums, a: float, b: float) -> Sums:
@@ -105,14 +132,13 @@ class Maximiser(Optimizer):
         self.sums: Sums = {}
         self.batches = 0
 
-    def observe(self, draws: Draws) -> None:
-        """Add a batch's expected sums: whole, or blended with step size (t + 2)^-decay and per row."""
-        new = expected_sums(self.joint, draws.x, draws.q)
+    def observe(self, new: Sums, rows: int) -> None:
+        """Add the expected sums of so many rows: whole, or blended with step size (t + 2)^-decay and per row."""
         if self.decay is None:
-            self.sums = blend(self.sums, new, 1.0, 1.0) if self.sums else new
+            self.sums = _add(self.sums, new) if self.sums else new
             return
         rate = (self.batches + 2) ** -self.decay if self.batches else 1.0
-        self.sums = blend(self.sums or new, new, 1.0 - rate, rate / len(draws.x))
+        self.sums = blend(self.sums or new, new, 1.0 - rate, rate / rows)
         self.batches += 1
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,0 +1,157 @@
+r"""The E-step of Gaussians as two matrix products, by their natural parameters (Wainwright & Jordan, 2008, section 3).
+
+With $f(x) = [1, x_i, x_i x_j]_{i \le j}$, or $[1, x_i, x_i^2]$ without correlations, and $P_c = \Sigma_c^{-1}$:
+
+- $\log \pi_c N(x; m_c, \Sigma_c) = \eta_c \cdot f(x)$ with $\eta_c = [\log \pi_c - \frac12 (D \log 2 \pi + \log
+  |\Sigma_c| + m_c^\top P_c m_c),\; P_c m_c,\; -\frac12 P_{c,ii},\; -P_{c,ij}]$, one product for all x and c;
+- the sums that an M-step needs are $\sum_n r_{nc} f(x_n)$, another one.
+
+Features lie transposed, ``[F, rows]``, a stretch of rows at a time that stays in the cache, so memory is flat in N.
+Everything is in float64, because $\eta \cdot f$ cancels: x should be relative to the middle of the data, and where the
+rounding could still be felt, the component is scored by triangular solves (:func:`taut.gaussian.log_densities`).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import log, pi
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from taut.gaussian import log_densities
+
+STRETCH = 2**19
+"""Numbers of a stretch: 4 MiB of features and densities, of which each is met twice."""
+LARGEST = 64
+"""Coordinates beyond which D (D + 1) / 2 products cost more than they save."""
+ROUNDING = 1e-8
+"""Nats a log-density may be off."""
+
+
+def pays(size: int, full: bool) -> bool:
+    """Whether this way is worth it for x of so many coordinates."""
+    return not full or size <= LARGEST
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    r"""$\pi_c N(x; m_c, L_c L_c^\top)$ for c = 1 .. C, in float64.
+
+    Args:
+        log_weights: $\log \pi_c$.
+        means: $m_c$, relative to what x is relative to.
+        scale_tril: $L_c$.
+        full: Whether L has entries below the diagonal.
+    """
+
+    log_weights: Float[Tensor, " c"]
+    means: Float[Tensor, "c d"]
+    scale_tril: Float[Tensor, "c d d"]
+    full: bool
+
+    @cached_property
+    def inverse(self) -> Float[Tensor, "c d d"]:
+        """$L^{-1}$."""
+        if not self.full:
+            return torch.diag_embed(1 / self.scale_tril.diagonal(dim1=-2, dim2=-1))
+        one = torch.eye(self.means.shape[-1]).to(self.means)
+        return torch.linalg.solve_triangular(self.scale_tril, one.expand_as(self.scale_tril), upper=False)
+
+    @cached_property
+    def natural(self) -> Float[Tensor, "c f"]:
+        r"""$\eta_c$."""
+        size = self.means.shape[-1]
+        precision = self.inverse.mT @ self.inverse
+        linear = (precision @ self.means.unsqueeze(-1)).squeeze(-1)
+        log_det = 2 * self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = self.log_weights - 0.5 * (size * log(2 * pi) + log_det + (linear * self.means).sum(-1))
+        i, j = pairs(size, self.full)
+        quadratic = -precision[:, i, j] * torch.where(i == j, 0.5, 1.0).to(precision)
+        return torch.cat([constant.unsqueeze(-1), linear, quadratic], -1)
+
+    @cached_property
+    def _amplified(self) -> Float[Tensor, "c d d"]:
+        r"""$|L^{-1}|^\top |L^{-1}| |L| |L^{-1}|$: what the rounding of $L^{-1}$ and of $P$ grows with."""
+        inverse = self.inverse.abs()
+        return inverse.mT @ (inverse @ (self.scale_tril.abs() @ inverse))
+
+    def rounding(self, reach: Float[Tensor, " d"]) -> Float[Tensor, " c"]:
+        r"""Bound of the rounding of $\eta_c \cdot f(x)$ in nats, for $|x_i| \le$ ``reach``.
+
+        $\epsilon \sqrt F (r + |m|)^\top |L^{-1}|^\top |L^{-1}| |L| |L^{-1}| (r + |m|)$: the roundings of a triangular
+        inverse (Higham, 2002, section 14.2), and of F terms added up, which mostly cancel (Higham & Mary, 2019).
+        """
+        reach = reach + self.means.abs()
+        worst = torch.einsum("ci,cij,cj->c", reach, self._amplified, reach)
+        return torch.finfo(worst.dtype).eps * self.natural.shape[-1] ** 0.5 * worst
+
+    def narrow(self, which: Tensor) -> "Gaussians":
+        """Some of them."""
+        return Gaussians(self.log_weights[which], self.means[which], self.scale_tril[which], self.full)
+
+    def log_densities(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "c b"]:
+        r"""$\log \pi_c N(x)$, by triangular solves."""
+        return log_densities(x, self.means, self.scale_tril).mT + self.log_weights.unsqueeze(-1)
+
+
+def expect(
+    gaussians: Gaussians, x: Float[Tensor, "n d"], stretch: int = STRETCH
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "c f"]]:
+    r"""$\log p(x)$ in nats, and $\sum_n p(c \mid x_n) f(x_n)$.
+
+    Args:
+        gaussians: The mixture.
+        x: Data without holes, float64.
+        stretch: How many numbers to hold at once.
+    """
+    natural = gaussians.natural
+    count, width = natural.shape
+    rows = min(len(x), max(1, stretch // (count + width)))
+    buffer = natural.new_empty(width + count, rows)
+    sums, log_px = torch.zeros_like(natural), x.new_empty(len(x))
+    for part, out in zip(x.split(rows), log_px.split(rows), strict=True):
+        features, table = buffer[:width, : len(part)], buffer[width:, : len(part)]
+        fill(features, part, gaussians.full)
+        torch.mm(natural, features, out=table)
+        rough = gaussians.rounding(part.abs().amax(0)) > ROUNDING
+        if rough.any():
+            table[rough] = gaussians.narrow(rough).log_densities(part)
+        largest = table.amax(0)
+        total = table.sub_(largest).exp_().sum(0)
+        out.copy_(total.log().add_(largest))
+        sums.addmm_(table.mul_(total.reciprocal_()), features.mT)
+    return log_px, sums
+
+
+def fill(features: Float[Tensor, "f b"], x: Float[Tensor, "b d"], full: bool) -> None:
+    """Write f(x), a column for each datum."""
+    size = x.shape[1]
+    features[0] = 1.0
+    linear = features[1 : size + 1]
+    linear.copy_(x.mT)
+    if not full:
+        torch.mul(linear, linear, out=features[size + 1 :])
+        return
+    start = size + 1
+    for i in range(size):
+        stop = start + size - i
+        torch.mul(linear[i], linear[i:], out=features[start:stop])
+        start = stop
+
+
+def pairs(size: int, full: bool) -> tuple[Tensor, Tensor]:
+    """The coordinates i <= j of the products among the features."""
+    if full:
+        i, j = torch.triu_indices(size, size)
+        return i, j
+    i = torch.arange(size)
+    return i, i
+
+
+def unpacked(sums: Float[Tensor, "c f"], size: int, full: bool) -> dict[str, Tensor]:
+    r"""The sums of r, r x and r x x' (its diagonal alone without correlations) among those of f."""
+    second = sums.new_zeros(len(sums), size, size)
+    i, j = pairs(size, full)
+    second[:, i, j] = second[:, j, i] = sums[:, size + 1 :]
+    return {"counts": sums[:, 0], "first": sums[:, 1 : size + 1], "second": second}
