@@ -4,19 +4,20 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
-from pydantic import ValidationError
 
 from taut.errors import UserError
 from taut.nearest import nearest
-from taut.ranges import OWN_RANGES, RANGES, Range
 from taut.secrecy import IN_URL, NAMED, WANDB_KEY, remember
 from taut.targets import check_targets, check_targets_resolved
+
+if TYPE_CHECKING:
+    from taut.ranges import Range
 
 __all__ = [
     "check",
@@ -24,6 +25,7 @@ __all__ = [
     "check_sweep",
     "check_targets_resolved",
     "check_yaml",
+    "is_for_wandb",
     "nearest",
     "refuse_processes",
 ]
@@ -85,7 +87,7 @@ def check(cfg: DictConfig, command: str = "train") -> None:
         _refuse_secret(key, name, value)
     container = _resolved(cfg)
     check_targets(container)
-    ranges = RANGES | OWN_RANGES.get(command, {})
+    ranges = _ranges(command)
     for key, name, value in _named(container):
         if name in ranges:
             _check_range(key, ranges[name], value)
@@ -160,7 +162,7 @@ def check_sweep(cfg: DictConfig) -> None:
         UserError: For the first thing that is wrong.
     """
     parts = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("launcher", "sweep")}
-    ranges = RANGES | OWN_RANGES["train"]
+    ranges = _ranges("train")
     for key, name, value in _named(parts):
         if name in ranges:
             _check_range(key, ranges[name], value)
@@ -223,7 +225,15 @@ def _refuse_password_in_url(key: str, value: Any) -> None:
         )
 
 
-def _check_range(key: str, allowed: Range, value: Any) -> None:
+def _ranges(command: str) -> "dict[str, Range]":
+    from taut.ranges import OWN_RANGES, RANGES  # pydantic; --help and completion do without
+
+    return RANGES | OWN_RANGES.get(command, {})
+
+
+def _check_range(key: str, allowed: "Range", value: Any) -> None:
+    from pydantic import ValidationError
+
     adapter, expected = allowed
     try:
         adapter.validate_python(value)
