@@ -7,6 +7,7 @@ all; JAX, Pyro and pythae take part where installed. Then: the same number from 
 
 import argparse
 import statistics
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from benchmarks import options, report, work
 from benchmarks.candidates import ours, plain, tuned
-from benchmarks.rounds import Block, Candidate, interleave, quiet_block, summarise, workers
+from benchmarks.rounds import Block, Candidate, interleave, quietest, summarise, workers
 from benchmarks.train import PEERS, Files, files
 
 OURS = {"plain": "plain", "tuned": "tuned", "taut": "ours"}
@@ -31,18 +32,6 @@ def candidates(k: int, given: Files, peers: bool) -> list[Candidate]:
 
 def _entry(module: str) -> str:
     return f"benchmarks.candidates.{module}:evaluate"
-
-
-def train_a_while(path: str, steps: int) -> None:
-    """Replace the weights in a file by those after some steps of the plain loop at K = 1."""
-    torch.manual_seed(0)
-    net = plain.Net(plain.load(path))
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
-    for _, x in zip(range(steps), plain.batches(), strict=False):
-        optimizer.zero_grad()
-        (-net.bound(x, torch.randn(1, len(x), work.LATENT)).mean()).backward()
-        optimizer.step()
-    np.savez(path, *[parameter.detach().numpy() for parameter in net.parameters()])
 
 
 @torch.no_grad()
@@ -98,7 +87,7 @@ def growth(given: Files, counts: tuple[int, ...], args: argparse.Namespace) -> d
         (candidate,) = [c for c in candidates(k, given, False) if c.name == "taut"]
         with workers([candidate], args.threads) as (worker,):
             worker.block(0.0, steps=1)
-            block = quiet_block(worker, args.seconds, args.retries)
+            block = quietest(partial(worker.block, args.seconds), args.retries)
             found[k] = block.seconds, block.peak - block.start
     return found
 
@@ -106,7 +95,7 @@ def growth(given: Files, counts: tuple[int, ...], args: argparse.Namespace) -> d
 def main(args: argparse.Namespace) -> dict[str, list[Block]]:
     """Blocks of every candidate; prints tables and draws figures."""
     with files() as given:
-        train_a_while(given.weights, args.steps)
+        np.savez(given.weights, *plain.trained(work.weights(), args.steps))
         chosen = candidates(args.k, given, args.peers)
         found = interleave(chosen, args.rounds, args.seconds, args.retries, args.threads)
         summaries = summarise(found, "floor")

@@ -78,6 +78,20 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str
     return figure
 
 
+@styled
+def climbs(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], target: float) -> Figure:
+    """Validation bounds against the time of training."""
+    figure = canvas()
+    axes = figure.add_subplot()
+    for name, (seconds, bounds) in series.items():
+        axes.plot(seconds, bounds, label=name)
+    axes.axhline(target, color=GREY, linewidth=1)
+    axes.set_ylim(bottom=target - 30)
+    axes.set(xlabel="seconds of training", ylabel="validation bound, nats", title=f"Time to {target} nats")
+    axes.legend()
+    return figure
+
+
 def keep(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure and say where."""
     print(f"figure: {save(figure, folder / f'{name}.png')}\n")

@@ -11,9 +11,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -157,18 +158,18 @@ def interleave(
             worker.block(seconds)
         for round_ in range(rounds):
             for worker in started:
-                blocks[worker.name].append(quiet_block(worker, seconds, retries))
+                blocks[worker.name].append(quietest(partial(worker.block, seconds), retries))
             print(f"round {round_ + 1} of {rounds}", file=sys.stderr, flush=True)
     return blocks
 
 
-def quiet_block(worker: Worker, seconds: float, retries: int) -> Block:
+def quietest(run: Callable[[], Block], retries: int) -> Block:
     """The first block that nobody disturbed, or else the least disturbed of all tries."""
-    best = worker.block(seconds)
+    best = run()
     for _ in range(retries):
         if best.foreign <= FOREIGN:
             break
-        best = min(best, worker.block(seconds), key=lambda block: block.foreign)
+        best = min(best, run(), key=lambda block: block.foreign)
     return best
 
 

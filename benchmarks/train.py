@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import options, report, work
+from benchmarks import options, report, to_bound, variance, work
 from benchmarks.candidates import command
 from benchmarks.rounds import Block, Candidate, interleave, summarise
 
@@ -27,6 +27,7 @@ VARIANTS = {
 }
 FEW = {"taut, back through 5": 5, "taut, back through 1": 1}
 """Those that take the place of a backward pass through more samples than that."""
+RACING = ("plain", "taut", *FEW)
 PEERS = {"JAX jit + scan": ("jax", "scan"), "pythae": ("pythae", "pythae_iwae"), "Pyro": ("pyro", "pyro_renyi")}
 
 
@@ -70,6 +71,9 @@ def main(args: argparse.Namespace) -> dict[int, dict[str, list[Block]]]:
     """Blocks of every candidate for every K; prints tables and draws figures."""
     found = {}
     with files() as given:
+        if args.to_bound is not None:
+            to_bound.show([c for c in candidates(50, given, False, args.words) if c.name in RACING], args)
+            return found
         for k in args.k:
             chosen = candidates(k, given, args.peers, args.words)
             found[k] = interleave(chosen, args.rounds, args.seconds, args.retries, args.threads)
@@ -86,9 +90,12 @@ def parser() -> argparse.ArgumentParser:
     found = options.parser(__doc__, rounds=7, seconds=1.5)
     found.add_argument("--k", type=int, nargs="+", default=[50], help="importance samples, one run each; default 50")
     found.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="JAX, pythae and Pyro")
+    found.add_argument("--to-bound", type=float, help="instead: time to this validation bound, nats, at K = 50")
+    found.add_argument("--variance", action="store_true", help="instead: variance of the gradient through few draws")
     found.add_argument("--words", nargs="*", default=[], help="further words for python train.py")
     return found
 
 
 if __name__ == "__main__":
-    main(parser().parse_args())
+    asked = parser().parse_args()
+    variance.show(asked) if asked.variance else main(asked)

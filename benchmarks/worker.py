@@ -1,8 +1,8 @@
 """The process of one candidate: it waits to be told to run a block, and answers what a step of it took.
 
-``python -m benchmarks.worker THREADS MODULE:FUNCTION OPTIONS`` calls the function with a :class:`Clock` and the options.
-It sets up, then calls ``clock.tick()`` after every step, for ever; the clock starts, ends and answers blocks. Orders
-and answers are lines of JSON on stdin and on what was stdout. Linux only: loads are read from ``/proc``.
+``python -m benchmarks.worker THREADS MODULE:FUNCTION OPTIONS`` calls the function with a :class:`Clock` and options. It
+sets up, then calls ``clock.tick()`` after every step, for ever; the clock starts, ends and answers blocks. Orders and
+answers are lines of JSON on stdin and on what was stdout. Linux only: loads are read from ``/proc``.
 """
 
 import json

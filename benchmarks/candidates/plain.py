@@ -1,6 +1,7 @@
 """A hand-written PyTorch loop as it is usually written, batches in memory, torch's own densities."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -48,6 +49,18 @@ def train(clock: Clock, k: int, weights: str, validation: str | None = None) -> 
         loss.backward()
         optimizer.step()
         clock.tick(1, score)
+
+
+def trained(weights: work.Arrays, steps: int) -> work.Arrays:
+    """The weights after some steps at K = 1."""
+    torch.manual_seed(0)
+    net = Net(weights)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    for x in islice(batches(), steps):
+        optimizer.zero_grad()
+        (-net.bound(x, torch.randn(1, len(x), work.LATENT)).mean()).backward()
+        optimizer.step()
+    return [parameter.detach().numpy() for parameter in net.parameters()]
 
 
 def batches() -> Iterator[Tensor]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import evaluate, imputation, train, work
+from benchmarks import evaluate, imputation, mixture, startup, train, variance, work
 from benchmarks.candidates import floor, ours, plain
 from benchmarks.rounds import Block, Candidate, interleave, summarise
 from taut.joint import draw
@@ -94,6 +94,35 @@ def test_an_evaluation_is_timed(monkeypatch, tmp_path, capsys):
     blocks = evaluate.main(evaluate.parser().parse_args([*words, "--threads", "1", "--steps", "1", "--images", "1"]))
     assert set(blocks) == {"floor", "plain", "tuned", "taut"}
     assert "same noise" in capsys.readouterr().out
+
+
+def test_em_is_timed_and_finds_what_scikit_learn_finds(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(mixture, "ROWS", (200,))
+    monkeypatch.setattr(mixture, "COMPONENTS", ())
+    words = ["--n", "400", "--d", "3", "--components", "2", "--rounds", "1", "--seconds", "0.01", "--retries", "0"]
+    found = mixture.main(mixture.parser().parse_args([*words, "--threads", "1", "--out", str(tmp_path)]))
+    assert set(found) == {"floor", "taut", "scikit-learn"}
+    values = [line.split("|")[2] for line in capsys.readouterr().out.split("mean log p(x)")[1].splitlines()[2:4]]
+    assert float(values[0]) == pytest.approx(float(values[1]), abs=1e-8)
+
+
+def test_start_up_is_timed(monkeypatch, tmp_path, capsys):
+    kept = {"imports": (["-c", "import numpy"], 0)} | dict(list(startup.COMMANDS.items())[3:])
+    monkeypatch.setattr(startup, "COMMANDS", kept)
+    words = ["--rounds", "1", "--retries", "0", "--threads", "1", "--out", str(tmp_path)]
+    assert set(startup.main(startup.parser().parse_args(words))) == set(kept)
+    assert "taut to its first step" in capsys.readouterr().out
+
+
+def test_the_gradient_through_few_draws_is_unbiased_and_noisier(monkeypatch):
+    """A squared bias of b standard errors adds b to a mean of 1."""
+    monkeypatch.delenv("TAUT_DATA", raising=False)
+    found = variance.moments(steps=30, images=3, repeats=40, k=6)
+    assert set(found) == {1, 2, 5, 6}
+    ratios = [ratio for ratio, _ in found.values()]
+    assert ratios == sorted(ratios, reverse=True)
+    assert ratios[-1] == 1
+    assert all(bias < 3 for _, bias in found.values())
 
 
 def test_ratios_are_taken_within_rounds_and_disturbed_blocks_are_counted():
