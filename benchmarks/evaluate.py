@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> dict[str, list[Block]]:
         chosen = candidates(args.k, given, args.peers)
         found = interleave(chosen, args.rounds, args.seconds, args.retries, args.threads)
         summaries = summarise(found, "floor")
-        peaks = {name: f"{statistics.median(b.peak - b.start for b in own):.0f}" for name, own in found.items()}
+        peaks = {name: f"{statistics.median(b.peak - b.start for b in own[1:]):.0f}" for name, own in found.items()}
         print(f"\nL_{args.k} of an image\n\n{report.header(args.threads)}")
         print(report.timings(summaries, "floor", "image", {"": "MiB above the model, at most", **peaks}))
         report.keep(report.ratios(summaries, "floor", f"L_{args.k} of an image"), args.out, "evaluate")

@@ -138,9 +138,14 @@ def workers(candidates: Sequence[Candidate], threads: int) -> Iterator[list[Work
 
 
 def interleave(
-    candidates: Sequence[Candidate], rounds: int, seconds: float, retries: int = 2, threads: int = 2
+    candidates: Sequence[Candidate],
+    rounds: int,
+    seconds: float,
+    retries: int = 2,
+    threads: int = 2,
+    warm_up: int | None = None,
 ) -> dict[str, list[Block]]:
-    """One block of every candidate in each round, after one that only warms it up.
+    """Of every candidate a block that only warms it up, and then one in each round.
 
     Args:
         candidates: Those to run; one that is not installed is said to be absent.
@@ -148,6 +153,7 @@ def interleave(
         seconds: Length of a block.
         retries: How often a disturbed block is run again; the least disturbed one counts.
         threads: Cores and threads of each.
+        warm_up: Steps of the first block, if it is not to be as long as the others.
     """
     for absent in (c for c in candidates if not c.installed):
         print(f"{absent.name}: not installed")
@@ -155,7 +161,7 @@ def interleave(
     blocks: dict[str, list[Block]] = {c.name: [] for c in present}
     with workers(present, threads) as started:
         for worker in started:
-            worker.block(seconds)
+            blocks[worker.name].append(worker.block(1e9, warm_up) if warm_up else worker.block(seconds))
         for round_ in range(rounds):
             for worker in started:
                 blocks[worker.name].append(quietest(partial(worker.block, seconds), retries))
@@ -198,9 +204,9 @@ class Summary:
 
 
 def summarise(blocks: dict[str, list[Block]], reference: str) -> dict[str, Summary]:
-    """Every candidate against the reference."""
-    base = [block.seconds for block in blocks[reference]]
-    return {name: _summary([b.seconds for b in own], base, own) for name, own in blocks.items()}
+    """Every candidate against the reference, the first blocks left out."""
+    base = [block.seconds for block in blocks[reference][1:]]
+    return {name: _summary([b.seconds for b in own[1:]], base, own[1:]) for name, own in blocks.items()}
 
 
 def _summary(seconds: list[float], base: list[float], own: list[Block]) -> Summary:

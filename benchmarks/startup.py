@@ -70,7 +70,7 @@ def _children() -> float:
 def main(args: argparse.Namespace) -> dict[str, list[Block]]:
     """Runs of every command; prints a table and draws a figure."""
     found: dict[str, list[Block]] = {name: [] for name in COMMANDS}
-    for _ in range(args.rounds):
+    for _ in range(1 + args.rounds):
         for name, (words, code) in COMMANDS.items():
             found[name].append(quietest(partial(timed, words, code, args.threads), args.retries))
     summaries = summarise(found, "imports")

@@ -35,7 +35,7 @@ def run(words: list[str], callback: Callable[[], Any]) -> None:
         build = train._build_trainer
 
         def built(*args: Any) -> Any:
-            trainer = build(*args)
+            trainer: Any = build(*args)
             trainer.callbacks.append(callback())
             return trainer
 
@@ -54,12 +54,12 @@ def _ticks(clock: Clock, validation: str | None) -> Any:
             clock.tick(0)
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-            clock.tick(1, partial(_validated, pl_module, validation) if validation else None)
+            clock.tick(1, partial(validated, pl_module, validation) if validation else None)
 
     return Ticks()
 
 
-def _validated(model: Any, path: str) -> float:
+def validated(model: Any, path: str) -> float:
     """Mean bound of validation images at the K of training, nats."""
     import numpy as np
     import torch

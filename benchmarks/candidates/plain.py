@@ -41,7 +41,7 @@ def train(clock: Clock, k: int, weights: str, validation: str | None = None) -> 
     """Adam on dynamically binarised images; blocks end with the bound of validation images, if there are any."""
     net = Net(load(weights))
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
-    score = None if validation is None else lambda: _validated(net, torch.tensor(np.load(validation)), k)
+    score = None if validation is None else lambda: validated(net, torch.tensor(np.load(validation)), k)
     clock.tick(0)
     for x in batches():
         optimizer.zero_grad()
@@ -89,8 +89,9 @@ def load(path: str) -> work.Arrays:
 
 
 @torch.no_grad()
-def _validated(net: Net, images: Tensor, k: int) -> float:
-    return torch.cat([net.bound(x, torch.randn(k, len(x), work.LATENT)) for x in data.split(work.BATCH)]).mean().item()
+def validated(net: Net, images: Tensor, k: int) -> float:
+    parts = images.split(work.BATCH)
+    return torch.cat([net.bound(x, torch.randn(k, len(x), work.LATENT)) for x in parts]).mean().item()
 
 
 def _mlp(shapes: list[tuple[int, int]]) -> nn.Sequential:

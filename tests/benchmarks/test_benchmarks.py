@@ -1,11 +1,13 @@
 """Every benchmark runs once, tiny, and its candidates compute the same number."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import evaluate, imputation, mixture, startup, train, variance, work
-from benchmarks.candidates import floor, ours, plain
+from benchmarks import evaluate, imputation, mixture, startup, to_bound, train, variance, work
+from benchmarks.candidates import command, floor, ours, plain
 from benchmarks.rounds import Block, Candidate, interleave, summarise
 from taut.joint import draw
 from taut.memory import keep_freed_pages
@@ -97,8 +99,7 @@ def test_an_evaluation_is_timed(monkeypatch, tmp_path, capsys):
 
 
 def test_em_is_timed_and_finds_what_scikit_learn_finds(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(mixture, "ROWS", (200,))
-    monkeypatch.setattr(mixture, "COMPONENTS", ())
+    monkeypatch.setattr(mixture, "growth", lambda sizes, _: dict.fromkeys(sizes, 1.0))
     words = ["--n", "400", "--d", "3", "--components", "2", "--rounds", "1", "--seconds", "0.01", "--retries", "0"]
     found = mixture.main(mixture.parser().parse_args([*words, "--threads", "1", "--out", str(tmp_path)]))
     assert set(found) == {"floor", "taut", "scikit-learn"}
@@ -107,11 +108,30 @@ def test_em_is_timed_and_finds_what_scikit_learn_finds(monkeypatch, tmp_path, ca
 
 
 def test_start_up_is_timed(monkeypatch, tmp_path, capsys):
-    kept = {"imports": (["-c", "import numpy"], 0)} | dict(list(startup.COMMANDS.items())[3:])
+    words, code = startup.COMMANDS["taut to its first step"]
+    assert startup.timed(words, code, threads=1).seconds > 0
+    kept = {"imports": (["-c", "import numpy"], 0), "taut, a mistake": startup.COMMANDS["taut, a mistake"]}
     monkeypatch.setattr(startup, "COMMANDS", kept)
-    words = ["--rounds", "1", "--retries", "0", "--threads", "1", "--out", str(tmp_path)]
-    assert set(startup.main(startup.parser().parse_args(words))) == set(kept)
-    assert "taut to its first step" in capsys.readouterr().out
+    line = ["--rounds", "1", "--retries", "0", "--threads", "1", "--out", str(tmp_path)]
+    assert set(startup.main(startup.parser().parse_args(line))) == set(kept)
+    assert "taut, a mistake" in capsys.readouterr().out
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        startup.timed(["-c", "raise SystemExit(3)"], 0, threads=1)
+
+
+def test_the_race_ends_at_its_bound_and_both_sides_judge_alike(monkeypatch, tmp_path):
+    monkeypatch.delenv("TAUT_DATA", raising=False)
+    monkeypatch.setattr(to_bound, "EVERY", 1)
+    np.savez(tmp_path / "weights.npz", *work.weights())
+    given = train.Files(str(tmp_path / "weights.npz"), "", "")
+    racing = train.candidates(3, given, False, [])[1]
+    blocks = to_bound.race([racing], target=-1e9, threads=1)["plain"]
+    assert len(blocks) == 1
+    joint, q = ours.model(work.weights())
+    np.save(tmp_path / "images.npy", work.binary("val", 300))
+    own = command.validated(SimpleNamespace(joint=joint, q=q, k=50), str(tmp_path / "images.npy"))
+    other = plain.validated(plain.Net(work.weights()), torch.tensor(work.binary("val", 300)), 50)
+    assert own == pytest.approx(other, abs=0.5)  # of about -550; the noise of 50 draws is averaged over 300 images
 
 
 def test_the_gradient_through_few_draws_is_unbiased_and_noisier(monkeypatch):
@@ -131,7 +151,8 @@ def test_ratios_are_taken_within_rounds_and_disturbed_blocks_are_counted():
 
     slow = [block(2.0, 0.0), block(6.0, 0.5), block(8.0, 0.0)]
     base = [block(1.0, 0.0), block(2.0, 0.0), block(8.0, 0.0)]
-    found = summarise({"floor": base, "slow": slow}, "floor")["slow"]
+    warm = block(90.0, 0.9)
+    found = summarise({"floor": [warm, *base], "slow": [warm, *slow]}, "floor")["slow"]
     assert (found.ratios, found.ratio, found.median, found.least) == ([2.0, 3.0, 1.0], 2.0, 6.0, 2.0)
     assert (found.quartiles, found.disturbed) == ((1.5, 2.5), 1)
 
