@@ -135,14 +135,14 @@ def test_the_race_ends_at_its_bound_and_both_sides_judge_alike(monkeypatch, tmp_
 
 
 def test_the_gradient_through_few_draws_is_unbiased_and_noisier(monkeypatch):
-    """A squared bias of b standard errors adds b to a mean of 1."""
+    """Equal shares for the chosen draws, in the place of their own, would give a bias of 5.6 at m = 5."""
     monkeypatch.delenv("TAUT_DATA", raising=False)
-    found = variance.moments(steps=30, images=3, repeats=40, k=6)
+    found = variance.moments(steps=30, images=3, repeats=100, k=6)
     assert set(found) == {1, 2, 5, 6}
     ratios = [ratio for ratio, _ in found.values()]
-    assert ratios == sorted(ratios, reverse=True)
-    assert ratios[-1] == 1
-    assert all(bias < 3 for _, bias in found.values())
+    assert ratios[0] > 1.2
+    assert ratios[2:] == pytest.approx([1, 1], abs=0.01)
+    assert all(bias < 2.5 for _, bias in found.values())
 
 
 def test_ratios_are_taken_within_rounds_and_disturbed_blocks_are_counted():
