@@ -1,0 +1,215 @@
+"""Interleaved runs: every candidate in a process of its own, one block of each per round, A B C A B C.
+
+A block that others disturbed is run again; the figure of a candidate is the median over rounds of its ratio to another
+candidate of the same round, which sees the same machine.
+"""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+FOREIGN = 0.12
+"""Cores that others may use during a block."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is timed: a function of a clock and options (see ``benchmarks.worker``), and a library it needs."""
+
+    name: str
+    entry: str
+    options: dict[str, Any] = field(default_factory=dict)
+    needs: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        return self.needs is None or find_spec(self.needs) is not None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some steps in a row.
+
+    Args:
+        elapsed: Seconds of all.
+        steps: How many.
+        foreign: Cores that others used meanwhile.
+        start: MiB in use when the candidate was ready for its first step.
+        peak: MiB in use at most so far.
+        value: What the candidate had to say at the end.
+    """
+
+    elapsed: float
+    steps: int
+    foreign: float
+    start: float
+    peak: float
+    value: Any
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of one step."""
+        return self.elapsed / self.steps
+
+
+class Died(RuntimeError):
+    """A candidate's process ended."""
+
+
+class Worker:
+    """The process of one candidate, which gets ready while others do.
+
+    Args:
+        candidate: What it runs.
+        threads: Cores and threads it is given.
+        place: Folder for what it writes.
+    """
+
+    def __init__(self, candidate: Candidate, threads: int, place: Path) -> None:
+        self.name = candidate.name
+        self.log = (place / "log").open("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", str(threads), candidate.entry, json.dumps(candidate.options)],
+            cwd=place,
+            env=environment(threads),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ready(self) -> Block:
+        """Wait until it can run its first block."""
+        return self._answer()
+
+    def block(self, seconds: float, steps: int | None = None) -> Block:
+        """A block of so many seconds, or of so many steps if they end earlier."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps({"seconds": seconds, "steps": steps}) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process and all it started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self.log.close()
+
+    def _answer(self) -> Block:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            self.log.seek(0)
+            raise Died(f"{self.name}: {self.log.read()[-3000:]}")
+        return Block(**json.loads(line))
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What every process is given, whatever it runs; the command line sets the same wait policy for itself."""
+    counts = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
+    return {**os.environ, **counts, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+
+
+@contextmanager
+def workers(candidates: Sequence[Candidate], threads: int) -> Iterator[list[Worker]]:
+    """The processes of some candidates, ready; they are ended, and what they wrote is swept away, at exit."""
+    with ExitStack() as stack:
+        started = []
+        for candidate in candidates:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+            started.append(Worker(candidate, threads, place))
+            stack.callback(started[-1].close)
+        for worker in started:
+            worker.ready()
+        yield started
+
+
+def interleave(
+    candidates: Sequence[Candidate],
+    rounds: int,
+    seconds: float,
+    retries: int = 2,
+    threads: int = 2,
+    warm_up: int | None = None,
+) -> dict[str, list[Block]]:
+    """Of every candidate a block that only warms it up, and then one in each round.
+
+    Args:
+        candidates: Those to run; one that is not installed is said to be absent.
+        rounds: Blocks of each.
+        seconds: Length of a block.
+        retries: How often a disturbed block is run again; the least disturbed one counts.
+        threads: Cores and threads of each.
+        warm_up: Steps of the first block, if it is not to be as long as the others.
+    """
+    for absent in (c for c in candidates if not c.installed):
+        print(f"{absent.name}: not installed")
+    present = [c for c in candidates if c.installed]
+    blocks: dict[str, list[Block]] = {c.name: [] for c in present}
+    with workers(present, threads) as started:
+        for worker in started:
+            blocks[worker.name].append(worker.block(1e9, warm_up) if warm_up else worker.block(seconds))
+        for round_ in range(rounds):
+            for worker in started:
+                blocks[worker.name].append(quietest(partial(worker.block, seconds), retries))
+            print(f"round {round_ + 1} of {rounds}", file=sys.stderr, flush=True)
+    return blocks
+
+
+def quietest(run: Callable[[], Block], retries: int) -> Block:
+    """The first block that nobody disturbed, or else the least disturbed of all tries."""
+    best = run()
+    for _ in range(retries):
+        if best.foreign <= FOREIGN:
+            break
+        best = min(best, run(), key=lambda block: block.foreign)
+    return best
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Seconds per step, the ratios to another candidate round by round, and how many blocks were disturbed."""
+
+    median: float
+    least: float
+    ratios: list[float]
+    disturbed: int
+    rounds: int
+
+    @property
+    def ratio(self) -> float:
+        """The median ratio."""
+        return statistics.median(self.ratios)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """The first and the third quartile of the ratios."""
+        if len(self.ratios) < 2:
+            return self.ratios[0], self.ratios[0]
+        first, _, third = statistics.quantiles(self.ratios, n=4, method="inclusive")
+        return first, third
+
+
+def summarise(blocks: dict[str, list[Block]], reference: str) -> dict[str, Summary]:
+    """Every candidate against the reference, the first blocks left out."""
+    base = [block.seconds for block in blocks[reference][1:]]
+    return {name: _summary([b.seconds for b in own[1:]], base, own[1:]) for name, own in blocks.items()}
+
+
+def _summary(seconds: list[float], base: list[float], own: list[Block]) -> Summary:
+    ratios = [a / b for a, b in zip(seconds, base, strict=True)]
+    disturbed = sum(block.foreign > FOREIGN for block in own)
+    return Summary(statistics.median(seconds), min(seconds), ratios, disturbed, len(own))

@@ -1,0 +1,179 @@
+"""Every benchmark runs once, tiny, and its candidates compute the same number."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import evaluate, imputation, mixture, startup, to_bound, train, variance, work
+from benchmarks.candidates import command, floor, ours, plain
+from benchmarks.rounds import Block, Candidate, interleave, summarise
+from taut.joint import draw
+from taut.memory import keep_freed_pages
+from taut.objective.iwae import Iwae
+
+K, IMAGES = 7, 6
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Weights some way from the start, images and noise."""
+    monkeypatch.delenv("TAUT_DATA", raising=False)
+    rng = np.random.default_rng(3)
+    weights = [w + 0.05 * rng.standard_normal(w.shape, dtype=np.float32) for w in work.weights()]
+    return weights, work.binary("test", IMAGES), work.noise(K, IMAGES)
+
+
+def by_torch(parameters, bound):
+    """Bound of each image, and gradient of their mean."""
+    return bound.detach().double().numpy(), [g.numpy() for g in torch.autograd.grad(bound.mean(), parameters)]
+
+
+def exact(weights, x, noise):
+    net = plain.Net(weights).double()
+    return by_torch(list(net.parameters()), net.bound(torch.tensor(x).double(), torch.tensor(noise).double()))
+
+
+def by_plain(weights, x, noise):
+    net = plain.Net(weights)
+    return by_torch(list(net.parameters()), net.bound(torch.tensor(x), torch.tensor(noise)))
+
+
+def by_us(weights, x, noise, monkeypatch):
+    """A training step: its draws, its objective."""
+    joint, q = ours.model(weights)
+    monkeypatch.setattr("torch.distributions.normal._standard_normal", lambda *_, **__: torch.tensor(noise))
+    draws = draw(joint, q, torch.tensor(x), K)
+    gradient = torch.autograd.grad(-Iwae().surrogate(draws), ours.parameters(joint, q))
+    return Iwae().bound(draws.scored).double().numpy(), [g.numpy() for g in gradient]
+
+
+@pytest.mark.parametrize("name", ["plain", "taut", "JAX"])
+def test_the_same_bound_and_the_same_gradient_from_the_same_noise(name, given, monkeypatch):
+    if name == "JAX":
+        pytest.importorskip("jax")
+        from benchmarks.candidates.scan import bound_and_gradient as by_jax
+    value, gradient = exact(*given)
+    found = {
+        "plain": lambda: by_plain(*given),
+        "taut": lambda: by_us(*given, monkeypatch),
+        "JAX": lambda: by_jax(*given),
+    }
+    got, slope = found[name]()
+    assert got == pytest.approx(value, rel=1e-6)
+    for one, truth in zip(slope, gradient, strict=True):
+        assert np.linalg.norm(one - truth) <= 2e-5 * np.linalg.norm(truth)
+
+
+def test_the_same_log_p_from_the_same_noise(given):
+    found = evaluate.same_noise(given[0], k=600, images=2)
+    assert {"plain", "tuned", "taut"} < set(found)
+    for name, value in found.items():
+        assert value == pytest.approx(found["exact"], abs=1e-4), name
+
+
+def test_the_floor_is_that_of_the_published_architecture():
+    assert floor.flops(floor.training_products(50)) == pytest.approx(6.303e9, rel=1e-3)
+    assert floor.flops(floor.evaluation_products(5000)) == pytest.approx(2.068e9, rel=1e-3)
+
+
+def test_a_training_step_is_timed_through_the_command(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("TAUT_DATA", raising=False)
+    monkeypatch.setattr(train, "VARIANTS", {"taut": []})
+    words = ["--k", "2", "--rounds", "1", "--seconds", "0.01", "--retries", "0", "--no-peers", "--out", str(tmp_path)]
+    blocks = train.main(train.parser().parse_args([*words, "--threads", "1"]))[2]
+    assert set(blocks) == {"floor", "plain", "taut"}
+    assert all(block.seconds > 0 for own in blocks.values() for block in own)
+    assert "x floor" in capsys.readouterr().out
+    assert (tmp_path / "train_k2.png").exists()
+
+
+def test_an_evaluation_is_timed(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("TAUT_DATA", raising=False)
+    monkeypatch.setattr(evaluate, "GROWTH", (3,))
+    words = ["--k", "20", "--rounds", "1", "--seconds", "0.01", "--retries", "0", "--no-peers", "--out", str(tmp_path)]
+    blocks = evaluate.main(evaluate.parser().parse_args([*words, "--threads", "1", "--steps", "1", "--images", "1"]))
+    assert set(blocks) == {"floor", "plain", "tuned", "taut"}
+    assert "same noise" in capsys.readouterr().out
+
+
+def test_em_is_timed_and_finds_what_scikit_learn_finds(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(mixture, "growth", lambda sizes, _: dict.fromkeys(sizes, 1.0))
+    words = ["--n", "400", "--d", "3", "--components", "2", "--rounds", "1", "--seconds", "0.01", "--retries", "0"]
+    found = mixture.main(mixture.parser().parse_args([*words, "--threads", "1", "--out", str(tmp_path)]))
+    assert set(found) == {"floor", "taut", "scikit-learn"}
+    values = [line.split("|")[2] for line in capsys.readouterr().out.split("mean log p(x)")[1].splitlines()[2:4]]
+    assert float(values[0]) == pytest.approx(float(values[1]), abs=1e-8)
+
+
+def test_start_up_is_timed(monkeypatch, tmp_path, capsys):
+    words, code = startup.COMMANDS["taut to its first step"]
+    assert startup.timed(words, code, threads=1).seconds > 0
+    kept = {"imports": (["-c", "import numpy"], 0), "taut, a mistake": startup.COMMANDS["taut, a mistake"]}
+    monkeypatch.setattr(startup, "COMMANDS", kept)
+    line = ["--rounds", "1", "--retries", "0", "--threads", "1", "--out", str(tmp_path)]
+    assert set(startup.main(startup.parser().parse_args(line))) == set(kept)
+    assert "taut, a mistake" in capsys.readouterr().out
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        startup.timed(["-c", "raise SystemExit(3)"], 0, threads=1)
+
+
+def test_the_race_ends_at_its_bound_and_both_sides_judge_alike(monkeypatch, tmp_path):
+    monkeypatch.delenv("TAUT_DATA", raising=False)
+    monkeypatch.setattr(to_bound, "EVERY", 1)
+    np.savez(tmp_path / "weights.npz", *work.weights())
+    given = train.Files(str(tmp_path / "weights.npz"), "", "")
+    racing = train.candidates(3, given, False, [])[1]
+    blocks = to_bound.race([racing], target=-1e9, threads=1)["plain"]
+    assert len(blocks) == 1
+    joint, q = ours.model(work.weights())
+    np.save(tmp_path / "images.npy", work.binary("val", 300))
+    own = command.validated(SimpleNamespace(joint=joint, q=q, k=50), str(tmp_path / "images.npy"))
+    other = plain.validated(plain.Net(work.weights()), torch.tensor(work.binary("val", 300)), 50)
+    assert own == pytest.approx(other, abs=0.5)  # of about -550; the noise of 50 draws is averaged over 300 images
+
+
+def test_the_gradient_through_few_draws_is_unbiased_and_noisier(monkeypatch):
+    """Equal shares for the chosen draws, in the place of their own, would give a bias of 5.6 at m = 5."""
+    monkeypatch.delenv("TAUT_DATA", raising=False)
+    found = variance.moments(steps=30, images=3, repeats=100, k=6)
+    assert set(found) == {1, 2, 5, 6}
+    ratios = [ratio for ratio, _ in found.values()]
+    assert ratios[0] > 1.2
+    assert ratios[2:] == pytest.approx([1, 1], abs=0.01)
+    assert all(bias < 2.5 for _, bias in found.values())
+
+
+def test_ratios_are_taken_within_rounds_and_disturbed_blocks_are_counted():
+    def block(seconds, foreign):
+        return Block(4 * seconds, 4, foreign, 0.0, 0.0, None)
+
+    slow = [block(2.0, 0.0), block(6.0, 0.5), block(8.0, 0.0)]
+    base = [block(1.0, 0.0), block(2.0, 0.0), block(8.0, 0.0)]
+    warm = block(90.0, 0.9)
+    found = summarise({"floor": [warm, *base], "slow": [warm, *slow]}, "floor")["slow"]
+    assert (found.ratios, found.ratio, found.median, found.least) == ([2.0, 3.0, 1.0], 2.0, 6.0, 2.0)
+    assert (found.quartiles, found.disturbed) == ((1.5, 2.5), 1)
+
+
+def test_what_is_not_installed_is_said_to_be_absent(capsys):
+    assert interleave([Candidate("nobody's", "nowhere:train", needs="not_a_library")], 1, 0.0) == {}
+    assert "nobody's: not installed" in capsys.readouterr().out
+
+
+def test_imputation_is_scored_against_the_truth(monkeypatch, capsys):
+    """The mean of a column scores its variance, 1; the fitted Gaussian stays under the published 0.30."""
+    known = {name: imputation.METHODS[name] for name in ("mean of the column", "Imputer()")}
+    monkeypatch.setattr(imputation, "METHODS", known)
+    scores = imputation.main(seeds=1)
+    assert scores["mean of the column"][0] == pytest.approx(1, abs=0.1)
+    assert scores["Imputer()"][0] < 0.30
+    assert "Imputer()" in capsys.readouterr().out
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    """No mallopt on macOS or musl: nothing happens, and nothing is raised."""
+    keep_freed_pages()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    keep_freed_pages()
