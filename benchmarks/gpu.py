@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
-from benchmarks.train import products
+from benchmarks.candidates.floor import training_products
 from taut import compose as _resolvers  # noqa: F401
 from taut.evidence import Importance, Target
 from taut.run import Run
@@ -39,14 +39,11 @@ VARIANTS = {
 def floor(k: int, precision: str) -> float:
     """Seconds of the products of one step."""
     torch.set_float32_matmul_precision(precision)
-    layers = [(h.cuda(), w.cuda(), g.cuda(), needs) for h, w, g, needs in products(k)]
+    products = [[factor.cuda() for factor in product] for product in training_products(k)]
 
     def step() -> None:
-        for h, weight, gradient, needs in layers:
-            h @ weight.mT
-            gradient.mT @ h
-            if needs:
-                gradient @ weight
+        for a, b, result in products:
+            torch.mm(a, b, out=result)
 
     step()
     graph = torch.cuda.CUDAGraph()
