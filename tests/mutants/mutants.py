@@ -220,8 +220,8 @@ MUTANTS = [
     Mutant(
         "standard deviation for variance",
         "likelihood/gaussian.py",
-        "(self.min_variance + log_variance.clamp(max=15.0).exp()).sqrt()",
-        "(self.min_variance + log_variance.clamp(max=15.0).exp())",
+        "(self.floor + self.g.clamp(max=MOST).exp()).sqrt()",
+        "(self.floor + self.g.clamp(max=MOST).exp())",
         PIECES + "::test_gaussian_variance_is_what_it_says",
     ),
     Mutant("weights of the mixture forgotten", "oracle.py", "prior.logits.unsqueeze(-1) + joint", "joint", ORACLE),

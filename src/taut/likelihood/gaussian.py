@@ -1,15 +1,47 @@
 """Gaussian likelihood with a network."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from math import log, pi
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 
-from taut.holes import Cells, column_mean
+from taut.holes import Cells, column_mean, observed
 from taut.likelihood.base import Likelihood
+from taut.likelihood.fused_gaussian import MOST, log_prob
 from taut.networks import column_scale
+
+
+class Heads(Cells):
+    r"""$N(x; \mu + s \odot f,\ s^2 \odot (v_{\min} + e^g))$, scored in few passes.
+
+    Args:
+        f: Means in units of the data.
+        g: Log-variances above the floor, likewise.
+        shift: $\mu$.
+        scale: s.
+        floor: $v_{\min}$.
+    """
+
+    def __init__(self, f: Tensor, g: Tensor, shift: Tensor, scale: Tensor, floor: float) -> None:
+        self.f, self.g, self.shift, self.scale, self.floor = f, g, shift, scale, floor
+        Distribution.__init__(self, f.shape[: f.dim() - shift.dim()], shift.shape, False)
+        self.reinterpreted_batch_ndims = shift.dim()
+
+    @cached_property
+    def base_dist(self) -> Normal:  # type: ignore[override]
+        """The cells one by one; made when asked for."""
+        deviation = (self.floor + self.g.clamp(max=MOST).exp()).sqrt()
+        return Normal(self.shift + self.scale * self.f, self.scale * deviation, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        axes = len(self.event_shape)
+        r = (value - self.shift).div_(self.scale).flatten(-axes)
+        units = (observed(value) * (self.scale.log() + 0.5 * log(2 * pi))).flatten(-axes).sum(-1)
+        return log_prob(r, self.f.flatten(-axes), self.g.flatten(-axes), self.floor) - units
 
 
 class Gaussian(Likelihood):
@@ -50,12 +82,10 @@ class Gaussian(Likelihood):
         self.register_buffer("shift", torch.zeros(self.x_shape))
         self.register_buffer("scale", torch.ones(self.x_shape))
 
-    def forward(self, z: Float[Tensor, "*batch d"]) -> Cells:
+    def forward(self, z: Float[Tensor, "*batch d"]) -> Heads:
         heads = (self.decoder(z) + self.offset).unbind(-1 - len(self.x_shape))
-        log_variance = self.log_variance if self.shared else heads[1]
-        deviation = (self.min_variance + log_variance.clamp(max=15.0).exp()).sqrt()
-        normal = Normal(self.shift + self.scale * heads[0], self.scale * deviation, validate_args=False)
-        return Cells(normal, len(self.x_shape), validate_args=False)
+        log_variance = self.log_variance.expand_as(heads[0]) if self.shared else heads[1]
+        return Heads(heads[0], log_variance, self.shift, self.scale, self.min_variance)
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
