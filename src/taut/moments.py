@@ -71,20 +71,20 @@ class Gaussians:
         return torch.cat([constant.unsqueeze(-1), linear, quadratic], -1)
 
     @cached_property
-    def _amplified(self) -> Float[Tensor, "c d d"]:
-        r"""$|L^{-1}|^\top |L^{-1}| |L| |L^{-1}|$: what the rounding of $L^{-1}$ and of $P$ grows with."""
-        inverse = self.inverse.abs()
-        return inverse.mT @ (inverse @ (self.scale_tril.abs() @ inverse))
+    def _magnitude(self) -> Float[Tensor, "c d d"]:
+        """What the entries of P are sums of, without the signs."""
+        return self.inverse.abs().mT @ self.inverse.abs()
 
     def rounding(self, reach: Float[Tensor, " d"]) -> Float[Tensor, " c"]:
-        r"""Bound of the rounding of $\eta_c \cdot f(x)$ in nats, for $|x_i| \le$ ``reach``.
+        r"""How much $\eta_c \cdot f(x)$ may be off in nats, for $|x_i| \le$ ``reach``.
 
-        $\epsilon \sqrt F (r + |m|)^\top |L^{-1}|^\top |L^{-1}| |L| |L^{-1}| (r + |m|)$: the roundings of a triangular
-        inverse (Higham, 2002, section 14.2), and of F terms added up, which mostly cancel (Higham & Mary, 2019).
+        $2 \epsilon (r + |m|)^\top |L^{-1}|^\top |L^{-1}| (r + |m|)$, four roundings of the sum of all terms without
+        their signs, each at its largest: no partial sum is larger, and the roundings of many terms mostly cancel
+        (Higham & Mary, 2019).
         """
         reach = reach + self.means.abs()
-        worst = torch.einsum("ci,cij,cj->c", reach, self._amplified, reach)
-        return torch.finfo(worst.dtype).eps * self.natural.shape[-1] ** 0.5 * worst
+        worst = torch.einsum("ci,cij,cj->c", reach, self._magnitude, reach)
+        return 2 * torch.finfo(worst.dtype).eps * worst
 
     def narrow(self, which: Tensor) -> "Gaussians":
         """Some of them."""
