@@ -11,6 +11,7 @@ Everything is in float64, because $\eta \cdot f$ cancels: x should be relative t
 rounding could still be felt, the component is scored by triangular solves (:func:`taut.gaussian.log_densities`).
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from math import log, pi
@@ -71,20 +72,24 @@ class Gaussians:
         return torch.cat([constant.unsqueeze(-1), linear, quadratic], -1)
 
     @cached_property
-    def _amplified(self) -> Float[Tensor, "c d d"]:
-        r"""$|L^{-1}|^\top |L^{-1}| |L| |L^{-1}|$: what the rounding of $L^{-1}$ and of $P$ grows with."""
-        inverse = self.inverse.abs()
-        return inverse.mT @ (inverse @ (self.scale_tril.abs() @ inverse))
+    def _magnitude(self) -> Float[Tensor, "c d d"]:
+        """What the entries of P are sums of, without the signs."""
+        return self.inverse.abs().mT @ self.inverse.abs()
 
     def rounding(self, reach: Float[Tensor, " d"]) -> Float[Tensor, " c"]:
-        r"""Bound of the rounding of $\eta_c \cdot f(x)$ in nats, for $|x_i| \le$ ``reach``.
+        r"""How much $\eta_c \cdot f(x)$ may be off in nats, for $|x_i| \le$ ``reach``.
 
-        $\epsilon \sqrt F (r + |m|)^\top |L^{-1}|^\top |L^{-1}| |L| |L^{-1}| (r + |m|)$: the roundings of a triangular
-        inverse (Higham, 2002, section 14.2), and of F terms added up, which mostly cancel (Higham & Mary, 2019).
+        $2 \epsilon (r + |m|)^\top |L^{-1}|^\top |L^{-1}| (r + |m|)$, four roundings of the sum of all terms without
+        their signs, each at its largest: no partial sum is larger, and the roundings of many terms mostly cancel
+        (Higham & Mary, 2019).
         """
         reach = reach + self.means.abs()
-        worst = torch.einsum("ci,cij,cj->c", reach, self._amplified, reach)
-        return torch.finfo(worst.dtype).eps * self.natural.shape[-1] ** 0.5 * worst
+        worst = torch.einsum("ci,cij,cj->c", reach, self._magnitude, reach)
+        return 2 * torch.finfo(worst.dtype).eps * worst
+
+    def prepare(self) -> None:
+        """Compute what is kept, before threads share it."""
+        _ = self.natural, self._magnitude
 
     def narrow(self, which: Tensor) -> "Gaussians":
         """Some of them."""
@@ -100,15 +105,29 @@ def expect(
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "c f"]]:
     r"""$\log p(x)$ in nats, and $\sum_n p(c \mid x_n) f(x_n)$.
 
+    Each of torch's threads goes through a part of the rows on its own: they meet once, not in every small operation,
+    which on a machine with other work to do costs more than it saves.
+
     Args:
         gaussians: The mixture.
         x: Data without holes, float64.
-        stretch: How many numbers to hold at once.
+        stretch: How many numbers to hold at once, in each thread.
     """
+    gaussians.prepare()
+    rows = max(1, stretch // sum(gaussians.natural.shape))
+    threads = torch.get_num_threads()
+    if threads == 1 or len(x) <= rows or x.device.type != "cpu":
+        return _expect(gaussians, x, rows)
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        parts = list(pool.map(lambda part: _expect(gaussians, part, rows), x.tensor_split(min(threads, len(x)))))
+    torch.set_num_threads(threads)  # for threads to come: what one of them sets is the default of the next
+    return torch.cat([log_px for log_px, _ in parts]), torch.stack([sums for _, sums in parts]).sum(0)
+
+
+def _expect(gaussians: Gaussians, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     natural = gaussians.natural
     count, width = natural.shape
-    rows = min(len(x), max(1, stretch // (count + width)))
-    buffer = natural.new_empty(width + count, rows)
+    buffer = natural.new_empty(width + count, min(len(x), rows))
     sums, log_px = torch.zeros_like(natural), x.new_empty(len(x))
     for part, out in zip(x.split(rows), log_px.split(rows), strict=True):
         features, table = buffer[:width, : len(part)], buffer[width:, : len(part)]

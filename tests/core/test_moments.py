@@ -1,5 +1,7 @@
 """EM by natural parameters: scikit-learn's numbers, whatever the stretch, and no rounding that can be felt."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,23 @@ def test_stretches_of_any_length_give_the_same(covariance):
         parts = moments.expect(gaussians, rows, stretch=length * sum(gaussians.natural.shape))
         for one, other in zip(parts, whole, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-10)
+
+
+def test_threads_share_the_rows_and_leave_torch_as_it_was():
+    x = _rows(101)
+    joint, _ = _mixture("full", x)
+    gaussians, rows, before = _gaussians(joint), x - joint.likelihood.centre, torch.get_num_threads()
+    alone = moments.expect(gaussians, rows)
+    torch.set_num_threads(3)
+    try:
+        shared = [moments.expect(gaussians, rows, stretch=1000) for _ in range(2)]
+        with ThreadPoolExecutor(1) as later:
+            assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
+    for first, second, one in zip(*shared, alone, strict=True):
+        assert torch.equal(first, second)
+        torch.testing.assert_close(first, one, rtol=1e-11, atol=1e-10)
 
 
 def _needle(x: torch.Tensor) -> torch.Tensor:

@@ -96,6 +96,20 @@ def test_position_is_kept(stop):
     assert len(list(resumed)) == 6
 
 
+def test_one_batch_of_all_rows_is_the_rows_themselves(float64):
+    rows = torch.randn(20, 2)
+    for options in ({"batch_size": None, "shuffle": True}, {"batch_size": 7}):
+        first = next(iter(Batches(lambda epoch: rows, 20, **options)))
+        assert first.x.data_ptr() == rows.data_ptr()
+
+
+def test_scores_take_few_rows_at_once_whatever_a_training_batch_has(monkeypatch):
+    monkeypatch.setattr("taut.data.base.SCORED", 1000)
+    data = Grey(batch_size=None)
+    sizes = [[len(batch.x) for batch in batches] for batches in (data.train_dataloader(), data.test_dataloader())]
+    assert sizes == [[2500], [1000, 1000, 500]]
+
+
 def test_behind_the_last_batch_stands_the_next_epoch():
     batches = loader(8, batch_size=4, shuffle=True)
     list(batches)

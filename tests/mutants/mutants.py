@@ -18,6 +18,7 @@ OBJECTIVES = "tests/contract/test_objectives.py"
 PIECES = "tests/contract/test_pieces.py"
 ORACLE = "tests/core/test_oracle.py"
 EM = "tests/core/test_em.py"
+MOMENTS = "tests/core/test_moments.py"
 EVALUATION = "tests/core/test_evaluation.py"
 METRICS = "tests/core/test_metrics.py"
 NOISE = "tests/core/test_noise.py"
@@ -215,8 +216,8 @@ MUTANTS = [
         "values.mean(0) + 0 * values / (k - 1)",
         OBJECTIVES + "::test_mean_of_others_leaves_one_out",
     ),
-    Mutant("2 pi forgotten", "likelihood/component.py", "log_det + 0.5 * x.shape[-1] * log(2 * pi)", "log_det", ORACLE),
-    Mutant("log-determinant of the wrong sign", "likelihood/component.py", "- constant", "+ constant", ORACLE),
+    Mutant("2 pi forgotten", "gaussian.py", "log_det + 0.5 * x.shape[-1] * math.log(2 * math.pi)", "log_det", ORACLE),
+    Mutant("log-determinant of the wrong sign", "gaussian.py", "- normaliser", "+ normaliser", ORACLE),
     Mutant(
         "standard deviation for variance",
         "likelihood/gaussian.py",
@@ -427,7 +428,7 @@ MUTANTS = [
     ),
     Mutant(
         "half a log-determinant",
-        "likelihood/component.py",
+        "gaussian.py",
         "log_det + 0.5 * x.shape[-1]",
         "0.5 * log_det + 0.5 * x.shape[-1]",
         ORACLE + "::test_mixture_of_gaussians_equals_scikit_learn",
@@ -1248,7 +1249,7 @@ MUTANTS = [
     Mutant(
         "padding counted twice",
         "data/batches.py",
-        "order[start + self.rank : stop : self.world]",
+        "order[part]",
         "torch.cat([order[start:stop], order[start : start - (stop - start) % -self.world]])[self.rank :: self.world]",
         PROOFS + "::test_no_two_processes_and_steps_share_noise_and_every_row_is_met_once",
     ),
@@ -1273,5 +1274,54 @@ MUTANTS = [
         "    os.kill(os.getpid(), signal.SIGKILL)\n",
         "    pass\n",
         "tests/devices/test_crew.py::test_the_second_process_does_not_outlive_the_first",
+    ),
+    Mutant(
+        "products of two coordinates counted once",
+        "moments.py",
+        "torch.where(i == j, 0.5, 1.0).to(precision)",
+        "0.5",
+        MOMENTS + "::test_sums_are_those_under_the_exact_posterior[full]",
+    ),
+    Mutant(
+        "natural parameters without the log-determinant",
+        "moments.py",
+        " + log_det + (linear",
+        " + (linear",
+        MOMENTS + "::test_sums_are_those_under_the_exact_posterior[spherical]",
+    ),
+    Mutant(
+        "2 pi for one coordinate",
+        "moments.py",
+        "size * log(2 * pi)",
+        "log(2 * pi)",
+        MOMENTS + "::test_sums_are_those_under_the_exact_posterior[diagonal]",
+    ),
+    Mutant(
+        "sums of the last stretch alone",
+        "moments.py",
+        "sums.addmm_(table.mul_(total.reciprocal_()), features.mT)",
+        "sums = table.mul_(total.reciprocal_()) @ features.mT",
+        MOMENTS + "::test_stretches_of_any_length_give_the_same[diagonal]",
+    ),
+    Mutant(
+        "responsibilities that do not add up to one",
+        "moments.py",
+        "table.mul_(total.reciprocal_())",
+        "table",
+        MOMENTS + "::test_sums_are_those_under_the_exact_posterior[full]",
+    ),
+    Mutant(
+        "natural parameters whatever they round to",
+        "moments.py",
+        "if rough.any():",
+        "if False:",
+        MOMENTS + "::test_the_rounding_is_below_its_bound_and_a_narrow_component_is_scored_without_it",
+    ),
+    Mutant(
+        "a slice that every process takes whole",
+        "data/batches.py",
+        "slice(start + self.rank, stop, self.world)",
+        "slice(start, stop)",
+        "tests/data/test_batches.py::test_every_row_once_over_all_ranks",
     ),
 ]

@@ -25,12 +25,12 @@ MOST_ROWS = 1000
 class Pictures(Callback):
     """Draws what the model offers into ``<run folder>/figures`` and, with the same call, into W&B.
 
-    Validation pictures are drawn every ``every_n_epochs`` epochs and after the last one, test pictures at the
-    end of the test; each overwrites its predecessor on disk. W&B, which keeps them all, gets the first, second,
-    fourth, eighth ... and the last. Only the first rank draws. Neither random generators nor training mode are touched.
+    Validation pictures are drawn after 1, 2, 4, 8 ... times ``every_n_epochs`` epochs and after the last one, test
+    pictures at the end of the test; each overwrites its predecessor on disk, and W&B keeps them all. Only the first
+    rank draws. Neither random generators nor training mode are touched.
 
     Args:
-        every_n_epochs: Epochs between two sets of validation pictures.
+        every_n_epochs: Epochs before the first set of validation pictures.
         count: Images in a row.
 
     Raises:
@@ -42,39 +42,36 @@ class Pictures(Callback):
             if value < 1:
                 raise UserError(f"callbacks.pictures.{name}={value} is not a positive integer; choose 1 or more.")
         self.every_n_epochs, self.count = every_n_epochs, count
-        self._published_epoch: int | None = None
+        self._drawn_epoch: int | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         sets, epochs = divmod(trainer.current_epoch + 1, self.every_n_epochs)
-        during_fit = trainer.state.fn == "fit"
-        if trainer.sanity_checking or (during_fit and epochs):
-            return
-        few = not during_fit or sets.bit_count() == 1
-        self._draw(trainer, pl_module, "val", tracked=few)
-        if few:
-            self._published_epoch = trainer.current_epoch
+        due = trainer.state.fn != "fit" or (not epochs and sets.bit_count() == 1)
+        if due and not trainer.sanity_checking:
+            self._draw(trainer, pl_module, "val")
+            self._drawn_epoch = trainer.current_epoch
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._published_epoch != trainer.current_epoch - 1:
+        if self._drawn_epoch != trainer.current_epoch - 1:
             self._draw(trainer, pl_module, "val")
         self._draw_history(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._draw(trainer, pl_module, "test")
 
-    def _draw(self, trainer: Trainer, model: Any, stage: str, tracked: bool = True) -> None:
+    def _draw(self, trainer: Trainer, model: Any, stage: str) -> None:
         with whole_weights(trainer):
             if trainer.is_global_zero:
-                self._draw_all(trainer, model, stage, tracked)
+                self._draw_all(trainer, model, stage)
 
-    def _draw_all(self, trainer: Trainer, model: Any, stage: str, tracked: bool) -> None:
+    def _draw_all(self, trainer: Trainer, model: Any, stage: str) -> None:
         with _undisturbed(model), forked(model.device):
             torch.manual_seed(key(model.seed, f"pictures/{stage}", trainer.current_epoch))
             subject = self._subject(trainer, model, stage)
             for drawing in DRAWINGS:
                 figure = drawing(subject)
                 if figure is not None:
-                    _publish(trainer, f"{drawing.__name__}_{stage}", figure, tracked)
+                    _publish(trainer, f"{drawing.__name__}_{stage}", figure)
 
     def _subject(self, trainer: Trainer, model: Any, stage: str) -> Subject:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -108,14 +105,14 @@ def _rows(data: Any, stage: str) -> Tensor:
     return torch.cat(batches)[:MOST_ROWS]
 
 
-def _publish(trainer: Trainer, name: str, figure: Figure, tracked: bool = True) -> None:
+def _publish(trainer: Trainer, name: str, figure: Figure) -> None:
     path = Path(trainer.default_root_dir) / "figures" / f"{name}.png"
     try:
         figures.save(figure, path)
     except OSError as error:
         rank_zero_warn(f"The picture {path} could not be written ({error}); the run goes on without it.")
         return
-    for logger in trainer.loggers if tracked else []:
+    for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(f"pictures/{name}", [str(path)], step=trainer.global_step)
 

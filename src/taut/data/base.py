@@ -29,6 +29,9 @@ from taut.mask.base import Mask
 
 __all__ = ["Batch", "Batches", "Data", "Splits", "cut"]
 
+SCORED = 4096
+"""Most rows of a batch that is scored: what a score holds grows with rows times samples, and its value does not."""
+
 
 class Splits(NamedTuple):
     """The rows of a data set, each of shape ``[n, *x_shape]``."""
@@ -45,7 +48,7 @@ class Data(LightningDataModule, ABC):
     validation and test, never depends on ``seed``: runs with different seeds are scored on the same numbers.
 
     Args:
-        batch_size: Rows of a batch over all processes; ``None`` for all rows at once.
+        batch_size: Rows of a batch over all processes; ``None`` for all rows at once. Scores take 4096 rows at most.
         binarisation: ``dynamic`` (the training split anew in each epoch, the others once), ``fixed`` (all
             once), ``threshold`` (one where x >= 0.5) or ``none``.
         seed: Seed of the training order and of the training noise.
@@ -207,15 +210,17 @@ class Data(LightningDataModule, ABC):
         if split == "train" and self.binarisation == "dynamic":
             source = self._changing(device)
         else:
-            rows = self._binarised(split).to(device)
-            source = lambda epoch: rows  # noqa: E731
+            stored = self._binarised(split).to(device)
+            source = lambda epoch: stored  # noqa: E731
+        rows = len(getattr(self.stored, split))
         together = getattr(trainer.strategy, "together", 1) if trainer and shuffle and self.batch_size else 1
+        trained = self.batch_size and self.batch_size * together
         return Batches(
             source,
-            len(getattr(self.stored, split)),
+            rows,
             seen=self._seen(split, device),
             scale=self.scale if self.binarisation == "none" else Scale(),
-            batch_size=self.batch_size and self.batch_size * together,
+            batch_size=trained if shuffle else min(self.batch_size or rows, SCORED),
             step=self.batch_size if together > 1 else None,
             shuffle=shuffle,
             seed=self.seed,

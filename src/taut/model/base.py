@@ -105,6 +105,8 @@ class LatentVariableModel(L.LightningModule, ABC):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
         del batch, batch_idx
+        if self.objective.closed_form:
+            return
         counter = self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank
         noise.seed(noise.key(self.seed, "train", counter), self.device)
 
