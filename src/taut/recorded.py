@@ -23,7 +23,7 @@ class Recorded(SingleDeviceStrategy):
     A step of these models is some hundred kernels of a few microseconds. Started one by one from Python they take
     several times as long as they compute; a graph starts them all at once. Noise follows the seed of the device's
     generator at every replay. Batches of another size than the recorded one, optimisers that have no form for graphs
-    (``capturable``), loss scaling and closed-form objectives are stepped through as ever.
+    (``capturable``), loss scaling, KL warm-up and closed-form objectives are stepped through as ever.
 
     Args:
         device: Where to compute; on a CPU nothing is recorded.
@@ -93,6 +93,8 @@ class Recorded(SingleDeviceStrategy):
         """Whether there is a form of the steps for graphs; if so the optimiser takes it."""
         scaled = getattr(self.precision_plugin, "scaler", None) is not None
         if self.root_device.type != "cuda" or scaled or "capturable" not in optimizer.defaults:
+            return False
+        if getattr(self.lightning_module, "kl_weight", 1.0) != 1.0:  # a number too, which changes at every step
             return False
         for group in optimizer.param_groups:
             group["capturable"] = True
