@@ -373,7 +373,7 @@ MUTANTS = [
     Mutant(
         "encoder in the units of its columns",
         "q/base.py",
-        "(x - self.shift) / self.scale",
+        "(x - self.shift).div_(self.scale)",
         "x",
         GAPS + "::test_an_encoder_reads_columns_in_no_unit",
     ),

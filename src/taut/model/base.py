@@ -164,6 +164,8 @@ class LatentVariableModel(L.LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         optimizer = self.objective.optimizer(self.joint, self.parameters(), self.make_optimizer)
         setattr(optimizer, "_step_supports_amp_scaling", False)  # noqa: B010 (or Lightning refuses to clip gradients)
+        for group in optimizer.param_groups if self.trainer.world_size > 1 else []:
+            group["fused"] = None  # it rounds by where a tensor ends, and shards end elsewhere than parameters
         if self.make_scheduler is None or self.objective.closed_form:
             return optimizer
         return {
