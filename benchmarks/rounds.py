@@ -120,7 +120,13 @@ class Worker:
 def environment(threads: int) -> dict[str, str]:
     """What every process is given, whatever it runs; the command line sets the same wait policy for itself."""
     counts = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
-    return {**os.environ, **counts, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    return {
+        **os.environ,
+        **counts,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "1000",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+    }
 
 
 @contextmanager
