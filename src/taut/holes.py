@@ -45,7 +45,7 @@ def hide(x: Float[Tensor, "b *x"], mask: Shaped[Tensor, "*m"]) -> Float[Tensor, 
 
 def filled(x: Float[Tensor, "*x"], value: float = 0.0) -> Float[Tensor, "*x"]:
     """X with a number in its holes; infinities stay."""
-    return x.masked_fill(x.isnan(), value)
+    return x.nan_to_num(value, torch.inf, -torch.inf)
 
 
 def column_mean(x: Float[Tensor, "n *x"]) -> Float[Tensor, "*x"]:

@@ -50,13 +50,13 @@ class Pixels(Cells):
     def log_prob(self, value: Tensor) -> Tensor:
         if value.device.type == "cuda":
             return self._unseen(value)
-        holes = value.isnan()
-        if not ((value == 0) | (value == 1) | holes).all():
+        whole = not (value - value * value).any()  # zeros and ones: neither grey, nor infinite, nor missing
+        if not whole and not ((value == 0) | (value == 1) | value.isnan()).all():
             return super().log_prob(value)
         if torch.is_grad_enabled():
-            return self._fused(value) if self._matching(value) else super().log_prob(value)
+            return self._fused(value, whole) if self._matching(value) else super().log_prob(value)
         sign = signs(value)
-        offset = (self.offset * sign).masked_fill(holes, torch.inf)  # a factor of 1
+        offset = (self.offset * sign).masked_fill(value.isnan(), torch.inf)  # a factor of 1
         log_p = log_product(self._signed_logits(sign, offset).sigmoid_())
         lost = ~log_p.isfinite()
         if lost.any():
@@ -81,9 +81,9 @@ class Pixels(Cells):
         """Whether there are draws, by their features, for each datum of a batch."""
         return self.weight is not None and value.shape == (*self.batch_shape[1:], *self.event_shape) != self.event_shape
 
-    def _fused(self, value: Float[Tensor, "b *x"]) -> Float[Tensor, "k b"]:
+    def _fused(self, value: Float[Tensor, "b *x"], whole: bool) -> Float[Tensor, "k b"]:
         assert self.weight is not None
-        return fused.log_prob(value.flatten(1), self.source, self.weight, self.offset.flatten())
+        return fused.log_prob(value.flatten(1), self.source, self.weight, self.offset.flatten(), whole)
 
     def _one_by_one(self, value: Tensor, rows: Bool[Tensor, "*batch"]) -> Float[Tensor, " n"]:
         """Some images as torch scores them: their products are too small for a number."""

@@ -22,7 +22,11 @@ FACTORS = 32
 
 
 def log_prob(
-    x: Float[Tensor, "b d"], h: Float[Tensor, "k b f"], weight: Float[Tensor, "d f"], offset: Float[Tensor, " d"]
+    x: Float[Tensor, "b d"],
+    h: Float[Tensor, "k b f"],
+    weight: Float[Tensor, "d f"],
+    offset: Float[Tensor, " d"],
+    whole: bool = False,
 ) -> Float[Tensor, "k b"]:
     r"""$\sum_i \log \mathrm{Bernoulli}(x_i; \sigma(W h + o)_i)$ over the observed pixels, nats; differentiable once.
 
@@ -31,8 +35,9 @@ def log_prob(
         h: Features of every draw.
         weight: The last linear map W.
         offset: The offset o.
+        whole: Whether it is known that no pixel is missing.
     """
-    return _LogProb.apply(h, weight, offset, signs(x))  # type: ignore[return-value]
+    return _LogProb.apply(h, weight, offset, 2 * x - 1 if whole else signs(x), whole)  # type: ignore[return-value]
 
 
 def signs(x: Tensor) -> Tensor:
@@ -42,12 +47,11 @@ def signs(x: Tensor) -> Tensor:
 
 class _LogProb(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, offset: Tensor, sign: Tensor) -> Tensor:
+    def forward(ctx: Any, h: Tensor, weight: Tensor, offset: Tensor, sign: Tensor, whole: bool) -> Tensor:
         logits = torch.addmm(offset, h.flatten(0, 1), weight.mT)  # in half precision under autocast
         u = logits.to(h.dtype).view(*h.shape[:2], -1).mul_(sign).sigmoid_()
-        hidden = sign == 0
-        if hidden.any():
-            u.masked_fill_(hidden, 1.0)
+        if not whole:
+            u.masked_fill_(sign == 0, 1.0)
         ctx.save_for_backward(h, weight, sign, u)
         ctx.low = logits.dtype
         log_p = log_product(u)
@@ -58,14 +62,14 @@ class _LogProb(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         h, weight, sign, u = ctx.saved_tensors
         by_logit = torch.addcmul(sign, sign, u, value=-1).flatten(0, 1).to(ctx.low)
         each = gradient.reshape(-1, 1)
         by_h = (by_logit @ weight.to(ctx.low)).to(h.dtype).mul_(each).view_as(h)
         by_weight = (by_logit.mT @ (each * h.flatten(0, 1)).to(ctx.low)).to(h.dtype)
         by_offset = (by_logit.mT @ each.to(ctx.low)).to(h.dtype).flatten()
-        return by_h, by_weight, by_offset, None
+        return by_h, by_weight, by_offset, None, None
 
 
 def _one_by_one(h: Tensor, weight: Tensor, offset: Tensor, sign: Tensor) -> Tensor:
