@@ -8,7 +8,7 @@ With $f(x) = [1, x_i, x_i x_j]_{i \le j}$, or $[1, x_i, x_i^2]$ without correlat
 
 Features lie transposed, ``[F, rows]``, a stretch of rows at a time that stays in the cache, so memory is flat in N.
 Everything is in float64, because $\eta \cdot f$ cancels: x should be relative to the middle of the data, and where the
-rounding could still be felt, the component is scored by triangular solves (:func:`taut.gaussian.log_densities`).
+rounding could still be felt, the component is scored by differences from its mean.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +17,8 @@ from functools import cached_property
 from math import log, pi
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
-
-from taut.gaussian import log_densities
 
 STRETCH = 2**19
 """Numbers of a stretch: 4 MiB of features and densities, of which each is met twice."""
@@ -91,13 +89,13 @@ class Gaussians:
         """Compute what is kept, before threads share it."""
         _ = self.natural, self._magnitude
 
-    def narrow(self, which: Tensor) -> "Gaussians":
-        """Some of them."""
-        return Gaussians(self.log_weights[which], self.means[which], self.scale_tril[which], self.full)
-
-    def log_densities(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "c b"]:
-        r"""$\log \pi_c N(x)$, by triangular solves."""
-        return log_densities(x, self.means, self.scale_tril).mT + self.log_weights.unsqueeze(-1)
+    def log_densities(self, x: Float[Tensor, "b d"], which: Bool[Tensor, " c"]) -> Float[Tensor, "m b"]:
+        r"""$\log \pi_c N(x)$ of some of them, by $|L^{-1} (x - m)|^2$, which does not cancel."""
+        inverse = self.inverse[which]
+        whitened = (x - self.means[which].unsqueeze(1)) @ inverse.mT
+        log_det = inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = self.log_weights[which] + log_det - 0.5 * x.shape[1] * log(2 * pi)
+        return constant.unsqueeze(-1) - 0.5 * whitened.square().sum(-1)
 
 
 def expect(
@@ -135,7 +133,7 @@ def _expect(gaussians: Gaussians, x: Tensor, rows: int) -> tuple[Tensor, Tensor]
         torch.mm(natural, features, out=table)
         rough = gaussians.rounding(part.abs().amax(0)) > ROUNDING
         if rough.any():
-            table[rough] = gaussians.narrow(rough).log_densities(part)
+            table[rough] = gaussians.log_densities(part, rough)
         largest = table.amax(0)
         total = table.sub_(largest).exp_().sum(0)
         out.copy_(total.log().add_(largest))
