@@ -899,8 +899,8 @@ MUTANTS = [
     Mutant(
         "a hole counts for its offset",
         "likelihood/bernoulli.py",
-        ".masked_fill(holes, torch.inf)",
-        ".masked_fill(holes, 0.0)",
+        ".masked_fill(value.isnan(), torch.inf)",
+        ".masked_fill(value.isnan(), 0.0)",
         "tests/core/test_pixels.py::test_pixels_that_were_not_observed_add_nothing[40]",
     ),
     Mutant(
@@ -1137,7 +1137,7 @@ MUTANTS = [
     Mutant(
         "a hidden pixel counted as a coin",
         "likelihood/fused.py",
-        "u.masked_fill_(hidden, 1.0)",
+        "u.masked_fill_(sign == 0, 1.0)",
         "pass",
         FUSED + "::test_value_and_gradient_in_double_precision[shape0-True]",
     ),

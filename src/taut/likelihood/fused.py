@@ -37,12 +37,13 @@ def log_prob(
         offset: The offset o.
         whole: Whether it is known that no pixel is missing.
     """
-    return _LogProb.apply(h, weight, offset, 2 * x - 1 if whole else signs(x), whole)  # type: ignore[return-value]
+    return _LogProb.apply(h, weight, offset, signs(x, whole), whole)  # type: ignore[return-value]
 
 
-def signs(x: Tensor) -> Tensor:
-    """1 for a white pixel, -1 for a black one, 0 for one that is not observed."""
-    return (2 * x - 1).nan_to_num_(0.0)
+def signs(x: Tensor, whole: bool = False) -> Tensor:
+    """1 for a white pixel, -1 for a black one, 0 for one that is not observed, unless it is known that none is."""
+    sign = 2 * x - 1
+    return sign if whole else sign.nan_to_num_(0.0)
 
 
 class _LogProb(torch.autograd.Function):
