@@ -273,8 +273,7 @@ def _settings() -> Iterator[None]:
     OpenMP threads that spin for long make a step ten times slower as soon as another process wants the core; threads
     that sleep at once are slow to wake for a small one. Some microseconds of spinning avoid both.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded, which has not happened yet
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"} | os.environ  # before torch is loaded
     keep_freed_pages()
     os.environ["HYDRA_FULL_ERROR"] = "1"
     previous = {number: signal.signal(number, _terminate) for number in ASKS_TO_STOP}
