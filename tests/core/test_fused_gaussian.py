@@ -62,3 +62,11 @@ def test_it_is_one_distribution():
     assert heads.event_shape == (D,)
     assert torch.allclose(heads.log_prob(r), heads.base_dist.log_prob(r).sum(-1))
     assert torch.equal(heads.mean, f)
+
+
+def test_means_have_a_gradient_where_the_variance_is_frozen():
+    """One variance for all, held fixed while z moves: annealing a trained model."""
+    r, f, g = case()
+    (frozen,) = torch.autograd.grad(log_prob(r, f, g.detach(), FLOOR).sum(), f)
+    free, _ = torch.autograd.grad(log_prob(r, f, g, FLOOR).sum(), (f, g))
+    assert torch.equal(frozen, free)

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
 from taut.errors import UserError
-from taut.holes import Cells, column_mean
+from taut.holes import Cells, column_mean, filled
 from taut.likelihood import fused
 from taut.likelihood.base import Likelihood
 from taut.likelihood.fused import log_product, signs
@@ -65,8 +65,8 @@ class Pixels(Cells):
 
     def _unseen(self, value: Tensor) -> Tensor:
         """The same without a look at the value: a GPU would have to be waited for."""
-        logits = (self.bare + self.offset).float()
-        x = value.nan_to_num(0.5).expand_as(logits)
+        logits = (self.bare + self.offset).to(value.dtype)  # they are rough under autocast
+        x = filled(value, 0.5).expand_as(logits)
         each = binary_cross_entropy_with_logits(logits, x, reduction="none").masked_fill(value.isnan(), 0.0)
         return -each.flatten(-len(self.event_shape)).sum(-1)
 

@@ -44,7 +44,7 @@ class _LogProb(torch.autograd.Function):
         variance = grown + floor
         by_f = error / variance
         error.mul_(by_f)
-        if ctx.needs_input_grad[1]:
+        if any(ctx.needs_input_grad):
             by_g = (error - 1).mul_(grown).div_(variance).mul_(0.5).masked_fill_((g >= MOST) | hidden, 0.0)
             ctx.save_for_backward(by_f.masked_fill_(hidden, 0.0), by_g)
         return error.add_(variance.log_()).masked_fill_(hidden, 0.0).sum(-1).mul_(-0.5)
