@@ -1,20 +1,25 @@
 r"""Scores of single data: bounds, KL and diagnostics from one set of importance samples.
 
 The noise is keyed (see :mod:`taut.sampling`), so a score depends on its datum alone. Log-weights are kept in float64.
+Where q is the exact posterior of a discrete z nothing is drawn: every weight is p(x), and expectations are sums over z.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, OneHotCategorical
 
 from taut import bounds, noise, oracle
 from taut.joint import Joint
+from taut.q.exact import Exact
 from taut.sampling import Keys, blocks, exact_arithmetic
 from taut.types import PerDatum
+
+NUMBERS = 2**21
+"""Coordinates compared at once, those of every datum with those of every component."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,16 @@ class Scores:
     mean_z: Float[Tensor, "b *z"]
     noise_z: Float[Tensor, "b *z"]
 
+    @staticmethod
+    def cat(parts: "Sequence[Scores]") -> "Scores":
+        """The scores of further data."""
+        values, spread = (
+            {name: torch.cat([each[name] for each in several]) for name in several[0]}
+            for several in ([part.values for part in parts], [part.noise for part in parts])
+        )
+        mean_z, noise_z = torch.cat([p.mean_z for p in parts]), torch.cat([p.noise_z for p in parts])
+        return Scores(values, spread, torch.cat([part.curve for part in parts], 1), mean_z, noise_z)
+
 
 def score(
     joint: Joint,
@@ -86,6 +101,9 @@ def score(
         split: Name of the split, part of the key.
     """
     with exact_arithmetic(x.device):
+        if isinstance(q, Exact) and isinstance(joint.prior(), OneHotCategorical):
+            parts = x.split(max(1, NUMBERS // (joint.prior.z_shape[0] * x[:1].numel())))
+            return Scores.cat([summed(joint, q, part, bound, k, samples) for part in parts])
         drawn = sample(joint, q, x, index, samples, seed=seed, split=split)
         log_w = drawn.log_w
         curve = bounds.block_curve(log_w)
@@ -112,6 +130,37 @@ def score(
             "reconstruction": bounds.variance_of_mean(drawn.log_px),
         }
         return Scores(values, spread, curve, drawn.mean_z, drawn.noise_z)
+
+
+def summed(
+    joint: Joint, q: Exact, x: Float[Tensor, "b *x"], bound: Callable[[Tensor], Tensor], k: int, samples: int
+) -> Scores:
+    r"""The scores under the posterior of a discrete z, without noise: $\sum_z q(z \mid x) \dots$ over all z."""
+    prior, posterior = joint.prior(), q(x)
+    z = prior.enumerate_support().unsqueeze(1)
+    log_px_z = joint.likelihood(z).log_prob(x).double()  # [c, b]
+    log_pz, log_qz = prior.logits.double().unsqueeze(-1), posterior.logits.mT.double()
+    weight = log_qz.exp()
+    kl, reconstruction = _weighted(weight, log_qz - log_pz), _weighted(weight, log_px_z)
+    elbo, log_px = _weighted(weight, log_px_z + log_pz - log_qz), bounds.log_sum_exp(log_px_z + log_pz)
+    values = {
+        "elbo": elbo,
+        "bound": bound(elbo.expand(k, -1)),
+        "log_px": log_px,
+        "gap": log_px - elbo,
+        "kl": kl,
+        "reconstruction": reconstruction,
+        "ess": torch.full_like(elbo, samples),
+    }
+    spread = {name: torch.zeros_like(elbo) for name in values if name != "ess"}
+    curve = elbo.expand(len(bounds.block_sizes(samples)), -1)
+    mean_z = posterior.mean.double()
+    return Scores(values, spread, curve, mean_z, torch.zeros_like(mean_z))
+
+
+def _weighted(weight: Float[Tensor, "c b"], values: Float[Tensor, "c b"]) -> PerDatum:
+    """Expectation, to which what has no weight adds nothing, be it infinite."""
+    return torch.where(weight > 0, weight * values, 0.0).sum(0)
 
 
 def sample(

@@ -8,7 +8,8 @@ With $f(x) = [1, x_i, x_i x_j]_{i \le j}$, or $[1, x_i, x_i^2]$ without correlat
 
 Features lie transposed, ``[F, rows]``, a stretch of rows at a time that stays in the cache, so memory is flat in N.
 Everything is in float64, because $\eta \cdot f$ cancels: x should be relative to the middle of the data, and where the
-rounding could still be felt, the component is scored by differences from its mean.
+rounding could still be felt, the component is scored by $|L_c^{-1} x - L_c^{-1} m_c|^2$, which is off by no more than a
+last digit of x and m would make, and costs two to three times as much.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -17,15 +18,17 @@ from functools import cached_property
 from math import log, pi
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-STRETCH = 2**19
-"""Numbers of a stretch: 4 MiB of features and densities, of which each is met twice."""
+STRETCH = 2**18
+"""Numbers of a stretch: 2 MiB of features and densities, of which each is met twice."""
 LARGEST = 64
 """Coordinates beyond which D (D + 1) / 2 products cost more than they save."""
 ROUNDING = 1e-8
 """Nats a log-density may be off."""
+NEGLIGIBLE = -700.0
+"""Nats below the largest term. ``exp`` takes up to ten times as long where its answer is no longer a normal number."""
 
 
 def pays(size: int, full: bool) -> bool:
@@ -69,33 +72,27 @@ class Gaussians:
         quadratic = -precision[:, i, j] * torch.where(i == j, 0.5, 1.0).to(precision)
         return torch.cat([constant.unsqueeze(-1), linear, quadratic], -1)
 
-    @cached_property
-    def _magnitude(self) -> Float[Tensor, "c d d"]:
-        """What the entries of P are sums of, without the signs."""
-        return self.inverse.abs().mT @ self.inverse.abs()
+    @property
+    def rounding(self) -> Float[Tensor, " c"]:
+        r"""How much $\eta_c \cdot f(x)$ may be off in nats for x that c explains, on average.
 
-    def rounding(self, reach: Float[Tensor, " d"]) -> Float[Tensor, " c"]:
-        r"""How much $\eta_c \cdot f(x)$ may be off in nats, for $|x_i| \le$ ``reach``.
-
-        $2 \epsilon (r + |m|)^\top |L^{-1}|^\top |L^{-1}| (r + |m|)$, four roundings of the sum of all terms without
-        their signs, each at its largest: no partial sum is larger, and the roundings of many terms mostly cancel
-        (Higham & Mary, 2019).
+        $2 \epsilon\, s^\top |L^{-1}|^\top |L^{-1}| s$ with $s = 2 |m| + \sigma \ge |x| + |m|$ at a standard deviation
+        from the mean: four roundings of the sum of all terms without their signs. No partial sum is larger, and the
+        roundings of many terms mostly cancel (Higham & Mary, 2019). At d such distances, $d^2$ times as much at most.
         """
-        reach = reach + self.means.abs()
-        worst = torch.einsum("ci,cij,cj->c", reach, self._magnitude, reach)
-        return 2 * torch.finfo(worst.dtype).eps * worst
+        deviation = self.scale_tril.norm(dim=-1)
+        terms = (self.inverse.abs() @ (2 * self.means.abs() + deviation).unsqueeze(-1)).squeeze(-1)
+        return 2 * torch.finfo(terms.dtype).eps * terms.square().sum(-1)
 
-    def prepare(self) -> None:
-        """Compute what is kept, before threads share it."""
-        _ = self.natural, self._magnitude
-
-    def log_densities(self, x: Float[Tensor, "b d"], which: Bool[Tensor, " c"]) -> Float[Tensor, "m b"]:
-        r"""$\log \pi_c N(x)$ of some of them, by $|L^{-1} (x - m)|^2$, which does not cancel."""
+    def whitening(self, which: Int[Tensor, " m"]) -> Float[Tensor, "m d e"]:
+        """$[-L^{-1} m, L^{-1}]$ of some of them, by which $[1, x]$ becomes $L^{-1} (x - m)$."""
         inverse = self.inverse[which]
-        whitened = (x - self.means[which].unsqueeze(1)) @ inverse.mT
-        log_det = inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = self.log_weights[which] + log_det - 0.5 * x.shape[1] * log(2 * pi)
-        return constant.unsqueeze(-1) - 0.5 * whitened.square().sum(-1)
+        return torch.cat([-inverse @ self.means[which].unsqueeze(-1), inverse], -1)
+
+    def peaks(self, which: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
+        r"""$\log \pi_c N(m_c)$ of some of them."""
+        log_det = self.scale_tril[which].diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return self.log_weights[which] - log_det - 0.5 * self.means.shape[-1] * log(2 * pi)
 
 
 def expect(
@@ -111,34 +108,63 @@ def expect(
         x: Data without holes, float64.
         stretch: How many numbers to hold at once, in each thread.
     """
-    gaussians.prepare()
-    rows = max(1, stretch // sum(gaussians.natural.shape))
+    scorer = Scorer.of(gaussians)
+    rows = max(1, stretch // sum(scorer.natural.shape))
     threads = torch.get_num_threads()
     if threads == 1 or len(x) <= rows or x.device.type != "cpu":
-        return _expect(gaussians, x, rows)
+        return _expect(scorer, x, rows)
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        parts = list(pool.map(lambda part: _expect(gaussians, part, rows), x.tensor_split(min(threads, len(x)))))
+        parts = list(pool.map(lambda part: _expect(scorer, part, rows), x.tensor_split(min(threads, len(x)))))
     torch.set_num_threads(threads)  # for threads to come: what one of them sets is the default of the next
     return torch.cat([log_px for log_px, _ in parts]), torch.stack([sums for _, sums in parts]).sum(0)
 
 
-def _expect(gaussians: Gaussians, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    natural = gaussians.natural
-    count, width = natural.shape
-    buffer = natural.new_empty(width + count, min(len(x), rows))
-    sums, log_px = torch.zeros_like(natural), x.new_empty(len(x))
+@dataclass(frozen=True)
+class Scorer:
+    r"""What gives the log-densities of rows whose features are known.
+
+    Args:
+        natural: $\eta$.
+        full: Whether the features have the products of unlike coordinates.
+        rough: The components in which rounding could be felt.
+        whitening: Of those.
+        peaks: Of those.
+    """
+
+    natural: Float[Tensor, "c f"]
+    full: bool
+    rough: Int[Tensor, " m"]
+    whitening: Float[Tensor, "m d e"]
+    peaks: Float[Tensor, " m"]
+
+    @classmethod
+    def of(cls, gaussians: Gaussians) -> "Scorer":
+        """Of a mixture."""
+        rough = (gaussians.rounding > ROUNDING).nonzero().squeeze(-1)
+        return cls(gaussians.natural, gaussians.full, rough, gaussians.whitening(rough), gaussians.peaks(rough))
+
+    def score(self, features: Float[Tensor, "f b"], out: Float[Tensor, "c b"]) -> None:
+        r"""Write $\log \pi_c N(x)$."""
+        torch.mm(self.natural, features, out=out)
+        if len(self.rough):
+            linear = features[: self.whitening.shape[-1]]
+            whitened = (self.whitening.flatten(0, 1) @ linear).unflatten(0, self.whitening.shape[:2])
+            out[self.rough] = self.peaks.unsqueeze(-1) - 0.5 * whitened.square_().sum(1)
+
+
+def _expect(scorer: Scorer, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    count, width = scorer.natural.shape
+    buffer = x.new_empty(width + count, min(len(x), rows))
+    sums, log_px = x.new_zeros(width, count), x.new_empty(len(x))
     for part, out in zip(x.split(rows), log_px.split(rows), strict=True):
         features, table = buffer[:width, : len(part)], buffer[width:, : len(part)]
-        fill(features, part, gaussians.full)
-        torch.mm(natural, features, out=table)
-        rough = gaussians.rounding(part.abs().amax(0)) > ROUNDING
-        if rough.any():
-            table[rough] = gaussians.log_densities(part, rough)
+        fill(features, part, scorer.full)
+        scorer.score(features, table)
         largest = table.amax(0)
-        total = table.sub_(largest).exp_().sum(0)
+        total = table.sub_(largest).clamp_min_(NEGLIGIBLE).exp_().sum(0)
         out.copy_(total.log().add_(largest))
-        sums.addmm_(table.mul_(total.reciprocal_()), features.mT)
-    return log_px, sums
+        sums.addmm_(features, table.mul_(total.reciprocal_()).mT)
+    return log_px, sums.mT
 
 
 def fill(features: Float[Tensor, "f b"], x: Float[Tensor, "b d"], full: bool) -> None:

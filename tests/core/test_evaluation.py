@@ -5,7 +5,7 @@ import torch
 from budget import assert_mean, assert_not_above
 from pieces import X, build
 
-from taut import oracle
+from taut import evaluation, oracle
 from taut.evaluation import sample, score
 from taut.sampling import BLOCK, exact_arithmetic
 
@@ -152,3 +152,58 @@ def test_mean_of_z_is_the_posterior_mean_or_its_estimate():
     mean = _score(joint, q, objective, _images(3), samples=4000).mean_z
     assert mean.shape == (3, 2)
     assert mean.abs().max() < 3
+
+
+def _mixture(*words: str):
+    return build("model=mog", "model.components=3", *words, x_shape=(2,))
+
+
+def test_under_the_exact_posterior_of_a_discrete_z_scores_are_sums_over_z():
+    """By Bayes' rule from densities alone; a component without weight adds nothing."""
+    joint, q, objective = _mixture()
+    joint.prior.logits.data = torch.tensor([0.3, -1.0, -torch.inf])
+    x = torch.randn(20, 2)
+    scores = _score(joint, q, objective, x, k=2, samples=10)
+    component = joint.likelihood(torch.eye(3).unsqueeze(1))
+    joints = joint.prior.logits.softmax(0).unsqueeze(-1) * component.log_prob(x).exp()
+    posterior = joints / joints.sum(0)
+    kl = torch.special.xlogy(posterior, posterior / joint.prior.logits.softmax(0).unsqueeze(-1))[:2].sum(0)
+    values = scores.values
+    torch.testing.assert_close(values["log_px"], joints.sum(0).log())
+    torch.testing.assert_close(values["kl"], kl)
+    torch.testing.assert_close(values["reconstruction"], joints.sum(0).log() + kl)
+    torch.testing.assert_close(scores.mean_z, posterior.mT)
+    assert values["gap"].abs().max() < 1e-12
+    assert (values["ess"] == 10).all()
+    for name in ("elbo", "bound"):
+        torch.testing.assert_close(values[name], values["log_px"])
+    torch.testing.assert_close(scores.curve, values["log_px"].expand(len(scores.curve), -1))
+    assert {name for name, noise in scores.noise.items() if not noise.any()} == values.keys() - {"ess"}
+
+
+def test_sums_over_z_are_what_draws_estimate():
+    joint, q, objective = _mixture()
+    x, k = torch.randn(4, 2), 4000
+    drawn, exact = sample(joint, q, x, torch.arange(4), k, seed=0, split="val"), _score(joint, q, objective, x).values
+    for name, draws in (("kl", drawn.log_qz - drawn.log_pz), ("reconstruction", drawn.log_px)):
+        assert_mean(draws.detach(), exact[name].detach(), detects=0.5)
+
+
+def test_a_posterior_that_is_not_the_models_shows_its_gap(monkeypatch):
+    joint, q, objective = _mixture()
+    x = torch.randn(5, 2)
+    other = oracle.posterior(joint, x + 1)
+    monkeypatch.setattr(q, "forward", lambda x: other)
+    divergence = torch.distributions.kl_divergence(other, oracle.posterior(joint, x))
+    torch.testing.assert_close(_score(joint, q, objective, x).values["gap"], divergence)
+
+
+def test_sums_over_z_do_not_depend_on_how_many_data_are_held(monkeypatch):
+    joint, q, objective = _mixture()
+    x = torch.randn(7, 2)
+    whole = _score(joint, q, objective, x)
+    monkeypatch.setattr(evaluation, "NUMBERS", 3 * 3 * 2)
+    parts = _score(joint, q, objective, x)
+    assert parts.curve.shape == whole.curve.shape
+    for name, value in whole.values.items():
+        torch.testing.assert_close(parts.values[name], value, rtol=1e-12, atol=1e-12)

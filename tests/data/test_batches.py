@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from budget import THRESHOLD
+from pieces import config
 
 from taut.data.base import Data, Splits
 from taut.data.batches import Batches
@@ -101,6 +102,15 @@ def test_one_batch_of_all_rows_is_the_rows_themselves(float64):
     for options in ({"batch_size": None, "shuffle": True}, {"batch_size": 7}):
         first = next(iter(Batches(lambda epoch: rows, 20, **options)))
         assert first.x.data_ptr() == rows.data_ptr()
+
+
+@pytest.mark.parametrize(("minibatch", "ordered"), [("false", True), ("true", False)])
+def test_rows_are_shuffled_unless_the_sums_of_an_epoch_do_not_care(minibatch, ordered):
+    cfg = config("model=mog", f"objective.minibatch={minibatch}")
+    data = Grey(batch_size=700, shuffle=cfg.data.shuffle)
+    found = torch.cat([batch.index for batch in data.train_dataloader()])
+    assert torch.equal(found, torch.arange(2500)) == ordered
+    assert torch.equal(found.sort().values, torch.arange(2500))
 
 
 def test_scores_take_few_rows_at_once_whatever_a_training_batch_has(monkeypatch):

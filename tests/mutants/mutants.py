@@ -315,6 +315,27 @@ MUTANTS = [
         EVALUATION + "::test_stated_monte_carlo_error_is_the_spread_of_repetitions",
     ),
     Mutant(
+        "a gap of 0 that nothing measured",
+        "evaluation.py",
+        "bounds.log_sum_exp(log_px_z + log_pz)\n",
+        "_weighted(weight, log_px_z + log_pz - log_qz)\n",
+        EVALUATION + "::test_a_posterior_that_is_not_the_models_shows_its_gap",
+    ),
+    Mutant(
+        "a component without weight that counts",
+        "evaluation.py",
+        "torch.where(weight > 0, weight * values, 0.0)",
+        "(weight * values)",
+        EVALUATION + "::test_under_the_exact_posterior_of_a_discrete_z_scores_are_sums_over_z",
+    ),
+    Mutant(
+        "a whitened component off its mean",
+        "moments.py",
+        "-inverse @ self.means",
+        "inverse @ self.means",
+        MOMENTS + "::test_a_narrow_component_is_scored_as_well_as_its_numbers_are_known",
+    ),
+    Mutant(
         "one draw repeated K times",
         "joint.py",
         "z = posterior.rsample((k,)) if",
@@ -1299,8 +1320,8 @@ MUTANTS = [
     Mutant(
         "sums of the last stretch alone",
         "moments.py",
-        "sums.addmm_(table.mul_(total.reciprocal_()), features.mT)",
-        "sums = table.mul_(total.reciprocal_()) @ features.mT",
+        "sums.addmm_(features, table.mul_(total.reciprocal_()).mT)",
+        "sums = features @ table.mul_(total.reciprocal_()).mT",
         MOMENTS + "::test_stretches_of_any_length_give_the_same[diagonal]",
     ),
     Mutant(
@@ -1313,7 +1334,7 @@ MUTANTS = [
     Mutant(
         "natural parameters whatever they round to",
         "moments.py",
-        "if rough.any():",
+        "if len(self.rough):",
         "if False:",
         MOMENTS + "::test_the_rounding_is_below_its_bound_and_a_narrow_component_is_scored_without_it",
     ),

@@ -51,6 +51,7 @@ class Data(LightningDataModule, ABC):
         batch_size: Rows of a batch over all processes; ``None`` for all rows at once. Scores take 4096 rows at most.
         binarisation: ``dynamic`` (the training split anew in each epoch, the others once), ``fixed`` (all
             once), ``threshold`` (one where x >= 0.5) or ``none``.
+        shuffle: Whether training rows come in a new order in each epoch.
         seed: Seed of the training order and of the training noise.
         split_seed: Seed of the cut into splits and of every draw made once.
         dir: Folder of the data files; by default ``$TAUT_DATA``, else the user's cache.
@@ -69,6 +70,7 @@ class Data(LightningDataModule, ABC):
         *,
         batch_size: int | None,
         binarisation: Binarisation = "none",
+        shuffle: bool = True,
         seed: int = 0,
         split_seed: int = 0,
         dir: str | Path | None = None,
@@ -80,7 +82,7 @@ class Data(LightningDataModule, ABC):
             raise UserError(f"data.batch_size={batch_size} must be a whole number above 0, or null for all rows.")
         if min(seed, split_seed) < 0:
             raise UserError(f"Seeds must be 0 or more, got data.seed={seed} and data.split_seed={split_seed}.")
-        self.batch_size, self.binarisation = batch_size, binarisation
+        self.batch_size, self.binarisation, self.shuffle = batch_size, binarisation, shuffle
         self.seed, self.split_seed, self.dir, self.mask = seed, split_seed, dir, mask
         self._kept: dict[str, Tensor] = {}
 
@@ -177,15 +179,15 @@ class Data(LightningDataModule, ABC):
 
     def train_dataloader(self) -> Batches:
         """Shuffled batches of the training split."""
-        return self._batches("train", shuffle=True)
+        return self._batches("train")
 
     def val_dataloader(self) -> Batches:
         """Batches of the validation split, in order."""
-        return self._batches("val", shuffle=False)
+        return self._batches("val")
 
     def test_dataloader(self) -> Batches:
         """Batches of the test split, in order."""
-        return self._batches("test", shuffle=False)
+        return self._batches("test")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Nothing to do: the data lie where they are used."""
@@ -204,25 +206,25 @@ class Data(LightningDataModule, ABC):
                 "read, or start a new run."
             )
 
-    def _batches(self, split: str, *, shuffle: bool) -> Batches:
-        trainer = self.trainer
+    def _batches(self, split: str) -> Batches:
+        trainer, training = self.trainer, split == "train"
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
-        if split == "train" and self.binarisation == "dynamic":
+        if training and self.binarisation == "dynamic":
             source = self._changing(device)
         else:
             stored = self._binarised(split).to(device)
             source = lambda epoch: stored  # noqa: E731
         rows = len(getattr(self.stored, split))
-        together = getattr(trainer.strategy, "together", 1) if trainer and shuffle and self.batch_size else 1
+        together = getattr(trainer.strategy, "together", 1) if trainer and training and self.batch_size else 1
         trained = self.batch_size and self.batch_size * together
         return Batches(
             source,
             rows,
             seen=self._seen(split, device),
             scale=self.scale if self.binarisation == "none" else Scale(),
-            batch_size=trained if shuffle else min(self.batch_size or rows, SCORED),
+            batch_size=trained if training else min(self.batch_size or rows, SCORED),
             step=self.batch_size if together > 1 else None,
-            shuffle=shuffle,
+            shuffle=training and self.shuffle,
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
