@@ -23,9 +23,10 @@ VARIANTS = {
     "taut, back through 5": ["objective.backward=5"],
     "taut, back through 1": ["objective.backward=1"],
     "taut, bf16": ["trainer.precision=bf16-mixed"],
+    "taut, bf16, back through 5": ["trainer.precision=bf16-mixed", "objective.backward=5"],
     "taut, dreg": ["objective=dreg"],
 }
-FEW = {"taut, back through 5": 5, "taut, back through 1": 1}
+FEW = {"taut, back through 5": 5, "taut, back through 1": 1, "taut, bf16, back through 5": 5}
 """Those that take the place of a backward pass through more samples than that."""
 RACING = ("plain", "taut", *FEW)
 PEERS = {"JAX jit + scan": ("jax", "scan"), "pythae": ("pythae", "pythae_iwae"), "Pyro": ("pyro", "pyro_renyi")}

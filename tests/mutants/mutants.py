@@ -329,6 +329,13 @@ MUTANTS = [
         EVALUATION + "::test_under_the_exact_posterior_of_a_discrete_z_scores_are_sums_over_z",
     ),
     Mutant(
+        "tanh of half its argument",
+        "networks.py",
+        "(x * 2).sigmoid_()",
+        "x.sigmoid()",
+        "tests/core/test_networks.py::test_tanh_without_a_graph_is_tanh_to_two_roundings_of_one",
+    ),
+    Mutant(
         "a whitened component off its mean",
         "moments.py",
         "-inverse @ self.means",
