@@ -2,7 +2,8 @@
 
 784-200-200-50, tanh, Bernoulli, Adam, batch 100, dynamic binarisation, MNIST where ``TAUT_DATA`` names a folder that
 has it. ``floor`` is the products alone; ``plain`` a hand-written loop with torch's densities; ``taut`` is ``python
-train.py`` with its data, its callbacks, its logging and Lightning; JAX, pythae and Pyro take part where installed.
+train.py`` with its data, its callbacks, its logging and Lightning, and beside it are its steps in a loop; JAX, pythae
+and Pyro take part where installed.
 """
 
 import argparse
@@ -61,6 +62,7 @@ def candidates(k: int, given: Files, peers: bool, words: list[str]) -> list[Cand
         if k > FEW.get(name, 0):
             line = [*WORDS, f"k={k}", *command.data_words(given.table), *more, *words]
             found.append(Candidate(name, _entry("command"), {"words": line}))
+    found.append(Candidate("taut's steps, no Lightning", _entry("ours"), start))
     return found + [Candidate(name, _entry(module), start, needs) for name, (needs, module) in PEERS.items() if peers]
 
 

@@ -1,6 +1,10 @@
-"""The model and the evaluator of this project, on given weights; its training is in ``command``."""
+"""The model and the evaluator of this project, on given weights, and a loop of its steps without Lightning.
+
+The training that users run is in ``command``.
+"""
 
 from functools import partial
+from itertools import count
 
 import numpy as np
 import torch
@@ -9,11 +13,16 @@ from torch import Tensor
 from benchmarks import work
 from benchmarks.candidates.plain import load
 from benchmarks.worker import Clock
+from taut import noise
+from taut.data.batches import Batches
+from taut.data.binarise import Scale, bernoulli
 from taut.evidence import Importance, Target
-from taut.joint import Joint
+from taut.joint import Joint, draw
 from taut.likelihood.bernoulli import Bernoulli
 from taut.memory import keep_freed_pages
+from taut.metrics import Trained
 from taut.networks import MLPDecoder, MLPEncoder
+from taut.objective.iwae import Iwae
 from taut.prior.normal import Normal
 from taut.q.diagonal import Diagonal
 
@@ -37,11 +46,40 @@ def parameters(joint: Joint, q: Diagonal) -> list[torch.nn.Parameter]:
     return [*q.parameters(), *joint.likelihood.decoder.parameters(), joint.likelihood.offset]
 
 
-def log_w(joint: Joint, q: Diagonal, x: Tensor, noise: Tensor) -> Tensor:
-    """Log-weights, [k, b], of images [b, 784] and noise [k, b, 50], as the estimators compute them."""
+def log_w(joint: Joint, q: Diagonal, x: Tensor, standard: Tensor) -> Tensor:
+    """Log-weights, [k, b], of images [b, 784] and standard noise [k, b, 50], as the estimators compute them."""
     normal = q(x).base_dist
-    z = normal.loc + normal.scale * noise
+    z = normal.loc + normal.scale * standard
     return Target.of(joint, q).log_joint(x, z) - q(x).log_prob(z).double()
+
+
+def train(clock: Clock, k: int, weights: str) -> None:
+    """What ``LatentVariableModel`` does in a step, on the same batches, with the allocator setting of the command."""
+    keep_freed_pages()
+    joint, q = model(load(weights))
+    pixels, objective, device = (255 * torch.from_numpy(work.grey())).round().byte(), Iwae(), torch.device("cpu")
+    loader = Batches(
+        lambda epoch: bernoulli(pixels, Scale(levels=255), 0, "train", epoch),
+        len(pixels),
+        batch_size=work.BATCH,
+        shuffle=True,
+    )
+    optimizer = torch.optim.Adam(parameters(joint, q), 1e-3, fused=True)
+    trained = Trained(0, device)
+    steps = count()
+    clock.tick(0)
+    for epoch in count():
+        loader.set_epoch(epoch)
+        for batch in loader:
+            noise.seed(noise.key(0, "train", next(steps)), device)
+            draws = draw(joint, q, batch.x, k)
+            surrogate = objective.surrogate(draws)
+            trained.note(objective.bound(draws.scored), surrogate.detach(), batch.index)
+            optimizer.zero_grad()
+            surrogate.backward()
+            optimizer.step()
+            trained.check()
+            clock.tick()
 
 
 @torch.no_grad()

@@ -223,6 +223,7 @@ def test_bytes_decode_in_the_default_dtype(float64):
         ({"batch_size": 0}, "batch_size=0 must be"),
         ({"batch_size": -1}, "batch_size=-1 must be"),
         ({"batch_size": 1.5}, "batch_size=1.5 must be"),
+        ({"batch_size": 1, "shuffle": "maybe"}, "shuffle='maybe' must be true or false"),
         ({"batch_size": 1, "binarisation": "dynamical"}, "choose one of dynamic, fixed, threshold, none"),
         ({"batch_size": 1, "seed": -1}, "0 or more"),
     ],

@@ -80,6 +80,8 @@ class Data(LightningDataModule, ABC):
         check_name(binarisation)
         if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
             raise UserError(f"data.batch_size={batch_size} must be a whole number above 0, or null for all rows.")
+        if not isinstance(shuffle, bool):
+            raise UserError(f"data.shuffle={shuffle!r} must be true or false.")
         if min(seed, split_seed) < 0:
             raise UserError(f"Seeds must be 0 or more, got data.seed={seed} and data.split_seed={split_seed}.")
         self.batch_size, self.binarisation, self.shuffle = batch_size, binarisation, shuffle
@@ -178,7 +180,7 @@ class Data(LightningDataModule, ABC):
         return self.stored.test is not self.stored.train
 
     def train_dataloader(self) -> Batches:
-        """Shuffled batches of the training split."""
+        """Batches of the training split, in a new order each epoch unless ``shuffle`` is false."""
         return self._batches("train")
 
     def val_dataloader(self) -> Batches:
