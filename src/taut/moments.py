@@ -9,7 +9,7 @@ With $f(x) = [1, x_i, x_i x_j]_{i \le j}$, or $[1, x_i, x_i^2]$ without correlat
 Features lie transposed, ``[F, rows]``, a stretch of rows at a time that stays in the cache, so memory is flat in N.
 Everything is in float64, because $\eta \cdot f$ cancels: x should be relative to the middle of the data, and where the
 rounding could still be felt, the component is scored by $|L_c^{-1} x - L_c^{-1} m_c|^2$, which is off by no more than a
-last digit of x and m would make, and costs two to three times as much.
+last digit of x and m would make, and costs four times as much.
 """
 
 from concurrent.futures import ThreadPoolExecutor
