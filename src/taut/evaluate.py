@@ -127,6 +127,7 @@ class Evaluation:
             "simulated": None if made is None else assessed(made, cfg.confidence),
             "apart": apart,
             "gap_warnings": unsettled,
+            "limits": self.model.limits(self.data.rows_of(cfg.split)[: cfg.limit].to(self.processes.device)),
             "skipped": self.skipped,
         }
 

@@ -24,6 +24,9 @@ from taut.make import make
 from taut.ranks import first
 from taut.result import describe, publish
 
+LIMITED = 1000
+"""Rows on which floors and caps are looked for."""
+
 
 def train(cfg: DictConfig) -> float:
     """Train what ``cfg`` describes and return its best validation bound, in nats.
@@ -55,6 +58,7 @@ def train(cfg: DictConfig) -> float:
         trainer.test(model, datamodule=data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)
         seconds = {"fit": fitted - started, "test": time.perf_counter() - fitted}
         result = describe(cfg, trainer, model, data, best, seconds, parameters)
+        result["limits"] = model.limits(data.rows_of("test")[:LIMITED].to(model.device))
         if trainer.is_global_zero:
             publish(result, folder)
             loggers.summarise(trainer.loggers, result)

@@ -50,6 +50,20 @@ class Likelihood(nn.Module, ABC):
         """
         raise NotImplementedError
 
+    def limits(self, z: Float[Tensor, "*batch d"]) -> list[str]:
+        """Sentences about floors and caps that bind, on which the value of log p(x) then depends.
+
+        Args:
+            z: Draws of q(z | x) for the data scored, where a limit depends on z.
+        """
+        del z
+        return []
+
+    @property
+    def degrees_of_freedom(self) -> int | None:
+        """Number of free parameters, for information criteria; ``None`` where it means nothing, as for networks."""
+        return None
+
     @torch.no_grad()
     def maximise(self, statistics: dict[str, Tensor]) -> None:
         """Set the parameters to the maximum that ``statistics`` (summed over all rows) determine."""

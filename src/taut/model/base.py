@@ -184,6 +184,13 @@ class LatentVariableModel(L.LightningModule, ABC):
         """Mean of p(x | z) at one z drawn from q(z | x)."""
         return self.joint.likelihood(self.q(x).sample()).mean
 
+    @torch.no_grad()
+    def limits(self, x: Float[Tensor, "n *x"]) -> list[str]:
+        """Sentences about floors and caps of the likelihood that bind on these rows."""
+        with noise.forked(x.device):
+            z = self.q(x).sample((1,))
+        return self.joint.likelihood.limits(z)
+
     def curve(self, stage: str) -> tuple[list[int], list[float], list[float], float, str] | None:
         """(k, IWAE-k, standard errors, log p(x), its kind) of the last evaluation of a stage, if there was one."""
         summary = self.summaries.get(stage)

@@ -49,6 +49,11 @@ class Prior(nn.Module, ABC):
             raise NotImplementedError
         return {}
 
+    @property
+    def degrees_of_freedom(self) -> int | None:
+        """Number of free parameters, for information criteria; ``None`` where it means nothing, as for networks."""
+        return None if any(True for _ in self.parameters()) else 0
+
     @torch.no_grad()
     def maximise(self, statistics: dict[str, Tensor]) -> None:
         """Set the parameters to the maximum that ``statistics`` (summed over all rows) determine."""

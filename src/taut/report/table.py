@@ -77,7 +77,7 @@ def warnings(result: Result) -> list[str]:
     order = scores.get("log_px"), scores.get("elbo")
     if all(order) and order[0]["value"] < order[1]["value"] - 4 * _noise(*order):  # type: ignore[index]
         found.append("log p(x) lies below the ELBO, which cannot be; do not trust this table.")
-    return found + list(result.get("warnings", []))
+    return found + list(result.get("limits", [])) + list(result.get("warnings", []))
 
 
 def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> None:
