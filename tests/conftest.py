@@ -27,6 +27,7 @@ MATHEMATICS = [
     "objective",
     "oracle",
     "partial",
+    "precision",
     "prior",
     "q",
     "sampling",

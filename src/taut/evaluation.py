@@ -179,10 +179,10 @@ def sample(
     moments = x.new_zeros((2, len(x), *joint.prior.z_shape), dtype=torch.float64)
     prior = joint.prior()
     with noise.forked(x.device):
-        for chunk, samples, posterior, z in blocks(lambda some: q(x[some]), Keys(index, seed, split), k, rows=rows):
+        for chunk, samples, z, log_q in blocks(lambda some: q(x[some]), Keys(index, seed, split), k, rows=rows):
             out[0, samples, chunk] = joint.likelihood(z).log_prob(x[chunk]).double()
-            out[1, samples, chunk] = prior.log_prob(z).double()
-            out[2, samples, chunk] = posterior.log_prob(z).double()
+            out[1, samples, chunk] = prior.log_prob(z)
+            out[2, samples, chunk] = log_q
             sums = torch.stack([z.sum(0, dtype=torch.float64), z.square().sum(0, dtype=torch.float64)])
             moments[:, chunk] += sums
     return Sample(out[0], out[1], out[2], *_mean(q(x), moments / k, k))

@@ -19,17 +19,36 @@ class Gaussian(Independent):
     True
     """
 
+    noise: torch.dtype
+
     @classmethod
     def of(cls, mean: Tensor, deviation: Tensor) -> "Gaussian":
         """The Gaussian of this mean and standard deviation, both ``[*batch, d]``."""
-        return cls(Normal(mean, deviation, validate_args=False), 1, validate_args=False)
+        made = cls(Normal(mean, deviation, validate_args=False), 1, validate_args=False)
+        made.noise = torch.promote_types(mean.dtype, torch.float32)
+        return made
+
+    def expand(self, batch_shape: Sequence[int], _instance: "Gaussian | None" = None) -> "Gaussian":
+        """The same with further batch axes."""
+        made = super().expand(torch.Size(batch_shape), _instance)
+        assert isinstance(made, Gaussian)
+        made.noise = self.noise
+        return made
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """The draws of torch.normal, without its search for a negative deviation."""
-        mean, deviation = self.base_dist.loc, self.base_dist.scale
+        """Draws of :meth:`rsample` without a graph."""
         with torch.no_grad():
-            noise = torch.randn(*sample_shape, *mean.shape, dtype=mean.dtype, device=mean.device)
-            return noise.mul_(deviation).add_(mean)
+            return self.rsample(torch.Size(sample_shape))
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Standard normal noise times s, plus m.
+
+        The noise has the precision in which m and s were made, also when they are in float64 by now: its own rounding
+        matters to no density, and float64 noise takes four times as long.
+        """
+        mean, deviation = self.base_dist.loc, self.base_dist.scale
+        noise = torch.randn(*sample_shape, *mean.shape, dtype=self.noise, device=mean.device)
+        return torch.addcmul(mean, noise.to(mean.dtype), deviation)
 
     def log_prob(self, value: Tensor) -> Tensor:
         mean, deviation = self.base_dist.loc, self.base_dist.scale

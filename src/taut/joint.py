@@ -17,7 +17,7 @@ from taut.types import Draws, Few
 
 
 class Joint(nn.Module):
-    r"""$p(x, z) = p(z)\, p(x \mid z)$.
+    r"""$p(x, z) = p(z)\, p(x \mid z)$; z and its densities are in float64 (see :mod:`taut.precision`).
 
     Args:
         prior: $p(z)$.

@@ -20,6 +20,7 @@ from taut.errors import UserError
 from taut.evidence.base import count
 from taut.evidence.hmc import NO_GRADIENT
 from taut.evidence.rows import Rows
+from taut.precision import in_double
 from taut.q.base import Amortised
 from taut.sampling import Keys
 
@@ -42,7 +43,9 @@ class Family:
     @classmethod
     def of(cls, q: object) -> "Family | None":
         """The family of an amortised q of this package; ``None`` for a q without free parameters."""
-        return cls(q.distribution, q.parameters_of) if isinstance(q, Amortised) else None
+        if not isinstance(q, Amortised):
+            return None
+        return cls(lambda parameters: in_double(q.distribution(parameters)), q.parameters_of)
 
 
 @dataclass(frozen=True)

@@ -84,11 +84,11 @@ class MLPDecoder(nn.Module):
         self.net = mlp(latent, hidden, prod(x_shape), activation, bias=False)
 
     def forward(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "..."]:
-        return self.net(z).unflatten(-1, self.x_shape)
+        return self.net(_rounded(z, self.net)).unflatten(-1, self.x_shape)
 
     def features(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... h"]:
         """What the last linear map is given."""
-        return self.net[:-1](z)
+        return self.net[:-1](_rounded(z, self.net))
 
     @property
     def last(self) -> Float[Tensor, "out h"]:
@@ -96,6 +96,13 @@ class MLPDecoder(nn.Module):
         layer = self.net[-1]
         assert isinstance(layer, nn.Linear)
         return layer.weight  # under FSDP it is a view for the time of a step, which get_parameter() would not find
+
+
+def _rounded(z: Float[Tensor, "... d"], layers: nn.Sequential) -> Float[Tensor, "... d"]:
+    """Z, which comes in float64, in the precision of a network whose first layer is linear."""
+    first = layers[0]
+    assert isinstance(first, nn.Linear)
+    return z.to(first.weight.dtype)
 
 
 def _image_shape(x_shape: Sequence[int]) -> tuple[int, int, int]:
@@ -144,7 +151,7 @@ class ConvDecoder(nn.Module):
         )
 
     def forward(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... c h w"]:
-        return self.net(z.reshape(-1, z.shape[-1])).unflatten(0, z.shape[:-1])
+        return self.net(_rounded(z, self.net).reshape(-1, z.shape[-1])).unflatten(0, z.shape[:-1])
 
 
 def column_scale(x: Float[Tensor, "n *x"]) -> Float[Tensor, "*x"]:

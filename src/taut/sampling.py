@@ -3,7 +3,7 @@
 So a score does not depend on batch mates, on the chunk size, or on how data or samples are shared among processes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from taut import noise
 from taut.errors import UserError
+from taut.precision import in_double, refuse_degenerate
 from taut.types import LogWeights
 
 BLOCK = 512
@@ -36,7 +37,9 @@ PRECISIONS: tuple[Any, ...] = (
 )
 
 Proposal = Callable[[Any], Distribution]
-"""The distribution of z for some rows of a batch, a slice or their numbers: batch ``(n,)``, event ``z_shape``."""
+"""The distribution of z for some rows of a batch, a slice or their numbers: batch ``(n,)``, event ``z_shape``.
+
+z is drawn in its precision, float64 for every q of this package, and scored in float64."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,12 @@ class Share:
 
 
 class Block(NamedTuple):
-    """Some samples of some data: which rows, which samples, their distribution and the draws."""
+    """Some samples of some data: which rows, which samples, the draws and their log-density, in float64."""
 
     rows: slice
     samples: slice
-    distribution: Distribution
     z: Float[Tensor, "n b *z"]
+    log_q: Float[Tensor, "n b"]
 
 
 @contextmanager
@@ -138,6 +141,9 @@ def blocks(
 ) -> Iterator[Block]:
     """All draws of a batch, at most about ``rows`` at a time.
 
+    Each datum is drawn from, and scored under, a proposal of its own: a network's output for the same datum differs by
+    roundings between batches, and a narrow q scored by another batch's output would be another distribution.
+
     Use it inside :func:`taut.noise.forked`: the default generators are seeded anew for each datum and block.
 
     Args:
@@ -154,14 +160,18 @@ def blocks(
     count = -(-k // BLOCK)
     for first in range(0, len(keys.index), data):
         chunk = slice(first, min(first + data, len(keys.index)))
-        single = [proposal(slice(i, i + 1)) for i in range(chunk.start, chunk.stop)]
-        distribution = single[0] if len(single) == 1 else proposal(chunk)
         ids = Keys(keys.index[chunk], keys.seed, keys.split)
+        each = [proposal(slice(i, i + 1)) for i in range(chunk.start, chunk.stop)]
+        for row, one in zip(ids.index.tolist(), each, strict=True):
+            refuse_degenerate(one, f"The distribution of z for row {row}")
         own = share.part(count)
         for start in own[::together]:
             some = range(start, min(start + together, own.stop))
-            z = [_block(single, ids.seeds(block, count), min(BLOCK, k - block * BLOCK), device) for block in some]
-            yield Block(chunk, slice(start * BLOCK, min(some.stop * BLOCK, k)), distribution, torch.cat(z))
+            sizes = [min(BLOCK, k - block * BLOCK) for block in some]
+            seeds = zip(*(ids.seeds(block, count) for block in some), strict=True)
+            drawn = [_drawn(one, sizes, keyed, device) for one, keyed in zip(each, seeds, strict=True)]
+            z, log_q = (torch.cat(parts, 1) for parts in zip(*drawn, strict=True))
+            yield Block(chunk, slice(start * BLOCK, min(some.stop * BLOCK, k)), z, log_q)
 
 
 def log_weights(
@@ -178,11 +188,9 @@ def log_weights(
     out = torch.zeros((k, len(x)), dtype=torch.float64, device=x.device)
     with noise.forked(x.device):
         for block in blocks(proposal, keys, k, rows=rows, share=share):
-            log_q = block.distribution.log_prob(block.z)
             log_p = log_joint(x[block.rows], block.z)
             _refuse_shape("log_joint(x, z)", log_p, block.z)
-            _refuse_shape("q(x).log_prob(z)", log_q, block.z)
-            out[block.samples, block.rows] = log_p.double() - log_q.double()
+            out[block.samples, block.rows] = log_p.double() - block.log_q
     return share.whole(out)
 
 
@@ -194,8 +202,14 @@ def _refuse_shape(what: str, values: Tensor, z: Tensor) -> None:
         )
 
 
-def _block(single: list[Distribution], seeds: list[int], size: int, device: torch.device) -> Float[Tensor, "n b *z"]:
-    return torch.cat([_seeded(one, size, seed, device) for one, seed in zip(single, seeds, strict=True)], 1)
+def _drawn(
+    q: Distribution, sizes: Sequence[int], seeds: Sequence[int], device: torch.device
+) -> tuple[Float[Tensor, "n 1 *z"], Float[Tensor, "n 1"]]:
+    """Blocks of draws of one datum, and their log-density."""
+    z = torch.cat([_seeded(q, size, seed, device) for size, seed in zip(sizes, seeds, strict=True)])
+    log_q = in_double(q).log_prob(z.double())
+    _refuse_shape("q(x).log_prob(z)", log_q, z)
+    return z, log_q
 
 
 def _seeded(distribution: Distribution, size: int, key: int, device: torch.device) -> Tensor:

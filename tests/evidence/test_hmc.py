@@ -107,7 +107,7 @@ def test_step_sizes_are_frozen_before_the_run_that_counts():
     assert (rate > 0.5).all()
     doubled, _ = annealed.forward(2 * steps)
     assert not torch.equal(first, doubled)
-    assert not torch.equal(annealed.begin("tune").u, annealed.begin("forward").u)
+    assert not torch.equal(annealed.begin("tune")[0].u, annealed.begin("forward")[0].u)
 
 
 def test_paths_run_from_nought_to_one():

@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = [
     ["secrecy"],
     ["errors", "nearest", "ranges", "secret", "words", "ranks", "__version__"],
-    ["types", "noise", "networks", "gaussian", "memory", "holes", "crew", "devices"],
+    ["types", "noise", "precision", "networks", "gaussian", "memory", "holes", "crew", "devices"],
     ["partial", "mask", "moments"],
     ["data", "prior", "likelihood"],
     ["bounds", "few", "sampling"],

@@ -36,6 +36,7 @@ HMC = "tests/evidence/test_hmc.py"
 INVARIANCE = "tests/evidence/test_invariance.py"
 GAP = "tests/evidence/test_gap.py"
 PIXELS = "tests/core/test_pixels.py"
+PRECISION = "tests/core/test_precision.py"
 REPORT = "tests/evidence/test_report.py"
 WEIGHTS = "tests/evidence/test_weights.py"
 UNBIASED = ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence"
@@ -1351,5 +1352,40 @@ MUTANTS = [
         "slice(start + self.rank, stop, self.world)",
         "slice(start, stop)",
         "tests/data/test_batches.py::test_every_row_once_over_all_ranks",
+    ),
+    Mutant(
+        "q in single precision",
+        "q/base.py",
+        "return in_double(super().__call__(x))",
+        "return super().__call__(x)",
+        PRECISION + "::test_log_densities_of_a_narrow_q_are_those_of_fifty_digits",
+    ),
+    Mutant(
+        "prior in single precision",
+        "prior/base.py",
+        "return in_double(super().__call__())",
+        "return super().__call__()",
+        PRECISION + "::test_a_prior_as_q_has_no_kl_at_any_scale",
+    ),
+    Mutant(
+        "annealing from the q of another batch",
+        "evidence/annealing.py",
+        "log_w + (point.log_start - log_drawn)",
+        "log_w",
+        PRECISION + "::test_annealing_weighs_its_chains_by_the_q_they_were_drawn_from",
+    ),
+    Mutant(
+        "posterior draw scored by the q of a batch",
+        "evidence/u_k.py",
+        "rows.q(slice(i, i + 1))).log_prob(z[:, i : i + 1]",
+        "rows.q(slice(0, len(rows)))).log_prob(z[:, i : i + 1]",
+        PRECISION + "::test_z_is_scored_by_the_very_q_it_was_drawn_from",
+    ),
+    Mutant(
+        "degenerate q accepted",
+        "precision.py",
+        "FINE = 2.0**10",
+        "FINE = 0.0",
+        PRECISION + "::test_a_q_that_is_lost_in_the_rounding_of_z_is_refused_by_name",
     ),
 ]

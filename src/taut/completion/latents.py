@@ -103,6 +103,6 @@ def _drawn(
         z[block.samples, block.rows] = block.z
         if log_joint is not None:
             log_p = log_joint(block.rows, block.z)
-            log_w[block.samples, block.rows] = log_p.double() - block.distribution.log_prob(block.z).double()
+            log_w[block.samples, block.rows] = log_p.double() - block.log_q
     assert z is not None
     return z, log_w

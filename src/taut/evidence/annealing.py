@@ -14,6 +14,7 @@ from taut.evidence.hmc import Noise, Path, Point, transition
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.rows import Rows
 from taut.evidence.target import Target
+from taut.precision import refuse_degenerate
 from taut.sampling import Proposal
 from taut.types import LogWeights, PerDatum
 
@@ -42,6 +43,7 @@ class Annealed:
 
     def __init__(self, rows: Rows, proposal: Proposal, betas: Sequence[float], chains: int, leapfrog: int) -> None:
         start = proposal(slice(0, len(rows)))
+        refuse_degenerate(start, "The distribution that annealing starts from")
         support = rows.target.prior.support if rows.target.prior is not None else start.support
         assert support is not None
         self.rows, self.proposal, self.betas, self.chains, self.leapfrog = rows, proposal, betas, chains, leapfrog
@@ -53,7 +55,7 @@ class Annealed:
     def tune(self) -> Tensor:
         """Step sizes ``[len(betas), b]``, from a run with noise of its own."""
         step = torch.full((len(self.rows),), FIRST, dtype=self.scale.dtype, device=self.scale.device)
-        point, source = self.begin("tune"), self.noise("tune")
+        (point, _), source = self.begin("tune"), self.noise("tune")
         found = []
         for beta in self.betas[::TUNED_EVERY]:
             point, accepted = self._move(point, beta, step, source)
@@ -61,12 +63,19 @@ class Annealed:
             found.append(step)
         return torch.stack(found).repeat_interleave(TUNED_EVERY, 0)[: len(self.betas)]
 
-    def begin(self, purpose: str) -> Point:
-        """Chains drawn from the starting distribution."""
+    def begin(self, purpose: str) -> tuple[Point, LogWeights]:
+        """Chains drawn from the starting distribution, and the log-density they were drawn with.
+
+        Each datum has a proposal of its own, whose parameters differ from those of the whole batch, which the path
+        starts at, by the roundings of a network; for a narrow q that is another distribution, so the ratio of both
+        belongs to the weights.
+        """
         seeds = self.rows.keys.of(f"anneal/{purpose}/start").seeds()
         with noise.forked(self.rows.x.device):
             draws = [self._first(i, seed) for i, seed in enumerate(seeds)]
-        return self.path.place(torch.cat(draws, 1))
+        z, log_drawn = (torch.cat(parts, 1) for parts in zip(*draws, strict=True))
+        point = self.path.place(z)
+        return point, log_drawn + self.path.volume(point)
 
     def noise(self, purpose: str) -> Noise:
         """The noise of a run."""
@@ -75,7 +84,9 @@ class Annealed:
 
     def forward(self, steps: Tensor) -> tuple[LogWeights, PerDatum]:
         """Log-weights of chains from beta = 0 to 1, and their acceptance."""
-        return self._run(self.begin("forward"), range(1, len(self.betas)), 1, steps, "forward")
+        point, log_drawn = self.begin("forward")
+        log_w, rate = self._run(point, range(1, len(self.betas)), 1, steps, "forward")
+        return log_w + (point.log_start - log_drawn), rate
 
     def reverse(self, steps: Tensor, z: Tensor) -> tuple[LogWeights, PerDatum]:
         """Log-weights of chains from one exact draw of the posterior back to beta = 0: unbiased for 1/p(x)."""
@@ -87,9 +98,11 @@ class Annealed:
         self.rows.tick(min(1.0, self.moved / max(self.moves, 1)))
         return transition(self.path, point, beta, step, self.scale, source, self.leapfrog)
 
-    def _first(self, i: int, seed: int) -> Tensor:
+    def _first(self, i: int, seed: int) -> tuple[Tensor, Tensor]:
         noise.seed(seed, self.rows.x.device)
-        return self.proposal(slice(i, i + 1)).sample((self.chains,))
+        q = self.proposal(slice(i, i + 1))
+        z = q.sample((self.chains,))
+        return z, q.log_prob(z)
 
     def _run(self, point: Point, stages: range, sign: int, steps: Tensor, purpose: str) -> tuple[LogWeights, PerDatum]:
         source = self.noise(purpose)

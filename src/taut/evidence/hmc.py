@@ -80,6 +80,10 @@ class Path:
         volume = self.transform.log_abs_det_jacobian(u, z)
         return z, volume.flatten(2).sum(2) if volume.dim() > 2 else volume
 
+    def volume(self, point: Point) -> Float[Tensor, "m b"] | float:
+        """The log-determinant that densities of z gain at a point."""
+        return self.constrained(point.u)[1]
+
     def at(self, u: Float[Tensor, "m b *z"]) -> Point:
         """Both log-densities and their gradients."""
         with torch.enable_grad():

@@ -12,6 +12,7 @@ from taut import noise
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
+from taut.precision import in_double
 
 HARMONIC, RATIO = 80, 0.9
 """P(N >= n) is 1/n up to 80 and shrinks by 0.9 a step beyond."""
@@ -51,7 +52,7 @@ class Sumo(Evidence):
         one = slice(i, i + 1)
         q = rows.q(one)
         z = q.sample((int((lengths + 1).sum()),))
-        log_w = rows.target.log_joint(rows.x[one], z).double() - q.log_prob(z).double()
+        log_w = rows.target.log_joint(rows.x[one], z).double() - in_double(q).log_prob(z.double())
         return telescoped(pad_sequence(list(log_w[:, 0].split((lengths + 1).tolist()))), lengths)
 
 

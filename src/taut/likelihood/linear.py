@@ -40,7 +40,7 @@ class Linear(Likelihood):
         return self.min_variance + self.log_variance.exp()
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> Cells:
-        mean = (z @ self.weight.mT + self.mean).unflatten(-1, self.x_shape)
+        mean = (z @ self.weight.to(z.dtype).mT + self.mean).unflatten(-1, self.x_shape)
         return Cells(Normal(mean, self.variance.sqrt(), validate_args=False), len(self.x_shape), validate_args=False)
 
     @torch.no_grad()

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
+from taut.precision import in_double
+
 
 class Prior(nn.Module, ABC):
     """A prior p(z): a module whose forward returns a distribution with batch ``()`` and event ``z_shape``.
@@ -20,6 +22,10 @@ class Prior(nn.Module, ABC):
 
     z_shape: tuple[int, ...]
     support: Constraint = constraints.real_vector
+
+    def __call__(self) -> Distribution:
+        """The distribution p(z) in float64, whatever the precision of the parameters (see :mod:`taut.precision`)."""
+        return in_double(super().__call__())
 
     @property
     def discrete(self) -> bool:

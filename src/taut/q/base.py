@@ -12,6 +12,7 @@ from taut.errors import UserError
 from taut.holes import column_mean, filled, observed
 from taut.joint import Joint
 from taut.networks import column_scale
+from taut.precision import in_double
 from taut.prior.base import Prior
 
 
@@ -31,6 +32,10 @@ class Posterior(nn.Module, ABC):
         super().__init__()
         self.x_shape = tuple(x_shape)
         self._joint = (joint,)  # inside a tuple, so that the joint's parameters stay registered in one place only
+
+    def __call__(self, x: Float[Tensor, "b *x"]) -> Distribution:
+        """The distribution q(z | x) in float64, whatever the precision of the network (see :mod:`taut.precision`)."""
+        return in_double(super().__call__(x))
 
     @property
     def joint(self) -> Joint:

@@ -1,0 +1,68 @@
+"""Densities of z in double precision.
+
+A q that has become narrow where its mean is large cannot be scored in single precision: at |z| = 13 neighbouring
+float32 numbers lie 1e-6 apart, so $(z - m) / s$ of a scale s = 3e-7 is rounded to 0 or to 3, and the density is that of
+another z. A lower bound made of such densities has no limit, and training finds it. So z is formed, and scored under
+p(z) and q(z | x), in float64, whatever the precision of the networks, whose outputs define both.
+"""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, TransformedDistribution
+from torch.distributions.transforms import Transform, _InverseTransform
+
+from taut.errors import RunError
+
+T = TypeVar("T")
+
+FINE = 2.0**10
+"""Roundings of z that the scale of q must be worth, for its density to be right to about a thousandth."""
+
+
+def in_double(distribution: T) -> T:
+    """The same distribution, with the very numbers of its parameters in float64; gradients still reach them.
+
+    Every tensor that the distribution, its parts and its transforms hold is converted, so this serves any distribution
+    that is made of tensors.
+    """
+    if isinstance(distribution, Tensor):
+        return distribution.double() if distribution.is_floating_point() else distribution  # type: ignore[return-value]
+    if isinstance(distribution, (Distribution, Transform)):
+        twin = object.__new__(type(distribution))  # copy.copy takes ten times as long, once in every training step
+        twin.__dict__ = {name: in_double(part) for name, part in vars(distribution).items() if name != "_inv"}
+        if isinstance(distribution, Transform):  # which leads to its inverse, and that back again
+            inverse = isinstance(distribution, _InverseTransform)
+            setattr(twin, "_inv", in_double(distribution._inv) if inverse else None)  # noqa: B010
+        return twin
+    if type(distribution) in (list, tuple):
+        return type(distribution)(in_double(part) for part in distribution)  # type: ignore[call-arg, attr-defined]
+    return distribution
+
+
+def refuse_degenerate(q: Distribution, where: str) -> None:
+    """Refuse a Gaussian whose scale is lost in the rounding of its draws.
+
+    Args:
+        q: $q(z | x)$, in float64.
+        where: What it is, for the message.
+
+    Raises:
+        RunError: If a scale is below ``FINE`` roundings of z.
+    """
+    while isinstance(q, (Independent, TransformedDistribution)):
+        q = q.base_dist
+    if isinstance(q, MultivariateNormal):
+        scale, size = q.scale_tril.diagonal(dim1=-2, dim2=-1), q.mean.abs() + q.stddev
+    elif isinstance(q, Normal):
+        scale, size = q.stddev, q.mean.abs()
+    else:
+        return
+    least = FINE * torch.finfo(size.dtype).eps * size
+    if bool((scale < least).any()):
+        at = (scale < least).nonzero()[0].unbind()
+        raise RunError(
+            f"{where} is degenerate: its scale {scale[at].item():.2g} is lost in the rounding of a z of about "
+            f"{size[at].item():.2g}, so it has no density that could be trusted; lower optimizer.lr, or train again."
+        )
