@@ -12,6 +12,7 @@ torch.set_num_threads(1)
 MATHEMATICS = [
     "bounds",
     "completion",
+    "consistency",
     "evaluation",
     "evidence",
     "few",
@@ -31,6 +32,7 @@ MATHEMATICS = [
     "prior",
     "q",
     "sampling",
+    "statistics",
 ]
 install_import_hook([f"taut.{name}" for name in MATHEMATICS], "beartype.beartype")  # shapes, in tests only
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from taut.bounds import block_sizes
-from taut.evidence.log_evidence import LogEvidence, standard_error
+from taut.evidence.log_evidence import LogEvidence
 from taut.gap import Interval, Split, interval
 from taut.judgement import doubts
 from taut.measure import BETAS, Answer
+from taut.statistics import standard_error
 from taut.types import PerDatum
 
 CROSSED = 5.0

@@ -65,14 +65,6 @@ def effective_sample_size(log_w: LogWeights) -> PerDatum:
     return torch.where(squares == 0, 0.0, 1 / squares)
 
 
-def variance_of_mean(values: Float[Tensor, "n b"]) -> PerDatum:
-    """Variance of a mean over samples; by the delta method that of log mean w too, where the values are K w / sum w.
-
-    NaN for a single sample, whose noise nobody knows.
-    """
-    return values.var(0) / len(values) if len(values) > 1 else torch.full_like(values[0], torch.nan)
-
-
 def leave_one_out(log_w: LogWeights) -> LogWeights:
     r"""$\log \sum_{j \ne k} w_j$ for every k.
 

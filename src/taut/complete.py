@@ -32,6 +32,7 @@ from taut.networks import column_scale
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run
+from taut.statistics import standard_error
 
 __all__ = ["complete"]
 
@@ -241,5 +242,5 @@ def _difference(complete: Answer, observed: Answer) -> dict[str, Any]:
         "estimator": name,
         "kind": "difference of two exact values" if exact else "difference of two lower bounds, itself no bound",
         "value": values.mean().item(),
-        "standard_error": (values.std() / len(values) ** 0.5).item() if len(values) > 1 else None,
+        "standard_error": standard_error(values).item() if len(values) > 1 else None,
     }

@@ -13,13 +13,17 @@ from torch import Tensor
 from torch.distributions import Distribution, OneHotCategorical
 
 from taut import bounds, noise, oracle
+from taut.evidence.weights import Weights
 from taut.joint import Joint
 from taut.q.exact import Exact
 from taut.sampling import Keys, blocks, exact_arithmetic
+from taut.statistics import variance_of_mean
 from taut.types import PerDatum
 
 NUMBERS = 2**21
 """Coordinates compared at once, those of every datum with those of every component."""
+DETAILS = ("log_px", "variance", "ess", "max_weight", "khat")
+"""What tells whether importance sampling can be trusted: value, Monte Carlo variance and diagnostics of each datum."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Scores:
         curve: IWAE-k over the blocks of the samples, ``[len(block_sizes), b]``.
         mean_z: E_q[z], ``[b, *z]``.
         noise_z: Monte Carlo variance of ``mean_z``.
+        details: What :data:`DETAILS` lists of the samples behind log p(x), where it was asked for.
     """
 
     values: dict[str, PerDatum]
@@ -63,6 +68,7 @@ class Scores:
     curve: Float[Tensor, "sizes b"]
     mean_z: Float[Tensor, "b *z"]
     noise_z: Float[Tensor, "b *z"]
+    details: Float[Tensor, "5 b"] | None = None
 
     @staticmethod
     def cat(parts: "Sequence[Scores]") -> "Scores":
@@ -86,6 +92,7 @@ def score(
     samples: int,
     seed: int,
     split: str,
+    detailed: bool = False,
 ) -> Scores:
     r"""Score a batch from ``samples`` importance samples of each datum.
 
@@ -99,6 +106,7 @@ def score(
         samples: Number of samples K; a multiple of ``k``, two blocks of it or more for the noise of the bound.
         seed: Seed of the noise.
         split: Name of the split, part of the key.
+        detailed: Whether to tell of each datum what :data:`DETAILS` lists, where log p(x) is not exact.
     """
     with exact_arithmetic(x.device):
         if isinstance(q, Exact) and isinstance(joint.prior(), OneHotCategorical):
@@ -122,14 +130,20 @@ def score(
         }
         influence = torch.zeros_like(log_w) if exact else samples * bounds.normalised_weights(log_w)
         spread = {
-            "elbo": bounds.variance_of_mean(log_w),
-            "bound": bounds.variance_of_mean(blocks),
-            "log_px": bounds.variance_of_mean(influence),
-            "gap": bounds.variance_of_mean(influence - log_w),
-            "kl": bounds.variance_of_mean(drawn.log_qz - drawn.log_pz),
-            "reconstruction": bounds.variance_of_mean(drawn.log_px),
+            "elbo": variance_of_mean(log_w),
+            "bound": variance_of_mean(blocks),
+            "log_px": variance_of_mean(influence),
+            "gap": variance_of_mean(influence - log_w),
+            "kl": variance_of_mean(drawn.log_qz - drawn.log_pz),
+            "reconstruction": variance_of_mean(drawn.log_px),
         }
-        return Scores(values, spread, curve, drawn.mean_z, drawn.noise_z)
+        details = _details(log_w) if detailed and not exact else None
+        return Scores(values, spread, curve, drawn.mean_z, drawn.noise_z, details)
+
+
+def _details(log_w: Float[Tensor, "k b"]) -> Float[Tensor, "5 b"]:
+    weights = Weights(log_w)
+    return torch.stack([weights.iwae, weights.iwae_variance, weights.ess, weights.max_weight, weights.khat])
 
 
 def summed(

@@ -11,9 +11,9 @@ from taut import bounds
 from taut.evidence.exact import Exact
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.rows import Rows, refuse_inconsistent
-from taut.evidence.weights import variance_of_mean
 from taut.local import Family, Search
 from taut.sampling import exact_arithmetic
+from taut.statistics import variance_of_mean
 from taut.types import PerDatum
 
 SETTLED = 0.05

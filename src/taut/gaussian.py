@@ -47,13 +47,18 @@ class Gaussian(Independent):
         matters to no density, and float64 noise takes four times as long.
         """
         mean, deviation = self.base_dist.loc, self.base_dist.scale
-        noise = torch.randn(*sample_shape, *mean.shape, dtype=self.noise, device=mean.device)
+        noise = standard_normal(torch.Size((*sample_shape, *mean.shape)), self.noise, mean.device)
         return torch.addcmul(mean, noise.to(mean.dtype), deviation)
 
     def log_prob(self, value: Tensor) -> Tensor:
         mean, deviation = self.base_dist.loc, self.base_dist.scale
         constant = deviation.log().sum(-1) + 0.5 * mean.shape[-1] * math.log(2 * math.pi)
         return -0.5 * ((value - mean) / deviation).square().sum(-1) - constant
+
+
+def standard_normal(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Draws of N(0, 1)."""
+    return torch.randn(shape, dtype=dtype, device=device)
 
 
 def log_densities(

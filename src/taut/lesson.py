@@ -15,6 +15,7 @@ from taut.completion.lecture import Lecture, Method, lecture
 from taut.data.digits import Digits
 from taut.errors import UserError
 from taut.report.lecture import lecture_tables
+from taut.statistics import standard_error
 from taut.whole import whole, write_json
 
 
@@ -74,7 +75,7 @@ def _numbers(one: Method, found: Lecture) -> dict[str, Any]:
 def _over_repetitions(values: Tensor) -> dict[str, float]:
     """Mean over images and repetitions; the standard error is that of the repetitions."""
     each = values.mean(1)
-    return {"value": each.mean().item(), "standard_error": (each.std() / len(each) ** 0.5).item()}
+    return {"value": each.mean().item(), "standard_error": standard_error(each).item()}
 
 
 def _draw(found: Lecture, path: Path) -> None:

@@ -1,17 +1,23 @@
 """Means and standard errors over a split, as a torchmetrics shell around sums.
 
-All states are sums in float64, so batches of any size and any number of processes give the same numbers.
+All states are moments in float64 that merge, so batches of any size and any number of processes give the same numbers.
 """
 
+import math
+from itertools import pairwise
+from math import prod
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
+from taut.consistency import Judge, Value, Void
 from taut.errors import RunError
 from taut.evaluation import Scores
+from taut.statistics import Moments
 
 ACTIVE = 1e-2
 """A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
@@ -25,12 +31,14 @@ class Summary(NamedTuple):
         scores: By name: ``value``, ``standard_error`` over the data, ``monte_carlo_error`` at fixed x; nats.
         curve: Mean of IWAE-k at every block size.
         curve_errors: Its standard errors over the data.
+        details: Of each datum, in any order, what :data:`taut.evaluation.DETAILS` lists; None where it was not asked.
     """
 
     n: int
     scores: dict[str, dict[str, float]]
     curve: list[float]
     curve_errors: list[float]
+    details: Float[Tensor, "n 5"] | None = None
 
 
 class NotANumber(RunError):
@@ -48,7 +56,7 @@ class Trained:
     def __init__(self, step: int, device: torch.device) -> None:
         self.step = torch.tensor(step, device=device)
         self.bad = torch.tensor([-1, -1], device=device)
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
 
     def note(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
         """One step: the bounds of its data, what it minimises, and the rows the data are."""
@@ -56,7 +64,8 @@ class Trained:
         row = torch.where(lost.any(), index.gather(0, lost.int().argmax(0, keepdim=True)).squeeze(0), -1)
         first = (lost.any() | ~surrogate.isfinite()) & (self.bad[0] < 0)
         self.bad.copy_(torch.where(first, torch.stack([self.step, row]), self.bad))
-        self.sums += torch.stack([bound.sum(), surrogate * len(bound)])
+        bound = bound.double()
+        self.sums += torch.stack([bound.sum(), surrogate * len(bound), bound.square().sum()])
         self.step += 1
 
     def check(self) -> None:
@@ -75,13 +84,31 @@ class Trained:
 
     def take(self) -> tuple[Tensor, Tensor]:
         """Sums over the data since the last time: of the bound and of the surrogate."""
-        bound, surrogate = self.sums.clone()
+        bound, surrogate, *_ = self.sums.clone()
         self.sums.zero_()
         return bound, surrogate
 
+    def refuse_above_mass(self, count: int, epoch: int) -> None:
+        """Refuse to go on from bounds of a probability mass whose mean since the last time is above 0.
+
+        Args:
+            count: Number of data since the last time.
+            epoch: Number of the epoch, counted from 1.
+
+        Raises:
+            Void: Naming the epoch and what to do.
+        """
+        total, _, squares = self.sums.tolist()
+        mean = total / count
+        error = math.sqrt(max(squares / count - mean * mean, 0.0) / count)  # that over the data, which is wider
+        judge = Judge(count, count - 1, epoch)
+        sentence = judge.above_mass(Value("the training bound", "lower", mean, error), f"epoch {epoch}")
+        if sentence is not None:
+            raise Void(f"{sentence[:-1]}. Training stops here.")
+
 
 class ScoreMeter(Metric):
-    """Sums of the scores of a split.
+    """Moments of the scores of a split.
 
     Args:
         names: Names of the scores.
@@ -95,26 +122,57 @@ class ScoreMeter(Metric):
 
     full_state_update = False
     count: Tensor
-    sums: Tensor
+    mean: Tensor
     squares: Tensor
     spreads: Tensor
-    curve: Tensor
-    curve_squares: Tensor
-    z: Tensor
-    z_squares: Tensor
     z_noise: Tensor
+    details: list[Tensor]
 
     def __init__(self, names: list[str], sizes: int, z_shape: tuple[int, ...], stage: str) -> None:
         super().__init__()
-        self.names, self.stage = names, stage
-        shapes = {"count": (), "sums": (len(names),), "squares": (len(names),), "spreads": (len(names),)}
-        shapes |= {"curve": (sizes,), "curve_squares": (sizes,), "z": z_shape, "z_squares": z_shape, "z_noise": z_shape}
-        for name, shape in shapes.items():
+        self.names, self.sizes, self.stage = names, sizes, stage
+        columns = len(names) + sizes + prod(z_shape)
+        for name, shape in {"count": (), "mean": (columns,), "squares": (columns,)}.items():
+            # moments of several processes are merged together, not one by one as torchmetrics reduces states
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx=None)
+        for name, shape in {"spreads": (len(names),), "z_noise": (prod(z_shape),)}.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("details", [], dist_reduce_fx="cat")
 
     def update(self, scores: Scores, index: Tensor) -> None:
-        """Add a batch."""
+        """Add a batch, which may be empty where a split has fewer rows than there are processes."""
         values = torch.stack([scores.values[name] for name in self.names])
+        self._refuse_nan(values, index)
+        if scores.details is not None:
+            self.details.append(scores.details.T)
+        if not values.shape[1]:
+            return
+        columns = torch.cat([values, scores.curve, scores.mean_z.flatten(1).T])
+        moments = Moments.merged([self._moments(), Moments.of(columns.T)])
+        self.count, self.mean, self.squares = moments
+        self.spreads += torch.stack([scores.noise.get(name, torch.zeros_like(values[0])).sum() for name in self.names])
+        self.z_noise += scores.noise_z.flatten(1).sum(0)
+
+    def compute(self) -> Summary:
+        """The means over the split, with their errors."""
+        moments = self._moments()
+        names, curve, z = (slice(*ends) for ends in pairwise([0, len(self.names), len(self.names) + self.sizes, None]))
+        errors = moments.standard_error.nan_to_num(0.0)
+        monte_carlo = self.spreads.sqrt() / moments.count
+        rows = zip(self.names, moments.mean[names].tolist(), errors[names].tolist(), monte_carlo.tolist(), strict=True)
+        scores = {name: {"value": v, "standard_error": e, "monte_carlo_error": m} for name, v, e, m in rows}
+        variance = (moments.squares[z] - self.z_noise) / moments.count  # of E_q[z], less the noise it is known with
+        scores["active_units"] = {"value": float((variance > ACTIVE).sum())}
+        details = dim_zero_cat(self.details) if len(self.details) else None
+        return Summary(int(moments.count), scores, moments.mean[curve].tolist(), errors[curve].tolist(), details)
+
+    def _moments(self) -> Moments:
+        """Those of all processes, which stand behind one another once they have been gathered."""
+        if self.count.dim() == 0:
+            return Moments(self.count, self.mean, self.squares)
+        return Moments.merged([Moments(*each) for each in zip(self.count, self.mean, self.squares, strict=True)])
+
+    def _refuse_nan(self, values: Tensor, index: Tensor) -> None:
         bad = (~values.isfinite()).any(0)
         if bad.any():
             column = int(bad.nonzero()[0])
@@ -123,31 +181,3 @@ class ScoreMeter(Metric):
                 f"{self.stage}/{self.names[entry]} of row {int(index[column])} is {values[entry, column].item()}: "
                 "training diverged, or q puts z where the model has no mass; nothing was averaged."
             )
-        self.count += values.shape[1]
-        self.sums += values.sum(1)
-        self.squares += values.square().sum(1)
-        self.spreads += torch.stack([scores.noise.get(name, torch.zeros_like(values[0])).sum() for name in self.names])
-        self.curve += scores.curve.sum(1)
-        self.curve_squares += scores.curve.square().sum(1)
-        self.z += scores.mean_z.sum(0)
-        self.z_squares += scores.mean_z.square().sum(0)
-        self.z_noise += scores.noise_z.sum(0)
-
-    def compute(self) -> Summary:
-        """The means over the split, with their errors."""
-        values = self.sums / self.count
-        errors = _standard_error(self.squares, values, self.count)
-        monte_carlo = self.spreads.sqrt() / self.count
-        rows = zip(self.names, values.tolist(), errors.tolist(), monte_carlo.tolist(), strict=True)
-        scores = {name: {"value": v, "standard_error": e, "monte_carlo_error": m} for name, v, e, m in rows}
-        variance = (self.z_squares - self.z_noise) / self.count - (self.z / self.count).square()
-        active = (variance > ACTIVE).sum()
-        scores["active_units"] = {"value": float(active)}
-        mean = self.curve / self.count
-        curve_errors = _standard_error(self.curve_squares, mean, self.count)
-        return Summary(int(self.count), scores, mean.tolist(), curve_errors.tolist())
-
-
-def _standard_error(squares: Tensor, mean: Tensor, count: Tensor) -> Tensor:
-    variance = (squares / count - mean.square()).clamp_min(0) * count / (count - 1).clamp_min(1)
-    return (variance / count).sqrt()

@@ -14,6 +14,10 @@ from rich.console import Console
 from taut import loggers
 from taut.bounds import block_sizes
 from taut.data.base import Data
+from taut.evaluation import DETAILS
+from taut.evidence.log_evidence import LogEvidence
+from taut.judgement import Doubt, doubts
+from taut.metrics import Summary
 from taut.model.base import LatentVariableModel
 from taut.report.table import test_table
 
@@ -38,6 +42,7 @@ def describe(
     for name, k in used.items():
         scores[name]["k"] = None if scores[name]["kind"] == "exact" else k
     scores["ess"]["monte_carlo_error"] = None
+    reasons = _doubts(scores, summary, model)
     return {
         "status": "finished",
         "name": loggers.run_name(cfg),
@@ -58,6 +63,7 @@ def describe(
             "standard_error": summary.curve_errors,
         },
         "validation": {"bound": best_bound},
+        "doubts": [doubt.sentence for doubt in reasons],
         "epochs": trainer.current_epoch,
         "parameters": parameters,
         "precision": cfg.trainer.precision,
@@ -66,6 +72,21 @@ def describe(
         "versions": {name: version(name) for name in ("taut", "torch", "lightning", "hydra-core")}
         | {"python": platform.python_version()},
     }
+
+
+def _doubts(scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVariableModel) -> list[Doubt]:
+    """Why importance sampling may be far from log p(x), as ``evaluate.py`` says it; k-hat is added to the scores."""
+    if summary.details is None:
+        return []
+    value, variance, *diagnostics = summary.details.cpu().T
+    by_name = dict(zip(DETAILS[2:], diagnostics, strict=True))
+    evidence = LogEvidence("log p(x)", "lower", value, variance, model.samples["test"], diagnostics=by_name)
+    known = by_name["khat"][~by_name["khat"].isnan()]
+    scores["khat"] = {"value": known.median().item() if len(known) else None, "n": len(known)}
+    found = doubts(evidence)
+    for name in ("log_px", "gap"):
+        scores[name]["doubts"] = [doubt.short for doubt in found]
+    return found
 
 
 def publish(result: dict[str, Any], folder: Path) -> None:

@@ -73,18 +73,16 @@ def test_eighty_columns_are_enough():
     assert all("…" not in line for line in lines(wide))
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"ess": {"value": 1.2, "standard_error": 0.1}}, "about 1.2 count"),
-        ({"log_px": score(-30.0, k=5000)}, "below the ELBO, which cannot be"),
-    ],
-)
-def test_untrustworthy_results_say_so(changes, words):
-    text = " ".join(line.strip() for line in lines(result(**changes)))
-    assert "Warning:" in text
-    assert words in text
+@pytest.mark.parametrize("part", ["doubts", "limits", "warnings"])
+def test_untrustworthy_results_say_so(part):
+    text = " ".join(line.strip() for line in lines({**result(), part: ["of 5000 samples about 1.2 count."]}))
+    assert "Warning: of 5000 samples about 1.2 count." in text
 
 
-def test_a_low_ess_does_not_matter_to_an_exact_evidence():
-    assert not table.warnings(result("exact", ess={"value": 1.0}))
+def test_what_is_doubted_is_marked_and_khat_has_a_row():
+    doubted = score(-22.19, "lower", 5000) | {"doubts": ["k-hat > 0.7: 40%"]}
+    outcome = result(log_px=doubted, khat={"value": 0.8123, "n": 360})
+    assert row(outcome, "log p(x)").endswith("lower bound, K = 5000 ?")
+    assert row(outcome, "k-hat").split()[:2] == ["k-hat", "0.812"]
+    assert row(outcome, "ELBO").endswith("K = 1")
+    assert not [line for line in lines(result(khat={"value": None, "n": 0})) if "k-hat" in line]

@@ -16,14 +16,16 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = [
     ["secrecy"],
     ["errors", "nearest", "ranges", "secret", "words", "ranks", "__version__"],
-    ["types", "noise", "precision", "networks", "gaussian", "memory", "holes", "crew", "devices"],
+    ["types", "noise", "precision", "statistics", "networks", "gaussian", "memory", "holes", "crew", "devices"],
     ["partial", "mask", "moments"],
     ["data", "prior", "likelihood"],
     ["bounds", "few", "sampling"],
     ["joint"],
     ["oracle"],
     ["q"],
-    ["objective", "evaluation", "evidence"],
+    ["objective", "evidence"],
+    ["evaluation"],
+    ["consistency"],
     ["metrics", "local", "judgement"],
     ["model", "gap", "completion"],
     [

@@ -21,6 +21,7 @@ EM = "tests/core/test_em.py"
 MOMENTS = "tests/core/test_moments.py"
 EVALUATION = "tests/core/test_evaluation.py"
 METRICS = "tests/core/test_metrics.py"
+CONSISTENCY = "tests/core/test_consistency.py"
 NOISE = "tests/core/test_noise.py"
 GAPS = "tests/house/test_gaps.py"
 HOLES = "tests/core/test_holes.py"
@@ -256,9 +257,7 @@ MUTANTS = [
         "self.offset.clone().copy_(",
         PIECES + "::test_bernoulli_starts_at_the_data_mean",
     ),
-    Mutant(
-        "mean of batch means", "metrics.py", "self.sums += values.sum(1)", "self.sums += values.mean(1) * 3.5", METRICS
-    ),
+    Mutant("mean of batch means", "statistics.py", "more.count / total.clamp_min(1)", "0.5", METRICS),
     Mutant(
         "NaN averaged away",
         "metrics.py",
@@ -268,16 +267,16 @@ MUTANTS = [
     ),
     Mutant(
         "standard deviation for standard error",
-        "metrics.py",
-        "return (variance / count).sqrt()",
-        "return variance.sqrt()",
+        "statistics.py",
+        "return (self.variance / self.count).sqrt()",
+        "return self.variance.sqrt()",
         METRICS,
     ),
     Mutant(
         "units active by deviation",
         "metrics.py",
-        "active = (variance > ACTIVE).sum()",
-        "active = (variance > ACTIVE**2).sum()",
+        "(variance > ACTIVE).sum()",
+        "(variance > ACTIVE**2).sum()",
         METRICS,
     ),
     Mutant(
@@ -311,8 +310,8 @@ MUTANTS = [
     Mutant(
         "gap without the covariance",
         "evaluation.py",
-        "bounds.variance_of_mean(influence - log_w)",
-        "bounds.variance_of_mean(influence) + bounds.variance_of_mean(log_w)",
+        "variance_of_mean(influence - log_w)",
+        "variance_of_mean(influence) + variance_of_mean(log_w)",
         EVALUATION + "::test_stated_monte_carlo_error_is_the_spread_of_repetitions",
     ),
     Mutant(
@@ -514,15 +513,15 @@ MUTANTS = [
     Mutant(
         "second moment for variance",
         "metrics.py",
-        " / self.count - (self.z / self.count).square()",
-        " / self.count",
+        "(moments.squares[z] - self.z_noise)",
+        "(moments.squares[z] + moments.count * moments.mean[z].square() - self.z_noise)",
         GAPS + "::test_a_unit_that_is_the_same_for_every_datum_is_not_active",
     ),
     Mutant(
         "variance of the noise for its deviation",
         "metrics.py",
-        "self.spreads.sqrt() / self.count",
-        "self.spreads / self.count",
+        "self.spreads.sqrt() / moments.count",
+        "self.spreads / moments.count",
         METRICS + "::test_short_last_batch_weighs_what_it_holds",
     ),
     Mutant(
@@ -1271,8 +1270,8 @@ MUTANTS = [
     Mutant(
         "scores averaged over the processes",
         "metrics.py",
-        'dist_reduce_fx="sum"',
-        'dist_reduce_fx="mean"',
+        "[Moments(*each) for each in zip(self.count, self.mean, self.squares, strict=True)]",
+        "[Moments(self.count[0], self.mean[0], self.squares[0])]",
         PROOFS + "::test_scores_are_those_of_one_process",
     ),
     Mutant(
@@ -1387,5 +1386,33 @@ MUTANTS = [
         "FINE = 2.0**10",
         "FINE = 0.0",
         PRECISION + "::test_a_q_that_is_lost_in_the_rounding_of_z_is_refused_by_name",
+    ),
+    Mutant(
+        "residue for the spread of equal numbers",
+        "statistics.py",
+        "deviations = values - pivot",
+        "deviations = values; pivot = 0 * pivot",
+        CONSISTENCY + "::test_equal_numbers_have_no_spread",
+    ),
+    Mutant(
+        "four errors whatever told them",
+        "consistency.py",
+        "ERRORS if math.isinf(self.freedom)",
+        "ERRORS if True",
+        CONSISTENCY + "::test_divergences_near_zero_are_hardly_ever_voided",
+    ),
+    Mutant(
+        "bounds of masses above zero",
+        "consistency.py",
+        "    if mass:\n",
+        "    if False:\n",
+        CONSISTENCY + "::test_what_cannot_be_is_void_by_name",
+    ),
+    Mutant(
+        "divergences below zero",
+        "consistency.py",
+        "if -divergence.mean <= ",
+        "if -abs(divergence.mean) <= ",
+        CONSISTENCY + "::test_what_cannot_be_is_void_by_name",
     ),
 ]

@@ -6,7 +6,8 @@ from taut import bounds
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
-from taut.evidence.weights import Weights, variance_of_mean
+from taut.evidence.weights import Weights
+from taut.statistics import variance_of_mean
 
 
 class Importance(Evidence):

@@ -10,6 +10,7 @@ from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
+from taut.statistics import variance_of_mean
 from taut.types import LogWeights, PerDatum
 
 MOST_PAIRED = 1000
@@ -51,7 +52,7 @@ class Jackknife(Evidence):
         parts = bounds.jackknife_parts(weights.log_w)
         value = parts.mean(0) if self.order == 1 else second_order(weights.log_w)
         return LogEvidence(
-            self.name, self.kind, value, bounds.variance_of_mean(parts), self.k, diagnostics=weights.diagnostics()
+            self.name, self.kind, value, variance_of_mean(parts), self.k, diagnostics=weights.diagnostics()
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from taut.statistics import standard_error
 from taut.types import PerDatum
 
 Kind = Literal["exact", "lower", "upper", "estimate"]
@@ -104,9 +105,3 @@ class LogEvidence:
             {name: torch.cat([part.diagnostics[name] for part in parts]) for name in first.diagnostics},
             torch.cat(curves, 1) if curves else None,
         )
-
-
-def standard_error(values: Float[Tensor, "*n b"]) -> Tensor:
-    """Standard error of the mean over the last axis; NaN for a single datum."""
-    n = values.shape[-1]
-    return values.std(-1) / n**0.5 if n > 1 else torch.full_like(values[..., 0], torch.nan)

@@ -10,6 +10,7 @@ from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
+from taut.statistics import variance_of_mean
 from taut.types import LogWeights
 
 FEWEST_BLOCKS, MOST_BLOCKS = 4, 64
@@ -76,4 +77,4 @@ def _variance(log_means: LogWeights) -> Tensor:
         return torch.full_like(log_means[0], torch.inf)
     keep = [[j for j in range(blocks) if j != i] for i in range(blocks)]
     left = torch.stack([bound_parts(log_means[rest]).mean(0) for rest in keep])
-    return left.var(0, correction=0) * (blocks - 1)
+    return variance_of_mean(left) * (blocks - 1) ** 2

@@ -13,6 +13,7 @@ from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
 from taut.precision import in_double
+from taut.statistics import variance_of_mean
 
 HARMONIC, RATIO = 80, 0.9
 """P(N >= n) is 1/n up to 80 and shrinks by 0.9 a step beyond."""
@@ -44,7 +45,7 @@ class Sumo(Evidence):
     def estimate(self, rows: Rows) -> LogEvidence:
         with noise.forked(rows.x.device):
             values = torch.stack([self._runs(rows, i, seed) for i, seed in enumerate(rows.keys.of(self.name).seeds())])
-        return LogEvidence(self.name, self.kind, values.mean(1), values.var(1) / self.runs)
+        return LogEvidence(self.name, self.kind, values.mean(1), variance_of_mean(values.T))
 
     def _runs(self, rows: Rows, i: int, seed: int) -> Tensor:
         noise.seed(seed, rows.x.device)

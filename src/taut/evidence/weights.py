@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from taut import bounds
+from taut.statistics import variance_of_mean
 from taut.types import LogWeights, PerDatum
 
 FEWEST = 25
@@ -77,11 +78,6 @@ class Weights:
         if self.k > 1 and self.k % 2 == 0:
             found["extrapolated"] = 2 * self.iwae - bounds.block_bound(self.log_w, self.k // 2)
         return found
-
-
-def variance_of_mean(values: Float[Tensor, "k b"]) -> PerDatum:
-    """Variance of a mean over samples; NaN, unknown, for a single sample."""
-    return bounds.variance_of_mean(values) if len(values) > 1 else torch.full_like(values[0], torch.nan)
 
 
 def _khat(log_w: Float[np.ndarray, " k"]) -> float:

@@ -29,6 +29,11 @@ class Likelihood(nn.Module, ABC):
     def forward(self, z: Float[Tensor, "*batch d"]) -> Distribution:
         """The distribution p(x | z)."""
 
+    @property
+    def is_mass(self) -> bool:
+        """Whether p(x | z) is a probability mass, as of pixels that are 0 or 1, so that no log p(x) is above 0."""
+        return self.binary
+
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
         """Choose starting values from training rows."""
         del x

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from taut import __version__, bounds, noise, oracle
+from taut.consistency import Judge, Value, refuse
 from taut.data.base import Batch
 from taut.errors import UserError
-from taut.evaluation import score
+from taut.evaluation import DETAILS, score
 from taut.joint import Joint, draw
 from taut.metrics import ScoreMeter, Summary, Trained
 from taut.objective.base import Objective
@@ -132,6 +133,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         if report or self.device.type == "cpu":
             self.trained.check()
         if report:
+            if self.is_mass and not self.objective.closed_form:
+                self.trained.refuse_above_mass(self._rows, self.current_epoch + 1)
             bound, surrogate = self.trained.take()
             means = {"train/bound": bound / self._rows, "train/surrogate": surrogate / self._rows}
             self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=self._rows)
@@ -201,8 +204,11 @@ class LatentVariableModel(L.LightningModule, ABC):
         return sizes, summary.curve, summary.curve_errors, log_px, self.log_px_kind
 
     def _score(self, batch: Batch, stage: str) -> None:
-        if not len(batch.x):
-            return  # a split of fewer rows than there are processes
+        detailed = stage == "test" and self.log_px_kind == "lower"
+        if not len(batch.x):  # a split of fewer rows than there are processes, which gather the same lists all the same
+            if detailed:
+                self._meter(stage).details.append(torch.zeros(0, len(DETAILS), dtype=torch.float64, device=self.device))
+            return
         scores = score(
             self.joint,
             self.q,
@@ -213,6 +219,7 @@ class LatentVariableModel(L.LightningModule, ABC):
             samples=self.samples[stage],
             seed=self.seed,
             split=stage,
+            detailed=detailed,
         )
         self._meter(stage).update(scores, batch.index)
 
@@ -225,9 +232,29 @@ class LatentVariableModel(L.LightningModule, ABC):
         meter = self._meter(stage)
         summary = meter.compute()
         meter.reset()
+        self._refuse_impossible(summary, stage)
         self.summaries[stage] = summary
         values = {f"{stage}/{name}": score["value"] for name, score in summary.scores.items()}
         self.log_dict(values, batch_size=summary.n, sync_dist=True)
+
+    def _refuse_impossible(self, summary: Summary, stage: str) -> None:
+        """Stop at a score that cannot be, before it is logged, kept or ranked.
+
+        Raises:
+            Void: Naming the score, the split and what to do.
+        """
+        samples, scores = self.samples[stage], summary.scores
+        kinds = {"elbo": "lower", "bound": "lower", "log_px": self.log_px_kind}
+        words = {"elbo": "the ELBO", "bound": f"the bound at k = {self.k}", "log_px": "log p(x)"}
+        found = {name: (scores[name]["value"], scores[name]["monte_carlo_error"]) for name in (*kinds, "kl")}
+        values = [Value(words[name], kind, *found[name]) for name, kind in kinds.items()]
+        judge = Judge(summary.n, summary.n * (samples - 1), 6 * (self.current_epoch + 1))
+        refuse(values, Value("KL(q(z|x) || p(z))", "estimate", *found["kl"]), judge, mass=self.is_mass, where=stage)
+
+    @property
+    def is_mass(self) -> bool:
+        """Whether p(x) is a probability mass, whose log is at most 0."""
+        return self.joint.likelihood.is_mass
 
 
 def _tiled(samples: int, k: int) -> int:

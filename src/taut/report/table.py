@@ -40,7 +40,7 @@ def test_table(result: Result) -> Table:
     table.add_column("s.e. (MC)", justify="right")
     table.add_column("what it is", style="dim")
     for name, (label, meaning) in ROWS.items():
-        if name in result["scores"]:
+        if result["scores"].get(name, {}).get("value") is not None:
             _add(table, name, label, meaning, result)
     return table
 
@@ -67,17 +67,7 @@ def caption(result: Result) -> Text:
 
 def warnings(result: Result) -> list[str]:
     """Reasons not to trust the scores, in full sentences; none is the good case."""
-    scores, found = result["scores"], []
-    log_px, ess = scores.get("log_px"), scores.get("ess")
-    if log_px and log_px["kind"] != "exact" and ess and ess["value"] < LOW_ESS < result["k_test"]:
-        found.append(
-            f"of {result['k_test']} importance samples about {ess['value']:.1f} count; log p(x) may lie far "
-            "above its bound."
-        )
-    order = scores.get("log_px"), scores.get("elbo")
-    if all(order) and order[0]["value"] < order[1]["value"] - 4 * _noise(*order):  # type: ignore[index]
-        found.append("log p(x) lies below the ELBO, which cannot be; do not trust this table.")
-    return found + list(result.get("limits", [])) + list(result.get("warnings", []))
+    return [line for part in ("doubts", "limits", "warnings") for line in result.get(part, [])]
 
 
 def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> None:
@@ -93,7 +83,7 @@ def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> N
         sign + _cell(score["value"], name),
         _cell(score.get("standard_error"), name),
         _cell(score.get("monte_carlo_error") or None, name),
-        words,
+        Text(words).append(" ?" if score.get("doubts") else "", style="not dim yellow"),
         style="bold" if name in ("bound", "gap") else None,
     )
 
@@ -107,10 +97,6 @@ def _cell(value: float | None, name: str) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no minus zero
 
 
-def _noise(*scores: Score) -> float:
-    return sum((score.get("monte_carlo_error") or 0.0) for score in scores) + 1e-6
-
-
 ROWS = {
     "elbo": ("ELBO", "lower bound, K = 1"),
     "bound": ("bound, k = {k}", "what was trained"),
@@ -120,4 +106,5 @@ ROWS = {
     "reconstruction": ("reconstruction", "E log p(x|z)"),
     "active_units": ("active units", "latents in use"),
     "ess": ("ESS", "of {k_test} samples"),
+    "khat": ("k-hat", "median, trusted to 0.7"),
 }
