@@ -172,10 +172,8 @@ class Session:
             self._lead(args, composer)
         elif self.name == "train":
             self.past = resume.read(args.overrides)
-        if self.past is not None:
-            if not self._continue(args, composer):
-                return False
-            args.overrides, mode = self.past.overrides, RunMode.RUN
+        if self.past is not None and not self._continue(args, composer):
+            return False
         try:
             self.leftovers = composer.check(args.overrides, mode, new=self.past is None)
         except (HydraException, OmegaConfBaseException) as error:
@@ -211,6 +209,7 @@ class Session:
             return False
         resume.refuse_changed_config(past, composer.compose)
         kept = [word for word in sys.argv[1:] if word not in args.overrides]
+        args.overrides = past.overrides
         sys.argv[1:] = [*kept, *past.overrides]
         return True
 
@@ -218,11 +217,12 @@ class Session:
         """Find the way of the first process, where something else started this one beside it."""
         if launched() is None:
             return True
+        composer = Composer(self.name, self.conf, args)
         past = resume.read(args.overrides) if self.name == "train" else None
         if past is not None:
             sys.argv[1:] = [word for word in sys.argv[1:] if word not in args.overrides] + past.overrides
             args.overrides = past.overrides
-        Composer(self.name, self.conf, args).check(args.overrides, RunMode.RUN, new=False)
+        composer.check(args.overrides, RunMode.RUN, new=False)
         sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
         return past is None or not past.finished
 

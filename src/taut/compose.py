@@ -25,9 +25,10 @@ from taut.config import check, check_sweep, is_for_wandb, refuse_processes
 from taut.errors import UserError
 from taut.leftovers import Leftovers
 from taut.resume import is_run, key, own_words
-from taut.targets import check_hydra
+from taut.targets import check_hydra, check_process
 
 BUILT_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
+OF_THE_PROCESS = ("env_set", "env_copy")
 
 
 @cache
@@ -77,6 +78,7 @@ class Composer:
         self.name = args.config_name or name
         self.conf = os.path.abspath(args.config_path or conf)
         self.task, self.extra, self.multirun = name, args.config_dir, args.multirun
+        self.typed = {key(word) for word in args.overrides}  # a run that is resumed has words of its own besides
 
     def check(self, overrides: list[str], mode: RunMode, new: bool) -> Leftovers:
         """Refuse what may not run, and note which folders will be new.
@@ -85,7 +87,9 @@ class Composer:
             UserError: For the first thing that is wrong; the config of a sweep's jobs is checked job by job.
         """
         cfg = self._composed(overrides, mode)
-        check_hydra(_built_by_hydra(cfg))
+        built = _built_by_hydra(cfg)
+        check_hydra(built)
+        check_process(built | {"job": _of_the_process(cfg)}, self.typed)
         if cfg.hydra.mode == RunMode.MULTIRUN:
             if self.task == "train":
                 check_sweep(cfg)
@@ -154,3 +158,8 @@ def _built_by_hydra(cfg: DictConfig) -> dict:
     OmegaConf.set_readonly(cfg.hydra, False)
     cfg.hydra.runtime.output_dir, cfg.hydra.job.num, cfg.hydra.job.id = ".", 0, "0"
     return {part: OmegaConf.to_container(cfg.hydra[part], resolve=True) for part in BUILT_BY_HYDRA}
+
+
+def _of_the_process(cfg: DictConfig) -> dict:
+    """What Hydra would do to the environment."""
+    return {part: OmegaConf.to_container(cfg.hydra.job[part], resolve=True) for part in OF_THE_PROCESS}

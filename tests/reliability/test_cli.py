@@ -399,3 +399,34 @@ def test_a_process_started_by_the_first_tells_it_alone_and_cleans_nothing(taut, 
         assert taut("hydra.run.dir=run", "hydra.output_subdir=null", entry=refusing) == (2, "")
         assert ears.recv(1 << 10).decode() == SENTENCE
     assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("where", ["config folder", "run folder", "typed"])
+def test_only_the_user_sets_the_environment(taut, tmp_path, monkeypatch, where):
+    """A variable such as LD_PRELOAD loads any library."""
+    monkeypatch.delenv("TAUT_TEST_ENVIRONMENT", raising=False)
+    met = []
+
+    def entry(cfg):
+        met.append(os.environ.get("TAUT_TEST_ENVIRONMENT"))
+
+    word = "+hydra.job.env_set.TAUT_TEST_ENVIRONMENT=x"
+    if where == "config folder":
+        (tmp_path / "experiment").mkdir()
+        text = "# @package _global_\nhydra: {job: {env_set: {TAUT_TEST_ENVIRONMENT: x}}}\n"
+        (tmp_path / "experiment" / "theirs.yaml").write_text(text)
+        words = ["--config-dir", str(tmp_path), "experiment=theirs"]
+    elif where == "run folder":
+        assert taut("hydra.run.dir=run")[0] == 0
+        with (tmp_path / "run" / ".hydra" / "overrides.yaml").open("a") as file:
+            file.write(f"- {word}\n")
+        words = ["resume=run", "trainer.max_epochs=3"]
+    else:
+        words = [word]
+    code, said = taut(*words, entry=entry)
+    if where == "typed":
+        assert (code, said, met) == (0, "", ["x"])
+        return
+    assert (code, met) == (2, [])
+    assert said.startswith("hydra.job.env_set.TAUT_TEST_ENVIRONMENT='x' comes from a config file or a run folder")
+    assert len(said.splitlines()) == 1
