@@ -161,7 +161,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _parts(self, x: np.ndarray) -> Iterator[tuple[Tensor, Keys]]:
         """X as the model knows it, some rows at a time, and what their noise is keyed by."""
         units = ((x - self.centre_) / self.scale_)[:, self.columns_]
-        rows = torch.from_numpy(units).to(next(self.joint_.parameters()).dtype)
+        rows = torch.from_numpy(units)
         for index in torch.arange(len(x)).split(ROWS):
             part = rows[index].unflatten(1, self.joint_.likelihood.x_shape)
             self.joint_.likelihood.check(part)

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from taut.data.base import Data
+from taut.data.binarise import Scale
 from taut.data.table import Table
 from taut.errors import UserError
 from taut.holes import hide
@@ -71,7 +72,7 @@ def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mas
     values = torch.from_numpy(table.read())
     order = _columns(table, data, values)
     truth = values[:, list(order)] if values.dim() == 2 else values
-    truth = truth[: None if cfg.limit == "auto" else cfg.limit].to(torch.get_default_dtype())
+    truth = Scale().decode(truth[: None if cfg.limit == "auto" else cfg.limit])
     model.joint.likelihood.check(truth)
     x = hide(truth, mask.draw(len(truth), data.x_shape, seed=cfg.seed, stream="table"))
     own = isinstance(data, Table) and table.path.resolve() == data.path.resolve()

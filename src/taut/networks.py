@@ -72,7 +72,7 @@ class MLPEncoder(nn.Module):
         self.net = mlp(prod(x_shape), hidden, out, activation)
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "... out"]:
-        return self.net(x.flatten(-self.axes))
+        return self.net(_rounded(x.flatten(-self.axes), self.net))
 
 
 class MLPDecoder(nn.Module):
@@ -98,11 +98,11 @@ class MLPDecoder(nn.Module):
         return layer.weight  # under FSDP it is a view for the time of a step, which get_parameter() would not find
 
 
-def _rounded(z: Float[Tensor, "... d"], layers: nn.Sequential) -> Float[Tensor, "... d"]:
-    """Z, which comes in float64, in the precision of a network whose first layer is linear."""
+def _rounded(value: Float[Tensor, "*n"], layers: nn.Sequential) -> Float[Tensor, "*n"]:
+    """What a network is given, in its own precision: z and the columns of a table come in float64."""
     first = layers[0]
-    assert isinstance(first, nn.Linear)
-    return z.to(first.weight.dtype)
+    assert isinstance(first, nn.Linear | nn.Conv2d)
+    return value.to(first.weight.dtype)
 
 
 def _image_shape(x_shape: Sequence[int]) -> tuple[int, int, int]:
@@ -132,7 +132,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "... c h w"]) -> Float[Tensor, "... out"]:
         batch = x.shape[:-3]
-        return self.net(x.reshape(-1, *x.shape[-3:])).unflatten(0, batch)
+        return self.net(_rounded(x, self.net).reshape(-1, *x.shape[-3:])).unflatten(0, batch)
 
 
 class ConvDecoder(nn.Module):

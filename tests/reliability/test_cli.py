@@ -417,7 +417,7 @@ def test_only_the_user_sets_the_environment(taut, tmp_path, monkeypatch, where):
         (tmp_path / "experiment" / "theirs.yaml").write_text(text)
         words = ["--config-dir", str(tmp_path), "experiment=theirs"]
     elif where == "run folder":
-        assert taut("hydra.run.dir=run")[0] == 0
+        assert taut("hydra.run.dir=run", "seed=1")[0] == 0
         with (tmp_path / "run" / ".hydra" / "overrides.yaml").open("a") as file:
             file.write(f"- {word}\n")
         words = ["resume=run", "trainer.max_epochs=3"]

@@ -79,7 +79,7 @@ class Pictures(Callback):
         observed = "" if data.mask is None else ", observed cells"
         return Subject(
             model=model,
-            x=_rows(data, stage).to(next(model.parameters())),
+            x=_rows(data, stage).to(model.device),
             columns=None if data.columns is None else tuple(data.columns),
             stage=stage,
             count=self.count,

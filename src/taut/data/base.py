@@ -111,7 +111,7 @@ class Data(LightningDataModule, ABC):
 
     @property
     def splits(self) -> Splits:
-        """The splits as numbers in the default dtype, before any binarisation."""
+        """The splits as numbers, before any binarisation."""
         return Splits(*(self.scale.decode(rows) for rows in self.stored))
 
     @property

@@ -16,7 +16,7 @@ class Batch(NamedTuple):
     """What a step receives.
 
     Args:
-        x: Data, shape ``[b, *x_shape]``, default float dtype.
+        x: Data, shape ``[b, *x_shape]``: float64 for numbers of a table, else of the default float dtype.
         index: Row of each datum in its split, shape ``[b]``: the key of its evaluation noise.
         total: Rows of the global batch over all ranks; ``b`` on one process.
         size: Rows of one optimiser step, where the batch is for several; ``None`` where it is for one.

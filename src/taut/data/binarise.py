@@ -32,8 +32,11 @@ class Scale:
     offset: float = 0.0
 
     def decode(self, values: Shaped[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """The numbers that stored values stand for, in torch's default dtype."""
-        numbers = values.to(torch.get_default_dtype())
+        """The numbers that stored values stand for: float64 as it is, all else in torch's default dtype.
+
+        In single precision a table with an offset would lose its digits before any model met it.
+        """
+        numbers = values if values.dtype == torch.float64 else values.to(torch.get_default_dtype())
         return numbers if self == Scale() else (numbers + self.offset) / self.levels
 
 

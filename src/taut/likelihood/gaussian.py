@@ -39,7 +39,8 @@ class Heads(Cells):
 
     def log_prob(self, value: Tensor) -> Tensor:
         axes = len(self.event_shape)
-        r = (value - self.shift).div_(self.scale).flatten(-axes)
+        # an offset is taken off in float64; what is left is as exact in the precision of the heads as they are
+        r = (value - self.shift).div_(self.scale).flatten(-axes).to(torch.promote_types(self.f.dtype, torch.float32))
         units = (observed(value) * (self.scale.log() + 0.5 * log(2 * pi))).flatten(-axes).sum(-1)
         return log_prob(r, self.f.flatten(-axes), self.g.flatten(-axes), self.floor) - units
 
@@ -79,13 +80,31 @@ class Gaussian(Likelihood):
         self.offset = nn.Parameter(torch.zeros(1 if shared else 2, *self.x_shape))
         if shared:
             self.log_variance = nn.Parameter(torch.zeros(()))
-        self.register_buffer("shift", torch.zeros(self.x_shape))
-        self.register_buffer("scale", torch.ones(self.x_shape))
+        self.register_buffer("shift", torch.zeros(self.x_shape, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(self.x_shape, dtype=torch.float64))
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> Heads:
         heads = (self.decoder(z) + self.offset).unbind(-1 - len(self.x_shape))
         log_variance = self.log_variance.expand_as(heads[0]) if self.shared else heads[1]
         return Heads(heads[0], log_variance, self.shift, self.scale, self.min_variance)
+
+    @torch.no_grad()
+    def limits(self, z: Float[Tensor, "*batch d"]) -> list[str]:
+        log_variance = self(z).g.double().flatten(-len(self.x_shape)).flatten(0, -2)
+        capped = int((log_variance >= MOST).any(0).sum())
+        floored = int((log_variance.exp().mean(0) < self.min_variance).sum())
+        count, found = log_variance.shape[1], []
+        if capped:
+            found.append(
+                f"the log-variance of {capped} of {count} columns is at its cap of {MOST:g} (in units of their "
+                "variance) for some data, where log p(x) depends on the cap."
+            )
+        if floored:
+            found.append(
+                f"the variance of {floored} of {count} columns is mostly the floor likelihood.min_variance="
+                f"{self.min_variance:g} (of their variance), so log p(x) depends on the floor."
+            )
+        return found
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:

@@ -79,8 +79,8 @@ class Amortised(Posterior):
         super().__init__(joint, x_shape)
         first, *others = self.x_shape
         self.encoder = encoder((2 * first if self.sees_mask else first, *others), outputs)
-        self.register_buffer("shift", torch.zeros(self.x_shape))
-        self.register_buffer("scale", torch.ones(self.x_shape))
+        self.register_buffer("shift", torch.zeros(self.x_shape, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(self.x_shape, dtype=torch.float64))
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
