@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from taut.bounds import block_sizes
-from taut.evidence.log_evidence import LogEvidence, standard_error
+from taut.evidence.log_evidence import LogEvidence, certificate, standard_error
 from taut.gap import Interval, Split, interval
 from taut.judgement import doubts
 from taut.measure import BETAS, Answer
@@ -19,13 +19,13 @@ CROSSED = 5.0
 
 
 def assessed(answer: Answer, confidence: float) -> dict[str, Any]:
-    """Every estimator, the interval for the gap, and the reasons for doubt."""
+    """Every estimator, what they certify together, the interval for the gap, and the reasons for doubt."""
     found = interval(answer.elbo.value, answer.evidence)
     by_name = {one.name: one for one in [answer.elbo, *answer.evidence]}
-    doubt = (1 - confidence) / max(1, sum(one.unbiased for one in answer.evidence))  # so that all hold together
     return {
         "n": len(answer.elbo.value),
-        "evidence": {name: scored(one, 1 - doubt) for name, one in by_name.items()},
+        "evidence": {name: scored(one) for name, one in by_name.items()},
+        **certified(answer.evidence, answer.evidence, confidence),
         "gap": bracketed(found, by_name),
         "curve": _curve(answer.evidence),
         "thermodynamic": {"beta": BETAS, "value": answer.thermodynamic.mean(1).tolist()},
@@ -33,18 +33,39 @@ def assessed(answer: Answer, confidence: float) -> dict[str, Any]:
     }
 
 
-def scored(evidence: LogEvidence, confidence: float) -> dict[str, Any]:
-    """One estimator: value, errors, kind, certificate, and the mean and median of each diagnostic."""
+def scored(evidence: LogEvidence) -> dict[str, Any]:
+    """One estimator: value, errors, kind, and the mean and median of each diagnostic."""
     return {
         "value": evidence.mean,
         "standard_error": evidence.standard_error,
         "monte_carlo_error": evidence.monte_carlo_error,
         "kind": evidence.kind,
         "k": evidence.k,
-        "certificate": evidence.certificate(confidence) if evidence.unbiased else None,
         "diagnostics": {name: _summary(values) for name, values in evidence.diagnostics.items()},
         "doubts": [doubt.short for doubt in doubts(evidence)],
     }
+
+
+def certified(
+    asked: Sequence[LogEvidence], trusted: Sequence[LogEvidence], confidence: float
+) -> dict[str, dict[str, Any] | None]:
+    """The one certificate of all lower bounds together, and that of the upper ones; None where nothing is certified.
+
+    A certificate for each estimator would invite the reader to take the best, at the price of one.
+
+    Args:
+        asked: Every estimator that was run.
+        trusted: Those whose values stand; the others count as if they had found nothing.
+        confidence: The probability with which each of the two holds.
+    """
+    found: dict[str, dict[str, Any] | None] = {}
+    for kind, name in (("lower", "certificate"), ("upper", "upper_certificate")):
+        several = [one for one in asked if one.unbiased and one.kind == kind]
+        kept = [one for one in several if any(one is other for other in trusted)]
+        value = certificate(kept, confidence, len(several)) if kept else math.nan
+        known = {"value": value, "confidence": confidence, "estimators": [one.name for one in kept]}
+        found[name] = known if math.isfinite(value) else None
+    return found
 
 
 def bracketed(found: Interval, by_name: dict[str, LogEvidence]) -> dict[str, Any]:

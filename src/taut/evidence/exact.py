@@ -102,9 +102,10 @@ def _integral(one: Rows, goal: float) -> Tensor:
     where = marks.marked(log_f, [prior, one.q(slice(None))], [(each.z, each.log_f) for each in found], (low, high))
     value, moved = _grown(log_f, goal, where, low, high)
     if not moved <= goal:
+        off = f"{moved.item():.2g} nats" if moved.isfinite() else "any amount"
         raise UserError(
-            f"evidence=exact: the quadrature of row {row} does not settle (its last halving moved it by "
-            f"{moved.item():.2g} nats); use evidence=importance or ais."
+            f"evidence=exact: the quadrature of row {row} does not settle: on the finest grid it may still be off by "
+            f"{off}; use evidence=importance or ais."
         )
     for each in found:
         if each.contradicts(value):
@@ -124,9 +125,9 @@ def _grown(
     )
     low, high = torch.maximum(least, known.amin((0, 1))), torch.minimum(most, known.amax((0, 1)))
     for _ in range(WIDER):
-        beyond = torch.stack([low > least, high < most])
-        value, moved, cut = quadrature.integrate(log_f, low, high, goal, where, beyond)
-        if not cut.any():
+        value, moved, cut = quadrature.integrate(log_f, low, high, goal, where)
+        cut = cut & torch.stack([low > least, high < most])
+        if not cut.any() or not moved <= goal:
             return value, moved
         width = high - low
         low, high = torch.maximum(least, low - width * cut[0]), torch.minimum(most, high + width * cut[1])

@@ -26,8 +26,6 @@ REACH, RESOLVED = 5.0, 2.5
 """Cells within so many scales of a mark are at most so many scales wide."""
 STEEP = 8.0
 """Nats between neighbouring nodes above which a cell is not resolved, whatever its halves add up to."""
-NO_PART = 1e-4
-"""Share of the goal below which what a cell may hold at most is left out."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,8 @@ def integrate(
     high: Float[Tensor, " d"],
     goal: float,
     marks: Marks,
-    beyond: Bool[Tensor, "2 d"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Bool[Tensor, "2 d"]]:
     r"""$\log \int_{[l, h]} f(z) dz$, about by how much it may be wrong, and which ends of the box cut mass off.
-
-    Where an end does, the integral is of no use and is not refined.
 
     The error of a cell is by how much halving changed its integral; before it was halved once, and as long as it is too
     steep for its nodes, it is the most the cell may hold. Cells with more than their share of ``goal`` are halved until
@@ -98,21 +93,16 @@ def integrate(
         high: Upper ends.
         goal: The error to be reached, relative to the integral: nats.
         marks: Where there may be peaks.
-        beyond: Whether f goes on beyond the lower and the upper ends; if not given, it does nowhere.
     """
-    beyond = torch.zeros((2, len(low)), dtype=torch.bool, device=low.device) if beyond is None else beyond
-    rule = _rule(len(low), low)
+    rule, limit = _rule(len(low), low), math.log(goal)
     cells = _scored(log_f, *graded(low, high, marks), rule)
-    spent, cut = len(cells), beyond & _cut(cells, low, high, goal)
-    while not cut.any():
-        whole = bounds.log_sum_exp(cells.total)
-        if bounds.log_sum_exp(cells.error) <= whole + math.log(goal) or spent > MOST_CELLS[len(low)]:
-            break
-        open_ = cells.error > whole + math.log(goal) - math.log(2 * len(cells))
-        finer = _halved(log_f, cells.select(open_), rule)
-        cells, spent = cells.select(~open_).and_(finer), spent + len(finer)
-    whole = bounds.log_sum_exp(cells.total)
-    return whole, (bounds.log_sum_exp(cells.error) - whole).exp(), beyond & _cut(cells, low, high, goal)
+    whole, error, spent = bounds.log_sum_exp(cells.total), bounds.log_sum_exp(cells.error), len(cells)
+    while error > whole + limit and spent <= MOST_CELLS[len(low)]:
+        coarse = cells.error > whole + limit - math.log(2 * len(cells))  # a cell that errs by more than its share
+        finer = _halved(log_f, cells.select(coarse), rule)
+        cells, spent = cells.select(~coarse).and_(finer), spent + len(finer)
+        whole, error = bounds.log_sum_exp(cells.total), bounds.log_sum_exp(cells.error)
+    return whole, (error - whole).exp(), _cut(cells, low, high, whole + limit - math.log(2 * len(cells)))
 
 
 def graded(low: Float[Tensor, " d"], high: Float[Tensor, " d"], marks: Marks) -> tuple[Tensor, Tensor]:
@@ -179,13 +169,11 @@ def _scored(log_f: LogDensity, corner: Tensor, width: Tensor, rule: tuple[Tensor
     return Cells(corner, width, total, most, steps, error=most)
 
 
-def _cut(cells: Cells, low: Tensor, high: Tensor, goal: float) -> Bool[Tensor, "2 d"]:
-    """The ends of the box where cells touch it that may hold more than a small share of the goal."""
-    counts = cells.most > bounds.log_sum_exp(cells.total) + math.log(goal * NO_PART)
-    first, last = cells.corner[counts], (cells.corner + cells.width)[counts]
-    return torch.stack(
-        [(first <= low + cells.width[counts] / 2).any(0), (last >= high - cells.width[counts] / 2).any(0)]
-    )
+def _cut(cells: Cells, low: Tensor, high: Tensor, least: Tensor) -> Bool[Tensor, "2 d"]:
+    """The ends of the box where a cell touches it that may hold more than ``least``, a log."""
+    counts = cells.most > least
+    corner, width = cells.corner[counts], cells.width[counts]
+    return torch.stack([(corner <= low + width / 2).any(0), (corner >= high - 1.5 * width).any(0)])
 
 
 def _rule(d: int, like: Tensor) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:

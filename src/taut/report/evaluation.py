@@ -140,16 +140,21 @@ def _gap_line(gap: Mapping[str, Any], of: str) -> Text:
 _ERRORS = ("standard_error", "monte_carlo_error")
 
 
-def _certificate(result: Result) -> Text:
-    lower = {name: one["certificate"] for name, one in result["evidence"].items() if one["certificate"] is not None}
-    if not lower or result["gap"]["exact"]:
-        return Text("")
-    name = max(lower, key=lambda one: lower[one])
-    text = (
-        f"certified: the mean log {_of(result)} of these {_data(result['n'])} is above {floored(lower[name])} with "
-        f"{result['confidence']:.0%} confidence ({LABELS.get(name, name)}), however bad the weights"
-    )
-    return Text(text, style="dim")
+def _certificate(result: Result, of: str) -> list[Text]:
+    """What is certified of the data of a section; nothing where log p(x) is known, or there is nothing to certify."""
+    low, high = result["certificate"], result["upper_certificate"]
+    found = [] if result["gap"]["exact"] else [(low, "above", floored, ""), (high, "below", ceiled, "1/")]
+    lines = []
+    for certificate, side, rounded, inverse in found:
+        if certificate is None:
+            continue
+        names = [LABELS.get(name, name) for name in certificate["estimators"]]
+        source = names[0] if len(names) == 1 else f"the mean of p̂ by {', '.join(names)}"
+        lines.append(
+            f"certified: the mean log {of} of these {_data(result['n'])} is {side} {rounded(certificate['value'])} with "
+            f"{certificate['confidence']:.0%} confidence ({source}), however bad the weights"
+        )
+    return [Text("\n".join([*lines, ""]), style="dim")] if lines else []
 
 
 def _apart(result: Result) -> Table:
