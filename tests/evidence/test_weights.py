@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from budget import assert_mean
+from budget import assert_mean, assert_not_above
 from evidence.models import linear_gaussian
 from scipy.special import digamma
 
-from taut.assessment import assessed, plain, scored
+from taut.assessment import assessed, certified, plain, scored
 from taut.evidence import AIS, Importance, LogEvidence, Naive, Rows, elbo
 from taut.evidence.weights import Weights
 from taut.judgement import doubts
@@ -98,7 +98,7 @@ def test_k_hat_speaks_of_the_data_that_have_one():
     khat = torch.tensor([0.9] * 3 + [math.nan] * 7)
     said = " ".join(doubt.sentence for doubt in doubts(replace(_evidence(), diagnostics={"khat": khat})))
     assert "above 0.7 for 100% of the 3 of 10 data that have one" in said
-    summary = scored(replace(_evidence(), diagnostics={"khat": khat}), 0.95)["diagnostics"]["khat"]
+    summary = scored(replace(_evidence(), diagnostics={"khat": khat}))["diagnostics"]["khat"]
     assert summary["n"] == 3
     assert summary["mean"] == pytest.approx(0.9)
 
@@ -109,7 +109,7 @@ def test_one_sample_does_not_tell_its_noise(estimator):
     known = linear_gaussian(2, 4, 3)
     found = estimator(known.target, known.x)
     assert found.variance.isnan().all()
-    assert plain(scored(found, 0.95))["monte_carlo_error"] is None
+    assert plain(scored(found))["monte_carlo_error"] is None
     own = elbo(Rows(known.target, known.x), 1)
     assert own.variance.isnan().all()
     sure = replace(_evidence("exact", "upper", 9.0), value=found.value + 1, variance=torch.zeros(3))
@@ -142,3 +142,65 @@ def test_a_certificate_holds_however_heavy_the_tail():
 def test_an_upper_certificate_is_above():
     found = LogEvidence("bdmc", "upper", torch.zeros(4), torch.zeros(4), unbiased=True)
     assert found.certificate(0.95) == pytest.approx(math.log(20) / 4)
+
+
+REPETITIONS, ESTIMATORS, CONFIDENCE = 4000, 3, 0.95
+
+
+def _tight(generator, estimators):
+    """Markov-tight: Z-hat is 20 with probability 1/20 and 0 otherwise; 1 on average. All estimators of three data."""
+    hit = torch.rand(estimators, generator=generator) < 1 - CONFIDENCE
+    value = torch.where(hit, math.log(1 / (1 - CONFIDENCE)) + 1e-9, -torch.inf)
+    # the noise of the first datum alone, so that the product over the data is as tight
+    return [
+        LogEvidence(f"e{i}", "lower", torch.tensor([one, 0.0, 0.0]), torch.zeros(3), 1, unbiased=True)
+        for i, one in enumerate(value.tolist())
+    ]
+
+
+@pytest.mark.parametrize("side", ["lower", "upper"])
+def test_the_certificate_of_several_estimators_holds_where_markov_is_tight(side):
+    """5% at most of 4,000 evaluations may claim too much; the best of three certificates fails in 14%."""
+    generator = torch.Generator().manual_seed(7)
+    failed = torch.zeros(REPETITIONS)
+    best = torch.zeros(REPETITIONS)
+    for i in range(REPETITIONS):
+        found = _tight(generator, ESTIMATORS)
+        if side == "upper":
+            found = [replace(one, kind="upper", value=-one.value) for one in found]
+        together = certified(found, found, CONFIDENCE)["certificate" if side == "lower" else "upper_certificate"]
+        sign = 1 if side == "lower" else -1
+        failed[i] = together is not None and sign * together["value"] > 0
+        best[i] = max(sign * one.certificate(CONFIDENCE) for one in found) > 0
+    assert_not_above(failed, 1 - CONFIDENCE)
+    assert best.mean() > 0.12, "what the best of several would do"
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_the_certificate_of_equal_estimators_is_that_of_one(copies):
+    """However they depend on each other: three times the same fails as often as once, and costs nothing."""
+    generator = torch.Generator().manual_seed(8)
+    failed = torch.zeros(REPETITIONS)
+    for i in range(REPETITIONS):
+        found = _tight(generator, 1) * copies
+        together = certified(found, found, CONFIDENCE)["certificate"]
+        failed[i] = together is not None and together["value"] > 0
+        if together is not None:
+            assert together["value"] == pytest.approx(found[0].certificate(CONFIDENCE), abs=1e-12)
+    assert failed.mean() > 0.04, "as tight as it may be"
+    assert_not_above(failed, 1 - CONFIDENCE)
+
+
+def test_the_certificate_is_the_log_of_the_mean_of_products():
+    one, two = (
+        LogEvidence(name, "lower", torch.tensor(value), torch.zeros(2), 5, unbiased=True)
+        for name, value in {"importance": [-3.0, -4.0], "ais": [-2.0, -4.5]}.items()
+    )
+    expected = math.log((math.exp(-7.0) + math.exp(-6.5)) / 2 * 0.1) / 2
+    assert certified([one, two], [one, two], 0.9)["certificate"]["value"] == pytest.approx(expected)
+    spoiled = certified([one, two], [one], 0.9)["certificate"]
+    assert spoiled["value"] == pytest.approx(math.log(math.exp(-7.0) / 2 * 0.1) / 2), "a rejected one counts as 0"
+    assert (spoiled["estimators"], spoiled["confidence"]) == (["importance"], 0.9)
+    assert certified([one, two], [], 0.9)["certificate"] is None
+    guess = _evidence("jackknife", "estimate")
+    assert certified([guess], [guess], 0.9) == {"certificate": None, "upper_certificate": None}

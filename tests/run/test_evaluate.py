@@ -589,12 +589,14 @@ def test_the_record_gets_every_number_of_a_full_report(gap):
     numbers = flat(result, "e")
     for place, section in (("e", result), ("e/simulated", result["simulated"])):
         for name, score in section["evidence"].items():
-            for part in ("standard_error", "monte_carlo_error", "kind", "k", "certificate"):
+            for part in ("standard_error", "monte_carlo_error", "kind", "k"):
                 assert numbers.get(f"{place}/{name}/{part}") == score[part]
             assert numbers[f"{place}/{name}"] == score["value"]
             assert numbers.get(f"{place}/{name}/doubts", "") == "; ".join(score["doubts"])
             for diagnostic, summary in score["diagnostics"].items():
                 assert numbers.get(f"{place}/{name}/{diagnostic}") == summary["median"]
+        for name in ("certificate", "upper_certificate"):
+            assert numbers.get(f"{place}/{name}") == (section[name] or {"value": None})["value"]
         for end, of in (("low", "lower"), ("high", "upper")):
             assert numbers[f"{place}/gap/{end}"] == section["gap"][end]["value"]
             assert numbers[f"{place}/bracket/{end}"] == section["evidence"][section["gap"][of]]["value"]

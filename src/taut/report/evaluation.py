@@ -1,7 +1,7 @@
 """The tables of an evaluation: every estimator, the interval for the gap, its parts, and what not to trust."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -26,7 +26,6 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     found: list[RenderableType] = [Text(result["name"], style="bold")]
     found += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
-    found.append(_certificate(result))
     if result["simulated"]:
         found += section("simulated from the model", result["simulated"], wide=wide)
     if result["apart"]:
@@ -52,10 +51,19 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def floored(value: float, digits: int = 3) -> str:
     """A number that holds from below, in digits that never claim more than it."""
+    return _whole(value, digits, math.floor)
+
+
+def ceiled(value: float, digits: int = 3) -> str:
+    """A number that holds from above, in digits that never claim more than it."""
+    return _whole(value, digits, math.ceil)
+
+
+def _whole(value: float, digits: int, rounded: Callable[[float], int]) -> str:
     if not math.isfinite(value):
         return number(value, digits)
     unit = 10.0**-digits if abs(value) < 1e7 else 10.0 ** (math.floor(math.log10(abs(value))) - 3)
-    return number(math.floor(value / unit) * unit, digits)
+    return number(rounded(value / unit) * unit, digits)
 
 
 def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
@@ -79,7 +87,7 @@ def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) 
     found: list[RenderableType] = [
         _evidence(f"{what}, {_data(result['n'])}: log {of} in nats per datum", result, wide=wide)
     ]
-    found.append(_gap_line(result["gap"], of))
+    found += [_gap_line(result["gap"], of), *_certificate(result, of)]
     doubts = [f"? {warning}" for warning in result["warnings"]]
     return [*found, Text("\n".join([*doubts, ""]), style="yellow")] if doubts else [*found, Text("")]
 
@@ -140,21 +148,28 @@ def _gap_line(gap: Mapping[str, Any], of: str) -> Text:
 _ERRORS = ("standard_error", "monte_carlo_error")
 
 
-def _certificate(result: Result, of: str) -> list[Text]:
-    """What is certified of the data of a section; nothing where log p(x) is known, or there is nothing to certify."""
-    low, high = result["certificate"], result["upper_certificate"]
-    found = [] if result["gap"]["exact"] else [(low, "above", floored, ""), (high, "below", ceiled, "1/")]
-    lines = []
-    for certificate, side, rounded, inverse in found:
-        if certificate is None:
-            continue
-        names = [LABELS.get(name, name) for name in certificate["estimators"]]
-        source = names[0] if len(names) == 1 else f"the mean of p̂ by {', '.join(names)}"
-        lines.append(
-            f"certified: the mean log {of} of these {_data(result['n'])} is {side} {rounded(certificate['value'])} with "
-            f"{certificate['confidence']:.0%} confidence ({source}), however bad the weights"
-        )
-    return [Text("\n".join([*lines, ""]), style="dim")] if lines else []
+def _certificate(result: Result, of: str) -> list[RenderableType]:
+    """What is certified of the data of a section; nothing where log p(x) is known, or nothing can be."""
+    if result["gap"]["exact"]:
+        return []
+    sides = [(result["certificate"], "above", floored), (result["upper_certificate"], "below", ceiled)]
+    parts = [
+        f"{side} {rounded(one['value'])} with {one['confidence']:.0%} confidence ({_names(one['estimators'])})"
+        for one, side, rounded in sides
+        if one is not None
+    ]
+    if not parts:
+        return []
+    text = (
+        f"certified: the mean log {of} of these {_data(result['n'])} is {' and '.join(parts)}, however bad the weights"
+    )
+    return [Text(text, style="dim")]
+
+
+def _names(estimators: Sequence[str]) -> str:
+    """Labels of estimators, those of several as one certificate."""
+    labels = [LABELS.get(name, name) for name in estimators]
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]} together"
 
 
 def _apart(result: Result) -> Table:
