@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from taut.bounds import block_sizes
+from taut.evidence.information import Information
 from taut.evidence.log_evidence import LogEvidence, certificate, standard_error
 from taut.gap import Interval, Split, interval
 from taut.judgement import doubts
 from taut.measure import BETAS, Answer
+from taut.metrics import ACTIVE
 from taut.types import PerDatum
 
 CROSSED = 5.0
@@ -70,14 +72,18 @@ def certified(
 
 def bracketed(found: Interval, by_name: dict[str, LogEvidence]) -> dict[str, Any]:
     """The mean gap as an interval, each end with its errors."""
+
+    def gap_variance(bound: str) -> Tensor:
+        """That of a difference of independent numbers, which is on the safe side where both are of the same draws."""
+        own = by_name["elbo"].variance
+        return torch.zeros_like(own) if bound == "elbo" else own + by_name[bound].variance
+
     return {
         "exact": found.exact,
         "lower": found.lower,
         "upper": found.upper,
-        "low": mean_of(found.low, by_name["elbo"].variance + by_name[found.lower].variance),
-        "high": None
-        if found.high is None or found.upper is None
-        else mean_of(found.high, by_name["elbo"].variance + by_name[found.upper].variance),
+        "low": mean_of(found.low, gap_variance(found.lower)),
+        "high": None if found.high is None or found.upper is None else mean_of(found.high, gap_variance(found.upper)),
     }
 
 
@@ -113,6 +119,43 @@ def mean_of(values: PerDatum, variance: PerDatum) -> dict[str, float]:
         "standard_error": standard_error(values).item(),
         "monte_carlo_error": variance.sum().sqrt().item() / len(values),
     }
+
+
+def told(information: Information) -> dict[str, Any]:
+    r"""The KL and its two parts, the KL by dimension from the largest on, and how many latent units are active.
+
+    The mutual information of n data is at most log n, so within a nat of it ``at_least`` marks a value that more data
+    might raise, at the cost of the marginal KL.
+    """
+    n, units = information.mean_z.shape
+    mutual, marginal = (
+        _without_spread(mean_of(values, variance))
+        for values, variance in (
+            (information.mutual, information.mutual_variance),
+            (information.marginal, information.marginal_variance),
+        )
+    )
+    by_dimension = information.by_dimension.mean(0)
+    order = by_dimension.argsort(descending=True).tolist()
+    return {
+        "n": n,
+        "kl": mean_of(information.kl, information.kl_variance),
+        "mutual_information": {**mutual, "cap": math.log(n), "at_least": mutual["value"] > math.log(n) - 1},
+        "marginal_kl": marginal,
+        "kl_by_dimension": [{"dimension": i, "value": by_dimension[i].item()} for i in order] or None,
+        "units": units or None,
+        "active_units": int((_variance_of_means(information) > ACTIVE).sum()) if units else None,
+    }
+
+
+def _without_spread(score: dict[str, float]) -> dict[str, float]:
+    """Data that share q(z) are no independent ones: what they differ by is no error of their mean."""
+    return {name: value for name, value in score.items() if name != "standard_error"}
+
+
+def _variance_of_means(information: Information) -> Tensor:
+    """Var_x(E_q[z]) of each unit, less what the noise of E_q[z] adds to it."""
+    return information.mean_z.var(0, correction=0) - information.noise_z.mean(0)
 
 
 def plain(value: Any) -> Any:

@@ -9,9 +9,10 @@ from budget import assert_mean, assert_not_above
 from evidence.models import linear_gaussian
 from scipy.special import digamma
 
-from taut.assessment import assessed, certified, plain, scored
+from taut.assessment import assessed, certified, plain, scored, taken_apart
 from taut.evidence import AIS, Importance, LogEvidence, Naive, Rows, elbo
 from taut.evidence.weights import Weights
+from taut.gap import Split
 from taut.judgement import doubts
 from taut.measure import Answer
 
@@ -114,7 +115,9 @@ def test_one_sample_does_not_tell_its_noise(estimator):
     assert own.variance.isnan().all()
     sure = replace(_evidence("exact", "upper", 9.0), value=found.value + 1, variance=torch.zeros(3))
     result = assessed(Answer(own, [found, sure], torch.zeros(21, 3)), 0.95)
-    assert math.isnan(result["gap"]["low"]["monte_carlo_error"])
+    gap = result["gap"]
+    assert math.isnan(gap["high"]["monte_carlo_error"])
+    assert math.isnan(gap["low"]["monte_carlo_error"]) or (gap["lower"], gap["low"]["value"]) == ("elbo", 0)
     crossed = assessed(Answer(own, [found, replace(sure, value=found.value - 1)], torch.zeros(21, 3)), 0.95)
     assert not any("lies above" in words for words in crossed["warnings"]), "of an unknown noise nothing can be said"
 
@@ -204,3 +207,52 @@ def test_the_certificate_is_the_log_of_the_mean_of_products():
     assert certified([one, two], [], 0.9)["certificate"] is None
     guess = _evidence("jackknife", "estimate")
     assert certified([guess], [guess], 0.9) == {"certificate": None, "upper_certificate": None}
+
+
+def _noisy(name, kind, truth, deviation):
+    """An estimator of five data, each with a normal noise of its own size."""
+    return LogEvidence(name, kind, truth + deviation * torch.randn(5), deviation.square())
+
+
+NOISE = {"elbo": (-3.0, 0.2), "ais": (-2.0, 0.7), "struski": (-1.0, 1.1)}
+
+
+def test_the_errors_of_the_gap_are_those_of_repetitions():
+    """Both ends of the interval, over 4,000 repetitions of independent noise that is known."""
+    truths = {name: torch.linspace(-1, 1, 5) + at for name, (at, _) in NOISE.items()}
+    deviations = {name: size * torch.arange(1.0, 6.0) / 5 for name, (_, size) in NOISE.items()}
+    ends = {"low": [], "high": []}
+    for _ in range(REPETITIONS):
+        elbo_, lower, upper = (
+            _noisy(name, kind, truths[name], deviations[name])
+            for name, kind in {"elbo": "lower", "ais": "lower", "struski": "upper"}.items()
+        )
+        found = assessed(Answer(elbo_, [lower, upper], torch.zeros(21, 5)), 0.95)["gap"]
+        for end, values in ends.items():
+            values.append([found[end]["value"], found[end]["monte_carlo_error"]])
+    for values in ends.values():
+        value, stated = torch.tensor(values).T
+        assert stated.std() < 1e-12, "the noise is known"
+        assert stated[0].item() == pytest.approx(value.std().item(), rel=6 / (2 * REPETITIONS) ** 0.5)
+
+
+def test_a_gap_of_nothing_has_no_error():
+    """Where no bound beats the ELBO the low end is 0, whatever the noise of the ELBO."""
+    own = _noisy("elbo", "lower", torch.zeros(5), torch.ones(5))
+    found = assessed(Answer(own, [], torch.zeros(21, 5)), 0.95)["gap"]
+    assert (found["lower"], found["low"]["value"], found["low"]["monte_carlo_error"]) == ("elbo", 0.0, 0.0)
+
+
+def test_the_errors_of_the_approximation_gap_are_those_of_both_its_parts():
+    variance = torch.tensor([0.04, 0.09])
+    parts = Split(*[torch.zeros(2)] * 2, variance, 2 * variance, 3 * variance, torch.zeros(2), torch.ones(2) > 0)
+    bounds_ = [
+        LogEvidence("ais", "lower", torch.ones(2), 4 * variance),
+        LogEvidence("u", "upper", torch.ones(2), variance),
+    ]
+    own = LogEvidence("elbo", "lower", torch.zeros(2), variance)
+    found = taken_apart(parts, Answer(own, bounds_, torch.zeros(21, 2)))
+    one = math.sqrt(0.13) / 2
+    assert found["approximation"]["low"]["monte_carlo_error"] == pytest.approx(math.sqrt(6) * one)
+    assert found["approximation"]["high"]["monte_carlo_error"] == pytest.approx(math.sqrt(3) * one)
+    assert found["amortisation"]["monte_carlo_error"] == pytest.approx(math.sqrt(3) * one)

@@ -38,6 +38,7 @@ GAP = "tests/evidence/test_gap.py"
 PIXELS = "tests/core/test_pixels.py"
 REPORT = "tests/evidence/test_report.py"
 WEIGHTS = "tests/evidence/test_weights.py"
+INFORMATION = "tests/evidence/test_information.py"
 UNBIASED = ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence"
 PROCESSES = INVARIANCE + "::test_one_two_and_three_processes_agree"
 HOLES = "tests/core/test_holes.py"
@@ -518,6 +519,20 @@ MUTANTS = [
         GAPS + "::test_a_unit_that_is_the_same_for_every_datum_is_not_active",
     ),
     Mutant(
+        "units active by the noise of their mean",
+        "metrics.py",
+        "(self.z_squares - self.z_noise) / self.count",
+        "self.z_squares / self.count",
+        METRICS + "::test_a_q_of_unknown_mean_that_is_the_same_for_all_x_has_no_active_unit",
+    ),
+    Mutant(
+        "a mean of draws that knows no noise",
+        "evaluation.py",
+        "(square - mean.square()).clamp_min(0) / max(k - 1, 1)",
+        "torch.zeros_like(mean)",
+        METRICS + "::test_a_q_of_unknown_mean_that_is_the_same_for_all_x_has_no_active_unit",
+    ),
+    Mutant(
         "variance of the noise for its deviation",
         "metrics.py",
         "self.spreads.sqrt() / self.count",
@@ -565,6 +580,69 @@ MUTANTS = [
         'sign = -1 if evidence[0].kind == "upper" else 1',
         "sign = 1",
         WEIGHTS + "::test_an_upper_certificate_is_above",
+    ),
+    Mutant(
+        "a gap whose low end has no error",
+        "assessment.py",
+        '"low": mean_of(found.low, gap_variance(found.lower)),',
+        '"low": mean_of(found.low, 0 * gap_variance(found.lower)),',
+        WEIGHTS + "::test_the_errors_of_the_gap_are_those_of_repetitions",
+    ),
+    Mutant(
+        "a gap whose high end has no error",
+        "assessment.py",
+        "else mean_of(found.high, gap_variance(found.upper))",
+        "else mean_of(found.high, 0 * gap_variance(found.upper))",
+        WEIGHTS + "::test_the_errors_of_the_gap_are_those_of_repetitions",
+    ),
+    Mutant(
+        "an approximation gap without error",
+        "assessment.py",
+        '"low": mean_of(found.low, parts.best_variance + noise[found.lower]),',
+        '"low": mean_of(found.low, 0 * parts.best_variance),',
+        WEIGHTS + "::test_the_errors_of_the_approximation_gap_are_those_of_both_its_parts",
+    ),
+    Mutant(
+        "a q(z) without the datum itself",
+        "evidence/information.py",
+        "every_q[samples, some] = log_mean_exp(log_q.movedim(2, 0))",
+        "every_q[samples, some] = log_mean_exp(log_q.scatter(2, theirs, -torch.inf).movedim(2, 0))",
+        INFORMATION + "::test_the_two_parts_add_up_and_the_first_is_at_most_log_n",
+    ),
+    Mutant(
+        "mutual information of another datum's q",
+        "evidence/information.py",
+        "theirs = keys.index[some]",
+        "theirs = 0 * keys.index[some]",
+        INFORMATION + "::test_both_parts_are_the_integrals_that_scipy_finds",
+    ),
+    Mutant(
+        "the prior for the aggregate of a category",
+        "evidence/information.py",
+        "parts = own - every_q, every_q - log_p",
+        "parts = own - log_p, every_q - log_p",
+        INFORMATION + "::test_a_category_is_summed",
+    ),
+    Mutant(
+        "mutual information that knows no cap",
+        "assessment.py",
+        '"at_least": mutual["value"] > math.log(n) - 1',
+        '"at_least": False',
+        INFORMATION + "::test_data_far_apart_reach_log_n_and_equal_ones_nothing",
+    ),
+    Mutant(
+        "units of an evaluation active by the noise of their mean",
+        "assessment.py",
+        "information.mean_z.var(0, correction=0) - information.noise_z.mean(0)",
+        "information.mean_z.var(0, correction=0)",
+        INFORMATION + "::test_units_whose_mean_is_not_known_are_not_active_by_its_noise",
+    ),
+    Mutant(
+        "a collapse that is never said",
+        "judgement.py",
+        "if active >= max(1.0, FEW_ACTIVE * units):",
+        "if True:",
+        INFORMATION + "::test_a_collapse_is_said_with_what_helps[1-50-1 of 50 latent units is]",
     ),
     Mutant(
         "several estimators at the price of one",
