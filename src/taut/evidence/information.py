@@ -19,10 +19,10 @@ from taut.evidence.weights import variance_of_mean
 from taut.sampling import blocks
 from taut.types import PerDatum
 
-DRAWS = 16
-"""Draws of z for each datum: n times as many in all, which makes the noise small."""
 MOST_DATA = 1000
 """Data that are told apart: every draw is scored under the q of each."""
+DRAWS, PAIRS = (16, 256), 2**24
+"""Fewest and most draws of z for each datum, and about how many pairs of a draw and a q they may make."""
 NUMBERS = 2**21
 """Coordinates held at once."""
 
@@ -99,6 +99,11 @@ def informed(rows: Rows, every: Distribution) -> Information:
     )
 
 
+def draws_of(n: int) -> int:
+    """Draws of z for each of n data: the fewer the data, the more, at about the same cost."""
+    return min(max(DRAWS[0], PAIRS // n**2), DRAWS[1])
+
+
 def _summed(every: OneHotCategorical, prior: Distribution, index: Int[Tensor, " b"]) -> Information:
     """Sums over a category: no noise, and no latent units."""
     log_q, log_p = every.logits.double(), prior.log_prob(prior.enumerate_support()).double()
@@ -112,12 +117,13 @@ def _summed(every: OneHotCategorical, prior: Distribution, index: Int[Tensor, " 
 def _scored(rows: Rows, every: Distribution, prior: Distribution) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draws of each datum, ``[k, b, d]``, and their log q(z|x), log q(z) and log p(z), ``[k, b]``."""
     n, d = every.batch_shape[0], every.event_shape.numel()
-    own, every_q, log_p = (torch.zeros(DRAWS, len(rows), dtype=torch.float64, device=rows.x.device) for _ in range(3))
-    z = torch.zeros(DRAWS, len(rows), d, dtype=torch.float64, device=rows.x.device)
+    k = draws_of(n)
+    own, every_q, log_p = torch.zeros(3, k, len(rows), dtype=torch.float64, device=rows.x.device)
+    z = torch.zeros(k, len(rows), d, dtype=torch.float64, device=rows.x.device)
     keys = rows.keys.of("information")
     at_once = max(1, NUMBERS // (n * d))
     with noise.forked(rows.x.device):
-        for some, samples, _, drawn in blocks(rows.q, keys, DRAWS, rows=at_once):
+        for some, samples, _, drawn in blocks(rows.q, keys, k, rows=at_once):
             theirs = keys.index[some].expand(len(drawn), -1).unsqueeze(-1)
             log_q = every.log_prob(drawn.unsqueeze(2).expand(-1, -1, n, *drawn.shape[2:])).double()
             own[samples, some] = log_q.gather(2, theirs).squeeze(-1)
