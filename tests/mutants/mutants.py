@@ -900,8 +900,8 @@ MUTANTS = [
     Mutant(
         "a quadrature that never doubts",
         "evidence/exact.py",
-        "    if not moved <= goal:\n        off",
-        "    if False:\n        off",
+        "    if not moved <= goal:\n        raise",
+        "    if False:\n        raise",
         E_EXACT + "::test_a_quadrature_that_does_not_settle_is_no_value",
     ),
     Mutant(

@@ -197,7 +197,7 @@ def test_a_collapsed_posterior_is_said_to_be_one(copy, monkeypatch):
     done = evaluated(run, "limit=20", "k=200")
     assert "posterior collapse: 0 of 3 latent units are active" in re.sub(r"\s+", " ", done.out)
     assert any("callbacks=[default,warmup]" in warning for warning in read(run).result["warnings"])
-    assert "collapse" not in evaluated(copy("mog"), "limit=20", "k=200").out, "a category is no unit"
+    assert "posterior collapse" not in evaluated(copy("mog"), "limit=20", "k=200").out, "a category is no unit"
 
 
 @pytest.mark.usefixtures("unillustrated")

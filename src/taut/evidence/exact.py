@@ -102,10 +102,9 @@ def _integral(one: Rows, goal: float) -> Tensor:
     where = marks.marked(log_f, [prior, one.q(slice(None))], [(each.z, each.log_f) for each in found], (low, high))
     value, moved = _grown(log_f, goal, where, low, high)
     if not moved <= goal:
-        off = f"{moved.item():.2g} nats" if moved.isfinite() else "any amount"
         raise UserError(
             f"evidence=exact: the quadrature of row {row} does not settle: on the finest grid it may still be off by "
-            f"{off}; use evidence=importance or ais."
+            f"{moved.item():.2g} nats; use evidence=importance or ais."
         )
     for each in found:
         if each.contradicts(value):

@@ -102,7 +102,11 @@ def integrate(
         finer = _halved(log_f, cells.select(coarse), rule)
         cells, spent = cells.select(~coarse).and_(finer), spent + len(finer)
         whole, error = bounds.log_sum_exp(cells.total), bounds.log_sum_exp(cells.error)
-    return whole, (error - whole).exp(), _cut(cells, low, high, whole + limit - math.log(2 * len(cells)))
+    return (
+        whole,
+        torch.logaddexp(error - whole, torch.zeros_like(whole)),
+        _cut(cells, low, high, whole + limit - math.log(2 * len(cells))),
+    )
 
 
 def graded(low: Float[Tensor, " d"], high: Float[Tensor, " d"], marks: Marks) -> tuple[Tensor, Tensor]:
