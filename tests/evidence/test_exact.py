@@ -14,7 +14,7 @@ from torch.distributions import Bernoulli, Categorical, Exponential, Independent
 from taut.errors import UserError
 from taut.evidence import Exact, Target, exact, marks
 from taut.evidence.exact import Drawn
-from taut.evidence.quadrature import Marks
+from taut.evidence.quadrature import Marks, graded
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -248,3 +248,20 @@ def test_the_search_climbs_to_a_peak_and_tells_its_width():
     found = marks.climbed(log_f, torch.tensor([[-1.0, 0.9]]), torch.ones(1, 2), ends)
     assert ((found.centre - centre).abs() < 0.2 * deviation).all()
     assert ((found.scale / deviation >= 0.99) & (found.scale / deviation <= 2.01)).all()
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_the_grid_tiles_its_box_and_is_as_fine_as_its_marks(d):
+    """Every cell that a peak reaches is at most 2.5 of its deviations wide along each axis; the areas add up."""
+    low, high = torch.full((d,), -4.0), torch.arange(5.0, 5.0 + d)
+    scales = torch.tensor([[1e-6, 1.0], [1e-2, 1e-3], [3.0, 3.0]])[:, :d]
+    found = Marks(torch.tensor([[0.1234, -2.0], [3.9, 3.9], [0.0, 0.0]])[:, :d], scales)
+    corner, width = graded(low, high, found)
+    assert width.prod(1).sum().item() == pytest.approx((high - low).prod().item(), rel=1e-12)
+    assert ((corner >= low - 1e-12) & (corner + width <= high + 1e-12)).all()
+    assert len(torch.unique(corner, dim=0)) == len(corner)
+    for centre, scale in zip(found.centre, scales, strict=True):
+        reached = ((corner <= centre + 5 * scale) & (corner + width >= centre - 5 * scale)).all(1)
+        assert reached.any()
+        assert (width[reached] <= 2.5 * scale).all()
+    assert len(corner) < 2500, "and no finer elsewhere"
