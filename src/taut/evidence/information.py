@@ -16,7 +16,7 @@ from taut import noise
 from taut.bounds import log_mean_exp
 from taut.evidence.rows import Rows
 from taut.evidence.weights import variance_of_mean
-from taut.sampling import blocks
+from taut.sampling import blocks, exact_arithmetic
 from taut.types import PerDatum
 
 MOST_DATA = 1000
@@ -78,12 +78,17 @@ def informed(rows: Rows, every: Distribution) -> Information:
 
     Args:
         rows: The data; the index of each is its place in ``every``.
-        every: q of all n data.
+        every: q of all n data; all in IEEE arithmetic and without a graph.
     """
-    q, prior = rows.q(slice(None)), rows.target.prior
+    prior, index = rows.target.prior, rows.keys.index
     assert prior is not None, "the prior is one of the two that are compared"
-    if isinstance(every, OneHotCategorical):
-        return _summed(every, prior, rows.keys.index)
+    with exact_arithmetic(rows.x.device):
+        return _summed(every, prior, index) if isinstance(every, OneHotCategorical) else _drawn(rows, every, prior)
+
+
+def _drawn(rows: Rows, every: Distribution, prior: Distribution) -> Information:
+    """Means over draws of each q."""
+    q = rows.q(slice(None))
     z, own, every_q, log_p = _scored(rows, every, prior)
     mutual, marginal = own - every_q, every_q - log_p
     mean, spread = _mean(q, z)
