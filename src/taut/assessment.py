@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from taut.bounds import block_sizes
-from taut.evidence.log_evidence import LogEvidence
+from taut.evidence.information import Information
+from taut.evidence.log_evidence import LogEvidence, certificate
 from taut.gap import Interval, Split, interval
 from taut.judgement import doubts
 from taut.measure import BETAS, Answer
+from taut.metrics import ACTIVE
 from taut.statistics import standard_error
 from taut.types import PerDatum
 
@@ -20,13 +22,13 @@ CROSSED = 5.0
 
 
 def assessed(answer: Answer, confidence: float) -> dict[str, Any]:
-    """Every estimator, the interval for the gap, and the reasons for doubt."""
+    """Every estimator, what they certify together, the interval for the gap, and the reasons for doubt."""
     found = interval(answer.elbo.value, answer.evidence)
     by_name = {one.name: one for one in [answer.elbo, *answer.evidence]}
-    doubt = (1 - confidence) / max(1, sum(one.unbiased for one in answer.evidence))  # so that all hold together
     return {
         "n": len(answer.elbo.value),
-        "evidence": {name: scored(one, 1 - doubt) for name, one in by_name.items()},
+        "evidence": {name: scored(one) for name, one in by_name.items()},
+        **certified(answer.evidence, answer.evidence, confidence),
         "gap": bracketed(found, by_name),
         "curve": _curve(answer.evidence),
         "thermodynamic": {"beta": BETAS, "value": answer.thermodynamic.mean(1).tolist()},
@@ -34,30 +36,55 @@ def assessed(answer: Answer, confidence: float) -> dict[str, Any]:
     }
 
 
-def scored(evidence: LogEvidence, confidence: float) -> dict[str, Any]:
-    """One estimator: value, errors, kind, certificate, and the mean and median of each diagnostic."""
+def scored(evidence: LogEvidence) -> dict[str, Any]:
+    """One estimator: value, errors, kind, and the mean and median of each diagnostic."""
     return {
         "value": evidence.mean,
         "standard_error": evidence.standard_error,
         "monte_carlo_error": evidence.monte_carlo_error,
         "kind": evidence.kind,
         "k": evidence.k,
-        "certificate": evidence.certificate(confidence) if evidence.unbiased else None,
         "diagnostics": {name: _summary(values) for name, values in evidence.diagnostics.items()},
         "doubts": [doubt.short for doubt in doubts(evidence)],
     }
 
 
+def certified(
+    asked: Sequence[LogEvidence], trusted: Sequence[LogEvidence], confidence: float
+) -> dict[str, dict[str, Any] | None]:
+    """The one certificate of all lower bounds together, and that of the upper ones; None where nothing is certified.
+
+    A certificate for each estimator would invite the reader to take the best, at the price of one.
+
+    Args:
+        asked: Every estimator that was run.
+        trusted: Those whose values stand; the others count as if they had found nothing.
+        confidence: The probability with which each of the two holds.
+    """
+    found: dict[str, dict[str, Any] | None] = {}
+    for kind, name in (("lower", "certificate"), ("upper", "upper_certificate")):
+        several = [one for one in asked if one.unbiased and one.kind == kind]
+        kept = [one for one in several if any(one is other for other in trusted)]
+        value = certificate(kept, confidence, len(several)) if kept else math.nan
+        known = {"value": value, "confidence": confidence, "estimators": [one.name for one in kept]}
+        found[name] = known if math.isfinite(value) else None
+    return found
+
+
 def bracketed(found: Interval, by_name: dict[str, LogEvidence]) -> dict[str, Any]:
     """The mean gap as an interval, each end with its errors."""
+
+    def gap_variance(bound: str) -> Tensor:
+        """That of a difference of independent numbers, which is on the safe side where both are of the same draws."""
+        own = by_name["elbo"].variance
+        return torch.zeros_like(own) if bound == "elbo" else own + by_name[bound].variance
+
     return {
         "exact": found.exact,
         "lower": found.lower,
         "upper": found.upper,
-        "low": mean_of(found.low, by_name["elbo"].variance + by_name[found.lower].variance),
-        "high": None
-        if found.high is None or found.upper is None
-        else mean_of(found.high, by_name["elbo"].variance + by_name[found.upper].variance),
+        "low": mean_of(found.low, gap_variance(found.lower)),
+        "high": None if found.high is None or found.upper is None else mean_of(found.high, gap_variance(found.upper)),
     }
 
 
@@ -93,6 +120,43 @@ def mean_of(values: PerDatum, variance: PerDatum) -> dict[str, float]:
         "standard_error": standard_error(values).item(),
         "monte_carlo_error": variance.sum().sqrt().item() / len(values),
     }
+
+
+def told(information: Information) -> dict[str, Any]:
+    r"""The KL and its two parts, the KL by dimension from the largest on, and how many latent units are active.
+
+    The mutual information of n data is at most log n, so within a nat of it ``at_least`` marks a value that more data
+    might raise, at the cost of the marginal KL.
+    """
+    n, units = information.mean_z.shape
+    mutual, marginal = (
+        _without_spread(mean_of(values, variance))
+        for values, variance in (
+            (information.mutual, information.mutual_variance),
+            (information.marginal, information.marginal_variance),
+        )
+    )
+    by_dimension = information.by_dimension.mean(0)
+    order = by_dimension.argsort(descending=True).tolist()
+    return {
+        "n": n,
+        "kl": mean_of(information.kl, information.kl_variance),
+        "mutual_information": {**mutual, "cap": math.log(n), "at_least": mutual["value"] > math.log(n) - 1},
+        "marginal_kl": marginal,
+        "kl_by_dimension": [{"dimension": i, "value": by_dimension[i].item()} for i in order] or None,
+        "units": units or None,
+        "active_units": int((_variance_of_means(information) > ACTIVE).sum()) if units else None,
+    }
+
+
+def _without_spread(score: dict[str, float]) -> dict[str, float]:
+    """Data that share q(z) are no independent ones: what they differ by is no error of their mean."""
+    return {name: value for name, value in score.items() if name != "standard_error"}
+
+
+def _variance_of_means(information: Information) -> Tensor:
+    """Var_x(E_q[z]) of each unit, less what the noise of E_q[z] adds to it."""
+    return information.mean_z.var(0, correction=0) - information.noise_z.mean(0)
 
 
 def plain(value: Any) -> Any:

@@ -9,16 +9,18 @@ import torch
 from omegaconf import DictConfig
 
 from taut import loggers
-from taut.assessment import assessed, taken_apart
+from taut.assessment import assessed, taken_apart, told
 from taut.build import set_up_torch
 from taut.config import check_targets_resolved
 from taut.dossier import Dossier, compare, publish
 from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
+from taut.evidence.information import Information
 from taut.gap import Split
+from taut.judgement import collapse
 from taut.local import Family, Search
-from taut.measure import Answer, Question, measure, simulated, take_apart
+from taut.measure import Answer, Question, inform, measure, simulated, take_apart
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run
@@ -75,6 +77,7 @@ class Evaluation:
         with Stages(self.processes.first).running() as stages:
             split = self.cfg.split
             answers[split] = self._measured(split, self.cfg.limit, stages)
+            information = self._informed(split, stages)
             if any(one.simulated for one in self.estimators):
                 made = self._simulated(stages)
             for split in self.cfg.gap.splits if self.cfg.gap.apart else []:
@@ -82,12 +85,18 @@ class Evaluation:
                     answers[split] = self._measured(split, self.cfg.gap.limit, stages)
                 parts[split] = self._apart(split, len(answers[split].elbo.value), stages)
         seconds = time.perf_counter() - started
-        return Dossier(self.cfg, self.run, self._result(answers, parts, made, seconds), answers, parts, self.data)
+        return Dossier(
+            self.cfg, self.run, self._result(answers, information, parts, made, seconds), answers, parts, self.data
+        )
 
     def _measured(self, split: str, limit: int | None, stages: Stages) -> Answer:
         question = self._question(split, limit)
         estimators = [one for one in self.estimators if not one.simulated]
         return measure(question, estimators, self.processes, stages.stage(split, self._mine(question)))
+
+    def _informed(self, split: str, stages: Stages) -> Information:
+        question = self._question(split, self.cfg.limit)
+        return inform(question, self.processes, stages.stage("information", self._mine(question)))
 
     def _simulated(self, stages: Stages) -> Answer:
         z, x = simulated(self.target, self.cfg.simulated, self.cfg.seed, self.processes)
@@ -108,7 +117,12 @@ class Evaluation:
         return len(self.processes.rows(len(question.x)))
 
     def _result(
-        self, answers: dict[str, Answer], parts: dict[str, Split], made: Answer | None, seconds: float
+        self,
+        answers: dict[str, Answer],
+        information: Information,
+        parts: dict[str, Split],
+        made: Answer | None,
+        seconds: float,
     ) -> dict[str, Any]:
         cfg, main = self.cfg, assessed(answers[self.cfg.split], self.cfg.confidence)
         apart = {split: taken_apart(part, _first(answers[split], len(part.elbo))) for split, part in parts.items()}
@@ -118,11 +132,13 @@ class Evaluation:
             for split, one in apart.items()
             if one["settled"] < 0.95
         ]
-        far = None if made is None else _blind(made)
+        said = told(information)
+        further = [None if made is None else _blind(made), self._collapsed(said)]
         return {
             **self._about(seconds),
             **main,
-            "warnings": [*([far] if far else []), *main["warnings"]],
+            "warnings": [*(one for one in further if one), *main["warnings"]],
+            "information": said,
             "k": cfg.k,
             "simulated": None if made is None else assessed(made, cfg.confidence),
             "apart": apart,
@@ -130,6 +146,11 @@ class Evaluation:
             "limits": self.model.limits(self.data.rows_of(cfg.split)[: cfg.limit].to(self.processes.device)),
             "skipped": self.skipped,
         }
+
+    def _collapsed(self, said: dict[str, Any]) -> str | None:
+        """Only an encoder can be said to have given up; a q without one was asked for as it is."""
+        encoded = Family.of(self.model.q) is not None and not self.target.discrete
+        return collapse(said["active_units"], said["units"]) if encoded else None
 
     def _about(self, seconds: float) -> dict[str, Any]:
         cfg, run = self.cfg, self.run

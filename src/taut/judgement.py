@@ -1,4 +1,4 @@
-"""Whether the value of an estimator can be trusted, in words."""
+"""Whether the value of an estimator can be trusted, and whether a model uses its latents, in words."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,8 @@ MANY = 0.1
 """Share of the data that may have bad weights before the mean over all is doubted."""
 HIGH_KHAT, FEW, FEW_CHAINS, DECIDES, MUCH, WIDE = 0.7, 10.0, 2.0, 0.5, 0.5, 1.0
 ACCEPTED = (0.3, 0.95)
+FEW_ACTIVE = 0.1
+"""Share of the latent units below which the posterior is said to have collapsed."""
 
 
 class Doubt(NamedTuple):
@@ -32,6 +34,23 @@ def doubts(evidence: LogEvidence) -> list[Doubt]:
     """
     found = [*_infinite(evidence), *_weights(evidence), *_chains(evidence), *_tails(evidence)]
     return [Doubt(short, f"{evidence.name}: {sentence}") for short, sentence in found]
+
+
+def collapse(active: float, units: int) -> str | None:
+    """What to say where fewer than a tenth of the latent units are active (Bowman et al., 2016); None elsewhere.
+
+    Args:
+        active: Units with $Var_x(E_q[z])$ above 0.01 (Burda et al., 2016).
+        units: Number of latent units.
+    """
+    if active >= max(1.0, FEW_ACTIVE * units):
+        return None
+    verb = "is" if active == 1 else "are"
+    return (
+        f"posterior collapse: {active:.0f} of {units} latent units {verb} active (Var_x E_q[z] above 0.01); q(z|x) of "
+        "the others is about the same for every x, so they carry nothing. What may help: KL warm-up "
+        "(callbacks=[default,warmup]), a smaller latent_dim, or objective=iwae k=50."
+    )
 
 
 def _infinite(evidence: LogEvidence) -> list[tuple[str, str]]:

@@ -13,6 +13,8 @@ from taut.completion import Completions, complete
 from taut.errors import RunError
 from taut.evidence.base import Evidence
 from taut.evidence.importance import elbo
+from taut.evidence.information import MOST_DATA as MOST_TOLD_APART
+from taut.evidence.information import Information, informed
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.rows import MOST_WEIGHTS, Rows
 from taut.evidence.target import Target
@@ -24,7 +26,7 @@ from taut.processes import Processes
 from taut.progress import Stage
 from taut.sampling import Proposal, exact_arithmetic
 
-T = TypeVar("T", "Answer", Split, Completions)
+T = TypeVar("T", "Answer", Split, Completions, Information)
 
 BETAS = [i / 20 for i in range(21)]
 MOST_DATA = 128
@@ -128,6 +130,20 @@ def take_apart(question: Question, family: Family | None, search: Search, proces
         parts.append(split(rows, family, search, question.k).cpu())
         clock.finished(len(index))
     return _together(processes.gathered((mine, Split.cat(parts) if parts else None)), Split.cat)
+
+
+def inform(question: Question, processes: Processes, stage: Stage) -> Information:
+    """What z tells of x, over the first 1,000 data: each process needs the q of all of them, and scores its own."""
+    x = question.x[:MOST_TOLD_APART].to(processes.device)
+    mine = processes.rows(len(x))
+    clock = Clock(stage, len(mine), [1.0])
+    parts = []
+    with exact_arithmetic(x.device):
+        every = question.target.q(x)
+        for index in _batches(mine, question.k):
+            parts.append(informed(question.rows(index, processes), every).cpu())
+            clock.finished(len(index))
+    return _together(processes.gathered((mine, Information.cat(parts) if parts else None)), Information.cat)
 
 
 def fill_in(joint: Joint, question: Question, draws: int, processes: Processes, stage: Stage) -> Completions:

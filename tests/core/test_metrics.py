@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from pieces import X, build
+from torch.distributions import AffineTransform, Independent, Normal, TransformedDistribution
 
-from taut.evaluation import Scores
+from taut.evaluation import Scores, score
 from taut.metrics import NotANumber, ScoreMeter
 
 
-def _scores(values: torch.Tensor, mean_z: torch.Tensor | None = None) -> Scores:
+def _scores(values: torch.Tensor, mean_z: torch.Tensor | None = None, noise_z: torch.Tensor | None = None) -> Scores:
     z = torch.zeros(len(values), 2, dtype=torch.float64) if mean_z is None else mean_z
+    noise_z = torch.zeros_like(z) if noise_z is None else noise_z
     noise = {"a": torch.full_like(values, 0.04)}
-    return Scores({"a": values, "b": 2 * values}, noise, torch.stack([values, values + 1]), z, torch.zeros_like(z))
+    return Scores({"a": values, "b": 2 * values}, noise, torch.stack([values, values + 1]), z, noise_z)
 
 
 def _meter() -> ScoreMeter:
@@ -39,6 +42,36 @@ def test_active_units_are_those_whose_mean_moves():
     meter = _meter()
     meter.update(_scores(torch.zeros(50, dtype=torch.float64), z), torch.arange(50))
     assert meter.compute().scores["active_units"]["value"] == 1
+
+
+def test_a_mean_that_is_estimated_makes_no_unit_active_by_its_noise():
+    """One q for all x whose mean is unknown: 16 draws of N(0, 1) move its estimate by 1/16, six times what is active.
+
+    The second unit moves with x besides, by a variance of 0.09.
+    """
+    n, k = 2000, 16
+    z = torch.randn(n, k, 2, dtype=torch.float64) + torch.tensor([0.0, 0.3]) * torch.randn(n, 1, 2, dtype=torch.float64)
+    meter = _meter()
+    values = torch.zeros(n, dtype=torch.float64)
+    meter.update(_scores(values, z.mean(1), z.var(1) / k), torch.arange(n))
+    assert z.mean(1).var(0).min() > 0.05, "as it would be without the subtraction"
+    assert meter.compute().scores["active_units"]["value"] == 1
+
+
+def test_a_q_of_unknown_mean_that_is_the_same_for_all_x_has_no_active_unit():
+    """The mean of a transformed q is estimated from the few draws that score a datum, and 1/16 is their noise."""
+    n, k = 2000, 16
+
+    def q(x: torch.Tensor) -> TransformedDistribution:
+        return TransformedDistribution(Independent(Normal(torch.zeros(len(x), 2), 1.0), 1), [AffineTransform(0.5, 1.0)])
+
+    joint, _, objective = build("latent_dim=2")
+    x, index = torch.randint(2, (n, *X)).float(), torch.arange(n)
+    scores = score(joint.float(), q, x, index, bound=objective.bound, k=4, samples=k, seed=0, split="test")
+    assert scores.mean_z.var(0).min() > 0.05, "as it would be without the subtraction"
+    meter = ScoreMeter(list(scores.values), len(scores.curve), (2,), "test")
+    meter.update(scores, index)
+    assert meter.compute().scores["active_units"]["value"] == 0
 
 
 def test_nan_names_the_datum_and_the_stage_and_is_not_averaged():

@@ -202,7 +202,7 @@ def _evaluate(rank: int, world: int, divide: str, place: str) -> None:
 
 
 def _measured(rank: int, world: int, divide: str) -> list[torch.Tensor]:
-    from taut.measure import Question, measure
+    from taut.measure import Question, inform, measure
     from taut.processes import Processes
     from taut.progress import Stages
 
@@ -210,8 +210,10 @@ def _measured(rank: int, world: int, divide: str) -> list[torch.Tensor]:
     estimators = [Importance(1100), Jackknife(1100), Struski(1100), AIS(3, 2, 2), Sumo(4), Naive(40)]
     processes = Processes(rank, world, torch.device("cpu"), divide)  # type: ignore[arg-type]
     stage = Stages(shown=False).stage("test", 7)
-    answer = measure(Question(target, x, "test", 0, 1100), estimators, processes, stage)
-    return [answer.elbo.value, *[one.value for one in answer.evidence], answer.thermodynamic[5]]
+    question = Question(target, x, "test", 0, 1100)
+    answer, information = measure(question, estimators, processes, stage), inform(question, processes, stage)
+    told = list(vars(information).values())
+    return [answer.elbo.value, *[one.value for one in answer.evidence], answer.thermodynamic[5], *told]
 
 
 def test_one_two_and_three_processes_agree(tmp_path):

@@ -16,7 +16,7 @@ from taut.measure import Question, _batches, measure, take_apart
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.report.compare import comparable
-from taut.report.evaluation import _certificate, floored
+from taut.report.evaluation import _certificate, ceiled, floored
 from taut.sampling import Keys
 
 RESULT = {
@@ -54,11 +54,11 @@ def test_runs_scored_differently_share_no_column(other):
 )
 def test_a_certificate_is_never_printed_above_itself(value, words):
     assert floored(value) == words
-    assert float(floored(value)) <= value
+    assert float(floored(value)) <= value <= float(ceiled(value))
 
 
 def test_no_mass_has_a_certificate_of_minus_infinity():
-    assert float(floored(-torch.inf)) == -torch.inf
+    assert float(floored(-torch.inf)) == float(ceiled(-torch.inf)) == -torch.inf
 
 
 def test_batches_are_bounded_by_every_k():
@@ -120,13 +120,16 @@ def test_simulated_data_do_not_depend_on_the_arithmetic_of_the_caller():
     assert seen == [("highest", False, False)]
 
 
-def test_the_certificate_in_the_report_is_the_floored_one():
-    score = {"certificate": -1.0001, "value": -1.0, "doubts": []}
-    result = RESULT | {
-        "name": "vae",
-        "held_out": True,
-        "evidence": {"importance": score},
-        "gap": {"exact": False},
-        "confidence": 0.95,
-    }
-    assert "is above -1.001 with 95% confidence" in str(_certificate(result))
+def _said(**certificates):
+    section = {"gap": {"exact": False}, "n": 360, "certificate": None, "upper_certificate": None} | certificates
+    return " ".join(str(line) for line in _certificate(section, "p(x)"))
+
+
+def test_the_certificate_in_the_report_is_rounded_outwards():
+    low = {"value": -1.0001, "confidence": 0.95, "estimators": ["importance"]}
+    high = {"value": -0.9999, "confidence": 0.95, "estimators": ["u_k", "bdmc"]}
+    assert "is above -1.001 with 95% confidence (importance), however" in _said(certificate=low)
+    both = _said(certificate=low, upper_certificate=high)
+    assert "(importance) and below -0.999 with 95% confidence (U_K and BDMC together), however" in both
+    assert _said() == ""
+    assert _said(certificate=low, gap={"exact": True}) == "", "what is known needs no certificate"

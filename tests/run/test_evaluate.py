@@ -161,6 +161,45 @@ def test_the_curve_ends_at_the_value(default):
     assert np.all(np.diff(thermodynamic["value"]) > 0)
 
 
+def test_the_kl_is_taken_apart_over_the_data_scored(default):
+    """As the table at the end of the run has it: KL by the same q and prior, units by the same rule."""
+    told, own = default.result["information"], json.loads((default.run / "result.json").read_text())["scores"]
+    assert told["n"] == 360
+    parts = told["mutual_information"]["value"] + told["marginal_kl"]["value"]
+    assert told["kl"]["value"] == pytest.approx(parts, abs=1e-12)
+    error = 6 * math.hypot(told["kl"]["monte_carlo_error"], own["kl"]["monte_carlo_error"])
+    assert told["kl"]["value"] == pytest.approx(own["kl"]["value"], abs=error)
+    by_dimension = [one["value"] for one in told["kl_by_dimension"]]
+    assert sum(by_dimension) == pytest.approx(told["kl"]["value"], abs=6 * told["kl"]["monte_carlo_error"])
+    assert by_dimension == sorted(by_dimension, reverse=True)
+    assert (told["units"], told["active_units"]) == (3, own["active_units"]["value"])
+    for words in (
+        "= I(x; z) + KL(q(z) || p(z)) =",
+        f"I(x; z) = {told['mutual_information']['value']:.3f}",
+        "KL by dim",
+    ):
+        assert words in default.said
+
+
+def test_one_certificate_is_printed(default):
+    certificate = default.result["certificate"]
+    assert (certificate["confidence"], certificate["estimators"]) == (0.95, ["importance"])
+    value = default.table["importance"].mean() + math.log(0.05) / 360
+    assert certificate["value"] == pytest.approx(value, rel=1e-12)
+    assert default.result["upper_certificate"] is None
+    assert default.said.count("certified:") == 1
+
+
+@pytest.mark.usefixtures("unillustrated")
+def test_a_collapsed_posterior_is_said_to_be_one(copy, monkeypatch):
+    monkeypatch.setattr("taut.assessment.ACTIVE", 1e9)
+    run = copy("vae")
+    done = evaluated(run, "limit=20", "k=200")
+    assert "posterior collapse: 0 of 3 latent units are active" in re.sub(r"\s+", " ", done.out)
+    assert any("callbacks=[default,warmup]" in warning for warning in read(run).result["warnings"])
+    assert "posterior collapse" not in evaluated(copy("mog"), "limit=20", "k=200").out, "a category is no unit"
+
+
 @pytest.mark.usefixtures("unillustrated")
 def test_fewer_rows_are_the_first_ones_with_the_same_values(default, copy):
     run = copy("vae")
@@ -589,12 +628,14 @@ def test_the_record_gets_every_number_of_a_full_report(gap):
     numbers = flat(result, "e")
     for place, section in (("e", result), ("e/simulated", result["simulated"])):
         for name, score in section["evidence"].items():
-            for part in ("standard_error", "monte_carlo_error", "kind", "k", "certificate"):
+            for part in ("standard_error", "monte_carlo_error", "kind", "k"):
                 assert numbers.get(f"{place}/{name}/{part}") == score[part]
             assert numbers[f"{place}/{name}"] == score["value"]
             assert numbers.get(f"{place}/{name}/doubts", "") == "; ".join(score["doubts"])
             for diagnostic, summary in score["diagnostics"].items():
                 assert numbers.get(f"{place}/{name}/{diagnostic}") == summary["median"]
+        for name in ("certificate", "upper_certificate"):
+            assert numbers.get(f"{place}/{name}") == (section[name] or {"value": None})["value"]
         for end, of in (("low", "lower"), ("high", "upper")):
             assert numbers[f"{place}/gap/{end}"] == section["gap"][end]["value"]
             assert numbers[f"{place}/bracket/{end}"] == section["evidence"][section["gap"][of]]["value"]

@@ -1,13 +1,17 @@
 """log p(x) exactly: in closed form, as a finite sum, or by quadrature."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
-from taut.bounds import log_sum_exp
+from taut import noise
+from taut.bounds import log_mean_exp, log_sum_exp
 from taut.errors import UserError
-from taut.evidence import quadrature
+from taut.evidence import marks, quadrature
 from taut.evidence.base import Evidence
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
@@ -15,19 +19,28 @@ from taut.evidence.target import Target
 
 WIDER = 12
 """Times a box may grow by its own width on a side where it cuts mass off."""
+DEVIATIONS = 10.0
+"""Standard deviations from every mark to the ends of the first box."""
 GOAL = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""Nats by which doubling the resolution may still move an integral."""
+"""Nats by which halving the cells may still move an integral, by the precision of the model."""
+DRAWS = 1024
+"""Draws of q, and of the prior, that tell where the mass is and check the integral."""
+CHANCE = 20.0
+"""Minus the log of the probability with which a right integral fails the check."""
 
 
 class Exact(Evidence):
     r"""$\log p(x)$ in closed form, as $\sum_z p(x, z)$ over a discrete z, or by quadrature over one or two dimensions.
 
-    The quadrature (Gauss-Legendre rules on cells that are halved where the mass is) ends when doubling its resolution
-    moves it by less than 1e-9 (float32: 1e-4) nats; ``resolution`` is by how much the last doubling did.
+    The quadrature (Gauss-Legendre rules on cells that are halved where the integral is unsettled) begins with cells
+    made small around every place where a peak may be: components of prior and q, and the maxima that searches from
+    their draws find. It ends when halving moves it by less than 1e-9 (float32: 1e-4) nats; ``resolution`` is by how
+    much it did. The estimates by importance sampling from q and from the components of the prior must not lie above
+    it by more than chance allows.
 
     Raises:
         UserError: From ``check``, if z has more dimensions and no closed form is known; if a quadrature does not
-            settle.
+            settle, or misses mass that samples find.
     """
 
     name: ClassVar[str] = "exact"
@@ -59,16 +72,10 @@ class Exact(Evidence):
         return log_sum_exp(rows.target.log_joint(rows.x, z).double())
 
     def _integrated(self, rows: Rows) -> LogEvidence:
-        goal = GOAL.get(rows.x.dtype, GOAL[torch.float32])
+        goal = GOAL.get(rows.target.precision or rows.x.dtype, GOAL[torch.float32])
         results = []
         for i in range(len(rows)):
-            value, moved = _integral(rows, slice(i, i + 1), goal)
-            if not moved <= goal:
-                raise UserError(
-                    f"evidence=exact: the quadrature of row {int(rows.keys.index[i])} does not settle (doubling its "
-                    f"resolution moved it by {moved.item():.2g} nats); use evidence=importance or ais."
-                )
-            results.append(torch.stack([value, moved]))
+            results.append(_integral(rows.part(slice(i, i + 1)), goal))
             rows.tick((i + 1) / len(rows))
         value, moved = torch.stack(results, 1)
         return LogEvidence(self.name, self.kind, value, torch.zeros_like(value), diagnostics={"resolution": moved})
@@ -78,19 +85,94 @@ def _low(target: Target) -> bool:
     return target.prior is not None and tuple(target.prior.event_shape) in ((1,), (2,))
 
 
-def _integral(rows: Rows, one: slice, goal: float) -> tuple[Tensor, Tensor]:
-    def log_f(z: Tensor) -> Tensor:
-        return rows.target.log_joint(rows.x[one], z.unsqueeze(1).to(rows.x.dtype))[:, 0].double()
+def _integral(one: Rows, goal: float) -> Tensor:
+    """The integral of one datum and about by how much it may be wrong.
 
-    prior = rows.target.prior
+    Raises:
+        UserError: If it does not settle, or lies below what importance sampling finds.
+    """
+
+    def log_f(z: Tensor) -> Tensor:
+        z = z if one.target.precision is not None else z.to(one.x.dtype)  # models of this package take it in float64
+        return one.target.log_joint(one.x, z.unsqueeze(1))[:, 0].double()
+
+    prior, row = one.target.prior, int(one.keys.index[0])
     assert prior is not None
-    low, high = quadrature.start(prior, rows.q(one))
-    ends = quadrature.limits(prior)
+    found = [_drawn(one, log_f, "q", one.q(slice(None))), _drawn(one, log_f, "the prior", marks.evened(prior))]
+    low, high = (end.to(one.x.device) for end in marks.limits(prior))
+    where = marks.marked(log_f, [prior, one.q(slice(None))], [(each.z, each.log_f) for each in found], (low, high))
+    value, moved = _grown(log_f, goal, where, low, high)
+    if not moved <= goal:
+        raise UserError(
+            f"evidence=exact: the quadrature of row {row} does not settle: on the finest grid it may still be off by "
+            f"{moved.item():.2g} nats; use evidence=importance or ais."
+        )
+    for each in found:
+        if each.contradicts(value):
+            raise UserError(
+                f"evidence=exact: the quadrature of row {row} misses mass: importance sampling from {each.name} finds "
+                f"{(each.log_mean - value).item():.2g} nats more, and not by chance; use evidence=importance or ais."
+            )
+    return torch.stack([value, moved])
+
+
+def _grown(
+    log_f: quadrature.LogDensity, goal: float, where: quadrature.Marks, least: Tensor, most: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The integral over a box that holds every mark and grows while it cuts mass off."""
+    known = (
+        where.centre[:, None] + torch.tensor([-1.0, 1.0]).to(where.centre)[:, None] * DEVIATIONS * where.scale[:, None]
+    )
+    low, high = torch.maximum(least, known.amin((0, 1))), torch.minimum(most, known.amax((0, 1)))
     for _ in range(WIDER):
-        value, moved, cut = quadrature.integrate(log_f, low, high, goal)
-        cut = cut & torch.stack([low > ends[0], high < ends[1]])
-        if not cut.any():
+        value, moved, cut = quadrature.integrate(log_f, low, high, goal, where)
+        cut = cut & torch.stack([low > least, high < most])
+        if not cut.any() or not moved <= goal:
             return value, moved
         width = high - low
-        low, high = torch.maximum(ends[0], low - width * cut[0]), torch.minimum(ends[1], high + width * cut[1])
+        low, high = torch.maximum(least, low - width * cut[0]), torch.minimum(most, high + width * cut[1])
     return value, torch.full_like(moved, torch.inf)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    r"""Draws of a distribution of z, and the estimate of p(x) by importance sampling that they make.
+
+    Args:
+        name: Name of the distribution.
+        z: The draws.
+        log_f: $\log p(x, z)$ of each, nats.
+        log_w: The same less the log-density they were drawn with.
+    """
+
+    name: str
+    z: Float[Tensor, "k d"]
+    log_f: Float[Tensor, " k"]
+    log_w: Float[Tensor, " k"]
+
+    @property
+    def log_mean(self) -> Float[Tensor, ""]:
+        """The log of the estimate."""
+        return log_mean_exp(self.log_w)
+
+    def contradicts(self, value: Float[Tensor, ""]) -> bool:
+        r"""Whether the estimate lies above ``value`` by more than chance explains, at a level of about $10^{-9}$.
+
+        For any weights the log of an unbiased estimate exceeds the truth by $b$ with probability $e^{-b}$ at most
+        (Markov). By less, it must exceed the empirical Bernstein bound $\sqrt{2 b V / K} + 3 b R / K$ (Audibert, Munos
+        & Szepesv\'ari, 2009) with the variance V and, in the place of the range, the largest R of the K weights: a
+        few large weights never do.
+        """
+        ratio = (self.log_w - value).exp()
+        allowed = (2 * CHANCE * ratio.var() / len(ratio)).sqrt() + 3 * CHANCE * ratio.max() / len(ratio)
+        return bool((self.log_mean > value + CHANCE) | (ratio.isfinite().all() & (ratio.mean() - 1 > allowed)))
+
+
+def _drawn(one: Rows, log_f: quadrature.LogDensity, name: str, distribution: Distribution) -> Drawn:
+    with noise.forked(one.x.device):
+        noise.seed(one.keys.of(f"exact/{name}").seeds()[0], one.x.device)
+        z = distribution.sample((DRAWS,))
+    log_density = distribution.log_prob(z).double().flatten()
+    points = z.reshape(DRAWS, -1).double()
+    values = log_f(points).nan_to_num(-torch.inf)
+    return Drawn(name, points, values, values - log_density)

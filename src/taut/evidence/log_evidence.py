@@ -57,21 +57,12 @@ class LogEvidence:
         return self.variance.sum().sqrt().item() / len(self.value)
 
     def certificate(self, confidence: float = 0.95) -> float:
-        r"""A bound of the mean of $\log p(x)$ over these data that holds with this probability, whatever the weights.
-
-        $P(\log \hat Z > \log Z + b) \le e^{-b}$ for every unbiased $\hat Z > 0$ (Markov's inequality; Burda et al.,
-        2016, appendix B). The noise of n data is independent, so their product is unbiased too, and the mean of the
-        logs is certified to within $b / n$, with $b = -\log(1 - \text{confidence})$.
+        """The certificate of this estimator alone, chosen before its values were seen: see :func:`certificate`.
 
         Raises:
             ValueError: If the estimator is not the log of an unbiased one, or the confidence not between 0 and 1.
         """
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence={confidence} must lie between 0 and 1")
-        if not self.unbiased:
-            raise ValueError(f"{self.name} is not the log of an unbiased estimate and cannot be certified")
-        b = -math.log1p(-confidence) / len(self.value)
-        return self.mean + (b if self.kind == "upper" else -b)
+        return certificate([self], confidence)
 
     def select(self, index: Int[Tensor, " m"]) -> "LogEvidence":
         """Some of the data, or all in another order."""
@@ -105,3 +96,35 @@ class LogEvidence:
             {name: torch.cat([part.diagnostics[name] for part in parts]) for name in first.diagnostics},
             torch.cat(curves, 1) if curves else None,
         )
+
+
+def certificate(evidence: Sequence[LogEvidence], confidence: float = 0.95, asked: int | None = None) -> float:
+    r"""A bound of the mean of $\log p(x)$ over the data that holds with this probability, whatever the weights.
+
+    $P(\log \hat Z > \log Z + b) \le e^{-b}$ for every unbiased $\hat Z \ge 0$ (Markov's inequality; Burda et al., 2016,
+    appendix B). The noise of n data is independent, so the product of their estimates is unbiased for the product of
+    $p(x_i)$, and so is the mean of the products of m estimators, however they depend on each other. Certified is
+
+    $$\frac1n \Big( \log \frac1m \sum_{e=1}^m e^{\sum_i \log \hat Z_{ei}} + \log(1 - \text{confidence}) \Big),$$
+
+    at most $\log m / n$ below the best of the estimators' own: that one, picked by its value, would hold with less
+    than this probability. Upper bounds, made of unbiased estimates of $1 / p(x)$, have the mirror image.
+
+    Args:
+        evidence: Estimators of the same data, all lower bounds or all upper bounds.
+        confidence: The probability with which the bound holds.
+        asked: Number m of estimators that were asked for, where values of some have since been rejected: those count
+            as $\hat Z = 0$, which keeps the bound valid however they were chosen.
+
+    Raises:
+        ValueError: If an estimator is not the log of an unbiased one, or the confidence not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence} must lie between 0 and 1")
+    for one in evidence:
+        if not one.unbiased:
+            raise ValueError(f"{one.name} is not the log of an unbiased estimate and cannot be certified")
+    sign = -1 if evidence[0].kind == "upper" else 1
+    products = torch.stack([sign * one.value.sum() for one in evidence])
+    b = -math.log1p(-confidence) + math.log(asked or len(evidence))
+    return sign * (products.logsumexp(0).item() - b) / len(evidence[0].value)

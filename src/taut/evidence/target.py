@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
@@ -33,6 +34,7 @@ class Target:
         simulate: n pairs (z, x) drawn from the model: for the upper bounds that need a z of the posterior.
         holes: Whether a NaN in x is a missing cell, so that ``log_joint`` is that of the observed ones. Elsewhere a
             NaN is refused.
+        precision: Type of the numbers ``log_joint`` computes with; that of x if not given.
 
     >>> import torch
     >>> from torch.distributions import Independent, Normal
@@ -47,6 +49,7 @@ class Target:
     exact: Callable[[Tensor], Tensor] | None = None
     simulate: Callable[[int], tuple[Tensor, Tensor]] | None = None
     holes: bool = False
+    precision: torch.dtype | None = None
 
     @classmethod
     def of(cls, joint: Joint, q: Callable[[Tensor], Distribution]) -> "Target":
@@ -57,9 +60,13 @@ class Target:
             return joint.likelihood(z).log_prob(x).double() + prior.log_prob(z).double()
 
         exact = (lambda x: oracle.log_marginal(joint, x)) if oracle.tractable(joint) else None
-        return cls(log_joint, q, prior, exact, joint.sample, holes=True)
+        return cls(log_joint, q, prior, exact, joint.sample, True, _precision(joint))
 
     @property
     def discrete(self) -> bool:
         """Whether z is known to take finitely many values."""
         return self.prior is not None and bool(self.prior.has_enumerate_support)
+
+
+def _precision(joint: Joint) -> torch.dtype | None:
+    return next((one.dtype for one in joint.parameters() if one.is_floating_point()), None)

@@ -21,6 +21,8 @@ def _section(result: Mapping[str, Any], place: str) -> dict[str, Any]:
     """What was found on one set of data, and where the best bounds put log p(x) and the gap."""
     gap, evidence = result["gap"], result["evidence"]
     numbers = {}
+    for name in ("certificate", "upper_certificate"):
+        numbers |= _score(result.get(name), f"{place}/{name}")
     for name, score in evidence.items():
         numbers |= _score(score, f"{place}/{name}")
         medians = {of: one["median"] for of, one in score["diagnostics"].items()}
@@ -32,10 +34,10 @@ def _section(result: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _score(score: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
-    """A number with its errors, kind, K and certificate, as far as it has them; doubts in words."""
+    """A number with its errors, kind, K and confidence, as far as it has them; doubts in words."""
     if score is None:
         return {}
-    parts = ("standard_error", "monte_carlo_error", "kind", "k", "certificate")
+    parts = ("standard_error", "monte_carlo_error", "kind", "k", "confidence")
     found = {place: score["value"], **{f"{place}/{part}": score.get(part) for part in parts}}
     return _known({**found, f"{place}/doubts": "; ".join(score.get("doubts", ())) or None})
 

@@ -1,15 +1,17 @@
 """The tables of an evaluation: every estimator, the interval for the gap, its parts, and what not to trust."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 WIDE = 104
+MOST_DIMENSIONS = 10
 LABELS: dict[str, str] = {"elbo": "ELBO", "u_k": "U_K", "ais": "AIS", "bdmc": "BDMC", "sumo": "SUMO"}
 
 Result = Mapping[str, Any]
@@ -26,12 +28,12 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     found: list[RenderableType] = [Text(result["name"], style="bold")]
     found += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
-    found.append(_certificate(result))
+    found += _information(result["information"])
     if result["simulated"]:
         found += section("simulated from the model", result["simulated"], wide=wide)
     if result["apart"]:
         found.append(_apart(result))
-    return [*found, _notes(result)]
+    return [*found, *_notes(result)]
 
 
 def signed(score: Mapping[str, Any] | None, digits: int = 3) -> str:
@@ -52,10 +54,19 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def floored(value: float, digits: int = 3) -> str:
     """A number that holds from below, in digits that never claim more than it."""
+    return _whole(value, digits, math.floor)
+
+
+def ceiled(value: float, digits: int = 3) -> str:
+    """A number that holds from above, in digits that never claim more than it."""
+    return _whole(value, digits, math.ceil)
+
+
+def _whole(value: float, digits: int, rounded: Callable[[float], int]) -> str:
     if not math.isfinite(value):
         return number(value, digits)
     unit = 10.0**-digits if abs(value) < 1e7 else 10.0 ** (math.floor(math.log10(abs(value))) - 3)
-    return number(math.floor(value / unit) * unit, digits)
+    return number(rounded(value / unit) * unit, digits)
 
 
 def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
@@ -79,9 +90,8 @@ def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) 
     found: list[RenderableType] = [
         _evidence(f"{what}, {_data(result['n'])}: log {of} in nats per datum", result, wide=wide)
     ]
-    found.append(_gap_line(result["gap"], of))
-    doubts = [f"? {warning}" for warning in result["warnings"]]
-    return [*found, Text("\n".join([*doubts, ""]), style="yellow")] if doubts else [*found, Text("")]
+    found += [*_gap_lines(result["gap"], of), *_certificate(result, of)]
+    return [*found, *_remarks("?", result["warnings"], "yellow"), Text("")]
 
 
 def _evidence(title: str, result: Result, *, wide: bool) -> Table:
@@ -127,29 +137,70 @@ def _best(gap: Mapping[str, Any]) -> tuple[str | None, ...]:
     return gap["lower"], gap["upper"]
 
 
-def _gap_line(gap: Mapping[str, Any], of: str) -> Text:
+def _gap_lines(gap: Mapping[str, Any], of: str) -> list[RenderableType]:
     ends = [gap["low"]] if gap["exact"] or gap["high"] is None else [gap["low"], gap["high"]]
     names = [gap["lower"]] if len(ends) == 1 else [gap["lower"], gap["upper"]]
     source = " to ".join(LABELS.get(str(name), str(name)) for name in names)
     over, fixed = (" and ".join(number(end[part]) or "unknown" for end in ends) for part in _ERRORS)
     text = Text(f"gap = log {of} - ELBO {interval_words(gap)}", style="bold")
-    tail = f"\n  from {source}; s.e. over the data {over}, at fixed data {fixed}"
-    return text.append(tail, style="not bold dim")
+    return [text, _aside(f"from {source}; s.e. over the data {over}, at fixed data {fixed}")]
 
 
 _ERRORS = ("standard_error", "monte_carlo_error")
 
 
-def _certificate(result: Result) -> Text:
-    lower = {name: one["certificate"] for name, one in result["evidence"].items() if one["certificate"] is not None}
-    if not lower or result["gap"]["exact"]:
-        return Text("")
-    name = max(lower, key=lambda one: lower[one])
+def _certificate(result: Result, of: str) -> list[RenderableType]:
+    """What is certified of the data of a section; nothing where log p(x) is known, or nothing can be."""
+    if result["gap"]["exact"]:
+        return []
+    sides = [(result["certificate"], "above", floored), (result["upper_certificate"], "below", ceiled)]
+    parts = [
+        f"{side} {rounded(one['value'])} with {one['confidence']:.0%} confidence ({_names(one['estimators'])})"
+        for one, side, rounded in sides
+        if one is not None
+    ]
+    if not parts:
+        return []
     text = (
-        f"certified: the mean log {_of(result)} of these {_data(result['n'])} is above {floored(lower[name])} with "
-        f"{result['confidence']:.0%} confidence ({LABELS.get(name, name)}), however bad the weights"
+        f"certified: the mean log {of} of these {_data(result['n'])} is {' and '.join(parts)}, however bad the weights"
     )
-    return Text(text, style="dim")
+    return [Text(text, style="dim")]
+
+
+def _information(one: Mapping[str, Any]) -> list[RenderableType]:
+    """The KL taken apart, and by dimension from the largest on."""
+    mutual, marginal = one["mutual_information"], one["marginal_kl"]
+    signs = (">=", "<=") if mutual["at_least"] else ("=", "=")
+    kl, mi, rest = (number(part["value"]) for part in (one["kl"], mutual, marginal))
+    errors = ", ".join(number(part["monte_carlo_error"]) for part in (one["kl"], mutual, marginal))
+    capped = ", within a nat of its cap, log n" if mutual["at_least"] else ""
+    lines = [
+        f"I(x; z) {signs[0]} {mi}{capped}; KL(q(z) || p(z)) {signs[1]} {rest}",
+        f"over {_data(one['n'])}, MC s.e. {errors}",
+        *_by_dimension(one["kl_by_dimension"] or []),
+    ]
+    title = Text(f"KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)) = {kl}", style="bold")
+    return [title, *map(_aside, lines), Text("")]
+
+
+def _by_dimension(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not parts:
+        return []
+    first = ", ".join(f"z{part['dimension']}={number(part['value'], 2)}" for part in parts[:MOST_DIMENSIONS])
+    others = parts[MOST_DIMENSIONS:]
+    more = f" and {len(others)} more of at most {number(others[0]['value'], 2)}" if others else ""
+    return [f"KL by dimension: {first}{more}"]
+
+
+def _aside(line: str) -> Padding:
+    """A line below another, its continuations as far in as itself."""
+    return Padding(Text(line, style="dim"), (0, 0, 0, 2))
+
+
+def _names(estimators: Sequence[str]) -> str:
+    """Labels of estimators, those of several as one certificate."""
+    labels = [LABELS.get(name, name) for name in estimators]
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]} together"
 
 
 def _apart(result: Result) -> Table:
@@ -166,11 +217,19 @@ def _apart(result: Result) -> Table:
     return table
 
 
-def _notes(result: Result) -> Text:
-    text = Text("".join(f"? {warning}\n" for warning in result["gap_warnings"]), style="yellow")
-    for line in [*(f"skipped: {skipped}\n" for skipped in result["skipped"]), f"{result['seconds']:.1f} s"]:
-        text.append(line, style="not yellow dim")
-    return text
+def _notes(result: Result) -> list[RenderableType]:
+    warnings, skipped = _remarks("?", result["gap_warnings"], "yellow"), _remarks("skipped:", result["skipped"], "dim")
+    return [*warnings, *skipped, Text(f"{result['seconds']:.1f} s", style="dim")]
+
+
+def _remarks(mark: str, sentences: Sequence[str], style: str) -> list[RenderableType]:
+    """Sentences behind a mark, with nothing below it; none if there are none."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True, style=style)
+    table.add_column(style=style)
+    for sentence in sentences:
+        table.add_row(mark, sentence)
+    return [table] if sentences else []
 
 
 def new_table(title: str) -> Table:

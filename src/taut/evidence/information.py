@@ -1,0 +1,157 @@
+r"""What z tells of x under q: the KL of q to the prior, taken apart.
+
+$\frac1n \sum_i KL(q(z|x_i) \| p(z)) = I(x; z) + KL(q(z) \| p(z))$ with $q(z) = \frac1n \sum_i q(z|x_i)$ (Hoffman &
+Johnson, 2016): how well z tells the n data apart, and how far all their z together are from the prior.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.distributions import Distribution, Independent, OneHotCategorical, kl_divergence
+
+from taut import noise
+from taut.bounds import log_mean_exp
+from taut.evidence.rows import Rows
+from taut.evidence.weights import variance_of_mean
+from taut.sampling import blocks, exact_arithmetic
+from taut.types import PerDatum
+
+MOST_DATA = 1000
+"""Data that are told apart: every draw is scored under the q of each."""
+DRAWS, PAIRS = (16, 256), 2**24
+"""Fewest and most draws of z for each datum, and about how many pairs of a draw and a q they may make."""
+NUMBERS = 2**21
+"""Coordinates held at once."""
+
+
+@dataclass(frozen=True)
+class Information:
+    r"""The two parts of the KL for each datum; nats, float64.
+
+    Args:
+        mutual: $E_{q(z|x_i)} \log q(z|x_i) / q(z)$; their mean is $I(x; z)$, at most $\log n$.
+        marginal: $E_{q(z|x_i)} \log q(z) / p(z)$; their mean is $KL(q(z) \| p(z))$.
+        kl_variance: Monte Carlo variance of their sum.
+        mutual_variance: Monte Carlo variance of ``mutual``.
+        marginal_variance: Monte Carlo variance of ``marginal``.
+        by_dimension: $KL(q(z_j|x_i) \| p(z_j))$ in closed form, ``[n, d]``; no columns where q or the prior does not
+            factorise, or no closed form is known.
+        mean_z: $E_q[z]$, ``[n, d]``; no columns for a category.
+        noise_z: Monte Carlo variance of ``mean_z``; 0 where q knows its mean.
+    """
+
+    mutual: PerDatum
+    marginal: PerDatum
+    kl_variance: PerDatum
+    mutual_variance: PerDatum
+    marginal_variance: PerDatum
+    by_dimension: Float[Tensor, "n columns"]
+    mean_z: Float[Tensor, "n d"]
+    noise_z: Float[Tensor, "n d"]
+
+    @property
+    def kl(self) -> PerDatum:
+        r"""$KL(q(z|x_i) \| p(z))$, from the same draws as its parts."""
+        return self.mutual + self.marginal
+
+    def select(self, index: Int[Tensor, " m"]) -> "Information":
+        """Some of the data, or all in another order."""
+        return Information(*(values[index] for values in vars(self).values()))
+
+    def cpu(self) -> "Information":
+        """The same numbers in main memory."""
+        return Information(*(values.cpu() for values in vars(self).values()))
+
+    @staticmethod
+    def cat(parts: "Sequence[Information]") -> "Information":
+        """What was found of further data."""
+        return Information(
+            *(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True))
+        )
+
+
+def informed(rows: Rows, every: Distribution) -> Information:
+    """Take the KL of some data apart, by sums over a category or from draws of each q.
+
+    Args:
+        rows: The data; the index of each is its place in ``every``.
+        every: q of all n data; all in IEEE arithmetic and without a graph.
+    """
+    prior, index = rows.target.prior, rows.keys.index
+    assert prior is not None, "the prior is one of the two that are compared"
+    with exact_arithmetic(rows.x.device):
+        return _summed(every, prior, index) if isinstance(every, OneHotCategorical) else _drawn(rows, every, prior)
+
+
+def _drawn(rows: Rows, every: Distribution, prior: Distribution) -> Information:
+    """Means over draws of each q."""
+    q = rows.q(slice(None))
+    z, own, every_q, log_p = _scored(rows, every, prior)
+    mutual, marginal = own - every_q, every_q - log_p
+    mean, spread = _mean(q, z)
+    return Information(
+        mutual.mean(0),
+        marginal.mean(0),
+        variance_of_mean(mutual + marginal),
+        variance_of_mean(mutual),
+        variance_of_mean(marginal),
+        _by_dimension(q, prior, torch.zeros_like(mean)),
+        mean,
+        spread,
+    )
+
+
+def draws_of(n: int) -> int:
+    """Draws of z for each of n data: the fewer the data, the more, at about the same cost."""
+    return min(max(DRAWS[0], PAIRS // n**2), DRAWS[1])
+
+
+def _summed(every: OneHotCategorical, prior: Distribution, index: Int[Tensor, " b"]) -> Information:
+    """Sums over a category: no noise, and no latent units."""
+    log_q, log_p = every.logits.double(), prior.log_prob(prior.enumerate_support()).double()
+    every_q, own = log_mean_exp(log_q), log_q[index]
+    parts = own - every_q, every_q - log_p
+    mutual, marginal = (torch.where(own.isfinite(), own.exp() * part, 0.0).sum(1) for part in parts)
+    none, empty = torch.zeros_like(mutual), own.new_zeros((len(own), 0))
+    return Information(mutual, marginal, none, none, none, empty, empty, empty)
+
+
+def _scored(rows: Rows, every: Distribution, prior: Distribution) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draws of each datum, ``[k, b, d]``, and their log q(z|x), log q(z) and log p(z), ``[k, b]``."""
+    n, d = every.batch_shape[0], every.event_shape.numel()
+    k = draws_of(n)
+    own, every_q, log_p = torch.zeros(3, k, len(rows), dtype=torch.float64, device=rows.x.device)
+    z = torch.zeros(k, len(rows), d, dtype=torch.float64, device=rows.x.device)
+    keys = rows.keys.of("information")
+    at_once = max(1, NUMBERS // (n * d))
+    with noise.forked(rows.x.device):
+        for some, samples, drawn, log_own in blocks(rows.q, keys, k, rows=at_once):
+            theirs = keys.index[some].expand(len(drawn), -1).unsqueeze(-1)
+            log_q = every.log_prob(drawn.unsqueeze(2).expand(-1, -1, n, *drawn.shape[2:])).double()
+            log_q = log_q.scatter(2, theirs, log_own.unsqueeze(-1))  # the very q each z was drawn from
+            own[samples, some] = log_own
+            every_q[samples, some] = log_mean_exp(log_q.movedim(2, 0))
+            log_p[samples, some] = prior.log_prob(drawn).double()
+            z[samples, some] = drawn.flatten(2).double()
+    return z, own, every_q, log_p
+
+
+def _mean(q: Distribution, z: Float[Tensor, "k b d"]) -> tuple[Tensor, Tensor]:
+    """E_q[z] and the Monte Carlo variance it is known with."""
+    try:
+        mean = q.mean.double().flatten(1)
+    except NotImplementedError:
+        return z.mean(0), variance_of_mean(z)
+    return mean, torch.zeros_like(mean)
+
+
+def _by_dimension(q: Distribution, prior: Distribution, like: Float[Tensor, "b d"]) -> Float[Tensor, "b columns"]:
+    if isinstance(q, Independent) and isinstance(prior, Independent):
+        try:
+            return kl_divergence(q.base_dist, prior.base_dist).double().flatten(1)
+        except NotImplementedError:
+            pass
+    return like[:, :0]
