@@ -29,6 +29,7 @@ MATHEMATICS = [
     "partial",
     "prior",
     "q",
+    "report.significance",
     "sampling",
 ]
 install_import_hook([f"taut.{name}" for name in MATHEMATICS], "beartype.beartype")  # shapes, in tests only
