@@ -1,13 +1,13 @@
 """What is compared: trained models one by one, or settings that were trained from several seeds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
 import numpy as np
 
-from taut.report.configs import settings
+from taut.report.configs import differing, settings
 from taut.report.names import REPEATS, names_of
 from taut.report.runs import Run
 from taut.report.scores import Bracket, Score, Scores
@@ -93,18 +93,23 @@ def settings_of(entries: Sequence[Entry]) -> list[Candidate]:
     """Entries by what their runs were told to do, the seed aside, in the order in which they first come."""
     found: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
     for entry in entries:
-        told = {name: value for name, value in _all(entry.run).items() if name not in REPEATS}
-        found.setdefault(tuple(sorted(told.items())), []).append(entry)
+        found.setdefault(tuple(sorted(_unseeded(_all(entry.run)).items())), []).append(entry)
     return [Candidate(group) for group in found.values()]
 
 
 def labels_of(candidates: Sequence[Candidate]) -> list[str]:
-    """What settings are called: as their runs, without the seed."""
+    """What settings are called: as their runs, without the seed; with keys of the config where nothing else differs."""
     firsts = [candidate.entries[0].run for candidate in candidates]
-    unseeded = [
-        replace(run, about={name: value for name, value in run.about.items() if name not in REPEATS}) for run in firsts
-    ]
-    return list(names_of(unseeded).labels)
+    abouts = [_unseeded(run.about) for run in firsts]
+    alike = [[place for place, other in enumerate(abouts) if other == about] for about in abouts]
+    for name, values in differing([_unseeded(settings(run.config)) for run in firsts]).items():
+        if any(len({values[place] for place in places}) > 1 for places in alike):
+            abouts = [about | {name: value} for about, value in zip(abouts, values, strict=True)]
+    return list(names_of([replace(run, about=about) for run, about in zip(firsts, abouts, strict=True)]).labels)
+
+
+def _unseeded(told: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in told.items() if name not in REPEATS}
 
 
 def _all(run: Run) -> dict[str, str]:

@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 
 from taut.report.candidates import Candidate, Entry
-from taut.report.files import Reader
+from taut.report.files import Reader, whole
 from taut.report.runs import Run
 from taut.report.scores import Score, Scores
-from taut.report.significance import Differences, holm, over_data, over_seeds
+from taut.report.significance import Differences, Means, holm, over_data, over_seeds
 
 Over = Literal["data", "seeds"]
 Values = list[float | None]
@@ -161,19 +161,16 @@ def _ranking(
 
 def _over_data(candidates: Sequence[Candidate], question: Question) -> Differences:
     entries = [candidate.entries[0] for candidate in candidates]
-    told = entries[0].scores.about.get("n", "") if entries else ""
-    n = int(told) if told.isdigit() else 0
-    sides = [[measure.score(entry.scores) for entry in entries] for measure in question.sides]
-    signs = [measure.sign for measure in question.sides]
-    means = [
-        np.array([np.nan if score is None else sign * score.value for score in side])
-        for sign, side in zip(signs, sides, strict=True)
-    ]
-    errors = [
-        np.array([np.nan if score is None or score.error is None else score.error for score in side]) for side in sides
-    ]
-    tables = [[_values(entry, measure, n) for entry in entries] for measure in question.sides]
-    return over_data(means[0], means[1], (errors[0], errors[1]), (tables[0], tables[1]), n)
+    n = whole(entries[0].scores.about.get("n")) or 0 if entries else 0
+    better, worse = (_means(entries, measure, n) for measure in question.sides)
+    return over_data(better, worse, n)
+
+
+def _means(entries: Sequence[Entry], measure: Measure, n: int) -> Means:
+    scores = [measure.score(entry.scores) for entry in entries]
+    values = [np.nan if score is None else measure.sign * score.value for score in scores]
+    errors = [np.nan if score is None or score.error is None else score.error for score in scores]
+    return Means(np.array(values), np.array(errors), [_values(entry, measure, n) for entry in entries])
 
 
 def _over_seeds(candidates: Sequence[Candidate], question: Question) -> Differences:

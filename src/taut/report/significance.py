@@ -69,33 +69,40 @@ def moments(values: Float[np.ndarray, "m n"]) -> tuple[Float[np.ndarray, " m"], 
     return (pivot + mean)[:, 0], std
 
 
-def over_data(
-    better: Float[np.ndarray, " m"],
-    worse: Float[np.ndarray, " m"],
-    errors: tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]],
-    tables: tuple[Sequence[np.ndarray | None], Sequence[np.ndarray | None]],
-    n: int,
-) -> Differences:
-    """Differences of means over the same data, datum by datum where both have a table of them.
+@dataclass(frozen=True)
+class Means:
+    """Means of m runs over the same data, more being better.
+
+    Args:
+        value: A mean for each run; NaN where there is none.
+        error: Their standard errors; NaN where they are unknown.
+        tables: For each run the values of all data that it is the mean of, or None.
+    """
+
+    value: Float[np.ndarray, " m"]
+    error: Float[np.ndarray, " m"]
+    tables: Sequence[np.ndarray | None]
+
+
+def over_data(better: Means, worse: Means, n: int) -> Differences:
+    """Differences of means over the same n data, datum by datum where both have a table of them.
 
     Elsewhere the squared errors are added as if the data were not the same. The scores of one datum by two models rise
     and fall together, so that this is too wide rather than too narrow.
 
     Args:
-        better: Means that lead, one for each run; NaN where there is none.
+        better: Means that lead.
         worse: Means that trail: the same, or others of the same runs.
-        errors: Standard errors of both; NaN where they are unknown.
-        tables: The n values that either is the mean of, for each run, or None.
         n: Data.
     """
-    mean = better[:, None] - worse[None, :]
-    error = np.sqrt(np.square(errors[0])[:, None] + np.square(errors[1])[None, :])
+    mean = better.value[:, None] - worse.value[None, :]
+    error = np.hypot(better.error[:, None], worse.error[None, :])
     paired = np.zeros(mean.shape, dtype=bool)
-    columns = [place for place, one in enumerate(tables[1]) if one is not None]
-    stacked = np.stack([tables[1][place] for place in columns]) if columns else np.empty((0, n))  # type: ignore[misc]
-    for place, ours in enumerate(tables[0]):
+    known = [(place, values) for place, values in enumerate(worse.tables) if values is not None]
+    columns, theirs = [place for place, _ in known], np.array([values for _, values in known])
+    for place, ours in enumerate(better.tables):
         if ours is not None and columns:
-            error[place, columns] = moments(ours - stacked)[1] / np.sqrt(n)
+            error[place, columns] = moments(ours - theirs)[1] / np.sqrt(n)
             paired[place, columns] = True
     return Differences(mean, error, np.full(mean.shape, n - 1.0 if n > 1 else np.nan), paired)
 
