@@ -165,6 +165,16 @@ def test_a_lower_end_alone_never_wins_but_can_lose(tmp_path):
     assert [(_name(one.candidate), one.tied) for one in found.rivals] == [("r0", True), ("r2", False)]
 
 
+def test_a_gap_known_from_below_can_lose_and_not_win(tmp_path):
+    """Held against the upper ends of the others, a gap without one would drop out of the answer."""
+    for i, one in enumerate(([0.5, 0.51, 0.49], [0.9, 0.91, 0.89])):
+        made = evaluation([-24.0] * 3, one)
+        made["gap"] = made["gap"] | ({} if i == 0 else {"high": None, "upper": None})
+        write_run(tmp_path / f"r{i}", found=(made, table([-24.0] * 3, one)))
+    found = _said(score_sets([read_run(tmp_path / f"r{i}") for i in range(2)]), "Tightest bound")
+    assert found.sentences[0].startswith("Its gap is smaller than that of r1 by at least 0.380 ± ")
+
+
 def test_without_any_upper_end_the_answer_is_open(tmp_path):
     found = _said(score_sets(_runs(tmp_path, [result(gap=0.3), result(gap=0.9)])), "Smallest lower end of the gap")
     assert (found.run, found.verdict, found.value) == ("r0", "open", "≥ 0.300")

@@ -102,7 +102,7 @@ def test_what_rests_on_a_void_score_is_void(change, log_px, gap, tmp_path):
     said = _printed(comparison_tables([made]))
     assert "void: r0: " + WHY in said
     assert "limit: r0: the floor binds" in said
-    row = next(line for line in said.splitlines() if line.startswith("r0"))
+    row = next(line for line in said.splitlines() if line.strip().startswith("r0"))
     assert bool(re.search(r"void +0\.20 ± 0\.05", row)) == (gap == "void")
 
 
@@ -227,8 +227,12 @@ def test_criteria_are_ranked_where_all_have_them_of_the_same_rows(other, tmp_pat
 
 def test_a_void_likelihood_has_no_criterion(tmp_path):
     """A component that collapsed has the lowest BIC of all."""
-    found = _criteria(_swept(tmp_path, [(2, _mixture(2, 2290.0)), (3, _voided(_mixture(3, -900.0), "log_px"))]))
-    assert (found["BIC"].run, found["BIC"].verdict) == ("2", "alone")
+    scores = _swept(tmp_path, [(2, _mixture(2, 2290.0)), (3, _voided(_mixture(3, -900.0), "log_px"))])
+    bic = _criteria(scores)["BIC"]
+    assert (bic.run, bic.verdict) == ("2", "alone")
+    runs = [entry.run for entry in scores.entries]
+    found = section(scores, {id(run): place for place, run in enumerate(runs)}, names_of(runs))
+    assert [_cells(found, row)["train: BIC"].text for row in range(2)] == ["2,290.0", ""]
 
 
 def test_columns_of_criteria_come_with_the_first_run_that_has_them(tmp_path):

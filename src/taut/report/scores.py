@@ -168,15 +168,13 @@ class Scores:
             voids.setdefault("gap", rests_on)
         if not {*known, *voids} & {"elbo", "bound", "log_px", "gap"}:
             return None
-        log_px, gap = (
-            Bracket.at_least(known.get(name), name) if name not in voids else None for name in ("log_px", "gap")
-        )
+        log_px, gap = (Bracket.at_least(known.get(name), name) for name in ("log_px", "gap"))
         criteria = {name: number(part(result, "criteria").get(name)) for name in CRITERIA}
         return cls(
             _about(result, TESTED),
             known.get("elbo"),
             log_px,
-            gap,
+            None if "gap" in voids else gap,
             known.get("bound"),
             known,
             doubts=tuple(_sentences(result.get("warnings"))),
