@@ -142,6 +142,7 @@ def test_a_seed_without_a_score_takes_its_setting_out(tmp_path):
     runs[0] = read_run(write_run(tmp_path / "void", made, cfg=config(1, 0), words=["k=1", "seed=0"]))
     found = _section(runs)
     assert _answer(found.found, "Highest bound on log p(x)").run == "k=50"
+    assert "Without a place where a score of one of their seeds is void: k=1." in found.found.procedure
     row = next(row for row in found.groups if row.cells[0].text == "k=1")
     cells = dict(zip([column.label for column in found.group_columns], row.cells, strict=True))
     assert (cells["test: log p(x)"].text, cells["test: gap"].text) == ("void", "void")

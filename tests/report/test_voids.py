@@ -206,13 +206,13 @@ def test_settings_are_ranked_by_the_lowest_criterion_of_their_seeds(tmp_path):
     ]
     found = _criteria(_swept(tmp_path, made))
     bic = found["BIC"]
-    assert (bic.question, bic.run, bic.value, bic.verdict) == ("Lowest BIC", "2", "2290.0", "tie")
+    assert (bic.question, bic.run, bic.value, bic.verdict) == ("Lowest BIC", "2", "2,290.0", "tie")
     assert bic.sentences == [
         "Then 3 (+1.5), 1 (+310.0).",
         "The next is within 2 of it: not worth more than a bare mention (Kass & Raftery, 1995).",
     ]
     assert bic.error == "of the 272 training rows, the best of 2 seeds; a criterion has no error"
-    assert (found["ICL"].run, found["ICL"].verdict) == ("2", "clear"), "6.5 behind"
+    assert (found["ICL"].run, found["ICL"].verdict) == ("2", "ranked"), "6.5 behind"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class Answer:
         run: Name of the first.
         value: Its score.
         error: The errors of that, in words.
-        verdict: ``clear``, ``tie``, ``open`` where no bound decides it, or ``alone``.
+        verdict: ``clear``, ``tie``, ``open`` where no bound decides it, ``ranked`` without errors, or ``alone``.
         sentences: How far ahead it is of whom.
         first: The first itself.
         tied: Those that cannot be told apart from it.
@@ -93,8 +93,7 @@ def answers(scores: ScoreSet, name: Name) -> Answers:
     words = Words(name, over)
     made = [_log_px(rankings, candidates, words), _elbo(rankings, words), _tightest(rankings, candidates, words)]
     made += [_criterion(criterion, settings, name) for criterion in criteria.given(settings)]
-    alone = [name(one) for one in settings if one.seeds == 1] if over == "seeds" else []
-    return Answers([one for one in made if one], over, _procedure(found, candidates, alone))
+    return Answers([one for one in made if one], over, _procedure(found, candidates, settings, name))
 
 
 def best_validations(scores: ScoreSet, name: Callable[[Entry], str]) -> list[tuple[str, str, str]]:
@@ -186,21 +185,21 @@ def _criterion(criterion: str, settings: Sequence[Candidate], name: Name) -> Ans
     seeds = f", the best of {first.seeds} seeds" if first.seeds > 1 else ""
     rows = first.entries[0].scores.fitted
     error = f"of the {'' if rows is None else f'{rows:,} '}training rows{seeds}; a criterion has no error"
-    verdict = "tie" if found.tied else "clear" if found.rivals else "alone"
+    verdict = "tie" if found.tied else "ranked" if found.rivals else "alone"
     return Answer(
         f"Lowest {label}",
         label,
         name(first),
-        number(found.values[0], 1),
+        f"{found.values[0]:,.1f}",
         error,
         verdict,
-        _criterion_sentences(found, name),
+        _criterion_sentences(found, criterion, name),
         first,
         [one.candidate for one in found.tied],
     )
 
 
-def _criterion_sentences(found: Ranking, name: Name) -> list[str]:
+def _criterion_sentences(found: Ranking, criterion: str, name: Name) -> list[str]:
     """All others in their order, each with what it is above the first, so that the whole ranking is seen."""
     shown = [f"{name(one.candidate)} (+{number(one.behind, 1)})" for one in found.rivals[:RANKED]]
     more = [f"{len(found.rivals) - len(shown)} more"] if len(found.rivals) > len(shown) else []
@@ -209,11 +208,13 @@ def _criterion_sentences(found: Ranking, name: Name) -> list[str]:
     sentences = [f"Then {', '.join([*shown, *more])}."]
     if found.tied:
         who = "is" if len(found.tied) == 1 else f"{len(found.tied)} are"
-        sentences.append(f"The next {who} within 2 of it: not worth more than a bare mention (Kass & Raftery, 1995).")
+        sentences.append(f"The next {who} within {criteria.NEAR:g} of it: {criteria.MEANINGS[criterion]}.")
     return sentences
 
 
-def _procedure(found: Comparison, candidates: Sequence[Candidate], alone: Sequence[str]) -> list[str]:
+def _procedure(
+    found: Comparison, candidates: Sequence[Candidate], settings: Sequence[Candidate], name: Name
+) -> list[str]:
     """How it was compared, which error that is, and with which confidence."""
     if not found.tested:
         return []
@@ -229,6 +230,10 @@ def _procedure(found: Comparison, candidates: Sequence[Candidate], alone: Sequen
         sentences.append("Few seeds tell few settings apart: five or more of each do better.")
     if candidates[0].entries[0].scores.about["held_out"].lower() == "false":
         sentences.append("The rows scored are those that were fitted, which favours the larger model.")
-    if alone:
+    void = [name(one) for one in candidates if any(entry.scores.voids for entry in one.entries)]
+    if found.over == "seeds" and void:
+        sentences.append(f"Without a place where a score of one of their seeds is void: {listed(void)}.")
+    alone = [name(one) for one in settings if one.seeds == 1]
+    if found.over == "seeds" and alone:
         sentences.append(f"One seed alone, and so not compared: {listed(alone)}.")
     return sentences

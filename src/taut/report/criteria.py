@@ -6,8 +6,14 @@ from taut.report.candidates import Candidate
 from taut.report.ranking import Ranking, Rival
 from taut.report.scores import CRITERIA
 
-BARE_MENTION = 2.0
-"""A difference up to this is not worth more than a bare mention (Kass & Raftery, 1995, on BIC)."""
+NEAR = 2.0
+"""Differences below this are next to nothing, on the scale of -2 log L."""
+MEANINGS = {
+    "bic": "not worth more than a bare mention (Kass & Raftery, 1995)",
+    "aic": "supported about as well (Burnham & Anderson, 2002)",
+    "icl": "next to nothing on the scale of BIC",
+}
+"""What being so near means."""
 
 
 def ranked(candidates: Sequence[Candidate], criterion: str) -> Ranking | None:
@@ -30,7 +36,7 @@ def ranked(candidates: Sequence[Candidate], criterion: str) -> Ranking | None:
         if some
     ]
     (lowest, first), *others = sorted(values, key=lambda pair: pair[0])
-    rivals = [Rival(one, value - lowest, None, False, value - lowest < BARE_MENTION) for value, one in others]
+    rivals = [Rival(one, value - lowest, None, False, value - lowest < NEAR) for value, one in others]
     return Ranking(first, [lowest], rivals)
 
 

@@ -18,7 +18,7 @@ from taut.report.tables import Section, state_cells
 STYLES = {"finished": "green", "failed": "bold red", "interrupted": "red", "unknown": "red", "running": "cyan"}
 LONGEST = 26
 """Letters of a name that stay on one line."""
-COLOURS = {"clear": "green", "tie": "yellow", "open": "yellow", "alone": "dim"}
+COLOURS = {"clear": "green", "tie": "yellow", "open": "yellow", "ranked": "", "alone": "dim"}
 
 
 def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Iterator[RenderableType]:
