@@ -47,7 +47,7 @@ def _correlated(rng, m, n, own=0.3):
 
 @pytest.mark.parametrize(("m", "n"), [(10, 20), (10, 10), (2, 5)])
 def test_of_equal_runs_none_is_called_better_in_95_of_100_sets(m, n):
-    """At two standard errors for each pair, 58% of sets of ten call one of them behind; normal quantiles fail at 10."""
+    """At two standard errors for each pair, 60% of sets of ten call one of them behind; normal quantiles fail at 10."""
     assert _wrong(_scored, lambda rng: _correlated(rng, m, n)) <= _most(TRIALS)
 
 

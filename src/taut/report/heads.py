@@ -20,12 +20,12 @@ def measured(scores: ScoreSet, given: Sequence[str]) -> list[Column]:
         Column(f"train: {name.upper()}", f"{name.upper()} of the training rows, lower is better", True, 2 + place)
         for place, name in enumerate(given)
     ]
-    known = [
+    scored = [
         head if head.label in WITHOUT_SPLIT else replace(head, label=f"{split}: {head.label}")
         for head in (TESTED if test else EVALUATED)
     ]
     first = [Column("validation: bound at k", "the best of all epochs, nats; sorted within each k", True, 2)]
-    return [*first, *known, *fitted] if test else known
+    return [*first, *scored, *fitted] if test else scored
 
 
 TESTED = (
@@ -51,11 +51,11 @@ EVALUATED = (
 WITHOUT_SPLIT = ("bounds from", "seconds")
 
 
-def grouped(measured: Sequence[Column]) -> list[Column]:
+def grouped(heads: Sequence[Column]) -> list[Column]:
     """The heads of the table of settings: the same scores, as means over seeds."""
-    heads = [Column("setting", "what its runs have in common", terminal=1), Column("seeds", "how many", True, 1)]
+    first = [Column("setting", "what its runs have in common", terminal=1), Column("seeds", "how many", True, 1)]
     mean = "mean over the seeds and their standard deviation"
-    return heads + [replace(head, title=f"{mean}: {head.title}") for head in measured]
+    return first + [replace(head, title=f"{mean}: {head.title}") for head in heads]
 
 
 def named(words: Sequence[str], names: Names) -> list[Column]:

@@ -21,7 +21,6 @@ from taut.report.scores import Score, Scores
 from taut.report.significance import Differences, Means, holm, over_data, over_seeds
 
 Over = Literal["data", "seeds"]
-Values = list[float | None]
 
 
 @dataclass(frozen=True)
@@ -195,10 +194,10 @@ def _values(entry: Entry, measure: Measure, n: int) -> np.ndarray | None:
         return None
     exact_gap = measure in (GAP_LOW, GAP_HIGH) and scores.gap is not None and scores.gap.exact
     column = "gap_low" if exact_gap else LOG_PX.column(scores) if _exact(scores, measure) else measure.column(scores)
-    values = _table(entry.run, scores).get(column, [])
-    if len(values) != n or None in values:
+    values = _table(entry.run, scores).get(column)
+    if values is None or len(values) != n or np.isnan(values).any():
         return None
-    return measure.sign * np.array(values, dtype=float)
+    return measure.sign * values
 
 
 def _exact(scores: Scores, measure: Measure) -> bool:
@@ -206,11 +205,12 @@ def _exact(scores: Scores, measure: Measure) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _read(folder: str, table: str, wanted: frozenset[str]) -> dict[str, Values]:
-    return Reader(Path(folder)).columns(table, wanted)
+def _read(folder: str, table: str, wanted: frozenset[str]) -> dict[str, np.ndarray]:
+    """Columns as arrays, NaN where there is no number: lists would take four times the memory, for every run."""
+    return {name: np.array(values, dtype=float) for name, values in Reader(Path(folder)).columns(table, wanted).items()}
 
 
-def _table(run: Run, scores: Scores) -> dict[str, Values]:
+def _table(run: Run, scores: Scores) -> dict[str, np.ndarray]:
     names = {scores.log_px.lower, scores.log_px.upper} if scores.log_px else set()
     wanted = frozenset({"elbo", "gap_low", "gap_high", *names} - {""})
     return _read(str(run.folder), scores.table, wanted)
