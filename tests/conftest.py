@@ -31,6 +31,7 @@ MATHEMATICS = [
     "precision",
     "prior",
     "q",
+    "report.significance",
     "sampling",
     "statistics",
 ]

@@ -45,6 +45,11 @@ UNBIASED = ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence"
 PROCESSES = INVARIANCE + "::test_one_two_and_three_processes_agree"
 HOLES = "tests/core/test_holes.py"
 IMPUTER = "tests/completion/test_imputer.py"
+LEVELS = "tests/report/test_significance.py"
+RANKS = "tests/report/test_ranking.py"
+SEEDS = "tests/report/test_seeds.py"
+VOIDS = "tests/report/test_voids.py"
+TEN_EQUAL = LEVELS + "::test_of_equal_runs_none_is_called_better_in_95_of_100_sets"
 PROOFS = "tests/devices/test_proofs.py"
 GRADIENT = PROOFS + "::test_the_gradient_is_that_of_one_process_on_the_joint_batch[iwae]"
 SHARDS = "tests/devices/test_sharded.py::test_shards_train_as_whole_models_do[stl]"
@@ -1548,5 +1553,110 @@ MUTANTS = [
         "if -divergence.mean <= ",
         "if -abs(divergence.mean) <= ",
         CONSISTENCY + "::test_what_cannot_be_is_void_by_name",
+    ),
+    Mutant(
+        "each pair of runs at the level of one",
+        "report/significance.py",
+        "passed = flat[order] <= level / np.arange(len(order), 0, -1)",
+        "passed = flat[order] <= level",
+        TEN_EQUAL + "[10-20]",
+    ),
+    Mutant(
+        "normal quantiles for ten data",
+        "report/significance.py",
+        "stdtr(self.freedom, -self.mean / self.error)",
+        "stdtr(1e9, -self.mean / self.error)",
+        TEN_EQUAL + "[10-10]",
+    ),
+    Mutant(
+        "a step-down that does not stop",
+        "report/significance.py",
+        "rejected[order[: len(passed) if passed.all() else int(passed.argmin())]] = True",
+        "rejected[order[passed]] = True",
+        LEVELS + "::test_holm_stops_at_the_first_that_fails",
+    ),
+    Mutant(
+        "the fractional freedom of Welch at two seeds",
+        "report/significance.py",
+        "np.floor(welch + 1e-9)",
+        "welch",
+        LEVELS + "::test_of_equal_settings_none_is_called_better_over_seeds[(1, 0.07)-2-16000]",
+    ),
+    Mutant(
+        "a spread from the mean of squares",
+        "report/significance.py",
+        "std = np.sqrt(np.square(apart - mean).sum(1) / (values.shape[1] - 1))",
+        "std = np.sqrt(np.maximum(np.square(values).mean(1) - values.mean(1) ** 2, 0.0))",
+        LEVELS + "::test_equal_numbers_have_no_spread",
+    ),
+    Mutant(
+        "the questions of a set, each at the full level",
+        "report/ranking.py",
+        "behind = holm(p_values) if p_values else [np.zeros((1, 1), dtype=bool)] * len(found)",
+        "behind = [holm([p])[0] for p in p_values] if p_values else [np.zeros((1, 1), dtype=bool)] * len(found)",
+        RANKS + "::test_a_difference_is_clear_where_all_comparisons_hold_together",
+    ),
+    Mutant(
+        "gaps held against the upper ends of the others",
+        "report/answers.py",
+        '"gap": Question(GAP_HIGH, GAP_LOW)',
+        '"gap": Question(GAP_HIGH)',
+        RANKS + "::test_a_gap_known_from_below_can_lose_and_not_win",
+    ),
+    Mutant(
+        "the order of two lower bounds sold as that of log p(x)",
+        "report/ranking.py",
+        "return self.measure, self.against or self.measure",
+        "return self.measure, self.measure",
+        RANKS + "::test_an_upper_bound_above_leaves_log_px_open",
+    ),
+    Mutant(
+        "experiments that no word tells apart as seeds of one setting",
+        "report/candidates.py",
+        "return {**settings(run.config), **run.about}",
+        "return {**run.about}",
+        SEEDS + "::test_what_no_word_says_and_the_config_does_is_another_setting",
+    ),
+    Mutant(
+        "the same seed counted twice",
+        "report/candidates.py",
+        "return len(self.by_seed)",
+        "return len(self.entries)",
+        SEEDS + "::test_the_same_seed_twice_is_no_second_seed",
+    ),
+    Mutant(
+        "a mean of the seeds that did well",
+        "report/candidates.py",
+        "if any(len(values) < len(scores) for values, scores in zip(known, picked, strict=True)):",
+        "if not all(known):\n            known = [values for values in known if values]\n        if not known:",
+        SEEDS + "::test_a_seed_without_a_score_takes_its_setting_out",
+    ),
+    Mutant(
+        "a void score read like any other",
+        "report/scores.py",
+        "if found is None or void_of(value):",
+        "if found is None:",
+        VOIDS + "::test_a_void_score_has_no_place_in_a_ranking",
+    ),
+    Mutant(
+        "the gap of a void bound",
+        "report/scores.py",
+        '"gap": void_of(told) or lower or missing or voids.get("elbo", "")',
+        '"gap": void_of(told) or missing',
+        VOIDS + "::test_what_rests_on_a_void_score_is_void",
+    ),
+    Mutant(
+        "the lowest criterion of a component that collapsed",
+        "report/scores.py",
+        'criteria={} if "log_px" in voids else',
+        "criteria={} if False else",
+        VOIDS + "::test_a_void_likelihood_has_no_criterion",
+    ),
+    Mutant(
+        "a validation bound under the head of the test",
+        "report/heads.py",
+        'label=f"{split}: {head.label}"',
+        'label=f"test: {head.label}"',
+        VOIDS + "::test_every_head_says_the_split",
     ),
 ]

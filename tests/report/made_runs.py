@@ -67,7 +67,7 @@ def evaluation(values, gaps, width=0.02, **changes):
         "k": 1000,
         "estimators": {"importance": {"k": 1000}, "struski": {"k": 1000, "blocks": None}},
         "evidence": {
-            "elbo": score(sum(values) / n - sum(gaps) / n, 0.5, k=None),
+            "elbo": score(sum(values) / n - sum(gaps) / n, 0.5, k=None) | {"doubts": []},
             "importance": score(sum(values) / n, 0.5, k=1000) | {"doubts": []},
             "struski": score(sum(values) / n + width, 0.5, kind="upper", k=1000) | {"doubts": []},
         },

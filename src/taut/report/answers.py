@@ -1,17 +1,34 @@
 """The answer first: which run has the best bound, which the tightest, and how sure that is."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from taut.report.evaluation import LABELS, number
-from taut.report.ranking import CEILING, ELBO, EQUAL, GAP_HIGH, GAP_LOW, LOG_PX, Entry, Ranking, Rival, ranked
-from taut.report.scores import Bracket, Score
+from taut.report import criteria
+from taut.report.candidates import Candidate, Entry, settings_of, singles
+from taut.report.evaluation import number
+from taut.report.ranking import (
+    CEILING,
+    ELBO,
+    GAP_HIGH,
+    GAP_LOW,
+    LOG_PX,
+    Comparison,
+    Measure,
+    Over,
+    Question,
+    Ranking,
+    compared,
+)
+from taut.report.sentences import ALONE, Name, Words, bracket_words, how, listed
 from taut.report.sets import ScoreSet
+from taut.report.significance import LEVEL
 
-NAMED = 3
-"""Runs that are named in a sentence; the others are counted."""
+ENOUGH = 5
+"""Seeds of a setting from which on a difference of some three standard deviations is found among a few settings."""
+RANKED = 7
+"""Settings that are named in the order of a criterion."""
 
-Name = Callable[[Entry], str]
+Rankings = Mapping[str, Ranking | None]
 
 
 @dataclass(frozen=True)
@@ -20,31 +37,66 @@ class Answer:
 
     Args:
         question: What was asked.
+        column: The score it is about, as the columns of tables are called.
         run: Name of the first.
-        value: Its score, nats.
+        value: Its score.
         error: The errors of that, in words.
-        verdict: ``clear``, ``tie``, ``open`` where no bound decides it, or ``alone``.
+        verdict: ``clear``, ``tie``, ``open`` where no bound decides it, ``ranked`` without errors, or ``alone``.
         sentences: How far ahead it is of whom.
-        first: The entry itself.
-        tied: The entries that cannot be told apart from it.
+        first: The first itself.
+        tied: Those that cannot be told apart from it.
     """
 
     question: str
+    column: str
     run: str
     value: str
     error: str
     verdict: str
     sentences: Sequence[str]
-    first: Entry
-    tied: Sequence[Entry]
+    first: Candidate
+    tied: Sequence[Candidate]
 
 
-def answers(scores: ScoreSet, name: Name) -> list[Answer]:
-    """What a set of comparable scores says: the highest log p(x), the highest ELBO, the smallest gap."""
-    return [found for found in (_log_px(scores, name), _elbo(scores, name), _tightest(scores, name)) if found]
+@dataclass(frozen=True)
+class Answers:
+    """What a set of comparable scores says.
+
+    Args:
+        answers: One for each question.
+        over: What errors of differences are of: the data, or the seeds.
+        procedure: How it was compared, and with which confidence; empty for a single run.
+    """
+
+    answers: Sequence[Answer]
+    over: Over
+    procedure: Sequence[str]
 
 
-def best_validations(scores: ScoreSet, name: Name) -> list[tuple[str, str, str]]:
+def answers(scores: ScoreSet, name: Name) -> Answers:
+    """The highest log p(x), ELBO, the smallest gap, and the lowest information criteria.
+
+    Where two settings or more were trained from several seeds, those are compared over the seeds; elsewhere the trained
+    models over the data.
+
+    Args:
+        scores: The set.
+        name: What an entry, or a setting, is called.
+    """
+    settings = settings_of(scores.entries)
+    repeated = [one for one in settings if one.seeds > 1]
+    over: Over = "seeds" if len(repeated) > 1 else "data"
+    candidates = repeated if over == "seeds" else singles(scores.entries)
+    asked = _asked(candidates)
+    found = compared(candidates, list(asked.values()), over)
+    rankings = dict(zip(asked, found.rankings, strict=True))
+    words = Words(name, over)
+    made = [_log_px(rankings, candidates, words), _elbo(rankings, words), _tightest(rankings, candidates, words)]
+    made += [_criterion(criterion, settings, name) for criterion in criteria.given(settings)]
+    return Answers([one for one in made if one], over, _procedure(found, candidates, settings, name))
+
+
+def best_validations(scores: ScoreSet, name: Callable[[Entry], str]) -> list[tuple[str, str, str]]:
     """For each k, the run with the best validation bound: bounds of different k are not compared."""
     best: dict[int, tuple[float, Entry]] = {}
     for entry in scores.entries:
@@ -54,121 +106,134 @@ def best_validations(scores: ScoreSet, name: Name) -> list[tuple[str, str, str]]
     return [(f"k = {k:,}", name(entry), number(value)) for k, (value, entry) in sorted(best.items())]
 
 
-def bracket_words(bracket: Bracket | None, digits: int = 3) -> str:
-    """A point, an interval, at least the lower end, or about what ends lie around that noise made cross.
-
-    A ``?`` follows where an estimator is doubted.
-    """
-    if bracket is None:
-        return ""
-    low, high = bracket.low, bracket.ceiling
-    doubt = " ?" if low.doubts or (high is not None and high.doubts) else ""
-    if bracket.exact:
-        return f"= {number(low.value, digits)}{doubt}"
-    if high is None:
-        return f"≥ {number(low.value, digits)}{doubt}"
-    if high.value < low.value:
-        return f"about {number((low.value + high.value) / 2, digits)}{doubt}"
-    return f"[{number(low.value, digits)}, {number(high.value, digits)}]{doubt}"
+def _asked(candidates: Sequence[Candidate]) -> dict[str, Question]:
+    """The questions that these candidates raise: those that are not printed are not paid for."""
+    asked = {"log_px": Question(LOG_PX), "elbo": Question(ELBO), "gap": Question(GAP_HIGH, GAP_LOW)}
+    if not any(one.values(GAP_HIGH.score) for one in candidates):
+        asked["gap"] = Question(GAP_LOW)
+    if _bounded(candidates):
+        asked["ceiling"] = Question(LOG_PX, CEILING)
+    return asked
 
 
-def label(estimator: str) -> str:
-    """The name of an estimator as it is written."""
-    return LABELS.get(estimator, estimator)
+def _bounded(candidates: Sequence[Candidate]) -> bool:
+    """Whether some log p(x) is bounded from above, and not simply known."""
+    return not _exact(candidates) and any(one.values(CEILING.score) for one in candidates)
 
 
-def errors_words(score: Score) -> str:
-    """Both errors of a score."""
-    over = "error unknown" if score.error is None else f"± {number(score.error)} over the data"
-    return over if not score.noise else f"{over}, ± {number(score.noise)} Monte Carlo"
+def _exact(candidates: Sequence[Candidate]) -> bool:
+    brackets = [one.bracket(lambda scores: scores.log_px) for one in candidates]
+    return all(bracket.exact for bracket in brackets if bracket is not None)
 
 
-def _log_px(scores: ScoreSet, name: Name) -> Answer | None:
-    found = ranked(scores.entries, LOG_PX)
+def _log_px(rankings: Rankings, candidates: Sequence[Candidate], words: Words) -> Answer | None:
+    found, certain = rankings["log_px"], rankings.get("ceiling")
     if found is None:
         return None
-    bracket = found.first.scores.log_px
-    sentences = _sentences(found, name, "the bound")
-    certain = ranked(scores.entries, LOG_PX, CEILING)
-    if any(one.scores.log_px and one.scores.log_px.high for one in scores.entries) and certain and certain.rivals:
-        over = sum(not one.tied for one in certain.rivals)
-        sentences.append(f"Upper bounds put the log p(x) of {over} of {len(found.rivals)} others certainly below it.")
-    elif found.rivals and bracket is not None and not bracket.exact:
-        sentences.append("These are bounds from below: the log p(x) of another may still be higher.")
-    return _answer("Highest log p(x)", found, bracket_words(bracket), sentences, name)
+    value = bracket_words(found.first.bracket(lambda scores: scores.log_px))
+    if _exact(candidates):
+        ahead = "Its log p(x) is above that of {who} by {apart}"
+        return _answer("Highest log p(x)", "log p(x)", value, found, LOG_PX, words, words.sentences(found, ahead))
+    sentences = words.sentences(found, "Its bound beats the bound of {who} by {apart}")
+    below = [words.name(one.candidate) for one in certain.rivals if not one.tied] if certain is not None else []
+    if below:
+        sentences.append(f"It lies above the upper bound of {listed(below)}: log p(x) is lower there.")
+    if found.rivals and (certain is None or any(one.tied for one in certain.rivals)):
+        sentences.append("Bounds from below order nothing but themselves: the log p(x) of another may still be higher.")
+    return _answer("Highest bound on log p(x)", "log p(x)", value, found, LOG_PX, words, sentences)
 
 
-def _elbo(scores: ScoreSet, name: Name) -> Answer | None:
-    found = ranked(scores.entries, ELBO)
+def _elbo(rankings: Rankings, words: Words) -> Answer | None:
+    found = rankings["elbo"]
     if found is None:
         return None
-    return _answer("Highest ELBO", found, number(found.score.value), _sentences(found, name, "the ELBO"), name)
+    score = found.first.score(ELBO.score)
+    sentences = words.sentences(found, "Its ELBO is above that of {who} by {apart}")
+    return _answer("Highest ELBO", "ELBO", number(score and score.value), found, ELBO, words, sentences)
 
 
-def _tightest(scores: ScoreSet, name: Name) -> Answer | None:
-    closed = ranked(scores.entries, GAP_HIGH, GAP_LOW)
-    found = closed or ranked(scores.entries, GAP_LOW)
+def _tightest(rankings: Rankings, candidates: Sequence[Candidate], words: Words) -> Answer | None:
+    found = rankings["gap"]
     if found is None:
         return None
-    words = bracket_words(found.first.scores.gap)
-    if closed is not None:
-        return _answer("Tightest bound", found, words, _sentences(found, name, "the gap", "smaller"), name)
+    value = bracket_words(found.first.bracket(lambda scores: scores.gap))
+    if any(one.values(GAP_HIGH.score) for one in candidates):
+        sentences = words.sentences(found, "Its gap is smaller than that of {who} by at least {apart}")
+        return _answer("Tightest bound", "gap", value, found, GAP_HIGH, words, sentences)
     sentences = [
-        *_sentences(found, name, "the lower end", "smaller"),
+        *words.sentences(found, "Its lower end is below that of {who} by {apart}"),
         "Open: no gap is bounded from above. python evaluate.py run=<run> experiment=gap closes the bracket.",
     ]
-    return _answer("Tightest bound", found, words, sentences, name, undecided=True)
+    made = _answer("Smallest lower end of the gap", "gap", value, found, GAP_LOW, words, sentences)
+    return replace(made, verdict="open") if found.rivals else made
 
 
 def _answer(
-    question: str, found: Ranking, value: str, sentences: Sequence[str], name: Name, *, undecided: bool = False
+    question: str, column: str, value: str, found: Ranking, measure: Measure, words: Words, sentences: Sequence[str]
 ) -> Answer:
     verdict = "tie" if found.tied else "clear" if found.rivals else "alone"
-    if undecided and found.rivals:
-        verdict = "open"
-    tied = [one.entry for one in found.tied]
-    return Answer(question, name(found.first), value, errors_words(found.score), verdict, sentences, found.first, tied)
+    error = words.error(found.first, measure)
+    tied = [one.candidate for one in found.tied]
+    return Answer(question, column, words.name(found.first), value, error, verdict, sentences, found.first, tied)
 
 
-def _sentences(found: Ranking, name: Name, what: str, better: str = "higher") -> list[str]:
-    if not found.rivals:
-        return ["The only run that was scored in this way."]
-    sentences = []
-    if found.tied:
-        known = [one for one in found.tied if one.error is not None]
-        sentences.append(f"Tie with {_named(found.tied, name)} (within 2 s.e.{_how(known)}).")
-        sentences += _at_fixed_data(found, name)
-    if found.next is not None:
-        ahead = [one for one in found.rivals if not one.tied]
-        others = f" and {len(ahead) - 1} more" if len(ahead) > 1 else ""
-        apart = number(found.next.behind)
-        error = "" if found.next.error is None else f" ± {number(found.next.error)}"
-        sentences.append(f"Clearly ahead of {name(found.next.entry)}{others}: {what} is {apart}{error} {better}.")
-    return sentences
-
-
-def _at_fixed_data(found: Ranking, name: Name) -> list[str]:
-    """How far the nearest is behind on the very data of both, where that is all that can be said sharply."""
-    nearest = found.tied[0]
-    if nearest.paired or nearest.noise is None or nearest.behind < EQUAL:
-        return []
-    behind = f"{number(nearest.behind)} ± {number(nearest.noise)} (Monte Carlo)"
-    return [f"On these very data {name(nearest.entry)} is {behind} behind."]
-
-
-def _how(rivals: Sequence[Rival]) -> str:
-    if not rivals:
-        return ", unknown"
-    if all(one.paired for one in rivals):
-        return ", datum by datum"
-    return (
-        ", not paired and so wide" if not any(one.paired for one in rivals) else ", paired where every datum was kept"
+def _criterion(criterion: str, settings: Sequence[Candidate], name: Name) -> Answer | None:
+    found = criteria.ranked(settings, criterion)
+    if found is None:
+        return None
+    first, label = found.first, criterion.upper()
+    seeds = f", the best of {first.seeds} seeds" if first.seeds > 1 else ""
+    rows = first.entries[0].scores.fitted
+    error = f"of the {'' if rows is None else f'{rows:,} '}training rows{seeds}; a criterion has no error"
+    verdict = "tie" if found.tied else "ranked" if found.rivals else "alone"
+    return Answer(
+        f"Lowest {label}",
+        label,
+        name(first),
+        f"{found.values[0]:,.1f}",
+        error,
+        verdict,
+        _criterion_sentences(found, criterion, name),
+        first,
+        [one.candidate for one in found.tied],
     )
 
 
-def _named(rivals: Sequence[Rival], name: Name) -> str:
-    shown = [name(one.entry) for one in rivals[:NAMED]]
-    more = len(rivals) - len(shown)
-    if more:
-        return f"{', '.join(shown)} and {more} more"
-    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]
+def _criterion_sentences(found: Ranking, criterion: str, name: Name) -> list[str]:
+    """All others in their order, each with what it is above the first, so that the whole ranking is seen."""
+    shown = [f"{name(one.candidate)} (+{number(one.behind, 1)})" for one in found.rivals[:RANKED]]
+    more = [f"{len(found.rivals) - len(shown)} more"] if len(found.rivals) > len(shown) else []
+    if not shown:
+        return [ALONE]
+    sentences = [f"Then {', '.join([*shown, *more])}."]
+    if found.tied:
+        who = "is" if len(found.tied) == 1 else f"{len(found.tied)} are"
+        sentences.append(f"The next {who} within {criteria.NEAR:g} of it: {criteria.MEANINGS[criterion]}.")
+    return sentences
+
+
+def _procedure(
+    found: Comparison, candidates: Sequence[Candidate], settings: Sequence[Candidate], name: Name
+) -> list[str]:
+    """How it was compared, which error that is, and with which confidence."""
+    if not found.tested:
+        return []
+    rivals = [rival for ranking in found.rankings if ranking for rival in ranking.rivals]
+    if found.over == "seeds":
+        first = "Compared over seeds, two or more of each setting, on these very data: nothing is said of other data."
+    else:
+        first = f"Compared over the data{how(rivals)}, as the trained models they are: nothing is said of another seed."
+    test = "Welch's t tests" if found.over == "seeds" else "t tests"
+    pairs = f"{test} of {found.tested:,} ordered pairs, corrected by Holm (1979)"
+    sentences = [first, f"{1 - LEVEL:.0%} for all comparisons of this set together: {pairs}."]
+    if found.over == "seeds" and min(one.seeds for one in candidates) < ENOUGH:
+        sentences.append("Few seeds tell few settings apart: five or more of each do better.")
+    if candidates[0].entries[0].scores.about["held_out"].lower() == "false":
+        sentences.append("The rows scored are those that were fitted, which favours the larger model.")
+    void = [name(one) for one in candidates if any(entry.scores.voids for entry in one.entries)]
+    if found.over == "seeds" and void:
+        sentences.append(f"Without a place where a score of one of their seeds is void: {listed(void)}.")
+    alone = [name(one) for one in settings if one.seeds == 1]
+    if found.over == "seeds" and alone:
+        sentences.append(f"One seed alone, and so not compared: {listed(alone)}.")
+    return sentences

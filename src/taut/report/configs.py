@@ -10,6 +10,13 @@ MOST = 2_000
 """Values of one config that are shown."""
 NOT_OF_A_RUN = ("hydra", "sweep", "resume", "launcher", "logger", "threads", "experiment")
 """Keys that say how a run was started, not what it is."""
+NOT_A_SETTING = ("sweep.", "launcher.", "logger.", "resume", "threads")
+"""Beginnings of flat keys that change nothing in what a run finds."""
+
+
+def settings(config: Mapping[str, str]) -> dict[str, str]:
+    """The part of a flat config that what a run finds may depend on."""
+    return {key: value for key, value in config.items() if not key.startswith(NOT_A_SETTING)}
 
 
 def flat(config: Any) -> dict[str, str]:

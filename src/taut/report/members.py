@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taut.report.evaluation import number
+from taut.report.scores import void_of
 
 NAME = "members.csv"
 STYLES = {"finished": "green", "failed": "bold red"}
@@ -50,7 +51,7 @@ def members_table(folder: Path, members: Sequence[MemberLike], states: Mapping[s
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     table.add_column("member", overflow="fold")
     table.add_column("state")
-    for name in ("val bound", "log p(x)", "gap", "seconds"):
+    for name in ("validation:\nbound", "test:\nlog p(x)", "test:\ngap", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for member in members:
         status = states[member.folder]
@@ -59,8 +60,8 @@ def members_table(folder: Path, members: Sequence[MemberLike], states: Mapping[s
             member.folder,
             Text(status.state, style=STYLES.get(status.state, "")),
             "" if status.score is None else number(status.score, 3),
-            _signed(scores.get("log_px")),
-            _signed(scores.get("gap")),
+            _signed(scores, "log_px"),
+            _signed(scores, "gap"),
             "" if status.seconds is None else f"{status.seconds:.0f}",
         )
     failed = [(member.folder, states[member.folder]) for member in members if states[member.folder].state == "failed"]
@@ -79,7 +80,7 @@ def write_members(folder: Path, members: Sequence[MemberLike], states: Mapping[s
         writer.writerow(columns)
         for member in members:
             status, scores = states[member.folder], _scores(folder / member.folder)
-            found = [scores.get(name, {}).get("value") for name in SCORES]
+            found = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in SCORES]
             known = [status.state, status.score, *found, status.exit_code, status.reason]
             log = f"{member.folder}/{status.log}" if (folder / member.folder / status.log).exists() else None
             writer.writerow([member.folder, " ".join(member.words), *known, log, status.seconds])
@@ -93,10 +94,17 @@ def _scores(folder: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _signed(score: Mapping[str, Any] | None) -> str:
-    if not score:
-        return ""
-    return ("" if score["kind"] == "exact" else ">= ") + number(score["value"], 3)
+def _void(scores: Mapping[str, Any], name: str) -> bool:
+    """Whether a score, or one that it rests on, broke an inequality."""
+    rests_on = ("log_px", "elbo", "gap") if name == "gap" else (name,)
+    return any(void_of(scores.get(other)) for other in rests_on)
+
+
+def _signed(scores: Mapping[str, Any], name: str) -> str:
+    if _void(scores, name):
+        return "void"
+    score = scores.get(name)
+    return ("" if score["kind"] == "exact" else ">= ") + number(score["value"], 3) if score else ""
 
 
 def _failure(folder: Path, name: str, status: StatusLike) -> Text:

@@ -11,7 +11,7 @@ VALUE_ALONE = (*CHOICES, "binarisation")
 """Words whose value says what they are."""
 LONGEST = 56
 """Letters of a name; where what tells the runs apart takes more, the names of their folders are better ones."""
-REPEATS = ("seed",)
+REPEATS = ("seed", "data.seed")
 """What runs differ in that are the same run again."""
 
 

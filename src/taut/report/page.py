@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from taut.errors import UserError
-from taut.report import plots
-from taut.report.configs import differing
+from taut.report import configs, plots
+from taut.report.cells import MARKS
 from taut.report.files import Reader
 from taut.report.names import Names
 from taut.report.pictures import Kind
 from taut.report.runs import STATES, Run
-from taut.report.tables import MARKS, Section, state_cells
+from taut.report.tables import Section, state_cells
 from taut.secret import redacted
 
-NOT_A_SETTING = ("sweep.", "launcher.", "logger.", "resume", "threads")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]")
 BAD = ("failed", "interrupted", "unknown")
 
@@ -81,7 +80,7 @@ def render(
         kinds=kinds,
         failures=list(_failures(runs, names)),
         notes=notes,
-        settings=differing([_settings(run) for run in runs]),
+        settings=configs.differing([configs.settings(run.config) for run in runs]),
         versions=_versions(runs),
         style=style,
         script=script,
@@ -163,10 +162,6 @@ def _failures(runs: Sequence[Run], names: Names) -> Iterator[dict[str, Any]]:
             log = run.log if run.state in BAD else ""
             tail = CONTROL.sub("", redacted(Reader(run.folder).tail(log).replace("\r", "\n"))) if log else ""
             yield {"place": place, "label": names.labels[place], "run": run, "log": log, "tail": tail.strip()}
-
-
-def _settings(run: Run) -> dict[str, str]:
-    return {key: value for key, value in run.config.items() if not key.startswith(NOT_A_SETTING)}
 
 
 def _versions(runs: Sequence[Run]) -> dict[str, list[tuple[str, int]]]:

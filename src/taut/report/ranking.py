@@ -1,36 +1,26 @@
 """Who comes first among comparable scores, by how much, and who cannot be told apart from it.
 
-A difference within two standard errors is a tie. Where both runs have a table of every datum the error is that of the
-paired difference; elsewhere the errors are added as if the data were not the same, which is too wide rather than
-too narrow.
+What is said of one set of comparable scores holds together with 95% confidence (``taut.report.significance``):
+whoever comes first, in all questions, over all rivals. Trained models are compared over the data, datum by datum where
+both have a table of them; where settings were trained from several seeds, they are compared over those instead. An
+error over the data says nothing of another training, and one over seeds nothing of other data.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
-from taut.report.files import Reader
+import numpy as np
+
+from taut.report.candidates import Candidate, Entry
+from taut.report.files import Reader, whole
 from taut.report.runs import Run
 from taut.report.scores import Score, Scores
+from taut.report.significance import Differences, Means, holm, over_data, over_seeds
 
-ERRORS = 2.0
-"""Standard errors up to which a difference is a tie."""
-EQUAL = 5e-4
-"""Nats within which two numbers are shown as the same."""
-MOST_PAIRED = 24
-"""Rivals whose tables are read."""
-
-Values = list[float | None]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run and its scores in one set of comparable ones."""
-
-    run: Run
-    scores: Scores
+Over = Literal["data", "seeds"]
 
 
 @dataclass(frozen=True)
@@ -49,35 +39,51 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What is asked of all candidates.
+
+    Args:
+        measure: What the first is chosen by.
+        against: What the others are held against it by, where that is another score: with the upper end of the gap for
+            ``measure`` and the lower one here, a rival is behind if its gap is certainly larger.
+    """
+
+    measure: Measure
+    against: Measure | None = None
+
+    @property
+    def sides(self) -> tuple[Measure, Measure]:
+        """What leads, and what trails."""
+        return self.measure, self.against or self.measure
+
+
+@dataclass(frozen=True)
 class Rival:
     """One of the others: how far behind the first it is, nats.
 
     Args:
-        entry: Who.
+        candidate: Who.
         behind: Difference; positive where it is worse.
         error: Standard error of the difference, or None where it is unknown.
         paired: Whether datum was held against datum.
+        tied: Whether it cannot be told apart from the first.
         noise: Monte Carlo standard error of the difference at fixed data, or None where it is unknown.
     """
 
-    entry: Entry
+    candidate: Candidate
     behind: float
     error: float | None
     paired: bool
+    tied: bool
     noise: float | None = None
-
-    @property
-    def tied(self) -> bool:
-        """Whether it cannot be told apart from the first."""
-        return self.error is None or self.behind <= max(ERRORS * self.error, EQUAL)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The first of some comparable entries, and all others, nearest first."""
+    """The first of some candidates, and all others, nearest first, those that are tied before the others."""
 
-    first: Entry
-    score: Score
+    first: Candidate
+    values: Sequence[float]
     rivals: Sequence[Rival]
 
     @property
@@ -91,6 +97,21 @@ class Ranking:
         return next((one for one in self.rivals if not one.tied), None)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Rankings by several questions, whose statements hold together.
+
+    Args:
+        rankings: One for each question; None where no candidate has that score.
+        tested: Ordered pairs that were tested in all.
+        over: What the errors are of.
+    """
+
+    rankings: Sequence[Ranking | None]
+    tested: int
+    over: Over
+
+
 ELBO = Measure(lambda one: one.elbo, lambda one: "elbo")
 LOG_PX = Measure(lambda one: one.log_px and one.log_px.low, lambda one: one.log_px.lower if one.log_px else "")
 CEILING = Measure(lambda one: one.log_px and one.log_px.ceiling, lambda one: one.log_px.upper if one.log_px else "")
@@ -98,75 +119,98 @@ GAP_LOW = Measure(lambda one: one.gap and one.gap.low, lambda one: "gap_low", -1
 GAP_HIGH = Measure(lambda one: one.gap and one.gap.ceiling, lambda one: "gap_high", -1)
 
 
-def ranked(entries: Sequence[Entry], measure: Measure, against: Measure | None = None) -> Ranking | None:
-    """The entry with the best score, and how far the others are behind; ``None`` where no entry has that score.
+def compared(candidates: Sequence[Candidate], questions: Sequence[Question], over: Over = "data") -> Comparison:
+    """Rank candidates by each question; a rival is behind only where all such statements hold with 95% confidence.
 
     Args:
-        entries: Comparable ones.
-        measure: What the first is chosen by.
-        against: What the others are held against it by, where that is another score: with the upper end of the gap
-            for ``measure`` and the lower one here, a rival is behind if its gap is certainly larger.
+        candidates: Comparable ones.
+        questions: What is asked of them.
+        over: What their errors are of: the data, for candidates of one entry, or the seeds.
     """
-    other = against or measure
-    known = [(score, one) for one in entries if (score := measure.score(one.scores)) is not None]
+    found = [_over_data(candidates, one) if over == "data" else _over_seeds(candidates, one) for one in questions]
+    p_values = [one.p_values() for one in found] if len(candidates) > 1 else []
+    behind = holm(p_values) if p_values else [np.zeros((1, 1), dtype=bool)] * len(found)
+    rankings = [_ranking(candidates, *three) for three in zip(questions, found, behind, strict=True)]
+    return Comparison(rankings, sum(int((~np.isnan(one)).sum()) for one in p_values), over)
+
+
+def _ranking(
+    candidates: Sequence[Candidate], question: Question, found: Differences, behind: np.ndarray
+) -> Ranking | None:
+    leads = [one.values(question.measure.score) for one in candidates]
+    known = [(question.measure.sign * float(np.mean(values)), -i) for i, values in enumerate(leads) if values]
     if not known:
         return None
-    score, first = max(known, key=lambda pair: measure.sign * pair[0].value)
-    behind = [
-        (measure.sign * (score.value - found.value), found, one)
-        for one in entries
-        if one is not first and (found := other.score(one.scores)) is not None
-    ]
-    behind.sort(key=lambda triple: triple[0])
+    first = -max(known)[1]
     rivals = [
-        _rival((first, measure, score), (one, other, found), far, paired=place < MOST_PAIRED)
-        for place, (far, found, one) in enumerate(behind)
+        Rival(
+            candidate,
+            float(found.mean[first, i]),
+            None if np.isnan(found.error[first, i]) else float(found.error[first, i]),
+            bool(found.paired[first, i]),
+            not behind[first, i],
+            _noise(candidates[first], candidate, question),
+        )
+        for i, candidate in enumerate(candidates)
+        if i != first and not np.isnan(found.mean[first, i])
     ]
-    return Ranking(first, score, sorted(rivals, key=lambda rival: not rival.tied))
+    rivals.sort(key=lambda rival: (not rival.tied, rival.behind))
+    return Ranking(candidates[first], leads[first], rivals)
 
 
-Side = tuple[Entry, Measure, Score]
+def _over_data(candidates: Sequence[Candidate], question: Question) -> Differences:
+    entries = [candidate.entries[0] for candidate in candidates]
+    n = whole(entries[0].scores.about.get("n")) or 0 if entries else 0
+    better, worse = (_means(entries, measure, n) for measure in question.sides)
+    return over_data(better, worse, n)
 
 
-def _rival(first: Side, other: Side, behind: float, *, paired: bool) -> Rival:
-    scores = first[2], other[2]
-    error, noise = (_combined([getattr(one, name) for one in scores]) for name in ("error", "noise"))
-    if paired and (error is None or behind <= ERRORS * error):  # a wide error is looked at more closely
-        found = _paired(first, other)
-        if found is not None:
-            return Rival(other[0], behind, found, True, noise)
-    return Rival(other[0], behind, error, False, noise)
+def _means(entries: Sequence[Entry], measure: Measure, n: int) -> Means:
+    scores = [measure.score(entry.scores) for entry in entries]
+    values = [np.nan if score is None else measure.sign * score.value for score in scores]
+    errors = [np.nan if score is None or score.error is None else score.error for score in scores]
+    return Means(np.array(values), np.array(errors), [_values(entry, measure, n) for entry in entries])
 
 
-def _combined(errors: Sequence[float | None]) -> float | None:
-    return None if None in errors else math.sqrt(sum(one * one for one in errors if one is not None))
+def _over_seeds(candidates: Sequence[Candidate], question: Question) -> Differences:
+    sides = [
+        [[measure.sign * value for value in candidate.values(measure.score)] for candidate in candidates]
+        for measure in question.sides
+    ]
+    return over_seeds(*sides)
 
 
-def _paired(first: Side, other: Side) -> float | None:
-    """Standard error of the mean difference, datum by datum."""
-    ours, theirs = (_values(*side[:2]) for side in (first, other))
-    if len(ours) != len(theirs) or len(ours) < 2:
-        return None
-    apart = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-    if len(apart) != len(ours):
-        return None
-    mean = math.fsum(apart) / len(apart)
-    return math.sqrt(math.fsum((one - mean) ** 2 for one in apart) / (len(apart) - 1) / len(apart))
+def _noise(first: Candidate, rival: Candidate, question: Question) -> float | None:
+    measures = zip((first, rival), question.sides, strict=True)
+    scores = [measure.score(one.entries[0].scores) for one, measure in measures]
+    found = [None if score is None else score.noise for score in scores]
+    return None if None in found else float(np.linalg.norm([one for one in found if one is not None]))
 
 
-def _values(entry: Entry, measure: Measure) -> Values:
+def _values(entry: Entry, measure: Measure, n: int) -> np.ndarray | None:
+    """The value of every datum, more being better, or ``None`` unless there is a number for each of them."""
     scores = entry.scores
+    if not scores.table or measure.score(scores) is None or n < 2:
+        return None
     exact_gap = measure in (GAP_LOW, GAP_HIGH) and scores.gap is not None and scores.gap.exact
-    column = "gap_low" if exact_gap else measure.column(scores)
-    return _table(entry.run, scores).get(column, []) if scores.table else []
+    column = "gap_low" if exact_gap else LOG_PX.column(scores) if _exact(scores, measure) else measure.column(scores)
+    values = _table(entry.run, scores).get(column)
+    if values is None or len(values) != n or np.isnan(values).any():
+        return None
+    return measure.sign * values
 
 
-@lru_cache(maxsize=256)
-def _read(folder: str, table: str, wanted: frozenset[str]) -> dict[str, Values]:
-    return Reader(Path(folder)).columns(table, wanted)
+def _exact(scores: Scores, measure: Measure) -> bool:
+    return measure is CEILING and scores.log_px is not None and scores.log_px.exact
 
 
-def _table(run: Run, scores: Scores) -> dict[str, Values]:
+@lru_cache(maxsize=1024)
+def _read(folder: str, table: str, wanted: frozenset[str]) -> dict[str, np.ndarray]:
+    """Columns as arrays, NaN where there is no number: lists would take four times the memory, for every run."""
+    return {name: np.array(values, dtype=float) for name, values in Reader(Path(folder)).columns(table, wanted).items()}
+
+
+def _table(run: Run, scores: Scores) -> dict[str, np.ndarray]:
     names = {scores.log_px.lower, scores.log_px.upper} if scores.log_px else set()
     wanted = frozenset({"elbo", "gap_low", "gap_high", *names} - {""})
     return _read(str(run.folder), scores.table, wanted)

@@ -10,7 +10,7 @@ from typing import Any
 
 from taut.report.configs import flat, keys_given
 from taut.report.files import Reader, legible, number, part, whole, word
-from taut.report.scores import Scores
+from taut.report.scores import Scores, void_of
 from taut.secret import redacted
 
 STATES = ("failed", "interrupted", "running", "unfinished", "queued", "unknown", "finished")
@@ -178,6 +178,8 @@ SCALARS = {"k": "k", "seed": "seed", "binarisation": "data.binarisation"}
 
 
 def _validation(result: Mapping[str, Any], status: Mapping[str, Any], history: Rows) -> float | None:
+    if void_of(part(result, "validation")):
+        return None
     bounds = [row["val/bound"] for row in history if "val/bound" in row]
     known = number(part(result, "validation").get("bound"))
     known = number(status.get("score")) if known is None else known

@@ -1,12 +1,16 @@
 """Scores as they stand in ``result.json``: numbers with their errors and kinds, whatever else the file holds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taut.report.files import number, part, whole, word
 
 KINDS = ("exact", "lower", "upper", "estimate")
+CRITERIA = ("bic", "aic", "icl")
+PARTS = ("amortisation", "approximation")
+LONGEST = 400
+"""Letters of a sentence that are kept."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,10 @@ class Score:
 
     @classmethod
     def of(cls, value: Any, kind: str | None = None) -> "Score | None":
-        """What a file says of a score; ``None`` where it gives no finite number."""
+        """What a file says of a score; ``None`` where it gives no finite number, or says that the score is void."""
         value = value if isinstance(value, Mapping) else {}
         found, said = number(value.get("value")), kind or word(value.get("kind"))
-        if found is None:
+        if found is None or void_of(value):
             return None
         return cls(
             found,
@@ -44,6 +48,11 @@ class Score:
             whole(value.get("k")),
             tuple(_sentences(value.get("doubts"))),
         )
+
+
+def void_of(value: Any) -> str:
+    """Why a score is void: it broke an inequality that holds for every right one. Empty where it is not."""
+    return word(value.get("void"), LONGEST) if isinstance(value, Mapping) else ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,12 @@ class Scores:
         apart: The gap in parts, by split.
         doubts: Reasons not to trust them.
         table: The file with the values of every datum, inside the run folder; empty where there is none.
+        voids: By score, why it is void: it is then none of the above, and nothing that rests on it is.
+        broken: All sentences about what is void.
+        limits: Floors and caps that bind, in sentences: the scores depend on them.
+        converged: Whether the training reached its tolerance; None where nothing is said of it.
+        criteria: Information criteria of the training rows, ``bic``, ``aic``, ``icl``, by name; lower is better.
+        fitted: Rows those are of, or None.
     """
 
     about: Mapping[str, str]
@@ -137,37 +152,64 @@ class Scores:
     apart: Mapping[str, Apart] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     table: str = ""
+    voids: Mapping[str, str] = field(default_factory=dict)
+    broken: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    converged: bool | None = None
+    criteria: Mapping[str, float] = field(default_factory=dict)
+    fitted: int | None = None
 
     @classmethod
     def tested(cls, result: Mapping[str, Any]) -> "Scores | None":
         """The scores of ``result.json``; ``None`` where it has none."""
-        found = {name: Score.of(value) for name, value in part(result, "scores").items()}
-        known = {str(name): score for name, score in found.items() if score is not None}
-        if not known.keys() & {"elbo", "bound", "log_px", "gap"}:
+        known, voids = _known(part(result, "scores"))
+        rests_on = voids.get("log_px") or voids.get("elbo")
+        if rests_on:
+            voids.setdefault("gap", rests_on)
+        if not {*known, *voids} & {"elbo", "bound", "log_px", "gap"}:
             return None
         log_px, gap = (Bracket.at_least(known.get(name), name) for name in ("log_px", "gap"))
-        return cls(_about(result, TESTED), known.get("elbo"), log_px, gap, known.get("bound"), known)
+        criteria = {name: number(part(result, "criteria").get(name)) for name in CRITERIA}
+        return cls(
+            _about(result, TESTED),
+            known.get("elbo"),
+            log_px,
+            None if "gap" in voids else gap,
+            known.get("bound"),
+            known,
+            doubts=tuple(_sentences(result.get("warnings"))),
+            voids=voids,
+            broken=_broken(result, voids),
+            limits=tuple(_sentences(result.get("limits"))),
+            converged=result["converged"] if isinstance(result.get("converged"), bool) else None,
+            criteria={} if "log_px" in voids else {name: one for name, one in criteria.items() if one is not None},
+            fitted=whole(part(result, "criteria").get("n")),
+        )
 
     @classmethod
     def evaluated(cls, result: Mapping[str, Any], table: str) -> "Scores | None":
         """The scores of ``evaluation/result.json``; ``None`` where it has none."""
-        found = {str(name): Score.of(value) for name, value in part(result, "evidence").items()}
-        known = {name: score for name, score in found.items() if score is not None}
-        gap, elbo = Bracket.of(part(result, "gap")), known.get("elbo")
-        if not known:
+        known, voids = _known(part(result, "evidence"))
+        if not known and not voids:
             return None
-        splits = {word(name): Apart.of(value) for name, value in part(result, "apart").items()}
+        told = part(result, "gap")
+        gap, log_px = _ends(told, known, voids)
+        voids |= _resting(result, voids)
         listed = [*_sentences(result.get("warnings")), *_sentences(result.get("gap_warnings"))]
+        splits = {word(name): Apart.of(value) for name, value in part(result, "apart").items()}
         return cls(
             _about(result, EVALUATED),
-            elbo,
-            _log_px(gap, known),
-            gap,
+            known.get("elbo"),
+            log_px,
+            None if "gap" in voids else gap,
             None,
             known,
             {name: one for name, one in splits.items() if one is not None},
             tuple(listed),
             table,
+            voids,
+            _broken(result, voids),
+            tuple(_sentences(result.get("limits"))),
         )
 
 
@@ -193,15 +235,44 @@ def _settings(told: Any) -> str:
     return ", ".join(f"{word(name)}={word(value)}" for name, value in items if value is not None)
 
 
-def _log_px(gap: Bracket | None, known: Mapping[str, Score]) -> Bracket | None:
-    low = None if gap is None else known.get(gap.lower)
+def _known(told: Mapping[str, Any]) -> tuple[dict[str, Score], dict[str, str]]:
+    """The scores that hold, and why the others are void."""
+    found = {word(name): Score.of(value) for name, value in told.items()}
+    voids = {word(name): sentence for name, value in told.items() if (sentence := void_of(value))}
+    return {name: score for name, score in found.items() if score is not None}, voids
+
+
+def _ends(
+    told: Mapping[str, Any], known: Mapping[str, Score], voids: Mapping[str, str]
+) -> tuple[Bracket | None, Bracket | None]:
+    """The brackets of the gap and of log p(x), without an upper end that is void."""
+    gap, low = Bracket.of(told), known.get(word(told.get("lower")))
+    if gap is not None and gap.upper in voids:
+        gap = replace(gap, high=None, upper="")
     if gap is None or low is None:
-        return None
-    return Bracket(low, None if gap.exact else known.get(gap.upper), gap.exact, gap.lower, gap.upper)
+        return gap, None
+    return gap, Bracket(low, None if gap.exact else known.get(gap.upper), gap.exact, gap.lower, gap.upper)
+
+
+def _resting(result: Mapping[str, Any], voids: Mapping[str, str]) -> dict[str, str]:
+    """What of an evaluation is void because of what it rests on: ``log_px``, ``gap``, ``apart <split>``; and why."""
+    told, said = part(result, "gap"), _sentences(result.get("void"))
+    lower = voids.get(word(told.get("lower")), "")
+    missing = "" if told else next(iter([*voids.values(), *said]), "")
+    parts = {
+        f"apart {word(split)}": next(filter(None, map(void_of, (value, *(part(value, name) for name in PARTS)))), "")
+        for split, value in part(result, "apart").items()
+    }
+    found = {"log_px": lower or missing, "gap": void_of(told) or lower or missing or voids.get("elbo", ""), **parts}
+    return {name: sentence for name, sentence in found.items() if sentence}
+
+
+def _broken(result: Mapping[str, Any], voids: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*voids.values(), *_sentences(result.get("void"))]))
 
 
 def _sentences(value: Any) -> list[str]:
-    return [word(one, 400) for one in value if word(one)][:50] if isinstance(value, list) else []
+    return [word(one, LONGEST) for one in value if word(one)][:50] if isinstance(value, list) else []
 
 
 def _error(value: Any) -> float | None:

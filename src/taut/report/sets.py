@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from taut.report.ranking import Entry
+from taut.report.candidates import Entry
 from taut.report.runs import Run
 
 Source = Literal["test", "evaluation"]
@@ -49,6 +49,13 @@ class ScoreSet:
         n = int(about["n"]) if about["n"].isdigit() else 0
         k = about.get("k_test") or about.get("k", "unknown")
         return f"{about['split']} split{same}, {n:,} data, K = {k}, {about['precision']}"
+
+    @property
+    def split(self) -> str:
+        """The rows that were scored, as the heads of columns say it."""
+        if self.about["held_out"].lower() == "false":
+            return "training rows"
+        return {"val": "validation"}.get(self.about["split"], self.about["split"])
 
     @property
     def digest(self) -> str:

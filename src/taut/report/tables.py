@@ -1,59 +1,24 @@
-"""The tables of a report as words and sort keys, for the terminal and for the page alike."""
+"""The tables of a report: one row for each run, and one for each setting that was trained from several seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from taut.report.answers import Answer, answers, best_validations, bracket_words, label
-from taut.report.evaluation import number
+from taut.report import criteria
+from taut.report.answers import Answers, answers, best_validations
+from taut.report.candidates import Candidate, Entry, labels_of, settings_of
+from taut.report.cells import Cell, Column, Row, bound_cell, seconds_cell, word_cell
+from taut.report.heads import grouped, measured, named
 from taut.report.names import Names, names_of, shared_words
-from taut.report.ranking import Entry
+from taut.report.notes import Note, notes_of
+from taut.report.ranking import Over
 from taut.report.runs import Run
-from taut.report.scores import Bracket, Score
+from taut.report.scored import Marks, measured_cells
 from taut.report.sets import ScoreSet
-from taut.report.table import LOW_ESS
 
 MOST_WORDS = 8
 """Columns for what the runs differ in."""
 SAID = ("data", "binarisation", "likelihood", "mask")
 """What the heading of a set says."""
-MARKS = {"first": "●", "tied": "○"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell.
-
-    Args:
-        text: What it says.
-        sort: What it is sorted by, a number or a text; None at the end.
-        note: Said in small letters behind it.
-        mark: ``first`` or ``tied`` where it leads its column.
-        title: Said when one points at it.
-    """
-
-    text: str = ""
-    sort: float | str | None = None
-    note: str = ""
-    mark: str = ""
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """The head of a column: its name, what it means, whether it holds numbers, whether a terminal has room for it."""
-
-    label: str
-    title: str = ""
-    numeric: bool = False
-    narrow: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """The cells of one run, by its place in the report."""
-
-    run: int
-    cells: Sequence[Cell]
 
 
 @dataclass(frozen=True)
@@ -65,10 +30,13 @@ class Section:
         names: What its runs are called there.
         runs: The place of each of its entries in the report.
         details: How it was scored, and what its runs alone have in common.
-        answers: The answer first.
+        found: The answer first, and how it was found.
         validations: The best validation bound at each k.
         columns: Heads of its table.
         rows: Its table.
+        group_columns: Heads of the table of settings.
+        groups: A row for each setting, with means over its seeds; empty unless one has several.
+        notes: What is void, what binds, what did not converge, what is doubted.
         splits: Splits of the data for which a gap was taken apart.
     """
 
@@ -76,10 +44,13 @@ class Section:
     names: Names
     runs: Sequence[int]
     details: str
-    answers: Sequence[Answer]
+    found: Answers
     validations: Sequence[tuple[str, str, str]]
     columns: Sequence[Column]
     rows: Sequence[Row]
+    group_columns: Sequence[Column]
+    groups: Sequence[Row]
+    notes: Sequence[Note]
     splits: Sequence[str]
 
 
@@ -91,169 +62,100 @@ def section(scores: ScoreSet, place: Mapping[int, int], all_names: Names) -> Sec
         place: For each run, by its identity, its place in the report.
         all_names: What the runs of the whole report are called.
     """
-    entries = list(scores.entries)
+    entries, settings = list(scores.entries), settings_of(scores.entries)
     names = names_of([one.run for one in entries])
-    called = {id(one): name for one, name in zip(entries, names.labels, strict=True)}
-    found = answers(scores, lambda entry: called[id(entry)])
-    validations = best_validations(scores, lambda entry: called[id(entry)]) if scores.source == "test" else []
-    words = [name for name in names.varied][:MOST_WORDS]
-    columns = [
-        Column("run", "the folder of the run", narrow=True),
-        *(Column(name.rpartition(".")[2], name, numeric=_numeric(names.varied[name])) for name in words),
-        *(TESTED if scores.source == "test" else EVALUATED),
-    ]
-    marks = _marks(found)
-    rows = []
-    for index, entry in enumerate(entries):
-        given = [_word(names.varied[name][index]) for name in words]
-        name = Cell(
-            called[id(entry)], entry.run.name, note=entry.run.name if called[id(entry)] != entry.run.name else ""
-        )
-        made = _tested if scores.source == "test" else _evaluated
-        rows.append(Row(place[id(entry.run)], [name, *given, *made(entry, marks.get(id(entry), {}))]))
-    splits = list(dict.fromkeys(split for one in entries for split in one.scores.apart))
-    runs = [row.run for row in rows]
-    shared = shared_words(all_names, runs, without=SAID)[:MOST_WORDS]
-    details = "; ".join([scores.details, *([f"{' '.join(shared)} throughout"] if shared else [])])
-    return Section(scores, names, runs, details, found, validations, columns, rows, splits)
+    called = {(id(one),): name for one, name in zip(entries, names.labels, strict=True)}
+    groups = dict(zip(map(_key, settings), labels_of(settings), strict=True)) | called
+    found = answers(scores, lambda one: groups[_key(one)])
+    words, given = list(names.varied)[:MOST_WORDS], criteria.given(settings)
+    heads = measured(scores, given)
+    shared = shared_words(all_names, [place[id(one.run)] for one in entries], without=SAID)[:MOST_WORDS]
+    table = _Table(scores, place, found.over, _marks(found), given)
+    return Section(
+        scores,
+        names,
+        [place[id(one.run)] for one in entries],
+        "; ".join([scores.details, *([f"{' '.join(shared)} throughout"] if shared else [])]),
+        found,
+        best_validations(scores, lambda entry: called[(id(entry),)]) if scores.source == "test" else [],
+        [*named(words, names), *heads],
+        [
+            table.row(one, _run_cell(name, one.run), [word_cell(names.varied[word][index]) for word in words])
+            for index, (one, name) in enumerate(zip(entries, names.labels, strict=True))
+        ],
+        grouped(heads),
+        [table.group(one, groups[_key(one)]) for one in settings] if any(one.seeds > 1 for one in settings) else [],
+        notes_of(scores, names.labels),
+        list(dict.fromkeys(split for one in entries for split in one.scores.apart)),
+    )
 
 
-TESTED = (
-    Column("val bound", "best validation bound at the k of training, nats; sorted within each k", True, True),
-    Column("ELBO", "bound at K = 1, nats per datum ± standard error over the data", True, True),
-    Column("bound at k", "bound at the k of training, nats per datum; sorted within each k", True),
-    Column("log p(x)", "exact, or a bound from below", True, True),
-    Column("gap", "log p(x) minus ELBO; ≥ where log p(x) is bounded from below", True, True),
-    Column("KL", "of q(z|x) from p(z), nats", True),
-    Column("active", "latents in use", True),
-    Column("ESS", "effective number of the importance samples of log p(x), mean over the data", True),
-    Column("seconds", "of training and test", True, True),
-)
-EVALUATED = (
-    Column("ELBO", "bound at K = 1, nats per datum ± standard error over the data", True, True),
-    Column("L_K", "importance-weighted bound, nats per datum", True),
-    Column("log p(x)", "between the best lower and the best upper bound, nats per datum", True, True),
-    Column("bounds from", "estimators of the two ends"),
-    Column("gap", "log p(x) minus ELBO: an interval, at least the lower end, or exact", True, True),
-    Column("± gap", "standard error of the lower end over the data", True),
-    Column("amortisation", "what the encoder loses, on the rows it was taken apart for", True),
-    Column("approximation", "what the family loses, on the same rows", True),
-)
+@dataclass(frozen=True)
+class _Table:
+    """What the rows of one set need to know.
+
+    Args:
+        scores: The set.
+        place: For each run, by its identity, its place in the report.
+        over: What was compared over: settings over their seeds, or runs over the data.
+        marks: Who leads which column.
+        given: Information criteria that have a column.
+    """
+
+    scores: ScoreSet
+    place: Mapping[int, int]
+    over: Over
+    marks: Mapping[tuple[int, ...], Marks]
+    given: Sequence[str]
+
+    def row(self, entry: Entry, name: Cell, words: Sequence[Cell]) -> Row:
+        """The row of a run."""
+        run = Candidate([entry])
+        return Row([self.place[id(entry.run)]], [name, *words, *self._measured(run, self.marks.get(_key(run), {}))])
+
+    def group(self, setting: Candidate, name: str) -> Row:
+        """The row of a setting."""
+        runs = [self.place[id(entry.run)] for entry in setting.entries]
+        seeds = Cell(str(setting.seeds), setting.seeds)
+        return Row(runs, [Cell(name, name), seeds, *self._measured(setting, self._of_settings(setting))])
+
+    def _of_settings(self, setting: Candidate) -> Marks:
+        """Its marks, unless single runs were compared: a mark in this table is about settings."""
+        marks, columns = self.marks.get(_key(setting), {}), [name.upper() for name in self.given]
+        return {name: mark for name, mark in marks.items() if self.over == "seeds" or name in columns}
+
+    def _measured(self, candidate: Candidate, marks: Marks) -> list[Cell]:
+        return measured_cells(candidate, self.scores.source, marks, self.given)
 
 
-def _tested(entry: Entry, marks: Mapping[str, str]) -> list[Cell]:
-    run, scores = entry.run, entry.scores
-    others = scores.others
-    return [
-        _at_k(run.validation, run.k),
-        _score(scores.elbo, marks.get("ELBO", "")),
-        _at_k(scores.bound and scores.bound.value, run.k, scores.bound and scores.bound.error),
-        _bracket(scores.log_px, marks.get("log p(x)", ""), _low_ess(entry)),
-        _bracket(scores.gap, marks.get("gap", ""), _low_ess(entry)),
-        _score(others.get("kl"), digits=2),
-        _plain(others.get("active_units"), 0),
-        _plain(others.get("ess"), 1),
-        Cell() if run.seconds is None else Cell(f"{run.seconds:,.0f}", run.seconds),
-    ]
+def _run_cell(name: str, run: Run) -> Cell:
+    return Cell(name, run.name, note=run.name if name != run.name else "")
 
 
-def _evaluated(entry: Entry, marks: Mapping[str, str]) -> list[Cell]:
-    scores = entry.scores
-    gap, apart = scores.gap, scores.apart.get(scores.about["split"])
-    sources = [gap.lower, *([gap.upper] if gap.high else [])] if gap else []
-    doubts = [f"{label(name)}: {'; '.join(scores.others[name].doubts)}" for name in sources if name in scores.others]
-    doubts = [one for one in doubts if not one.endswith(": ")]
-    error = gap.low.error if gap else None
-    return [
-        _score(scores.elbo, marks.get("ELBO", "")),
-        _score(scores.others.get("importance")),
-        _bracket(scores.log_px, marks.get("log p(x)", ""), "; ".join(doubts)),
-        Cell(" to ".join(map(label, sources)), " ".join(sources)),
-        _bracket(gap, marks.get("gap", ""), "; ".join(doubts)),
-        Cell() if error is None else Cell(number(error), error),
-        _score(apart.amortisation) if apart else Cell(),
-        _bracket(apart.approximation) if apart else Cell(),
-    ]
-
-
-def _marks(found: Sequence[Answer]) -> dict[int, dict[str, str]]:
-    """For each entry, the columns that it leads or cannot be told apart in."""
-    columns = {"Highest log p(x)": "log p(x)", "Highest ELBO": "ELBO", "Tightest bound": "gap"}
-    marks: dict[int, dict[str, str]] = {}
-    for answer in found:
+def _marks(found: Answers) -> dict[tuple[int, ...], dict[str, str]]:
+    """For each candidate, the columns that it leads or cannot be told apart in."""
+    marks: dict[tuple[int, ...], dict[str, str]] = {}
+    for answer in found.answers:
         if answer.verdict == "alone":
             continue
-        for entry in answer.tied:
-            marks.setdefault(id(entry), {})[columns[answer.question]] = "tied"
-        marks.setdefault(id(answer.first), {})[columns[answer.question]] = "first"
+        for candidate in answer.tied:
+            marks.setdefault(_key(candidate), {})[answer.column] = "tied"
+        marks.setdefault(_key(answer.first), {})[answer.column] = "first"
     return marks
 
 
-def _word(value: str) -> Cell:
-    found = _number(value)
-    return Cell(value, value if found is None else found)
-
-
-def _numeric(values: Sequence[str]) -> bool:
-    return all(_number(value) is not None for value in values if value)
-
-
-def _number(value: str) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def _score(score: Score | None, mark: str = "", digits: int = 3) -> Cell:
-    if score is None:
-        return Cell()
-    return Cell(number(score.value, digits), score.value, _plus_minus(score.error, digits), mark)
-
-
-def _plain(score: Score | None, digits: int) -> Cell:
-    return Cell() if score is None else Cell(number(score.value, digits), score.value)
-
-
-def _at_k(value: float | None, k: int | None, error: float | None = None) -> Cell:
-    """A bound at a k of its own: bounds of different k are sorted by k first, never against one another."""
-    if value is None:
-        return Cell()
-    note = " ".join(part for part in (_plus_minus(error, 3), f"k={k}" if k else "") if part)
-    return Cell(number(value), f"{k or 0:012d} {value + 1e9:024.9f}", note)
-
-
-def _bracket(bracket: Bracket | None, mark: str = "", doubt: str = "") -> Cell:
-    if bracket is None:
-        return Cell()
-    words = bracket_words(bracket)
-    words = words if not doubt or words.endswith("?") else f"{words} ?"
-    note = _plus_minus(bracket.low.error, 3) if bracket.high is None else ""
-    return Cell(words, bracket.low.value, note, mark, doubt)
-
-
-def _plus_minus(error: float | None, digits: int) -> str:
-    return "" if error is None else f"± {number(error, digits)}"
-
-
-def _low_ess(entry: Entry) -> str:
-    ess, log_px = entry.scores.others.get("ess"), entry.scores.log_px
-    if ess is None or log_px is None or log_px.exact or ess.value >= LOW_ESS:
-        return ""
-    return f"of its importance samples about {ess.value:.1f} count: log p(x) may lie far above its bound"
+def _key(candidate: Candidate) -> tuple[int, ...]:
+    return tuple(map(id, candidate.entries))
 
 
 def state_cells(run: Run) -> list[Cell]:
     """How far a run without scores has come: state, epochs, best validation bound so far, seconds, reason."""
     goal = run.config.get("trainer.max_epochs", "")
     epochs = "" if run.epochs is None else f"{run.epochs} of {goal}" if goal else str(run.epochs)
-    bound = "" if run.validation is None else number(run.validation)
     return [
         Cell(run.state, run.state),
         Cell(epochs, run.epochs),
-        Cell(
-            bound, None if run.validation is None else _at_k(run.validation, run.k).sort, f"k={run.k}" if bound else ""
-        ),
-        Cell() if run.seconds is None else Cell(f"{run.seconds:,.0f}", run.seconds),
+        bound_cell(run.validation, run.k),
+        seconds_cell(run.seconds),
         Cell(run.reason, run.reason or None),
     ]

@@ -9,25 +9,33 @@ from rich.table import Table
 from rich.text import Text
 
 from taut.report.answers import Answer
+from taut.report.cells import MARKS, Cell, Column, Row
 from taut.report.files import legible
+from taut.report.notes import Note
 from taut.report.runs import STATES, Run
-from taut.report.tables import MARKS, Cell, Section, state_cells
+from taut.report.tables import Section, state_cells
 
 STYLES = {"finished": "green", "failed": "bold red", "interrupted": "red", "unknown": "red", "running": "cyan"}
 LONGEST = 26
 """Letters of a name that stay on one line."""
-COLOURS = {"clear": "green", "tie": "yellow", "open": "yellow", "alone": "dim"}
+COLOURS = {"clear": "green", "tie": "yellow", "open": "yellow", "ranked": "", "alone": "dim"}
 
 
-def shown(runs: Sequence[Run], sections: Sequence[Section]) -> Iterator[RenderableType]:
-    """Everything worth a look, from the answer to what failed."""
+def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Iterator[RenderableType]:
+    """Everything worth a look, from the answer to what failed, on a terminal of so many columns."""
     yield states(runs)
     for section in sections:
         yield Text("")
         yield _heading(section)
-        yield from map(_answer, section.answers)
+        yield from map(_answer, section.found.answers)
+        if section.found.procedure:
+            yield Text(" ".join(section.found.procedure), style="dim")
+        if section.groups:
+            yield Text("\nmeans over seeds; sd is the standard deviation of one training", style="dim")
+            yield _table(section.group_columns, section.groups, width, notes=True)
         yield Text("")
-        yield _table(section)
+        yield _table(section.columns, section.rows, width)
+        yield from (_note(note) for note in section.notes if note.kind != "doubt")
     waiting = [run for run in runs if not run.scored]
     if waiting:
         yield Text("")
@@ -51,26 +59,53 @@ def _heading(section: Section) -> Text:
     return text.append(f"\n{what}: {section.details}; nats per datum", style="not bold dim")
 
 
-def _table(section: Section) -> Table:
+def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, *, notes: bool = False) -> Table:
+    """A table of runs or of settings, with heads of two lines where they name a split, and the notes of its cells."""
+    cells = [[_cell(cell, note=notes) for cell in row.cells] for row in rows]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    kept = [place for place, column in enumerate(section.columns) if column.narrow]
+    kept = _fitting(columns, cells, width)
     for place in kept:
-        column = section.columns[place]
+        column = columns[place]
         table.add_column(
-            column.label,
+            _head(column),
             justify="right" if column.numeric else "left",
             no_wrap=column.numeric,
             overflow="fold",
-            min_width=None if place else min(LONGEST, max(len(row.cells[0].text) for row in section.rows)),
+            min_width=None if place else min(LONGEST, max(len(row[0]) for row in cells)),
         )
-    for row in section.rows:
-        table.add_row(*(_cell(row.cells[place], first=place == 0) for place in kept))
+    for row in cells:
+        table.add_row(*(row[place] for place in kept))
     return table
 
 
-def _cell(cell: Cell, *, first: bool) -> Text:
-    text = Text(cell.text, style="bold" if cell.mark == "first" else "")
-    return text if first or not cell.mark else text.append(f" {MARKS[cell.mark]}")
+def _fitting(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """The places of the columns that a terminal has room for: those of a high rank give way first."""
+    kept = [place for place, column in enumerate(columns) if column.terminal]
+    texts = {place: [*_head(columns[place]).split("\n"), *(row[place] for row in cells)] for place in kept}
+    wide = {place: max(map(len, texts[place])) for place in kept}
+    wide[0] = min(wide[0], LONGEST)
+    while sum(wide[place] + 2 for place in kept) > width:
+        last = max(kept, key=lambda place: (columns[place].terminal, place))
+        if columns[last].terminal == 1:
+            break
+        kept.remove(last)
+    return kept
+
+
+def _head(column: Column) -> str:
+    return column.label.replace(": ", ":\n", 1)
+
+
+def _cell(cell: Cell, *, note: bool) -> Text:
+    text = Text(cell.text, style="bold" if cell.mark == "first" else "bold red" if cell.text == "void" else "")
+    if note and cell.note:
+        text.append(f" {cell.note}", style="not bold dim")
+    return text.append(f" {MARKS[cell.mark]}") if cell.mark else text
+
+
+def _note(note: Note) -> Text:
+    text = Text(f"{note.kind}: ", style="bold red" if note.kind == "void" else "bold yellow")
+    return text.append(f"{note.who}: {note.text}", style="not bold default")
 
 
 def _answer(answer: Answer) -> Text:
@@ -85,8 +120,8 @@ def _waiting(runs: Sequence[Run]) -> Table:
     title = Text("without scores", style="bold")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("run", overflow="fold")
-    for name, justify in (("state", "left"), ("epochs", "right"), ("val bound", "right"), ("seconds", "right")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for name in ("state", "epochs", "validation:\nbound", "seconds"):
+        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
     for run in runs:
         state, *others = state_cells(run)[:-1]
         words = (" ".join(part for part in (cell.text, cell.note) if part) for cell in others)

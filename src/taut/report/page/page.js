@@ -24,6 +24,7 @@ function filter(words) {
   shown.clear();
   DATA.runs.forEach((_, run) => { if (wanted.every((word) => fits(word, run))) shown.add(run); });
   for (const one of every("[data-run]")) one.hidden = !shown.has(Number(one.dataset.run));
+  for (const one of every("[data-runs]")) one.hidden = !one.dataset.runs.split(" ").some((run) => shown.has(Number(run)));
   document.getElementById("matches").textContent = wanted.length ? `${shown.size} of ${DATA.runs.length} runs` : "";
   redraw();
 }
