@@ -155,7 +155,10 @@ def test_a_float32_model_loses_no_offset(kind):
     found = []
     torch.set_default_dtype(torch.float32)
     for offset in (0.0, 1e9):
-        joint = _started(kind, x + offset, 2)
+        joint = _joint(kind, 4, 2)
+        joint.likelihood.initialise(x + offset)
+        torch.testing.assert_close(joint.likelihood.mean.detach(), (x + offset).mean(0), rtol=0, atol=1e-6)
+        joint.likelihood.start_em(x + offset)
         assert joint.likelihood.loadings.dtype == torch.float32
         log_p, posterior = oracle.log_marginal_and_posterior(joint, x + offset)
         z = posterior.sample((3,))
