@@ -30,7 +30,7 @@ class Factor(LinearGaussian):
 
     reference = "the variance of its column"
 
-    def __init__(self, x_shape: Sequence[int], latent: int, *, min_variance: float = 1e-12) -> None:
+    def __init__(self, x_shape: Sequence[int], latent: int, *, min_variance: float = 1e-14) -> None:
         super().__init__(x_shape, latent, prod(x_shape), min_variance)
 
     @property

@@ -24,7 +24,7 @@ class Linear(LinearGaussian):
 
     reference = "the mean variance of the columns"
 
-    def __init__(self, x_shape: Sequence[int], latent: int, *, min_variance: float = 1e-12) -> None:
+    def __init__(self, x_shape: Sequence[int], latent: int, *, min_variance: float = 1e-14) -> None:
         super().__init__(x_shape, latent, 1, min_variance)
 
     @property
