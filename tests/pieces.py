@@ -69,4 +69,4 @@ def with_q(name: str) -> list[str]:
 
 def with_likelihood(name: str) -> list[str]:
     """Overrides for a model around the likelihood ``name``."""
-    return {"component": MIXTURE, "linear": ["model=ppca"]}.get(name, [f"likelihood={name}"])
+    return {"component": MIXTURE, "linear": ["model=ppca"], "factor": ["model=fa"]}.get(name, [f"likelihood={name}"])

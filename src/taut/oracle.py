@@ -5,6 +5,7 @@ mixture-of-Gaussians prior (Tipping & Bishop, 1999; Bishop, 2006, section 2.3.3)
 """
 
 from math import log, pi
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -21,16 +22,16 @@ from torch.distributions import (
 
 from taut.bounds import log_sum_exp
 from taut.errors import UserError
-from taut.holes import filled, observed
+from taut.holes import Pattern, patterns
 from taut.joint import Joint
-from taut.likelihood.linear import Linear
+from taut.likelihood.linear_gaussian import LinearGaussian, Whitened
 
 
 def tractable(joint: Joint) -> bool:
     """Whether $p(x)$ and the posterior of this model are known exactly."""
     prior = joint.prior()
     return isinstance(prior, OneHotCategorical) or (
-        isinstance(joint.likelihood, Linear) and _gaussians(prior) is not None
+        isinstance(joint.likelihood, LinearGaussian) and _gaussians(prior) is not None
     )
 
 
@@ -40,11 +41,7 @@ def log_marginal(joint: Joint, x: Float[Tensor, "b *x"]) -> Float[Tensor, " b"]:
     Raises:
         UserError: If this model's $p(x)$ has no closed form.
     """
-    prior = joint.prior()
-    if isinstance(prior, OneHotCategorical):
-        return log_marginal_and_posterior(joint, x)[0]
-    weights, means, _ = _linear_gaussian(joint, prior)
-    return (weights.unsqueeze(-1) + _component_evidence(joint, means, prior, x)).logsumexp(0)
+    return log_marginal_and_posterior(joint, x)[0]
 
 
 def posterior(joint: Joint, x: Float[Tensor, "b *x"]) -> Distribution:
@@ -53,31 +50,25 @@ def posterior(joint: Joint, x: Float[Tensor, "b *x"]) -> Distribution:
     Raises:
         UserError: If this model's posterior has no closed form.
     """
-    prior = joint.prior()
-    if isinstance(prior, OneHotCategorical):
-        return log_marginal_and_posterior(joint, x)[1]
-    weights, means, covariances = _linear_gaussian(joint, prior)
-    likelihood = joint.likelihood
-    assert isinstance(likelihood, Linear)
-    gram, pull = _seen(likelihood, x)
-    covariance = torch.linalg.inv(torch.linalg.inv(covariances) + gram)  # [b or 1, c, d, d]
-    push = torch.linalg.solve(covariances, means)  # [c, d]
-    centre = (covariance @ (pull.unsqueeze(1) + push).unsqueeze(-1)).squeeze(-1)
-    factor = torch.linalg.cholesky(covariance).expand(len(x), -1, -1, -1)
-    if len(means) == 1:
-        return MultivariateNormal(centre[:, 0], scale_tril=factor[:, 0], validate_args=False)
-    logits = weights + _component_evidence(joint, means, prior, x).mT
-    components = MultivariateNormal(centre, scale_tril=factor, validate_args=False)
-    return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
+    return log_marginal_and_posterior(joint, x)[1]
 
 
 def log_marginal_and_posterior(joint: Joint, x: Float[Tensor, "b *x"]) -> tuple[Float[Tensor, " b"], Distribution]:
-    r"""Both at once: a category is scored once for the two of them."""
+    r"""Both at once: they come from one table over a category, or one factorisation."""
     prior = joint.prior()
-    if not isinstance(prior, OneHotCategorical):
-        return log_marginal(joint, x), posterior(joint, x)
-    table = _log_table(joint, prior, x)
-    return log_sum_exp(table), OneHotCategorical(logits=table.mT, validate_args=False)
+    if isinstance(prior, OneHotCategorical):
+        table = _log_table(joint, prior, x)
+        return log_sum_exp(table), OneHotCategorical(logits=table.mT, validate_args=False)
+    weights, means, covariances = _linear_gaussian(joint, prior)
+    assert isinstance(joint.likelihood, LinearGaussian)
+    given = conditioned(joint.likelihood.whitened(x), means, covariances)
+    log_joint = weights + given.log_px
+    if len(means) == 1:
+        gaussian = MultivariateNormal(given.means[:, 0], scale_tril=given.scale_tril[:, 0], validate_args=False)
+        return log_joint[:, 0], gaussian
+    components = MultivariateNormal(given.means, scale_tril=given.scale_tril, validate_args=False)
+    categories = Categorical(logits=log_joint, validate_args=False)
+    return log_joint.logsumexp(1), MixtureSameFamily(categories, components, validate_args=False)
 
 
 def _log_table(joint: Joint, prior: OneHotCategorical, x: Tensor) -> Float[Tensor, "c b"]:
@@ -88,47 +79,82 @@ def _log_table(joint: Joint, prior: OneHotCategorical, x: Tensor) -> Float[Tenso
 def _gaussians(prior: Distribution) -> tuple[Tensor, Tensor, Tensor] | None:
     """(log-weights [c], means [c, d], covariances [c, d, d]) of a prior that is one Gaussian or a mixture of them."""
     if isinstance(prior, Independent) and isinstance(prior.base_dist, Normal):
-        return prior.mean.new_zeros(1), prior.mean.unsqueeze(0), torch.diag_embed(prior.variance).unsqueeze(0)
+        mean, deviation = prior.mean.double(), prior.stddev.double()
+        return mean.new_zeros(1), mean.unsqueeze(0), torch.diag_embed(deviation.square()).unsqueeze(0)
     if isinstance(prior, MixtureSameFamily) and _gaussians(prior.component_distribution) is not None:
         parts = prior.component_distribution
-        return prior.mixture_distribution.logits, parts.mean, torch.diag_embed(parts.variance)
+        weights = prior.mixture_distribution.logits.double().log_softmax(0)
+        return weights, parts.mean.double(), torch.diag_embed(parts.stddev.double().square())
     return None
 
 
 def _linear_gaussian(joint: Joint, prior: Distribution) -> tuple[Tensor, Tensor, Tensor]:
     gaussians = _gaussians(prior)
-    if gaussians is None or not isinstance(joint.likelihood, Linear):
+    if gaussians is None or not isinstance(joint.likelihood, LinearGaussian):
         raise UserError(
             f"The exact posterior of prior={type(joint.prior).__name__.lower()} with "
             f"likelihood={type(joint.likelihood).__name__.lower()} is not known; it is for a categorical prior, "
-            f"and for "
-            "likelihood=linear with prior=normal or mixture. Choose an amortised q such as q=diagonal."
+            "and for likelihood=linear or factor with prior=normal or mixture. "
+            "Choose an amortised q such as q=diagonal."
         )
     return gaussians
 
 
-def _seen(likelihood: Linear, x: Tensor) -> tuple[Float[Tensor, "n 1 d d"], Float[Tensor, "b d"]]:
-    r"""$W_o^\top W_o / \sigma^2$ and $W_o^\top x_o / \sigma^2$; the first once where no cell is missing."""
-    rows, weight = x.flatten(1) - likelihood.mean, likelihood.weight
-    pull = filled(rows) @ weight / likelihood.variance
-    if not rows.isnan().any():
-        return (weight.mT @ weight / likelihood.variance)[None, None], pull
-    squares = (weight.unsqueeze(2) * weight.unsqueeze(1)).flatten(1)
-    gram = (observed(rows).to(rows) @ squares).unflatten(1, (1, *2 * weight.shape[1:]))
-    return gram / likelihood.variance, pull
+class Conditioned(NamedTuple):
+    r"""What x says about z under each of the Gaussians $N(m_c, C_c)$.
+
+    Args:
+        log_px: $\log p(x_o \mid c)$, nats.
+        means: $E[z \mid x_o, c]$.
+        scale_tril: Factors of $\mathrm{Cov}[z \mid x_o, c]$; one for all data where no cell is missing.
+    """
+
+    log_px: Float[Tensor, "b c"]
+    means: Float[Tensor, "b c d"]
+    scale_tril: Float[Tensor, "n c d d"]
 
 
-def _component_evidence(joint: Joint, means: Tensor, prior: Distribution, x: Tensor) -> Float[Tensor, "c b"]:
-    r"""$\log N(x_o; W_o m_c + \mu_o, W_o C_c W_o^\top + \sigma^2 I)$ by Woodbury's identity."""
-    _, _, covariances = _linear_gaussian(joint, prior)
-    likelihood = joint.likelihood
-    assert isinstance(likelihood, Linear)
-    noise, (gram, _) = likelihood.variance, _seen(likelihood, x)
-    root = torch.linalg.cholesky(covariances)
-    rows = x.flatten(1).unsqueeze(1) - likelihood.mean - means @ likelihood.weight.mT  # [b, c, D]
-    count, rows = observed(rows).sum(-1), filled(rows)
-    capacity = torch.linalg.cholesky(torch.eye(gram.shape[-1]).to(gram) + root.mT @ gram @ root)  # [b or 1, c, d, d]
-    pull = root.mT @ (rows @ likelihood.weight / noise).unsqueeze(-1)
-    inner = torch.linalg.solve_triangular(capacity, pull, upper=False).squeeze(-1).square().sum(-1)
-    log_det = 2 * capacity.diagonal(dim1=-2, dim2=-1).log().sum(-1) + count * noise.log()
-    return (-0.5 * (rows.square().sum(-1) / noise - inner + log_det + count * log(2 * pi))).mT
+def conditioned(x: Whitened, means: Float[Tensor, "c d"], covariances: Float[Tensor, "c d d"]) -> Conditioned:
+    """Condition on the observed cells of each datum, those of one mask together."""
+    factors, shape = torch.linalg.cholesky(covariances), (len(x.y), len(means))
+    if not x.x.isnan().any():
+        rows, seen = torch.arange(len(x.y), device=x.y.device), torch.arange(x.y.shape[1], device=x.y.device)
+        return _solved(x, Pattern(rows.unsqueeze(0), seen.unsqueeze(0), seen[:0].unsqueeze(0)), means, factors)
+    found = Conditioned(*(x.y.new_empty(*shape, *tail) for tail in ((), means.shape[1:], covariances.shape[1:])))
+    for pattern in patterns(x.x):
+        part, rows = _solved(x, pattern, means, factors), pattern.rows.flatten()
+        found.log_px[rows], found.means[rows] = part.log_px, part.means
+        found.scale_tril[rows] = part.scale_tril.repeat_interleave(pattern.rows.shape[1], 0)
+    return found
+
+
+def _solved(x: Whitened, pattern: Pattern, means: Tensor, factors: Tensor) -> Conditioned:
+    r"""For $z = m + \delta$ and $C = R R^\top$: the least squares of $[B; R^{-1}]\, \delta = [y - B m; 0]$, by QR.
+
+    The smallest sum of squares is the quadratic form of $\log N(y; B m, B C B^\top + I)$, and its normal matrix
+    $T^\top T$, with T lower triangular, the precision of z. Nothing is subtracted that could cancel, as it does in
+    Woodbury's identity, and nothing is squared (Bjorck, 1996, section 2.4). The columns are reversed, for QR has an
+    upper triangle to give.
+    """
+    y = x.y[pattern.rows.unsqueeze(2), pattern.seen.unsqueeze(1)]  # [p, n, o]
+    b = x.weight[pattern.seen]  # [p, o, d]
+    one = torch.eye(means.shape[1]).to(means)
+    inverse = torch.linalg.solve_triangular(factors, one.expand_as(factors), upper=False).unsqueeze(1)  # [c, 1, d, d]
+    shape = (len(means), len(b))
+    stacked = torch.cat([b.expand(*shape, -1, -1), inverse.expand(*shape, -1, -1)], 2)
+    q, upper = torch.linalg.qr(stacked.flip(-1))
+    residual = y - (means @ b.mT).movedim(0, 1).unsqueeze(2)  # [c, p, n, o]
+    pull = q[..., : b.shape[1], :].mT @ residual.mT
+    delta = torch.linalg.solve_triangular(upper, pull, upper=True).flip(-2).mT  # [c, p, n, d]
+    squares = (residual - delta @ b.mT).square().sum(-1) + (delta @ inverse.mT).square().sum(-1)
+    lower = upper.flip(-1, -2)
+    log_det = lower.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1) - inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    constant = 0.5 * log(2 * pi) * b.shape[1] + x.log_scale[pattern.seen].sum(-1) + log_det
+    log_px = -0.5 * squares - constant.unsqueeze(-1)
+    scale_tril = torch.linalg.solve_triangular(lower, one.expand_as(lower), upper=False)
+    signs = scale_tril.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    return Conditioned(
+        log_px.movedim(0, 2).flatten(0, 1),
+        (means[:, None, None] + delta).movedim(0, 2).flatten(0, 1),
+        (scale_tril * signs).movedim(0, 1),
+    )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from taut import oracle
 from taut.joint import Joint
-from taut.likelihood.linear import Linear
+from taut.likelihood.linear_gaussian import LinearGaussian
 
 
 class Mixture(NamedTuple):
@@ -64,7 +64,7 @@ class Mixture(NamedTuple):
 def gaussians(joint: Joint) -> Mixture:
     """P(x) of a linear-Gaussian model or of a mixture of Gaussians."""
     likelihood = joint.likelihood
-    if not isinstance(likelihood, Linear):
+    if not isinstance(likelihood, LinearGaussian):
         values = (joint.prior.probs, likelihood.means, likelihood.covariances())
         return Mixture(*(value.detach().numpy() for value in values))
     log_w, means, covariances = (value.detach() for value in oracle._gaussians(joint.prior()))

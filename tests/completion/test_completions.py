@@ -23,7 +23,7 @@ PPCA = ["model=ppca", "latent_dim=2"]
 MIXTURE = ["model=mog", "model.components=3"]
 PIXELS = [*MIXTURE, "likelihood=bernoulli", "network.hidden=[]", "objective=exact"]
 CLUSTERS = ["model=ppca", "latent_dim=2", "prior=mixture", "prior.components=3", "objective=exact"]
-GAUSSIAN = {"ppca": PPCA, "mixture": MIXTURE, "clusters": CLUSTERS}
+GAUSSIAN = {"ppca": PPCA, "fa": ["model=fa", "latent_dim=2"], "mixture": MIXTURE, "clusters": CLUSTERS}
 MODELS = {
     **{name: (words, (4,)) for name, words in GAUSSIAN.items()},
     "diagonal": ([*MIXTURE, "likelihood.covariance=diagonal"], (4,)),

@@ -52,6 +52,7 @@ MODELS = {
     "linear-Gaussian": lambda: linear_gaussian(2, 4, 40, width=1.2),
     "mixture": lambda: gaussian_mixture(40),
     "linear-Gaussian with holes": lambda: _with_holes("model=ppca", "latent_dim=2"),
+    "factor analysis with holes": lambda: _with_holes("model=fa", "latent_dim=2"),
     "mixture with holes": lambda: _with_holes("model=mog", "model.components=3"),
     "line with holes": lambda: _with_holes("likelihood=gaussian", "latent_dim=1"),
 }

@@ -28,7 +28,9 @@ def test_one_sample_is_the_elbo(name):
 
 @objectives
 @pytest.mark.parametrize("k", [1, 3])
-@pytest.mark.parametrize("model", [["model=ppca"], ["model=mog", "model.components=4"]], ids=["ppca", "mog"])
+@pytest.mark.parametrize(
+    "model", [["model=ppca"], ["model=fa"], ["model=mog", "model.components=4"]], ids=["ppca", "fa", "mog"]
+)
 def test_under_the_posterior_the_bound_is_log_px(name, k, model):
     joint, q, objective = build(*model, f"objective={name}")
     x = torch.randn(5, 1, 4, 4)
@@ -125,7 +127,9 @@ def test_mean_gradient_is_the_exact_one_for_categories(name, k):
     assert_mean(gradients, truth, detects=0.12 * truth.norm().item())
 
 
-@pytest.mark.parametrize("model", [["model=ppca"], ["model=mog", "model.components=4"]], ids=["ppca", "mog"])
+@pytest.mark.parametrize(
+    "model", [["model=ppca"], ["model=fa"], ["model=mog", "model.components=4"]], ids=["ppca", "fa", "mog"]
+)
 def test_gradient_of_exact_has_no_noise(model):
     joint, q, objective = build(*model, "objective=exact")
     x = torch.randn(5, 1, 4, 4)

@@ -138,7 +138,7 @@ def test_q_density_integrates_to_one(name):
     assert_mean(ratio, 1.0, detects=0.2)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "linear", "component"])
+@pytest.mark.parametrize("name", ["gaussian", "linear", "factor", "component"])
 def test_likelihood_integrates_to_one(name):
     joint, _, _ = build(*with_likelihood(name), x_shape=(1,))
     z = joint.prior().sample((1, 3))

@@ -152,6 +152,7 @@ def test_a_column_that_is_there_twice_in_a_large_unit_is_no_failure(share):
 KINDS = {
     **{c: ["model=mog", "model.components=2", f"likelihood.covariance={c}"] for c in ("full", "diagonal", "spherical")},
     "ppca": ["model=ppca", "latent_dim=1"],
+    "fa": ["model=fa", "latent_dim=1"],
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -202,7 +203,7 @@ def test_em_with_nothing_missing_is_the_complete_one(kind):
     nothing = hide(x, torch.ones(100, 4, dtype=torch.bool))
     sums = [joints[0][0].likelihood.statistics(some, z) for some in (x, nothing)]
     assert all(torch.equal(sums[0][name], value) for name, value in sums[1].items())
-    if kind == "ppca":
+    if kind in ("ppca", "fa"):
         beside = torch.cat([x, torch.full((1, 4), torch.nan)])
         joints[1][0].likelihood.maximise(joints[1][0].likelihood.statistics(beside, joints[1][1](beside)))
     else:

@@ -43,7 +43,7 @@ def test_ppca_equals_a_dense_normal_and_its_conditional():
     joint, _, _ = build("model=ppca", x_shape=(5,))
     likelihood = joint.likelihood
     with torch.no_grad():
-        likelihood.mean.normal_()
+        likelihood.offset.normal_()
         likelihood.log_variance.fill_(-1.0)
     w, mu, s2 = (
         likelihood.weight.detach().numpy(),
@@ -88,6 +88,7 @@ def test_mixture_prior_with_linear_decoder_equals_a_dense_mixture():
         ["model=mog", "model.components=4", "likelihood=bernoulli", "q=exact"],
         ["model=mog", "model.components=4", "prior=uniform"],
         ["model=ppca"],
+        ["model=fa"],
         ["model=ppca", "prior=mixture", "prior.components=3"],
     ],
     ids=" ".join,

@@ -217,6 +217,7 @@ MODELS = {
     "masked": ["likelihood=gaussian", "q=masked"],
     "vamp": ["likelihood=gaussian", "prior=vamp", "prior.components=4"],
     "ppca": ["model=ppca"],
+    "fa": ["model=fa"],
     "mixture": ["model=mog", "model.components=3"],
 }
 
@@ -244,6 +245,7 @@ RUNS = {
     "vae": ["mask=from_data", "likelihood=gaussian", "network.hidden=[8]", "latent_dim=2"],
     "mixture": ["mask=from_data", "model=mog", "model.components=2"],
     "ppca": ["mask=from_data", "model=ppca", "latent_dim=1"],
+    "fa": ["mask=from_data", "model=fa", "latent_dim=1"],
     "iwae": ["mask=random", "mask.fresh=true", "model=iwae", "k=5", "q=masked", "likelihood=gaussian"],
     "stepwise": ["mask=random", "model=ppca", "latent_dim=1", "objective.minibatch=true", "data.batch_size=2"],
 }

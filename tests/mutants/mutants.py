@@ -17,6 +17,7 @@ BOUNDS = "tests/core/test_bounds.py"
 OBJECTIVES = "tests/contract/test_objectives.py"
 PIECES = "tests/contract/test_pieces.py"
 ORACLE = "tests/core/test_oracle.py"
+LINEAR = "tests/core/test_linear_gaussian.py"
 EM = "tests/core/test_em.py"
 MOMENTS = "tests/core/test_moments.py"
 EVALUATION = "tests/core/test_evaluation.py"
@@ -234,7 +235,13 @@ MUTANTS = [
         PIECES + "::test_gaussian_variance_is_what_it_says",
     ),
     Mutant("weights of the mixture forgotten", "oracle.py", "prior.logits.unsqueeze(-1) + joint", "joint", ORACLE),
-    Mutant("posterior without the prior", "oracle.py", "torch.linalg.inv(covariances) + gram", "gram", ORACLE),
+    Mutant(
+        "posterior without the prior",
+        "oracle.py",
+        "expand(*shape, -1, -1)], 2)",
+        "expand(*shape, -1, -1) * 1e-9], 2)",
+        ORACLE,
+    ),
     Mutant(
         "M-step without the mean",
         "likelihood/component.py",
@@ -252,8 +259,8 @@ MUTANTS = [
     Mutant(
         "PPCA noise over n rows only",
         "likelihood/linear.py",
-        "n.expand(len(x)).sum()",
-        "n.max()",
+        "squares.sum() / counts.sum()",
+        "squares.sum() / counts.max()",
         EM + "::test_em_of_ppca_reaches_the_closed_form_optimum",
     ),
     Mutant(
@@ -483,37 +490,37 @@ MUTANTS = [
     ),
     Mutant(
         "M-step without the posterior covariance",
-        "likelihood/linear.py",
-        "squares = posterior.covariance_matrix + ",
-        "squares = ",
+        "likelihood/linear_gaussian.py",
+        " + nn.functional.pad(spread, (0, 1, 0, 1))",
+        "",
         GAPS + "::test_m_step_of_a_linear_likelihood_is_the_regression_on_any_posterior",
     ),
     Mutant(
-        "M-step without the cross mean",
-        "likelihood/linear.py",
-        "xz - x.unsqueeze(1) * z / n.unsqueeze(1)",
-        "xz",
+        "M-step without the mean of z",
+        "likelihood/linear_gaussian.py",
+        "nn.functional.pad(z, (0, 1), value=1.0)",
+        "nn.functional.pad(z - z.mean(0), (0, 1), value=1.0)",
         GAPS + "::test_m_step_of_a_linear_likelihood_is_the_regression_on_any_posterior",
     ),
     Mutant(
         "evidence without the means of the prior",
         "oracle.py",
-        " - means @ likelihood.weight.mT",
-        " - 0 * means @ likelihood.weight.mT",
+        "residual = y - (means @ b.mT)",
+        "residual = y - (0 * means @ b.mT)",
         ORACLE + "::test_mixture_prior_with_linear_decoder_equals_a_dense_mixture",
     ),
     Mutant(
         "prior weights for posterior weights",
         "oracle.py",
-        "logits = weights + _component_evidence(joint, means, prior, x).mT",
-        "logits = weights.expand(len(x), -1)",
+        "Categorical(logits=log_joint, ",
+        "Categorical(logits=weights.expand_as(log_joint), ",
         ORACLE + "::test_under_the_exact_posterior_every_weight_is_log_px",
     ),
     Mutant(
         "posterior not drawn to the prior",
         "oracle.py",
-        "pull.unsqueeze(1) + push",
-        "pull.unsqueeze(1)",
+        "(means[:, None, None] + delta)",
+        "delta",
         ORACLE + "::test_under_the_exact_posterior_every_weight_is_log_px",
     ),
     Mutant(
@@ -1178,7 +1185,7 @@ MUTANTS = [
     Mutant(
         "the precision of complete data",
         "oracle.py",
-        "if not rows.isnan().any():",
+        "if not x.x.isnan().any():",
         "if True:",
         HOLES + "::test_a_linear_gaussian_model_scores_observed_cells",
     ),
@@ -1198,17 +1205,102 @@ MUTANTS = [
     ),
     Mutant(
         "EM of PCA that counts unseen cells",
-        "likelihood/linear.py",
-        "observed(rows).to(rows) if rows.isnan().any() else rows.new_ones(len(rows), 1)",
-        "rows.new_ones(len(rows), 1)",
+        "likelihood/linear_gaussian.py",
+        "observed(e).to(e) if e.isnan().any() else e.new_ones(len(e), 1)",
+        "e.new_ones(len(e), 1)",
         EM + "::test_em_with_holes_ends_where_the_observed_likelihood_is_flat[ppca]",
     ),
     Mutant(
         "a coordinate divided by none",
-        "likelihood/linear.py",
+        "likelihood/linear_gaussian.py",
         "some = slice(None) if met.all() else met",
         "some = slice(None)",
         EM + "::test_a_coordinate_that_a_batch_does_not_observe_keeps_its_values",
+    ),
+    Mutant(
+        "squares subtracted that cancel",
+        "oracle.py",
+        "squares = (residual - delta @ b.mT).square().sum(-1) + (delta @ inverse.mT).square().sum(-1)",
+        "squares = residual.square().sum(-1) - pull.square().sum(-2)",
+        LINEAR + "::test_log_p_and_the_elbo_under_the_posterior_are_those_of_60_digits",
+    ),
+    Mutant(
+        "an offset that is part of x",
+        "likelihood/linear_gaussian.py",
+        "        r = ((inside - self.f) / self.deviation)",
+        "        inside = filled(value.float() - self.centre.float()).double() / self.unit\n"
+        "        r = ((inside - self.f) / self.deviation)",
+        LINEAR + "::test_log_p_and_the_elbo_under_the_posterior_are_those_of_60_digits",
+    ),
+    Mutant(
+        "buffers in the precision of the model",
+        "likelihood/linear_gaussian.py",
+        "torch.zeros(size, dtype=torch.float64)",
+        "torch.zeros(size)",
+        LINEAR + "::test_a_float32_model_loses_no_offset",
+    ),
+    Mutant(
+        "a floor in the units of x",
+        "likelihood/linear_gaussian.py",
+        "self.unit.copy_(self.unit_of(column_deviation(rows)))",
+        "self.unit.fill_(1.0)",
+        LINEAR + "::test_the_floor_is_a_fraction_of_the_variance_of_the_rows",
+    ),
+    Mutant(
+        "sums of parameters that are gone",
+        "likelihood/linear_gaussian.py",
+        '        statistics["first"][some] = after\n',
+        "",
+        LINEAR + "::test_the_sums_that_an_m_step_leaves_are_those_of_the_new_parameters",
+    ),
+    Mutant(
+        "a step that is measured after it",
+        "likelihood/linear_gaussian.py",
+        "parameter[some].double().clone()",
+        "parameter[some].double()",
+        LINEAR + "::test_the_sums_that_an_m_step_leaves_are_those_of_the_new_parameters",
+    ),
+    Mutant(
+        "sigma^2 over the columns that are kept",
+        "likelihood/linear_gaussian.py",
+        "values[min(latent, size - 1) :].mean()",
+        "values[latent - 1 :].mean()",
+        LINEAR + "::test_pca_of_raw_wine_starts_at_the_closed_form_and_stays",
+    ),
+    Mutant(
+        "factor analysis with one noise",
+        "likelihood/factor.py",
+        "return (weight, variance) if incomplete else",
+        "return (weight, variance) if True else",
+        LINEAR + "::test_factor_analysis_of_breast_cancer_is_scikit_learn_s",
+    ),
+    Mutant(
+        "EM of factor analysis that pools its noise",
+        "likelihood/factor.py",
+        "squares / counts",
+        "squares.sum() / counts.sum() * torch.ones_like(squares)",
+        LINEAR + "::test_em_from_a_random_start_ends_at_the_maximum[factor]",
+    ),
+    Mutant(
+        "rotations counted as parameters",
+        "likelihood/linear_gaussian.py",
+        "return size * latent - latent * (latent - 1) // 2",
+        "return size * latent",
+        LINEAR + "::test_degrees_of_freedom_do_not_count_rotations",
+    ),
+    Mutant(
+        "a floor that binds in silence",
+        "likelihood/linear_gaussian.py",
+        "if not bound:",
+        "if True:",
+        LINEAR + "::test_a_floor_that_binds_is_said",
+    ),
+    Mutant(
+        "every objective starts at the maximum",
+        "objective/base.py",
+        "        del joint, x\n",
+        "        joint.likelihood.start_em(x)\n",
+        LINEAR + "::test_gradient_methods_start_elsewhere",
     ),
     Mutant(
         "weights of completions not normalised",

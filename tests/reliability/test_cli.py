@@ -360,7 +360,7 @@ def test_flags_may_stand_behind_words(taut, tmp_path):
 
 @pytest.mark.parametrize(
     ("typed", "completed"),
-    [("mod", {"model=", "model."}), ("model=", {"model=iwae", "model=mog", "model=ppca", "model=vae"})],
+    [("mod", {"model=", "model."}), ("model=", {"model=fa", "model=iwae", "model=mog", "model=ppca", "model=vae"})],
 )
 def test_the_tab_key_completes_words(typed, completed, monkeypatch, capsys):
     line = f"python train.py {typed}"

@@ -38,6 +38,10 @@ class Likelihood(nn.Module, ABC):
         """Choose starting values from training rows."""
         del x
 
+    def start_em(self, x: Float[Tensor, "n *x"]) -> None:
+        """Choose the starting values of EM: the maximum itself, where it is known; after ``initialise``."""
+        del x
+
     def check(self, x: Float[Tensor, "n *x"]) -> None:
         """Refuse data this likelihood gives no density to.
 

@@ -89,6 +89,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         for piece in (self.joint.prior, self.joint.likelihood, self.q):
             piece.initialise(x)
         self.objective.check(self.joint, self.q, self.k, x[:2])
+        self.objective.initialise(self.joint, x)
 
     def setup(self, stage: str) -> None:
         """Ask what needs the parameters before a strategy spreads them."""

@@ -57,6 +57,10 @@ class Objective(ABC):
                 f"k >= 2 for a leave-one-out baseline, but k={k}; set k=2 or more."
             )
 
+    def initialise(self, joint: Joint, x: Float[Tensor, "n *x"]) -> None:
+        """Choose starting values from training rows that suit this recipe, after those of the pieces."""
+        del joint, x
+
     def optimizer(
         self, joint: Joint, parameters: Iterable[Parameter], make: Callable[[Iterable[Parameter]], Optimizer]
     ) -> Optimizer:

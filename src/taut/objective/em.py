@@ -67,6 +67,9 @@ class Em(Objective):
                 f"likelihood={type(joint.likelihood).__name__.lower()}; choose objective=exact."
             ) from None
 
+    def initialise(self, joint: Joint, x: Float[Tensor, "n *x"]) -> None:
+        joint.likelihood.start_em(x)
+
     def optimizer(
         self, joint: Joint, parameters: Iterable[Parameter], make: Callable[[Iterable[Parameter]], Optimizer]
     ) -> Optimizer:
