@@ -17,29 +17,28 @@ from taut.metrics import ACTIVE
 from taut.statistics import standard_error
 from taut.types import PerDatum
 
-CROSSED = 5.0
-"""Standard errors by which noise may make a lower bound stand above an upper one."""
-
 
 def assessed(answer: Answer, confidence: float) -> dict[str, Any]:
     """Every estimator, what they certify together, the interval for the gap, and the reasons for doubt."""
-    found = interval(answer.elbo.value, answer.evidence)
+    found = interval(answer.standing_elbo, answer.trusted)
     by_name = {one.name: one for one in [answer.elbo, *answer.evidence]}
     return {
         "n": len(answer.elbo.value),
-        "evidence": {name: scored(one) for name, one in by_name.items()},
-        **certified(answer.evidence, answer.evidence, confidence),
-        "gap": bracketed(found, by_name),
-        "curve": _curve(answer.evidence),
+        "evidence": {name: scored(one, answer.void.get(name)) for name, one in by_name.items()},
+        **certified(answer.evidence, answer.trusted, confidence),
+        "gap": bracketed(found, by_name) | {"void": answer.void.get("elbo")},
+        "curve": _curve(answer.trusted),
         "thermodynamic": {"beta": BETAS, "value": answer.thermodynamic.mean(1).tolist()},
-        "warnings": [*_crossing(found, by_name), *(doubt.sentence for one in answer.evidence for doubt in doubts(one))],
+        "void": list(dict.fromkeys(answer.void.values())),
+        "warnings": [doubt.sentence for one in answer.trusted for doubt in doubts(one)],
     }
 
 
-def scored(evidence: LogEvidence) -> dict[str, Any]:
-    """One estimator: value, errors, kind, and the mean and median of each diagnostic."""
+def scored(evidence: LogEvidence, void: str | None = None) -> dict[str, Any]:
+    """One estimator: value, errors, kind, and the mean and median of each diagnostic; no value where it is void."""
     return {
-        "value": evidence.mean,
+        "value": math.nan if void else evidence.mean,
+        "void": void,
         "standard_error": evidence.standard_error,
         "monte_carlo_error": evidence.monte_carlo_error,
         "kind": evidence.kind,
@@ -90,8 +89,8 @@ def bracketed(found: Interval, by_name: dict[str, LogEvidence]) -> dict[str, Any
 
 def taken_apart(parts: Split, answer: Answer) -> dict[str, Any]:
     """Approximation and amortisation gap of a split of the data; the first is an interval where log p(x) is."""
-    found = interval(parts.best, answer.evidence)
-    noise = {one.name: one.variance for one in answer.evidence} | {"elbo": parts.best_variance}
+    found = interval(parts.best, answer.trusted)
+    noise = {one.name: one.variance for one in answer.trusted} | {"elbo": parts.best_variance}
     high = None
     if found.high is not None and found.upper is not None:
         high = mean_of(found.high, parts.best_variance + noise[found.upper])
@@ -170,9 +169,11 @@ def plain(value: Any) -> Any:
 
 def columns(answer: Answer, parts: Split | None) -> dict[str, Tensor]:
     """The per-datum table: every value, error and diagnostic, and the gap; NaN where something was not computed."""
-    found = interval(answer.elbo.value, answer.evidence)
+    found = interval(answer.standing_elbo, answer.trusted)
     table = {}
     for one in [answer.elbo, *answer.evidence]:
+        if one.name in answer.void:
+            continue
         table[one.name] = one.value
         table[f"{one.name}_error"] = one.variance.sqrt()
         table |= {f"{one.name}_{name}": values for name, values in one.diagnostics.items()}
@@ -185,19 +186,6 @@ def columns(answer: Answer, parts: Split | None) -> dict[str, Tensor]:
         table["amortisation"] = torch.cat([parts.amortisation, missing])
         table["settled"] = torch.cat([parts.settled.double(), missing])
     return table
-
-
-def _crossing(found: Interval, by_name: dict[str, LogEvidence]) -> list[str]:
-    """A lower bound above an upper one by more than the noise of both: one of them is wrong."""
-    if found.exact or found.high is None or found.upper is None:
-        return []
-    excess = (found.low - found.high).mean().item()
-    noise = [by_name[name].monte_carlo_error for name in (found.lower, found.upper)]
-    if any(error != error for error in noise) or not excess > CROSSED * sum(noise):
-        return []
-    return [
-        f"{found.lower} lies above {found.upper} by {excess:.3g} nats, more than their noise: do not trust this table."
-    ]
 
 
 def _summary(values: Tensor) -> dict[str, float]:

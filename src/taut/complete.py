@@ -231,10 +231,12 @@ def mask_name(cfg: DictConfig, run: Run) -> str:
     return next((word for word in words if word != "none"), "from_data")
 
 
-def _difference(complete: Answer, observed: Answer) -> dict[str, Any]:
-    """Log p(x) - log p(x_obs), by the estimator that brackets log p(x_obs) best from below."""
-    exact = [one.name for one in observed.evidence if one.kind == "exact"]
-    name = exact[0] if exact else interval(observed.elbo.value, observed.evidence).lower
+def _difference(complete: Answer, observed: Answer) -> dict[str, Any] | None:
+    """Log p(x) - log p(x_obs), by the estimator that brackets log p(x_obs) best from below; None where it is void."""
+    exact = [one.name for one in observed.trusted if one.kind == "exact"]
+    name = exact[0] if exact else interval(observed.standing_elbo, observed.trusted).lower
+    if name in {**complete.void, **observed.void}:
+        return None
     every = ([answer.elbo, *answer.evidence] for answer in (complete, observed))
     whole, part = (next(one for one in some if one.name == name) for some in every)
     values = whole.value - part.value

@@ -77,7 +77,7 @@ class Judge:
 
     def above_mass(self, value: Value, where: str) -> str | None:
         """Why the log of a probability mass cannot be this value; ``None`` where it can."""
-        if value.kind == "upper" or value.mean <= self.allowance(value.error, value.mean):
+        if value.kind == "upper" or not value.mean > self.allowance(value.error, value.mean):
             return None
         return (
             f"{where}: {value.name} is {value.mean:.6g} nats, but p(x) is a probability, whose log is at most 0; "
@@ -86,7 +86,7 @@ class Judge:
 
     def negative(self, divergence: Value, where: str) -> str | None:
         """Why a divergence cannot be this value; ``None`` where it can."""
-        if -divergence.mean <= self.allowance(divergence.error, divergence.mean):
+        if not -divergence.mean > self.allowance(divergence.error, divergence.mean):
             return None
         return f"{where}: {divergence.name} is {divergence.mean:.6g} nats, but a divergence is at least 0; {REMEDY}."
 
@@ -100,7 +100,7 @@ class Judge:
             error: Standard error of the difference, by default at most the sum of both.
         """
         error = below.error + above.error if error is None else error
-        if below.mean - above.mean <= self.allowance(error, above.mean):
+        if not below.mean - above.mean > self.allowance(error, above.mean):
             return None
         kinds = {"exact": "exact", "lower": "lower bound", "upper": "upper bound"}
         return (

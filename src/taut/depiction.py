@@ -19,7 +19,9 @@ AT_EQUAL_COST = ("uniform", "naive", "importance")
 def depicted(
     result: Mapping[str, Any], answers: Mapping[str, Answer], data: Data, split: str
 ) -> Iterator[tuple[str, Figure]]:
-    """Name and figure of every picture that the evaluation can make."""
+    """Name and figure of every picture that the evaluation can make; none of what is void."""
+    if answers[split].void:
+        return
     title = f"{result['name']}, {split}"
     curves = result["curve"]
     if "importance" in curves:
@@ -71,7 +73,7 @@ def _thermodynamic(result: Mapping[str, Any], answer: Answer, title: str) -> Fig
 
 
 def _histogram(answer: Answer, data: Data, split: str, title: str) -> Figure:
-    found = interval(answer.elbo.value, answer.evidence)
+    found = interval(answer.standing_elbo, answer.trusted)
     worst = found.low.argsort(descending=True)[:WORST]
     images = data.rows_of(split)[worst].double().numpy()
     is_image = images.ndim == 4 and images.shape[1] in (1, 3)

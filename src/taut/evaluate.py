@@ -12,6 +12,7 @@ from taut import loggers
 from taut.assessment import assessed, taken_apart, told
 from taut.build import set_up_torch
 from taut.config import check_targets_resolved
+from taut.consistency import Judge, Value
 from taut.dossier import Dossier, compare, publish
 from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
@@ -133,12 +134,15 @@ class Evaluation:
             if one["settled"] < 0.95
         ]
         said = told(information)
+        kl = Value("KL(q(z|x) || p(z))", "estimate", said["kl"]["value"], said["kl"]["monte_carlo_error"])
+        negative = Judge(said["n"]).negative(kl, f"{cfg.split} data")
         further = [None if made is None else _blind(made), self._collapsed(said)]
         return {
             **self._about(seconds),
             **main,
             "warnings": [*(one for one in further if one), *main["warnings"]],
-            "information": said,
+            "void": [*main["void"], *([negative] if negative else [])],
+            "information": None if negative else said,
             "k": cfg.k,
             "simulated": None if made is None else assessed(made, cfg.confidence),
             "apart": apart,

@@ -151,6 +151,8 @@ def summed(
 ) -> Scores:
     r"""The scores under the posterior of a discrete z, without noise: $\sum_z q(z \mid x) \dots$ over all z."""
     prior, posterior = joint.prior(), q(x)
+    assert isinstance(prior, OneHotCategorical)
+    assert isinstance(posterior, OneHotCategorical)
     z = prior.enumerate_support().unsqueeze(1)
     log_px_z = joint.likelihood(z).log_prob(x).double()  # [c, b]
     log_pz, log_qz = prior.logits.double().unsqueeze(-1), posterior.logits.mT.double()

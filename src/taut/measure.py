@@ -1,7 +1,7 @@
 """Running estimators over data, batch by batch, on one process or several."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -12,6 +12,7 @@ from taut import noise
 from taut.completion import Completions, complete
 from taut.errors import RunError
 from taut.evidence.base import Evidence
+from taut.evidence.contradictions import impossible
 from taut.evidence.importance import elbo
 from taut.evidence.information import MOST_DATA as MOST_TOLD_APART
 from taut.evidence.information import Information, informed
@@ -25,6 +26,7 @@ from taut.local import Family, Search
 from taut.processes import Processes
 from taut.progress import Stage
 from taut.sampling import Proposal, exact_arithmetic
+from taut.types import PerDatum
 
 T = TypeVar("T", "Answer", Split, Completions, Information)
 
@@ -78,16 +80,28 @@ class Answer:
         elbo: The ELBO of q.
         evidence: What each estimator says of log p(x).
         thermodynamic: The thermodynamic curve at ``BETAS``, ``[21, n]``.
+        void: From the names of those that say what cannot be to the reason.
     """
 
     elbo: LogEvidence
     evidence: list[LogEvidence]
     thermodynamic: Float[Tensor, "betas n"]
+    void: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def trusted(self) -> list[LogEvidence]:
+        """The estimators whose values stand."""
+        return [one for one in self.evidence if one.name not in self.void]
+
+    @property
+    def standing_elbo(self) -> PerDatum:
+        """The ELBO of each datum; NaN where it is void."""
+        return torch.full_like(self.elbo.value, torch.nan) if self.elbo.name in self.void else self.elbo.value
 
     def select(self, order: Int[Tensor, " n"]) -> "Answer":
         """The data in another order."""
         evidence = [one.select(order) for one in self.evidence]
-        return Answer(self.elbo.select(order), evidence, self.thermodynamic[:, order])
+        return Answer(self.elbo.select(order), evidence, self.thermodynamic[:, order], self.void)
 
     @staticmethod
     def cat(parts: Sequence["Answer"]) -> "Answer":
@@ -107,7 +121,9 @@ def measure(question: Question, estimators: Sequence[Evidence], processes: Proce
     clock = Clock(stage, len(mine), [one.cost for one in estimators])
     batches = _batches(mine, question.k, estimators)
     parts = [_batch(question.rows(index, processes), estimators, question.k, clock) for index in batches]
-    return _together(processes.gathered((mine, Answer.cat(parts) if parts else None)), Answer.cat)
+    answer = _together(processes.gathered((mine, Answer.cat(parts) if parts else None)), Answer.cat)
+    where = f"{question.split.rpartition('/')[2]} data"
+    return replace(answer, void=impossible([answer.elbo, *answer.evidence], mass=question.target.mass, where=where))
 
 
 def simulated(target: Target, n: int, seed: int, processes: Processes) -> tuple[Tensor, Tensor]:

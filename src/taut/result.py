@@ -10,6 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 from rich.console import Console
+from torch import Tensor
 
 from taut import loggers
 from taut.bounds import block_sizes
@@ -79,7 +80,7 @@ def _doubts(scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVa
     if summary.details is None:
         return []
     value, variance, *diagnostics = summary.details.cpu().T
-    by_name = dict(zip(DETAILS[2:], diagnostics, strict=True))
+    by_name: dict[str, Tensor] = dict(zip(DETAILS[2:], diagnostics, strict=True))
     evidence = LogEvidence("log p(x)", "lower", value, variance, model.samples["test"], diagnostics=by_name)
     known = by_name["khat"][~by_name["khat"].isnan()]
     scores["khat"] = {"value": known.median().item() if len(known) else None, "n": len(known)}

@@ -16,7 +16,19 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = [
     ["secrecy"],
     ["errors", "nearest", "ranges", "secret", "words", "ranks", "__version__"],
-    ["types", "noise", "precision", "statistics", "networks", "gaussian", "memory", "holes", "crew", "devices"],
+    [
+        "types",
+        "noise",
+        "precision",
+        "statistics",
+        "consistency",
+        "networks",
+        "gaussian",
+        "memory",
+        "holes",
+        "crew",
+        "devices",
+    ],
     ["partial", "mask", "moments"],
     ["data", "prior", "likelihood"],
     ["bounds", "few", "sampling"],
@@ -25,7 +37,6 @@ LAYERS = [
     ["q"],
     ["objective", "evidence"],
     ["evaluation"],
-    ["consistency"],
     ["metrics", "local", "judgement"],
     ["model", "gap", "completion"],
     [

@@ -23,6 +23,7 @@ MOMENTS = "tests/core/test_moments.py"
 EVALUATION = "tests/core/test_evaluation.py"
 METRICS = "tests/core/test_metrics.py"
 CONSISTENCY = "tests/core/test_consistency.py"
+CONTRADICTIONS = "tests/evidence/test_contradictions.py"
 NOISE = "tests/core/test_noise.py"
 GAPS = "tests/house/test_gaps.py"
 HOLES = "tests/core/test_holes.py"
@@ -1750,5 +1751,33 @@ MUTANTS = [
         'label=f"{split}: {head.label}"',
         'label=f"test: {head.label}"',
         VOIDS + "::test_every_head_says_the_split",
+    ),
+    Mutant(
+        "void values in the interval",
+        "assessment.py",
+        "found = interval(answer.standing_elbo, answer.trusted)\n    by_name",
+        "found = interval(answer.elbo.value, answer.evidence)\n    by_name",
+        CONTRADICTIONS + "::test_a_void_estimator_has_no_value_certificate_or_end_of_the_gap",
+    ),
+    Mutant(
+        "certificates of void values",
+        "assessment.py",
+        "certified(answer.evidence, answer.trusted, confidence)",
+        "certified(answer.evidence, answer.evidence, confidence)",
+        CONTRADICTIONS + "::test_a_void_estimator_has_no_value_certificate_or_end_of_the_gap[importance]",
+    ),
+    Mutant(
+        "a mass that nobody is told of",
+        "measure.py",
+        "mass=question.target.mass",
+        "mass=False",
+        CONTRADICTIONS + "::test_what_is_measured_is_judged_where_it_is_measured",
+    ),
+    Mutant(
+        "blame on what holds whatever the weights",
+        "evidence/contradictions.py",
+        "[high] if low.unbiased",
+        "[low] if low.unbiased",
+        CONTRADICTIONS + "::test_noise_may_make_ends_cross_and_more_than_that_voids_what_holds_under_conditions_only",
     ),
 ]

@@ -6,8 +6,10 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from taut.consistency import Void
 from taut.errors import UserError
 from taut.evidence import rows as limits
+from taut.evidence.contradictions import impossible
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows, refuse_inconsistent
 from taut.evidence.target import Target
@@ -66,6 +68,7 @@ class Evidence(ABC):
 
         Raises:
             UserError: If the estimator does not fit the model, or a datum is not finite.
+            Void: If p(x) is a probability mass and the mean of its log above 0.
         """
         self.check(target)
         if self.simulated and z is None:
@@ -77,9 +80,11 @@ class Evidence(ABC):
         rows = Rows(target, x, index, seed=seed, split=split, z=z)
         size = max(1, limits.MOST_WEIGHTS // getattr(self, "k", 1))
         with exact_arithmetic(x.device):
-            return LogEvidence.cat(
-                [self.estimate(rows.part(slice(i, i + size))) for i in range(0, max(1, len(rows)), size)]
-            )
+            parts = [self.estimate(rows.part(slice(i, i + size))) for i in range(0, max(1, len(rows)), size)]
+        found = LogEvidence.cat(parts)
+        for sentence in impossible([found], mass=target.mass, where=f"{len(rows)} data").values():
+            raise Void(sentence)
+        return found
 
 
 def count(name: str, value: object, least: int = 1) -> int:

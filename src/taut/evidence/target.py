@@ -35,6 +35,7 @@ class Target:
         holes: Whether a NaN in x is a missing cell, so that ``log_joint`` is that of the observed ones. Elsewhere a
             NaN is refused.
         precision: Type of the numbers ``log_joint`` computes with; that of x if not given.
+        mass: Whether p(x) is a probability mass, so that a log p(x) above 0 is refused.
 
     >>> import torch
     >>> from torch.distributions import Independent, Normal
@@ -50,6 +51,7 @@ class Target:
     simulate: Callable[[int], tuple[Tensor, Tensor]] | None = None
     holes: bool = False
     precision: torch.dtype | None = None
+    mass: bool = False
 
     @classmethod
     def of(cls, joint: Joint, q: Callable[[Tensor], Distribution]) -> "Target":
@@ -60,7 +62,7 @@ class Target:
             return joint.likelihood(z).log_prob(x).double() + prior.log_prob(z).double()
 
         exact = (lambda x: oracle.log_marginal(joint, x)) if oracle.tractable(joint) else None
-        return cls(log_joint, q, prior, exact, joint.sample, True, _precision(joint))
+        return cls(log_joint, q, prior, exact, joint.sample, True, _precision(joint), joint.likelihood.is_mass)
 
     @property
     def discrete(self) -> bool:

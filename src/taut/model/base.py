@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from taut import __version__, bounds, noise, oracle
-from taut.consistency import Judge, Value, refuse
+from taut.consistency import Judge, Kind, Value, refuse
 from taut.data.base import Batch
 from taut.errors import UserError
 from taut.evaluation import DETAILS, score
@@ -97,7 +97,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         _ = self.log_px_kind
 
     @cached_property
-    def log_px_kind(self) -> str:
+    def log_px_kind(self) -> Literal["exact", "lower"]:
         """How log p(x) is known: ``exact``, or a ``lower`` bound by importance sampling."""
         return "exact" if oracle.tractable(self.joint) else "lower"
 
@@ -245,7 +245,7 @@ class LatentVariableModel(L.LightningModule, ABC):
             Void: Naming the score, the split and what to do.
         """
         samples, scores = self.samples[stage], summary.scores
-        kinds = {"elbo": "lower", "bound": "lower", "log_px": self.log_px_kind}
+        kinds: dict[str, Kind] = {"elbo": "lower", "bound": "lower", "log_px": self.log_px_kind}
         words = {"elbo": "the ELBO", "bound": f"the bound at k = {self.k}", "log_px": "log p(x)"}
         found = {name: (scores[name]["value"], scores[name]["monte_carlo_error"]) for name in (*kinds, "kl")}
         values = [Value(words[name], kind, *found[name]) for name, kind in kinds.items()]

@@ -28,7 +28,7 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     found: list[RenderableType] = [Text(result["name"], style="bold")]
     found += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
-    found += _information(result["information"])
+    found += _information(result["information"]) if result["information"] else []
     if result["simulated"]:
         found += section("simulated from the model", result["simulated"], wide=wide)
     if result["apart"]:
@@ -70,8 +70,10 @@ def _whole(value: float, digits: int, rounded: Callable[[float], int]) -> str:
 
 
 def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
-    """The gap as ``= a``, ``in [a, b]`` or ``>= a``; ``about a`` where noise makes the ends cross."""
+    """The gap as ``= a``, ``in [a, b]`` or ``>= a``; ``about a`` where noise makes the ends cross; void as the ELBO."""
     low, high = gap["low"]["value"], gap["high"]
+    if gap.get("void"):
+        return "is void"
     if gap["exact"]:
         return f"= {number(low, digits)}"
     if high is None:
@@ -91,6 +93,7 @@ def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) 
         _evidence(f"{what}, {_data(result['n'])}: log {of} in nats per datum", result, wide=wide)
     ]
     found += [*_gap_lines(result["gap"], of), *_certificate(result, of)]
+    found += _remarks("void:", result.get("void", []), "bold red")
     return [*found, *_remarks("?", result["warnings"], "yellow"), Text("")]
 
 
@@ -118,7 +121,7 @@ def _row(name: str, score: Mapping[str, Any], *, wide: bool) -> list[str]:
         LABELS.get(name, name),
         score["kind"],
         "" if score["k"] is None else f"{score['k']:,}",
-        number(score["value"]) or "none",
+        "void" if score.get("void") else number(score["value"]) or "none",
         number(score["standard_error"]),
         number(score["monte_carlo_error"]) if score["kind"] != "exact" else "",
         median("ess", 1),
