@@ -12,6 +12,7 @@ torch.set_num_threads(1)
 MATHEMATICS = [
     "bounds",
     "completion",
+    "criteria",
     "evaluation",
     "evidence",
     "few",

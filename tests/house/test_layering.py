@@ -24,7 +24,7 @@ LAYERS = [
     ["oracle"],
     ["q"],
     ["objective", "evaluation", "evidence"],
-    ["metrics", "local", "judgement"],
+    ["metrics", "local", "judgement", "criteria"],
     ["model", "gap", "completion"],
     [
         "figures",

@@ -7,6 +7,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from taut.report.fitted import fitted, unfinished
+
 KIND = {"exact": "exact", "lower": "lower bound", "upper": "upper bound", "estimate": "estimate"}
 LOW_ESS = 1.5
 
@@ -58,6 +60,7 @@ def caption(result: Result) -> Text:
     lines = [
         f"{result['split']} split of {data}: {result['n']:,} data{same}",
         f"fit {seconds['fit']:.1f} s, test {seconds['test']:.1f} s ({rate:,.0f} images/s)",
+        *fitted(result),
     ]
     text = Text("\n".join(lines), style="dim")
     for warning in warnings(result):
@@ -77,7 +80,7 @@ def warnings(result: Result) -> list[str]:
     order = scores.get("log_px"), scores.get("elbo")
     if all(order) and order[0]["value"] < order[1]["value"] - 4 * _noise(*order):  # type: ignore[index]
         found.append("log p(x) lies below the ELBO, which cannot be; do not trust this table.")
-    return found + list(result.get("limits", [])) + list(result.get("warnings", []))
+    return found + list(result.get("limits", [])) + unfinished(result) + list(result.get("warnings", []))
 
 
 def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> None:
