@@ -50,11 +50,11 @@ def test_one_gaussian_reaches_its_closed_form_in_every_unit(scale):
 
 @pytest.mark.parametrize("narrow", [1e-3, 1e-6])
 def test_columns_that_are_nearly_collinear_reach_their_closed_form(narrow):
-    """An eigenvalue of 1e-12 to 1e-13 of the others: known to a rounding of x over 1e-6, 1e-10 of itself, by the SVD."""
+    """Eigenvalues down to 1e-13 of the others; by the SVD they are known to a rounding of x over 1e-6, 1e-10."""
     x = torch.randn(300, 3)
     x[:, 1] = 2 * x[:, 0] + narrow * x[:, 1]
     joint, trace = _fitted(x, 1, 3)
-    assert trace[-1] == pytest.approx(_closed_form(x), abs=1e-6)
+    assert trace[-1] == pytest.approx(_closed_form(x), abs=1e-9)
     assert joint.likelihood.limits(torch.zeros(1, 1)) == []
 
 
@@ -97,13 +97,11 @@ HARD = {
 @pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical"])
 @pytest.mark.parametrize("case", HARD)
 def test_log_px_never_falls(case, covariance, share):
-    for seed in range(2):
-        torch.manual_seed(seed)
-        x = HARD[case](_clusters(120))
-        x = hide(x, torch.rand(x.shape) >= share) if share else x
-        trace = np.array(_fitted(x, 3, 25, covariance=covariance)[1])
-        assert np.isfinite(trace).all()
-        assert (np.diff(trace) >= -1e-9 * np.abs(trace[1:])).all()
+    x = HARD[case](_clusters(90))
+    x = hide(x, torch.rand(x.shape) >= share) if share else x
+    trace = np.array(_fitted(x, 3, 20, covariance=covariance)[1])
+    assert np.isfinite(trace).all()
+    assert (np.diff(trace) >= -1e-9 * np.abs(trace[1:])).all()
 
 
 def test_a_column_that_is_there_twice_binds_the_floor_and_that_is_said():

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def _clusters(n: int = 240, size: int = 3) -> torch.Tensor:
-    centres = torch.randn(5, size) * 2
-    return centres[torch.randint(5, (n,))] + torch.randn(n, size) * torch.rand(size)
+    centres = torch.randn(7, size) * 5
+    return centres[torch.randint(7, (n,))] + torch.randn(n, size) * torch.rand(size)
 
 
 def _alone(x: torch.Tensor, seed: int, covariance: str, tolerance: float) -> float:
@@ -49,6 +49,7 @@ def test_the_best_of_several_is_the_best_of_each_alone(covariance, share):
     alone = [_alone(x, seed, covariance, 1e-9) for seed in range(4)]
     assert expect(joint, x)[0].mean().item() == pytest.approx(max(alone), abs=1e-5)
     assert max(alone) - min(alone) > 1e-3
+    assert joint.likelihood.counts.sum().item() == pytest.approx(len(x))
 
 
 def test_several_mixtures_of_one_table_have_the_log_px_and_the_sums_of_each():
@@ -72,17 +73,6 @@ def test_a_start_whose_likelihood_has_no_maximum_is_kept_only_if_all_are_such():
     means = torch.tensor([-3.0, -1.0, 90.0])
     assert _first(means, torch.tensor([True, True, False])) == 1
     assert _first(means, torch.tensor([False, False, False])) == 2
-
-
-def test_a_spike_on_a_few_rows_does_not_win():
-    """Three rows apart in three dimensions: the start that makes them a component climbs without bound."""
-    x = torch.cat([torch.randn(80, 3), 4 + torch.randn(80, 3), 30 + 1e-3 * torch.randn(3, 3)])
-    joint, _, _ = build("model=mog", "model.components=2", x_shape=(3,))
-    joint.likelihood.initialise(x)
-    best_of(joint, x, range(12), 1e-6)
-    assert joint.likelihood.counts.sum().item() == pytest.approx(163)
-    if joint.likelihood.limits(torch.zeros(1, 2)):  # every start ended there
-        pytest.fail("a component of three rows was kept")
 
 
 def test_wine_from_five_starts_is_as_good_as_scikit_learn_s():

@@ -19,6 +19,7 @@ PIECES = "tests/contract/test_pieces.py"
 ORACLE = "tests/core/test_oracle.py"
 EM = "tests/core/test_em.py"
 MOMENTS = "tests/core/test_moments.py"
+FLOOR = "tests/core/test_floor.py"
 EVALUATION = "tests/core/test_evaluation.py"
 METRICS = "tests/core/test_metrics.py"
 NOISE = "tests/core/test_noise.py"
@@ -1351,5 +1352,103 @@ MUTANTS = [
         "slice(start + self.rank, stop, self.world)",
         "slice(start, stop)",
         "tests/data/test_batches.py::test_every_row_once_over_all_ranks",
+    ),
+    Mutant(
+        "sums of a narrow component by products that cancel",
+        "moments.py",
+        "    first[rough], second[rough] = sums.first, sums.second\n",
+        "",
+        FLOOR + "::test_columns_that_are_nearly_collinear_reach_their_closed_form",
+    ),
+    Mutant(
+        "eigenvalues below the floor",
+        "gaussian.py",
+        "if doubtful.any():",
+        "if False:",
+        FLOOR + "::test_raised_eigenvalues_are_those_of_numpy_and_others_stay",
+    ),
+    Mutant(
+        "the density in units of the columns",
+        "likelihood/units.py",
+        "(observed(x) * self.unit.log()).sum(-1)",
+        "0 * (observed(x) * self.unit.log()).sum(-1)",
+        FLOOR + "::test_log_px_moves_by_the_log_of_the_scale_alone",
+    ),
+    Mutant(
+        "a centre in single precision",
+        "likelihood/component.py",
+        'kept = {name: getattr(self, name) for name in ("centre", "unit", "rows", "counts")}',
+        "kept = {}",
+        FLOOR + "::test_a_table_in_single_precision_keeps_what_its_parameters_are_relative_to",
+    ),
+    Mutant(
+        "a floor that nobody hears of",
+        "likelihood/component.py",
+        "        if low:\n",
+        "        if False:\n",
+        FLOOR + "::test_a_column_that_is_there_twice_binds_the_floor_and_that_is_said",
+    ),
+    Mutant(
+        "a spike that wins",
+        "objective/restarts.py",
+        "bounded if bounded.any() else torch.ones_like(bounded)",
+        "torch.ones_like(bounded)",
+        "tests/core/test_restarts.py::test_a_start_whose_likelihood_has_no_maximum_is_kept_only_if_all_are_such",
+    ),
+    Mutant(
+        "the rows of one start shared by all",
+        "objective/restarts.py",
+        "    table.rows.mul_(len(seeds))  # every row is explained by each mixture\n",
+        "",
+        "tests/core/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
+    ),
+    Mutant(
+        "the first start for the best",
+        "objective/restarts.py",
+        "return int(means.masked_fill(~eligible, -torch.inf).argmax())",
+        "return int(eligible.int().argmax())",
+        "tests/core/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
+    ),
+    Mutant(
+        "half of the entropy in ICL",
+        "criteria.py",
+        "bic + 2 * entropy",
+        "bic + entropy",
+        "tests/core/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
+    ),
+    Mutant(
+        "a weight too many",
+        "prior/categorical.py",
+        "return len(self.logits) - 1",
+        "return len(self.logits)",
+        "tests/core/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
+    ),
+    Mutant(
+        "EM that never converges",
+        "objective/em.py",
+        "return change < tolerance",
+        "return False",
+        "tests/run/test_convergence.py::test_em_stops_at_its_tolerance_and_its_criteria_are_those_of_scikit_learn",
+    ),
+    Mutant(
+        "what EM ends with, not validated",
+        "model/base.py",
+        "            self.trainer.check_val_every_n_epoch = 1\n",
+        "            pass\n",
+        "tests/run/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
+    ),
+    Mutant(
+        "the best of EM on the way",
+        "callbacks/checkpoints.py",
+        "return last or super().check_monitor_top_k",
+        "return super().check_monitor_top_k",
+        "tests/run/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
+    ),
+    Mutant(
+        "members with a floor among the first",
+        "report/members.py",
+        'if not one.get("limits")',
+        "if True",
+        "tests/report/test_members.py::test_a_member_whose_value_depends_on_a_floor_is_not_ranked",
     ),
 ]
