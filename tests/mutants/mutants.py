@@ -968,20 +968,6 @@ MUTANTS = [
         "tests/completion/test_imputer_runs.py::test_columns_in_another_order_are_found_by_name",
     ),
     Mutant(
-        "densities of standardised columns",
-        "imputer.py",
-        "return scores - np.where(",
-        "return scores - 0 * np.where(",
-        IMPUTER + "::test_scores_are_densities_in_the_units_of_the_columns",
-    ),
-    Mutant(
-        "one variance floor for columns of every unit",
-        "imputer.py",
-        "np.where(deviations > 0, deviations, 1.0)",
-        "np.ones_like(deviations)",
-        IMPUTER + "::test_one_incomplete_column_is_the_regression_on_the_complete_rows",
-    ),
-    Mutant(
         "holes taken for their means in EM",
         "likelihood/sums.py",
         " + (spread * of_masks.unsqueeze(1)) @ spread.mT",
@@ -1000,14 +986,14 @@ MUTANTS = [
         "likelihood/units.py",
         "torch.where(variance > 0, variance, 1.0).sqrt()",
         "torch.ones_like(variance)",
-        EM + "::test_columns_of_unlike_units_do_not_blur_each_other",
+        FLOOR + "::test_one_gaussian_reaches_its_closed_form_in_every_unit",
     ),
     Mutant(
         "rounding that makes a covariance singular",
         "gaussian.py",
         "    if not rough.any():",
         "    if True:",
-        HOLES + "::test_a_covariance_that_rounding_made_singular_still_predicts",
+        FLOOR + "::test_a_factor_made_triangular_keeps_its_smallest_deviation",
     ),
     Mutant(
         "a mask inverted",
