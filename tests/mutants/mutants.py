@@ -1433,8 +1433,8 @@ MUTANTS = [
     Mutant(
         "members with a floor among the first",
         "report/members.py",
-        'if not one.get("limits")',
-        "if True",
+        'if not one.get("limits") and',
+        "if",
         "tests/report/test_members.py::test_a_member_whose_value_depends_on_a_floor_is_not_ranked",
     ),
 ]

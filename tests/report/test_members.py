@@ -25,8 +25,9 @@ def test_the_least_criterion_and_the_highest_held_out_log_px_come_first():
     assert not any("ICL" in line for line in lines)
 
 
-def test_a_member_whose_value_depends_on_a_floor_is_not_ranked():
-    lines = firsts({"one": _result(20.0, -3.0), "spike": _result(-900.0, 90.0, limits=["the floor binds"])})
+@pytest.mark.parametrize("change", [{"limits": ["the floor binds"]}, {"converged": False}])
+def test_a_member_whose_value_depends_on_a_floor_is_not_ranked(change):
+    lines = firsts({"one": _result(20.0, -3.0), "spike": _result(-900.0, 90.0, **change)})
     assert lines[0] == "First by BIC: one"
     assert lines[-1].startswith("1 of 2 members are not ranked")
     assert not any("spike" in line for line in lines)

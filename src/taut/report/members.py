@@ -53,18 +53,22 @@ def members_table(folder: Path, members: Sequence[MemberLike], states: Mapping[s
     table.add_column("state")
     results = {member.folder: _result(folder / member.folder) for member in members}
     criteria = {name: result["criteria"] for name, result in results.items() if result.get("criteria")}
-    names = [CRITERIA[key] for key in CRITERIA] if criteria else []
-    for name in ("val bound", "log p(x)", "gap", *names, "seconds"):
+    fitted = bool(criteria) and len(criteria) == sum(bool(result) for result in results.values())
+    shown = [name for name in ("val bound", "log p(x)", "gap") if name == "log p(x)" or not fitted]  # 80 columns
+    for name in (*shown, *(CRITERIA.values() if criteria else ()), "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for member in members:
         status, own = states[member.folder], criteria.get(member.folder, {})
         scores = results[member.folder].get("scores", {})
+        cells = {
+            "val bound": "" if status.score is None else number(status.score, 3),
+            "log p(x)": _signed(scores.get("log_px")),
+            "gap": _signed(scores.get("gap")),
+        }
         table.add_row(
             member.folder,
             Text(status.state, style=STYLES.get(status.state, "")),
-            "" if status.score is None else number(status.score, 3),
-            _signed(scores.get("log_px")),
-            _signed(scores.get("gap")),
+            *(cells[name] for name in shown),
             *([number(own.get(key), 1) for key in CRITERIA] if criteria else []),
             "" if status.seconds is None else f"{status.seconds:.0f}",
         )
@@ -79,7 +83,7 @@ def firsts(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Which members come first by each information criterion and by log p(x) of the test split.
 
     Members are held against each other only where they saw the same rows. Those on which a floor binds are left out:
-    their likelihood says how low the floor is.
+    their likelihood says how low the floor is; and those that have not converged, for criteria presume a maximum.
 
     Args:
         results: What each member wrote to ``result.json``, by its name.
@@ -87,11 +91,13 @@ def firsts(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     fitted = {name: one for name, one in results.items() if one.get("criteria")}
     if len({(one["data_digest"], one["criteria"]["n"], one["cells"]) for one in fitted.values()}) != 1:
         return []
-    sound = {name: one for name, one in fitted.items() if not one.get("limits")}
+    sound = {n: one for n, one in fitted.items() if not one.get("limits") and one.get("converged") is not False}
     lines = [_first(label, {n: one["criteria"][key] for n, one in sound.items()}) for key, label in CRITERIA.items()]
     held_out = {n: -one["scores"]["log_px"]["value"] for n, one in sound.items() if one["held_out"]}
     lines.append(_first("log p(x) of the test split", held_out))
-    left = f"{len(fitted) - len(sound)} of {len(fitted)} members are not ranked: a floor binds, or too few rows."
+    left = (
+        f"{len(fitted) - len(sound)} of {len(fitted)} members are not ranked: a floor binds, or EM has not converged."
+    )
     return [line for line in lines if line] + [left] * (len(sound) < len(fitted))
 
 
