@@ -66,7 +66,6 @@ MISTAKES = {
     "model=mog model.components=0": "1 or more",
     "model=mog model.n_init=0": "1 or more",
     "model=mog objective.tolerance=-1": "0 or more",
-    "model=mog model.n_init=2 data=faithful q=categorical objective=iwae k=4": "leave it at 1",
     "likelihood=gaussian likelihood.min_variance=0": "above 0",
     "likelihood=gaussian likelihood.min_variance=-1": "above 0",
     "likelihood=gaussian likelihood.min_variance=nan": "above 0",

@@ -11,6 +11,7 @@ from jobs import QUIET, run
 from sklearn.mixture import GaussianMixture
 
 from taut.data.faithful import Faithful
+from taut.errors import UserError
 
 MIXTURE = ["model=mog", "model.components=2", *QUIET]
 FAITHFUL = [*MIXTURE, "data=faithful"]
@@ -97,6 +98,12 @@ def test_a_gradient_has_criteria_and_no_tolerance(tmp_path):
     assert result["converged"] is None
     assert result["criteria"]["parameters"] == 11
     assert result["limits"] == []
+
+
+def test_starts_that_em_cannot_compare_are_refused(tmp_path):
+    words = ["q=categorical", "objective=iwae", "k=4", "model.n_init=2"]
+    with pytest.raises(UserError, match="objective=em; leave it at 1"):
+        run(tmp_path, *FAITHFUL, *words)
 
 
 def test_probabilistic_pca_stops_too(tmp_path):
