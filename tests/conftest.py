@@ -13,6 +13,7 @@ MATHEMATICS = [
     "bounds",
     "completion",
     "consistency",
+    "criteria",
     "evaluation",
     "evidence",
     "few",

@@ -56,7 +56,7 @@ def sklearn(clock: Clock, table: str, start: str) -> None:
 def taut(clock: Clock, table: str, components: int, start: str) -> None:
     """``python train.py model=mog``, an iteration per epoch; ``start`` is where its first parameters are left."""
     words = ["model=mog", f"model.components={components}", "data=table", f"data.path={table}"]
-    words += ["data.val_fraction=0", "data.test_fraction=0", "hydra.run.dir=run"]
+    words += ["data.val_fraction=0", "data.test_fraction=0", "objective.tolerance=0", "hydra.run.dir=run"]
     command.run([*words, *command.ENDLESS], lambda: _ticks(clock, start))
 
 

@@ -27,7 +27,7 @@ ROWS = 256
 """Rows completed at once."""
 
 FLOOR = 1e-3
-"""Smallest variance of the mixture in any direction, in units of the variance of a column."""
+"""Smallest variance of the mixture in any direction, as a fraction of the columns' variances."""
 
 
 class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -47,7 +47,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         seed: Seed of the start of the mixture and of all draws, which are keyed by the number of the row.
 
     Attributes:
-        joint_: The model, of columns in units of ``scale_`` from ``centre_``.
+        joint_: The model.
 
     Raises:
         UserError: If an argument is out of range, the columns are not those of the run, a column is observed in no row,
@@ -91,7 +91,6 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         filled = torch.cat([self._filled(part, keys) for part, keys in self._parts(x)])
         inside = np.empty(x.shape)
         inside[:, self.columns_] = filled.flatten(1).double().numpy()
-        inside = inside * self.scale_ + self.centre_
         return np.where(np.isnan(x), inside, x).astype(x.dtype)
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -102,8 +101,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         x = self._validated(X, reset=False)
-        scores = torch.cat([self._score(part, keys) for part, keys in self._parts(x)]).double().numpy()
-        return scores - np.where(np.isnan(x), 0.0, np.log(self.scale_)).sum(1)
+        return torch.cat([self._score(part, keys) for part, keys in self._parts(x)]).double().numpy()
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -141,10 +139,9 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         for column in np.flatnonzero(np.isnan(x).all(0)):
             name = repr(names[column]) if names else column
             raise UserError(f"Column {name} of X is observed in no row, so nothing can be learned about it; drop it.")
-        deviations = _deviations(x.astype(np.float64))
+        rows = torch.from_numpy(x.astype(np.float64))
+        _refuse_overflow(rows.numpy())
         self.columns_ = np.arange(x.shape[1])
-        self.centre_, self.scale_ = np.nanmean(x, 0, dtype=np.float64), np.where(deviations > 0, deviations, 1.0)
-        rows = torch.from_numpy((x - self.centre_) / self.scale_)
         self.joint_ = fit_mixture(rows, self.components, floor=FLOOR, seed=self.seed)
         self.q_ = Exact(self.joint_, rows.shape[1:])
 
@@ -155,26 +152,23 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             them = "" if known is None else f" ({', '.join(known)})"
             raise UserError(f"X has {columns} columns, and {folder.name} was trained on {width}{them}; give it those.")
         self.columns_ = np.arange(width) if known is None or names is None else _matched(folder, list(known), names)
-        self.centre_, self.scale_ = np.zeros(width), np.ones(width)
         self.joint_, self.q_ = model.joint, model.q
 
     def _parts(self, x: np.ndarray) -> Iterator[tuple[Tensor, Keys]]:
         """X as the model knows it, some rows at a time, and what their noise is keyed by."""
-        units = ((x - self.centre_) / self.scale_)[:, self.columns_]
-        rows = torch.from_numpy(units)
+        rows = torch.from_numpy(x[:, self.columns_].astype(np.float64))
         for index in torch.arange(len(x)).split(ROWS):
             part = rows[index].unflatten(1, self.joint_.likelihood.x_shape)
             self.joint_.likelihood.check(part)
             yield part, Keys(index, self.seed, "impute")
 
 
-def _deviations(x: np.ndarray) -> np.ndarray:
-    """Standard deviations of the observed cells."""
+def _refuse_overflow(x: np.ndarray) -> None:
+    """Refuse columns whose variance is no number."""
     with np.errstate(over="ignore"):
         deviations = np.nanstd(x, 0)
     for column in np.flatnonzero(~np.isfinite(deviations)):
         raise UserError(f"Column {column} of X holds values so large that their squares overflow; rescale it.")
-    return deviations
 
 
 def _names(x: Any) -> list[str] | None:

@@ -8,14 +8,15 @@ With $f(x) = [1, x_i, x_i x_j]_{i \le j}$, or $[1, x_i, x_i^2]$ without correlat
 
 Features lie transposed, ``[F, rows]``, a stretch of rows at a time that stays in the cache, so memory is flat in N.
 Everything is in float64, because $\eta \cdot f$ cancels: x should be relative to the middle of the data, and where the
-rounding could still be felt, the component is scored by $|L_c^{-1} x - L_c^{-1} m_c|^2$, which is off by no more than a
-last digit of x and m would make, and costs four times as much.
+rounding could still be felt, the component is scored by $|w|^2$ with $w = L_c^{-1} x - L_c^{-1} m_c$, which is off by
+no more than a last digit of x and m would make, and its sums are those of w. This costs five times as much.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from math import log, pi
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -95,28 +96,39 @@ class Gaussians:
         return self.log_weights[which] - log_det - 0.5 * self.means.shape[-1] * log(2 * pi)
 
 
+class Sums(NamedTuple):
+    """What an E-step adds up: r f(x) of all components, and r w and r w w' of the rough ones."""
+
+    features: Float[Tensor, "f c"]
+    first: Float[Tensor, "m d"]
+    second: Float[Tensor, "m d d"]
+
+
 def expect(
-    gaussians: Gaussians, x: Float[Tensor, "n d"], stretch: int = STRETCH
-) -> tuple[Float[Tensor, " n"], Float[Tensor, "c f"]]:
-    r"""$\log p(x)$ in nats, and $\sum_n p(c \mid x_n) f(x_n)$.
+    gaussians: Gaussians, x: Float[Tensor, "n d"], *, mixtures: int = 1, stretch: int = STRETCH
+) -> tuple[Float[Tensor, "s n"], dict[str, Tensor]]:
+    r"""$\log p(x)$ in nats, and the sums of $r = p(c \mid x)$, r w and r w w' with $w = L_c^{-1} (x - m_c)$.
 
     Each of torch's threads goes through a part of the rows on its own: they meet once, not in every small operation,
     which on a machine with other work to do costs more than it saves.
 
     Args:
-        gaussians: The mixture.
+        gaussians: The components.
         x: Data without holes, float64.
+        mixtures: How many mixtures they are, C / mixtures of them each, one mixture after the other.
         stretch: How many numbers to hold at once, in each thread.
     """
-    scorer = Scorer.of(gaussians)
+    scorer = Scorer.of(gaussians, mixtures)
     rows = max(1, stretch // sum(scorer.natural.shape))
     threads = torch.get_num_threads()
     if threads == 1 or len(x) <= rows or x.device.type != "cpu":
-        return _expect(scorer, x, rows)
+        log_px, sums = _expect(scorer, x, rows)
+        return log_px, relative(gaussians, scorer.rough, sums)
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         parts = list(pool.map(lambda part: _expect(scorer, part, rows), x.tensor_split(min(threads, len(x)))))
     torch.set_num_threads(threads)  # for threads to come: what one of them sets is the default of the next
-    return torch.cat([log_px for log_px, _ in parts]), torch.stack([sums for _, sums in parts]).sum(0)
+    sums = Sums(*(torch.stack(part).sum(0) for part in zip(*(sums for _, sums in parts), strict=True)))
+    return torch.cat([log_px for log_px, _ in parts], -1), relative(gaussians, scorer.rough, sums)
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,7 @@ class Scorer:
         rough: The components in which rounding could be felt.
         whitening: Of those.
         peaks: Of those.
+        mixtures: How many mixtures the components are.
     """
 
     natural: Float[Tensor, "c f"]
@@ -136,35 +149,60 @@ class Scorer:
     rough: Int[Tensor, " m"]
     whitening: Float[Tensor, "m d e"]
     peaks: Float[Tensor, " m"]
+    mixtures: int
 
     @classmethod
-    def of(cls, gaussians: Gaussians) -> "Scorer":
-        """Of a mixture."""
+    def of(cls, gaussians: Gaussians, mixtures: int = 1) -> "Scorer":
+        """Of one mixture, or several."""
         rough = (gaussians.rounding > ROUNDING).nonzero().squeeze(-1)
-        return cls(gaussians.natural, gaussians.full, rough, gaussians.whitening(rough), gaussians.peaks(rough))
+        of_rough = rough, gaussians.whitening(rough), gaussians.peaks(rough)
+        return cls(gaussians.natural, gaussians.full, *of_rough, mixtures)
 
-    def score(self, features: Float[Tensor, "f b"], out: Float[Tensor, "c b"]) -> None:
-        r"""Write $\log \pi_c N(x)$."""
+    def score(self, features: Float[Tensor, "f b"], out: Float[Tensor, "c b"]) -> Float[Tensor, "m d b"] | None:
+        r"""Write $\log \pi_c N(x)$; w of the rough ones."""
         torch.mm(self.natural, features, out=out)
-        if len(self.rough):
-            linear = features[: self.whitening.shape[-1]]
-            whitened = (self.whitening.flatten(0, 1) @ linear).unflatten(0, self.whitening.shape[:2])
-            out[self.rough] = self.peaks.unsqueeze(-1) - 0.5 * whitened.square_().sum(1)
+        if not len(self.rough):
+            return None
+        linear = features[: self.whitening.shape[-1]]
+        whitened = (self.whitening.flatten(0, 1) @ linear).unflatten(0, self.whitening.shape[:2])
+        out[self.rough] = self.peaks.unsqueeze(-1) - 0.5 * whitened.square().sum(1)
+        return whitened
 
 
-def _expect(scorer: Scorer, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    count, width = scorer.natural.shape
+def _expect(scorer: Scorer, x: Tensor, rows: int) -> tuple[Tensor, Sums]:
+    (count, width), (m, size, _) = scorer.natural.shape, scorer.whitening.shape
     buffer = x.new_empty(width + count, min(len(x), rows))
-    sums, log_px = x.new_zeros(width, count), x.new_empty(len(x))
-    for part, out in zip(x.split(rows), log_px.split(rows), strict=True):
+    sums = Sums(x.new_zeros(width, count), x.new_zeros(m, size), x.new_zeros(m, size, size))
+    log_px = x.new_empty(scorer.mixtures, len(x))
+    for part, out in zip(x.split(rows), log_px.split(rows, -1), strict=True):
         features, table = buffer[:width, : len(part)], buffer[width:, : len(part)]
         fill(features, part, scorer.full)
-        scorer.score(features, table)
-        largest = table.amax(0)
-        total = table.sub_(largest).clamp_min_(NEGLIGIBLE).exp_().sum(0)
-        out.copy_(total.log().add_(largest))
-        sums.addmm_(features, table.mul_(total.reciprocal_()).mT)
-    return log_px, sums.mT
+        whitened = scorer.score(features, table)
+        own = table.unflatten(0, (scorer.mixtures, -1))
+        largest = own.amax(1, keepdim=True)
+        total = own.sub_(largest).clamp_min_(NEGLIGIBLE).exp_().sum(1, keepdim=True)
+        torch.add(total.log(), largest, out=out.unsqueeze(1))
+        own.mul_(total.reciprocal_())
+        sums.features.addmm_(features, table.mT)
+        if whitened is not None:
+            weighted = whitened * table[scorer.rough].unsqueeze(1)
+            sums.first.add_(weighted.sum(-1))
+            sums.second.add_(weighted @ whitened.mT)
+    return log_px, sums
+
+
+def relative(gaussians: Gaussians, rough: Int[Tensor, " m"], sums: Sums) -> dict[str, Tensor]:
+    """Counts, and the sums of r w and r w w' (its diagonal alone without correlations), of every component."""
+    found, means, inverse = unpacked(sums.features.mT, gaussians), gaussians.means, gaussians.inverse
+    counts, first, second = (found[name] for name in ("counts", "first", "second"))
+    n, own = counts.unsqueeze(-1), first - counts.unsqueeze(-1) * means
+    cross = own.unsqueeze(-1) * means.unsqueeze(-2)
+    centred = second - cross - cross.mT - n.unsqueeze(-1) * means.unsqueeze(-1) * means.unsqueeze(-2)
+    first, second = (inverse @ own.unsqueeze(-1)).squeeze(-1), inverse @ centred @ inverse.mT
+    first[rough], second[rough] = sums.first, sums.second
+    if not gaussians.full:
+        second = torch.diag_embed(second.diagonal(dim1=-2, dim2=-1))
+    return {"counts": counts, "first": first, "second": second}
 
 
 def fill(features: Float[Tensor, "f b"], x: Float[Tensor, "b d"], full: bool) -> None:
@@ -192,9 +230,10 @@ def pairs(size: int, full: bool) -> tuple[Tensor, Tensor]:
     return i, i
 
 
-def unpacked(sums: Float[Tensor, "c f"], size: int, full: bool) -> dict[str, Tensor]:
+def unpacked(sums: Float[Tensor, "c f"], gaussians: Gaussians) -> dict[str, Tensor]:
     r"""The sums of r, r x and r x x' (its diagonal alone without correlations) among those of f."""
+    size = gaussians.means.shape[-1]
     second = sums.new_zeros(len(sums), size, size)
-    i, j = pairs(size, full)
+    i, j = pairs(size, gaussians.full)
     second[:, i, j] = second[:, j, i] = sums[:, size + 1 :]
     return {"counts": sums[:, 0], "first": sums[:, 1 : size + 1], "second": second}

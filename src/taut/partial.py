@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taut.gaussian import cholesky
+from taut.gaussian import triangular
 from taut.holes import Pattern
 
 
@@ -29,11 +29,9 @@ class Partial:
     factor: Float[Tensor, "c p d d"]
 
     @classmethod
-    def of(cls, pattern: Pattern, means: Float[Tensor, "c d"], covariances: Float[Tensor, "c d d"]) -> "Partial":
-        """Reorder and factorise."""
-        order = torch.cat([pattern.seen, pattern.hidden], 1)
-        reordered = covariances[:, order.unsqueeze(2), order.unsqueeze(1)]
-        return cls(pattern, means, cholesky(reordered))
+    def of(cls, pattern: Pattern, means: Float[Tensor, "c d"], factors: Float[Tensor, "c d d"]) -> "Partial":
+        r"""Reorder and factorise, from factors of $\Sigma_c$."""
+        return cls(pattern, means, triangular(factors[:, torch.cat([pattern.seen, pattern.hidden], 1)]))
 
     def whitened(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "c p o n"]:
         """$L_{oo}^{-1} (x_o - m_o)$ for the data of every mask."""

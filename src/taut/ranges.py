@@ -36,11 +36,17 @@ A_FOLDER_NAME = (
 )
 
 RANGES = {
-    **dict.fromkeys(("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs"), A_COUNT),
+    **dict.fromkeys(
+        ("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs", "n_init"), A_COUNT
+    ),
     **dict.fromkeys(("threads", "components", "batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
     **dict.fromkeys(("seed", "split_seed"), A_SEED),
     **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),
     **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
+    "tolerance": (
+        TypeAdapter(Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]),
+        "a number of 0 or more",
+    ),
     "rate": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
     "side": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, le=1)]), "a number above 0 and at most 1"),
     **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),

@@ -58,6 +58,8 @@ def train(cfg: DictConfig) -> float:
         trainer.test(model, datamodule=data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)
         seconds = {"fit": fitted - started, "test": time.perf_counter() - fitted}
         result = describe(cfg, trainer, model, data, best, seconds, parameters)
+        result["criteria"] = model.criteria(data.training_rows().to(model.device))
+        result["converged"] = model.objective.converged
         result["limits"] = model.limits(data.rows_of("test")[:LIMITED].to(model.device))
         if trainer.is_global_zero:
             publish(result, folder)

@@ -86,3 +86,25 @@ def test_what_is_doubted_is_marked_and_khat_has_a_row():
     assert row(outcome, "k-hat").split()[:2] == ["k-hat", "0.812"]
     assert row(outcome, "ELBO").endswith("K = 1")
     assert not [line for line in lines(result(khat={"value": None, "n": 0})) if "k-hat" in line]
+
+
+CRITERIA = {"log_likelihood": -1130.264, "n": 272, "parameters": 11, "bic": 2322.1919, "aic": 2282.528, "icl": None}
+
+
+def test_criteria_and_convergence_stand_under_the_table():
+    text = " ".join(lines({**result(), "criteria": CRITERIA, "converged": True, "epochs": 31}))
+    for words in (
+        "272 training rows",
+        "-1,130.264 in all",
+        "11 free",
+        "BIC 2,322.192, AIC 2,282.528 (",
+        "converged: yes",
+    ):
+        assert words in text
+    assert "Warning" not in text
+
+
+def test_training_that_ended_too_soon_is_warned_of():
+    text = " ".join(lines({**result(), "criteria": None, "converged": False, "epochs": 3}, width=200))
+    assert "converged: no, 3 epochs" in text
+    assert "Warning: EM has not converged" in text

@@ -91,7 +91,7 @@ def test_partial_gaussians_are_those_of_scipy():
     x = torch.randn(4, d)
     seen, hidden = [1, 4], [0, 2, 3]
     (pattern,) = patterns(hide(x, torch.tensor([i in seen for i in range(d)])))
-    part = Partial.of(pattern, means, covariances)
+    part = Partial.of(pattern, means, torch.linalg.cholesky(covariances))
     log_p, mean, factor = part.log_prob(x)[0], part.mean(x)[0], part.hidden_factor[0]
     for c, (m, s) in enumerate(zip(means.numpy(), covariances.numpy(), strict=True)):
         marginal = multivariate_normal(m[seen], s[np.ix_(seen, seen)])
@@ -108,7 +108,7 @@ def test_a_covariance_that_rounding_made_singular_still_predicts():
     """A column that is there twice, in a large unit: the other one is known."""
     x = torch.tensor([[3e6, torch.nan], [torch.nan, -2e6]])
     (pattern,) = patterns(x)
-    part = Partial.of(pattern, torch.zeros(1, 2), 1e12 * torch.ones(1, 2, 2))
+    part = Partial.of(pattern, torch.zeros(1, 2), 1e6 * torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))
     found = torch.zeros(2, 2).index_put((pattern.rows[:, 0],), part.mean(x)[:, 0, 0])
     assert torch.allclose(found, torch.tensor([[3e6], [-2e6]]).expand(2, 2), rtol=1e-12)
     assert part.hidden_factor.abs().max() < 1e6 * 1e-6
@@ -177,7 +177,7 @@ def test_expected_sums_with_holes_are_those_of_many_completions():
     posterior = torch.distributions.OneHotCategorical(probs=r)
     sums = likelihood.statistics(x, posterior)
     means, covariances = likelihood.means.detach().numpy(), likelihood.covariances().detach().numpy()
-    first, second = np.zeros((2, 3)), np.zeros((2, 3, 3))
+    factors, first, second = np.linalg.cholesky(covariances), np.zeros((2, 3)), np.zeros((2, 3, 3))
     for row, weight in zip(x.numpy(), r.numpy(), strict=True):
         o, h = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
         for c, (m, s) in enumerate(zip(means, covariances, strict=True)):
@@ -185,7 +185,8 @@ def test_expected_sums_with_holes_are_those_of_many_completions():
             complete, spread = row.copy(), np.zeros((3, 3))
             complete[h] = m[h] + gain @ (row[o] - m[o])
             spread[np.ix_(h, h)] = s[np.ix_(h, h)] - gain @ s[np.ix_(o, h)]
-            complete -= likelihood.centre.numpy()
+            complete = np.linalg.solve(factors[c], complete - m)
+            spread = np.linalg.solve(factors[c], np.linalg.solve(factors[c], spread).T)
             first[c] += weight[c] * complete
             second[c] += weight[c] * (np.outer(complete, complete) + spread)
     assert np.allclose(sums["first"].detach(), first, rtol=1e-9)

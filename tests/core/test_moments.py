@@ -78,26 +78,30 @@ def test_sums_are_those_under_the_exact_posterior(covariance):
 
 def _gaussians(joint) -> moments.Gaussians:
     likelihood, full = joint.likelihood, joint.likelihood.covariance == "full"
-    means, factors = likelihood.means - likelihood.centre, likelihood.scale_tril()
+    means, factors = likelihood.offsets, likelihood.factors()
     return moments.Gaussians(joint.prior().logits.detach(), means.detach(), factors.detach(), full)
+
+
+def _flat(found: tuple[torch.Tensor, dict[str, torch.Tensor]]) -> list[torch.Tensor]:
+    return [found[0], *found[1].values()]
 
 
 @covariances
 def test_stretches_of_any_length_give_the_same(covariance):
     x = _rows(101)
     joint, _ = _mixture(covariance, x)
-    gaussians, rows = _gaussians(joint), x - joint.likelihood.centre
+    gaussians, rows = _gaussians(joint), joint.likelihood.units.inside(x)
     whole = moments.expect(gaussians, rows)
     for length in (1, 7, 100):
         parts = moments.expect(gaussians, rows, stretch=length * sum(gaussians.natural.shape))
-        for one, other in zip(parts, whole, strict=True):
+        for one, other in zip(_flat(parts), _flat(whole), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-10)
 
 
 def test_threads_share_the_rows_and_leave_torch_as_it_was():
     x = _rows(101)
     joint, _ = _mixture("full", x)
-    gaussians, rows, before = _gaussians(joint), x - joint.likelihood.centre, torch.get_num_threads()
+    gaussians, rows, before = _gaussians(joint), joint.likelihood.units.inside(x), torch.get_num_threads()
     alone = moments.expect(gaussians, rows)
     torch.set_num_threads(3)
     try:
@@ -106,7 +110,7 @@ def test_threads_share_the_rows_and_leave_torch_as_it_was():
             assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == 3
     finally:
         torch.set_num_threads(before)
-    for first, second, one in zip(*shared, alone, strict=True):
+    for first, second, one in zip(*map(_flat, shared), _flat(alone), strict=True):
         assert torch.equal(first, second)
         torch.testing.assert_close(first, one, rtol=1e-11, atol=1e-10)
 
@@ -122,8 +126,8 @@ def test_the_rounding_is_below_its_bound_and_a_narrow_component_is_scored_withou
     joint, _ = _mixture("full", x)
     needle = joint.likelihood.means[:, 0].argmax()
     joint.likelihood.offsets.data[needle] = (x[-40:].mean(0) - joint.likelihood.centre) / joint.likelihood.unit
-    joint.likelihood.log_scales.data[needle] = np.log(1e-3)
-    gaussians, rows = _gaussians(joint), x - joint.likelihood.centre
+    joint.likelihood.log_scales.data[needle] = (1e-3 / joint.likelihood.unit).log()
+    gaussians, rows = _gaussians(joint), joint.likelihood.units.inside(x)
     features = rows.new_empty(gaussians.natural.shape[1], len(x))
     moments.fill(features, rows, full=True)
     exact = log_densities(rows, gaussians.means, gaussians.scale_tril).mT + gaussians.log_weights.unsqueeze(-1)
@@ -179,5 +183,5 @@ def test_single_precision_is_accumulated_in_double():
     x = _rows()
     joint, _ = _mixture("full", x)
     log_px, sums = expect(joint.float(), x.float())
-    assert {value.dtype for piece in sums.values() for value in piece.values()} == {torch.float32}
+    assert {value.dtype for piece in sums.values() for value in piece.values()} == {torch.float64}
     torch.testing.assert_close(log_px.double(), oracle.log_marginal(joint.double(), x).detach(), rtol=0, atol=1e-3)

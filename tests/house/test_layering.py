@@ -37,7 +37,7 @@ LAYERS = [
     ["q"],
     ["objective", "evidence"],
     ["evaluation"],
-    ["metrics", "local", "judgement"],
+    ["metrics", "local", "judgement", "criteria"],
     ["model", "gap", "completion"],
     [
         "figures",

@@ -20,6 +20,7 @@ ORACLE = "tests/core/test_oracle.py"
 LINEAR = "tests/core/test_linear_gaussian.py"
 EM = "tests/core/test_em.py"
 MOMENTS = "tests/core/test_moments.py"
+FLOOR = "tests/core/test_floor.py"
 EVALUATION = "tests/core/test_evaluation.py"
 METRICS = "tests/core/test_metrics.py"
 CONSISTENCY = "tests/core/test_consistency.py"
@@ -246,9 +247,9 @@ MUTANTS = [
     Mutant(
         "M-step without the mean",
         "likelihood/component.py",
-        ' - torch.einsum("ci,cj->cij", means, means)',
+        ' - torch.einsum("ci,cj->cij", shift, shift)',
         "",
-        EM + "::test_every_step_of_full_batch_em_climbs",
+        MOMENTS + "::test_log_px_after_each_iteration_is_that_of_scikit_learn",
     ),
     Mutant(
         "M-step that forgets the weights",
@@ -463,7 +464,7 @@ MUTANTS = [
     ),
     Mutant(
         "samples from the transposed factor",
-        "likelihood/component.py",
+        "likelihood/component_normal.py",
         "...c,cij,...j->...i",
         "...c,cji,...j->...i",
         GAPS + "::test_a_component_s_samples_have_its_covariance",
@@ -1114,24 +1115,10 @@ MUTANTS = [
         "tests/completion/test_imputer_runs.py::test_columns_in_another_order_are_found_by_name",
     ),
     Mutant(
-        "densities of standardised columns",
-        "imputer.py",
-        "return scores - np.where(",
-        "return scores - 0 * np.where(",
-        IMPUTER + "::test_scores_are_densities_in_the_units_of_the_columns",
-    ),
-    Mutant(
-        "one variance floor for columns of every unit",
-        "imputer.py",
-        "np.where(deviations > 0, deviations, 1.0)",
-        "np.ones_like(deviations)",
-        IMPUTER + "::test_one_incomplete_column_is_the_regression_on_the_complete_rows",
-    ),
-    Mutant(
         "holes taken for their means in EM",
-        "likelihood/component.py",
-        'torch.einsum("pcij,pckj->cik", weight',
-        '0 * torch.einsum("pcij,pckj->cik", weight',
+        "likelihood/sums.py",
+        " + (spread * of_masks.unsqueeze(1)) @ spread.mT",
+        "",
         HOLES + "::test_expected_sums_with_holes_are_those_of_many_completions",
     ),
     Mutant(
@@ -1142,18 +1129,18 @@ MUTANTS = [
         HOLES + "::test_partial_gaussians_are_those_of_scipy",
     ),
     Mutant(
-        "eigenvalues of columns of unlike units",
-        "likelihood/component.py",
-        "_, low = torch.linalg.cholesky_ex(covariances - floor)",
-        "low = torch.ones(len(covariances))",
-        EM + "::test_columns_of_unlike_units_do_not_blur_each_other",
+        "columns of unlike units",
+        "likelihood/units.py",
+        "torch.where(variance > 0, variance, 1.0).sqrt()",
+        "torch.ones_like(variance)",
+        FLOOR + "::test_one_gaussian_reaches_its_closed_form_in_every_unit",
     ),
     Mutant(
         "rounding that makes a covariance singular",
         "gaussian.py",
-        "while failed.any() and rounding < 1:",
-        "while False:",
-        HOLES + "::test_a_covariance_that_rounding_made_singular_still_predicts",
+        "    if not rough.any():",
+        "    if True:",
+        FLOOR + "::test_a_factor_made_triangular_keeps_its_smallest_deviation",
     ),
     Mutant(
         "a mask inverted",
@@ -1559,22 +1546,22 @@ MUTANTS = [
     Mutant(
         "sums of the last stretch alone",
         "moments.py",
-        "sums.addmm_(features, table.mul_(total.reciprocal_()).mT)",
-        "sums = features @ table.mul_(total.reciprocal_()).mT",
+        "sums.features.addmm_(features, table.mT)",
+        "sums = sums._replace(features=features @ table.mT)",
         MOMENTS + "::test_stretches_of_any_length_give_the_same[diagonal]",
     ),
     Mutant(
         "responsibilities that do not add up to one",
         "moments.py",
-        "table.mul_(total.reciprocal_())",
-        "table",
+        "own.mul_(total.reciprocal_())",
+        "own.mul_(1.0)",
         MOMENTS + "::test_sums_are_those_under_the_exact_posterior[full]",
     ),
     Mutant(
         "natural parameters whatever they round to",
         "moments.py",
-        "if len(self.rough):",
-        "if False:",
+        "if not len(self.rough):",
+        "if True:",
         MOMENTS + "::test_the_rounding_is_below_its_bound_and_a_narrow_component_is_scored_without_it",
     ),
     Mutant(
@@ -1643,8 +1630,8 @@ MUTANTS = [
     Mutant(
         "divergences below zero",
         "consistency.py",
-        "if -divergence.mean <= ",
-        "if -abs(divergence.mean) <= ",
+        "if not -divergence.mean > ",
+        "if not -abs(divergence.mean) > ",
         CONSISTENCY + "::test_what_cannot_be_is_void_by_name",
     ),
     Mutant(
@@ -1779,5 +1766,103 @@ MUTANTS = [
         "[high] if low.unbiased",
         "[low] if low.unbiased",
         CONTRADICTIONS + "::test_noise_may_make_ends_cross_and_more_than_that_voids_what_holds_under_conditions_only",
+    ),
+    Mutant(
+        "sums of a narrow component by products that cancel",
+        "moments.py",
+        "    first[rough], second[rough] = sums.first, sums.second\n",
+        "",
+        FLOOR + "::test_columns_that_are_nearly_collinear_reach_their_closed_form",
+    ),
+    Mutant(
+        "eigenvalues below the floor",
+        "gaussian.py",
+        "if doubtful.any():",
+        "if False:",
+        FLOOR + "::test_raised_eigenvalues_are_those_of_numpy_and_others_stay",
+    ),
+    Mutant(
+        "the density in units of the columns",
+        "likelihood/units.py",
+        "(observed(x) * self.unit.log()).sum(-1)",
+        "0 * (observed(x) * self.unit.log()).sum(-1)",
+        FLOOR + "::test_log_px_moves_by_the_log_of_the_scale_alone",
+    ),
+    Mutant(
+        "a centre in single precision",
+        "likelihood/component.py",
+        'kept = {name: getattr(self, name) for name in ("centre", "unit", "rows", "counts")}',
+        "kept = {}",
+        FLOOR + "::test_a_table_in_single_precision_keeps_what_its_parameters_are_relative_to",
+    ),
+    Mutant(
+        "a floor that nobody hears of",
+        "likelihood/component.py",
+        "        if low:\n",
+        "        if False:\n",
+        FLOOR + "::test_a_column_that_is_there_twice_binds_the_floor_and_that_is_said",
+    ),
+    Mutant(
+        "a spike that wins",
+        "objective/restarts.py",
+        "bounded if bounded.any() else torch.ones_like(bounded)",
+        "torch.ones_like(bounded)",
+        "tests/core/test_restarts.py::test_a_start_whose_likelihood_has_no_maximum_is_kept_only_if_all_are_such",
+    ),
+    Mutant(
+        "the rows of one start shared by all",
+        "objective/restarts.py",
+        "    table.rows.mul_(len(seeds))  # every row is explained by each mixture\n",
+        "",
+        "tests/core/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
+    ),
+    Mutant(
+        "the first start for the best",
+        "objective/restarts.py",
+        "return int(means.masked_fill(~eligible, -torch.inf).argmax())",
+        "return int(eligible.int().argmax())",
+        "tests/core/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
+    ),
+    Mutant(
+        "half of the entropy in ICL",
+        "criteria.py",
+        "bic + 2 * entropy",
+        "bic + entropy",
+        "tests/core/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
+    ),
+    Mutant(
+        "a weight too many",
+        "prior/categorical.py",
+        "return len(self.logits) - 1",
+        "return len(self.logits)",
+        "tests/core/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
+    ),
+    Mutant(
+        "EM that never converges",
+        "objective/em.py",
+        "return change < tolerance",
+        "return False",
+        "tests/run/test_convergence.py::test_em_stops_at_its_tolerance_and_its_criteria_are_those_of_scikit_learn",
+    ),
+    Mutant(
+        "what EM ends with, not validated",
+        "model/base.py",
+        "            self.trainer.check_val_every_n_epoch = 1\n",
+        "            pass\n",
+        "tests/run/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
+    ),
+    Mutant(
+        "the best of EM on the way",
+        "callbacks/checkpoints.py",
+        "return last or super().check_monitor_top_k",
+        "return super().check_monitor_top_k",
+        "tests/run/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
+    ),
+    Mutant(
+        "members with a floor among the first",
+        "report/members.py",
+        'if not one.get("limits") and',
+        "if",
+        "tests/report/test_members.py::test_a_member_whose_value_depends_on_a_floor_is_not_ranked",
     ),
 ]

@@ -64,6 +64,8 @@ MISTAKES = {
     "k_test=100000000000": "GiB",
     "latent_dim=0": "1 or more",
     "model=mog model.components=0": "1 or more",
+    "model=mog model.n_init=0": "1 or more",
+    "model=mog objective.tolerance=-1": "0 or more",
     "likelihood=gaussian likelihood.min_variance=0": "above 0",
     "likelihood=gaussian likelihood.min_variance=-1": "above 0",
     "likelihood=gaussian likelihood.min_variance=nan": "above 0",

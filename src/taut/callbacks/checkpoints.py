@@ -6,8 +6,10 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from taut.callbacks.early_stopping import selectable
+from taut.objective.base import Objective
 
 FOLDER = "checkpoints"
 
@@ -50,6 +52,12 @@ class Kept(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         self._prune(trainer)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether the weights are to be kept: the newest, where the objective is after those it ends with."""
+        objective = getattr(trainer.lightning_module, "objective", None)
+        last = isinstance(objective, Objective) and objective.runs_to_the_end
+        return last or super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))

@@ -22,7 +22,7 @@ def fit_mixture(x: Float[Tensor, "n d"], components: int, *, floor: float, seed:
     Args:
         x: Data with holes; every column is observed somewhere.
         components: Number of Gaussians C.
-        floor: Smallest variance in any direction, in squared units of x.
+        floor: Smallest variance in any direction, as a fraction of the columns' variances.
         seed: Seed of the start.
     """
     joint = _start(x, components, floor, seed)
@@ -44,4 +44,5 @@ def _start(x: Tensor, components: int, floor: float, seed: int) -> Joint:
         likelihood = Component(x.shape[1:], components, min_variance=floor)
         joint = Joint(Categorical(components), likelihood).to(x)
         likelihood.initialise(x)
+        joint.prior.maximise({"counts": likelihood.counts})
     return joint.requires_grad_(False)

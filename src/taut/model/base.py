@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from taut import __version__, bounds, noise, oracle
 from taut.consistency import Judge, Kind, Value, refuse
+from taut.criteria import criteria
 from taut.data.base import Batch
 from taut.errors import UserError
 from taut.evaluation import DETAILS, score
@@ -150,6 +151,14 @@ class LatentVariableModel(L.LightningModule, ABC):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if self.trainer.is_last_batch:
             self.objective.end_of_epoch()
+            self._stop_or_go_on()
+
+    def _stop_or_go_on(self) -> None:
+        """End training where the objective has converged; what it ends with is validated, whatever the interval."""
+        converged = bool(self.objective.converged)
+        self.trainer.should_stop |= converged
+        if converged or (self.objective.runs_to_the_end and self.trainer.current_epoch + 1 == self.trainer.max_epochs):
+            self.trainer.check_val_every_n_epoch = 1
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         del batch_idx
@@ -194,6 +203,10 @@ class LatentVariableModel(L.LightningModule, ABC):
         with noise.forked(x.device):
             z = self.q(x).sample((1,))
         return self.joint.likelihood.limits(z)
+
+    def criteria(self, x: Float[Tensor, "n *x"]) -> dict[str, Any] | None:
+        """Information criteria on these rows; ``None`` where they mean nothing (see :mod:`taut.criteria`)."""
+        return criteria(self.joint, x) if self.log_px_kind == "exact" else None
 
     def curve(self, stage: str) -> tuple[list[int], list[float], list[float], float, str] | None:
         """(k, IWAE-k, standard errors, log p(x), its kind) of the last evaluation of a stage, if there was one."""

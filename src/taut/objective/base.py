@@ -72,6 +72,16 @@ class Objective(ABC):
         """Called after the last step of an epoch."""
 
     @property
+    def runs_to_the_end(self) -> bool:
+        """Whether the last parameters are what training is for, and not those of the best validation bound."""
+        return False
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether training has come to rest at the tolerance of this objective; ``None`` where it has none."""
+        return None
+
+    @property
     def name(self) -> str:
         """The word on the command line."""
         return type(self).__name__.lower()

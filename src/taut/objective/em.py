@@ -1,12 +1,15 @@
 """Expectation maximisation."""
 
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import OneHotCategorical
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -27,21 +30,23 @@ class Em(Objective):
 
     q is set to the posterior, then the model to the best for that q.
 
-    Full batch: sums are collected over the epoch and maximised at its end; $\log p$ never decreases. Mini-batch:
+    Full batch: sums are collected over the epoch and maximised at its end; $\log p$ never decreases, and training ends
+    when it has converged: an epoch changed the mean of $\log p(x)$ by less than a tolerance. Mini-batch:
     stepwise EM (Cappe & Moulines, 2009) blends the sums with step size $(t + 2)^{-a}$ and maximises after every
     batch; it gets near the optimum sooner, and is not monotone.
 
     Args:
         minibatch: Maximise after every batch instead of every epoch.
         decay: The exponent a in (0.5, 1].
+        tolerance: Nats per datum; full batch only.
     """
 
     closed_form = True
 
-    def __init__(self, *, minibatch: bool = False, decay: float = 0.7) -> None:
+    def __init__(self, *, minibatch: bool = False, decay: float = 0.7, tolerance: float = 1e-6) -> None:
         if not 0.5 < decay <= 1:
             raise UserError(f"objective.decay={decay} must lie in (0.5, 1], or stepwise EM does not converge.")
-        self.minibatch, self.decay = minibatch, decay
+        self.minibatch, self.decay, self.tolerance = minibatch, decay, tolerance
         self._maximiser: Maximiser | None = None
 
     def bound(self, log_w: LogWeights) -> Float[Tensor, " b"]:
@@ -54,7 +59,7 @@ class Em(Objective):
     def expect(self, joint: Joint, x: Float[Tensor, "b *x"]) -> PerDatum:
         log_px, sums = expect(joint, x)
         if self._maximiser is not None:
-            self._maximiser.observe(sums, len(x))
+            self._maximiser.observe(sums, log_px)
         return log_px
 
     def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
@@ -79,7 +84,15 @@ class Em(Objective):
 
     def end_of_epoch(self) -> None:
         if self._maximiser is not None and not self.minibatch:
-            self._maximiser.maximise()
+            self._maximiser.end_epoch(self.tolerance)
+
+    @property
+    def runs_to_the_end(self) -> bool:
+        return not self.minibatch
+
+    @property
+    def converged(self) -> bool | None:
+        return None if self.minibatch or self._maximiser is None else self._maximiser.converged
 
 
 Sums = dict[str, dict[str, Tensor]]
@@ -96,8 +109,10 @@ def expect(joint: Joint, x: Float[Tensor, "b *x"]) -> tuple[PerDatum, Sums]:
         NotImplementedError: If a piece has no closed-form maximum.
     """
     prior, likelihood = joint.prior, joint.likelihood
-    if isinstance(prior, Categorical) and isinstance(likelihood, Component) and likelihood.has_moments(x):
-        log_px, sums = likelihood.expect(x, prior().logits)
+    if isinstance(prior, Categorical) and isinstance(likelihood, Component):
+        weights = prior()
+        assert isinstance(weights, OneHotCategorical)
+        log_px, sums = likelihood.expect(x, weights.logits)
         return log_px, {"prior": {"counts": sums["counts"]}, "likelihood": sums}
     parts = [_expect(joint, rows) for rows in x.split(ROWS)]
     return torch.cat([log_px for log_px, _ in parts]), reduce(_add, (sums for _, sums in parts))
@@ -120,6 +135,27 @@ def blend(old: Sums, new: Sums, a: float, b: float) -> Sums:
     }
 
 
+@dataclass
+class Evidence:
+    r"""The mean of $\log p(x)$ over the rows of an epoch, in nats, and over those of the one before."""
+
+    total: float = 0.0
+    rows: int = 0
+    last: float = -math.inf
+
+    def add(self, log_px: PerDatum) -> None:
+        """Some of the rows."""
+        self.total += log_px.sum().item()
+        self.rows += len(log_px)
+
+    def settled(self, tolerance: float) -> bool:
+        """Whether the mean has changed by less than this; begins the next epoch."""
+        mean = self.total / self.rows
+        change, self.last = abs(mean - self.last), mean
+        self.total, self.rows = 0.0, 0
+        return change < tolerance
+
+
 class Maximiser(Optimizer):
     """The M-step in the place of an optimiser, so that checkpoints, step counts and loops are those of any training.
 
@@ -134,10 +170,14 @@ class Maximiser(Optimizer):
         self.joint, self.decay = joint, decay
         self.sums: Sums = {}
         self.batches = 0
+        self.evidence = Evidence()
+        self.converged = False
 
-    def observe(self, new: Sums, rows: int) -> None:
-        """Add the expected sums of so many rows: whole, or blended with step size (t + 2)^-decay and per row."""
+    def observe(self, new: Sums, log_px: PerDatum) -> None:
+        """Add the expected sums of some rows: whole, or blended with step size (t + 2)^-decay and per row."""
+        rows = len(log_px)
         if self.decay is None:
+            self.evidence.add(log_px)
             self.sums = _add(self.sums, new) if self.sums else new
             return
         rate = (self.batches + 2) ** -self.decay if self.batches else 1.0
@@ -151,6 +191,11 @@ class Maximiser(Optimizer):
             self.maximise()
         return loss
 
+    def end_epoch(self, tolerance: float) -> None:
+        """Maximise, and see whether the parameters that this epoch began with were better than those before it."""
+        self.converged = self.evidence.settled(tolerance)
+        self.maximise()
+
     def maximise(self) -> None:
         """Set the joint to the maximum for the collected sums."""
         self.joint.prior.maximise(self.sums["prior"])
@@ -159,7 +204,8 @@ class Maximiser(Optimizer):
             self.sums = {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"state": {}, "param_groups": [], "sums": self.sums, "batches": self.batches}
+        own = {"sums": self.sums, "batches": self.batches, "converged": self.converged}
+        return {"state": {}, "param_groups": [], **own, "evidence": vars(self.evidence)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         device = self.param_groups[0]["params"][0].device
@@ -167,4 +213,5 @@ class Maximiser(Optimizer):
             piece: {name: value.to(device) for name, value in sums.items()}
             for piece, sums in state_dict["sums"].items()
         }
-        self.batches = state_dict["batches"]
+        self.batches, self.converged = state_dict["batches"], state_dict["converged"]
+        self.evidence = Evidence(**state_dict["evidence"])

@@ -32,6 +32,10 @@ class Categorical(Prior):
     def forward(self) -> OneHotCategorical:
         return OneHotCategorical(logits=self.logits, validate_args=False)
 
+    @property
+    def degrees_of_freedom(self) -> int:
+        return len(self.logits) - 1
+
     def statistics(self, posterior: Distribution) -> dict[str, Tensor]:
         return {"counts": posterior.mean.sum(0)}
 

@@ -7,6 +7,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from taut.report.fitted import fitted, unfinished
+
 KIND = {"exact": "exact", "lower": "lower bound", "upper": "upper bound", "estimate": "estimate"}
 LOW_ESS = 1.5
 
@@ -58,6 +60,7 @@ def caption(result: Result) -> Text:
     lines = [
         f"{result['split']} split of {data}: {result['n']:,} data{same}",
         f"fit {seconds['fit']:.1f} s, test {seconds['test']:.1f} s ({rate:,.0f} images/s)",
+        *fitted(result),
     ]
     text = Text("\n".join(lines), style="dim")
     for warning in warnings(result):
@@ -67,7 +70,8 @@ def caption(result: Result) -> Text:
 
 def warnings(result: Result) -> list[str]:
     """Reasons not to trust the scores, in full sentences; none is the good case."""
-    return [line for part in ("doubts", "limits", "warnings") for line in result.get(part, [])]
+    found = [line for part in ("doubts", "limits") for line in result.get(part, [])]
+    return found + unfinished(result) + list(result.get("warnings", []))
 
 
 def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> None:
