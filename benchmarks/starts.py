@@ -4,6 +4,9 @@ The mean of log p(x) over the training rows that EM ends at, the median of ten s
 three components, and the first ten principal components of the digits with ten, full covariances, whole tables.
 taut stops at 1e-6 nats per datum and its floor of the variances is 1e-14; scikit-learn adds its ``reg_covar`` of 1e-6
 to every variance, and stops at its own tolerance of 1e-3 or at 1e-6.
+
+At ``n_init`` of 1 taut starts from the best of three runs of k-means by their inertia, scikit-learn from one: the
+starts of EM are equal in number, the work before them is not. Three was chosen on these data and seeds.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import json
 import platform
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from taut.bounds import block_sizes
 from taut.data.base import Data
 from taut.evaluation import DETAILS
 from taut.evidence.log_evidence import LogEvidence
-from taut.judgement import Doubt, doubts
+from taut.judgement import Doubt, collapse, doubts
 from taut.metrics import Summary
 from taut.model.base import LatentVariableModel
+from taut.q.base import Amortised
 from taut.report.table import test_table
 
 
@@ -65,6 +67,7 @@ def describe(
         },
         "validation": {"bound": best_bound},
         "doubts": [doubt.sentence for doubt in reasons],
+        "warnings": [sentence for sentence in [_collapsed(scores, model)] if sentence],
         "epochs": trainer.current_epoch,
         "parameters": parameters,
         "precision": cfg.trainer.precision,
@@ -73,6 +76,13 @@ def describe(
         "versions": {name: version(name) for name in ("taut", "torch", "lightning", "hydra-core")}
         | {"python": platform.python_version()},
     }
+
+
+def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) -> str | None:
+    """Whether an encoder has given up; a q without one was asked for as it is."""
+    if not isinstance(model.q, Amortised) or model.joint.prior.discrete:
+        return None
+    return collapse(scores["active_units"]["value"], prod(model.joint.prior.z_shape))
 
 
 def _doubts(scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVariableModel) -> list[Doubt]:

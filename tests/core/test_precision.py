@@ -29,6 +29,7 @@ from taut.joint import Joint, draw
 from taut.precision import in_double, refuse_degenerate
 from taut.q.prior import Prior as PriorAsQ
 
+OF_NETWORKS_AND_LINES = [name for name in names("likelihood") if name != "component"]
 CONTINUOUS = [name for name in names("prior") if name != "categorical"]
 SCALES = [1e-2, 1e-4, 1e-6, 3e-7]
 FAR = 13.0
@@ -130,13 +131,13 @@ def test_log_densities_of_a_narrow_q_are_those_of_fifty_digits(prior, scale):
 
 @pytest.mark.parametrize("objective", ["elbo", "iwae", "stl", "dreg"])
 @pytest.mark.parametrize("q", ["diagonal", "full", "masked"])
+@pytest.mark.parametrize("likelihood", OF_NETWORKS_AND_LINES)
 @pytest.mark.parametrize("prior", CONTINUOUS)
-def test_bounds_of_a_float32_model_are_those_of_float64(prior, q, objective):
+def test_bounds_of_a_float32_model_are_those_of_float64(prior, likelihood, q, objective):
     """The float64 twin has the same z; its decoder alone rounds differently."""
     for scale in SCALES:
-        joint, posterior, recipe, x = _far(
-            [f"prior={prior}", *SMALL_PRIOR.get(prior, []), f"q={q}", f"objective={objective}"], scale
-        )
+        words = [f"prior={prior}", *SMALL_PRIOR.get(prior, []), f"likelihood={likelihood}"]
+        joint, posterior, recipe, x = _far([*words, f"q={q}", f"objective={objective}"], scale)
         torch.manual_seed(2)
         draws = draw(joint, posterior, x, 20, path_only=recipe.path_only)
         log_pz, log_qz = joint.prior().log_prob(draws.z), posterior(x).log_prob(draws.z)

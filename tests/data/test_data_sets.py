@@ -74,7 +74,7 @@ def test_contract(name, tmp_path):
     assert data.x_shape == shape
     assert tuple(map(len, data.stored)) == sizes
     for rows in data.splits:
-        assert rows.dtype == torch.get_default_dtype()
+        assert rows.dtype == dtype_of(data)
         assert rows.isfinite().all()
         if name in IMAGES:
             assert 0 <= rows.min() < rows.max() <= 1
@@ -87,11 +87,17 @@ def test_contract(name, tmp_path):
         assert everything == pytest.approx(MEANS[name], abs=1e-3 if name == "omniglot" else 1e-6)
 
 
+def dtype_of(data: Data) -> torch.dtype:
+    """Numbers of a table keep the digits that an offset needs; pixels take the default."""
+    numbers = data.binarisation == "none" and data.stored.train.dtype == torch.float64
+    return torch.float64 if numbers else torch.get_default_dtype()
+
+
 def check_batches(data: Data) -> None:
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
         batch = next(iter(loader))
         assert batch.x.shape == (len(batch.index), *data.x_shape)
-        assert batch.x.dtype == torch.get_default_dtype()
+        assert batch.x.dtype == dtype_of(data)
         assert batch.index.dtype == torch.int64
         assert batch.total == len(batch.index) == min(data.batch_size, loader.rows)
         if data.binarisation != "none":
@@ -125,6 +131,19 @@ def test_faithful_is_the_published_table(float64):
     assert torch.allclose(rows.mean(0), torch.tensor([3.487783, 70.897059]), atol=5e-7)
     assert torch.allclose(rows.std(0), torch.tensor([1.141371, 13.594974]), atol=5e-7)
     assert data.columns == ("eruptions", "waiting")
+    assert not data.held_out
+
+
+def test_faithful_can_hold_rows_out(float64):
+    data = Faithful(batch_size=None, test_fraction=0.2)
+    train, val, test = data.splits
+    assert (len(train), len(test)) == (218, 54)
+    assert data.held_out
+    assert torch.equal(train, val)
+    every = Faithful(batch_size=None).splits.train
+    assert sorted(map(tuple, torch.cat([train, test]).tolist())) == sorted(map(tuple, every.tolist()))
+    with pytest.raises(UserError, match=r"data.test_fraction=1.0 must be 0 or more and below 1"):
+        Faithful(batch_size=None, test_fraction=1.0)
 
 
 def test_no_file_and_no_network_is_one_sentence(tmp_path, monkeypatch):
