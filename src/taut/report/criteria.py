@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from taut.report.candidates import Candidate
+from taut.report.fitted import CRITERIA
 from taut.report.ranking import Ranking, Rival
-from taut.report.scores import CRITERIA
 
 NEAR = 2.0
 """Differences below this are next to nothing, on the scale of -2 log L."""

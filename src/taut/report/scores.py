@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taut.report.files import number, part, whole, word
+from taut.report.fitted import CRITERIA
 
 KINDS = ("exact", "lower", "upper", "estimate")
-CRITERIA = ("bic", "aic", "icl")
 PARTS = ("amortisation", "approximation")
 LONGEST = 400
 """Letters of a sentence that are kept."""
