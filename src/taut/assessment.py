@@ -96,6 +96,7 @@ def taken_apart(parts: Split, answer: Answer) -> dict[str, Any]:
         high = mean_of(found.high, parts.best_variance + noise[found.upper])
     return {
         "n": len(parts.elbo),
+        "void": answer.void.get("elbo"),
         "exact": found.exact,
         "elbo": mean_of(parts.elbo, parts.elbo_variance),
         "best": mean_of(parts.best, parts.best_variance),
@@ -180,7 +181,7 @@ def columns(answer: Answer, parts: Split | None) -> dict[str, Tensor]:
     table["gap_low"] = found.low
     if found.high is not None:
         table["gap_high"] = found.high
-    if parts is not None:
+    if parts is not None and "elbo" not in answer.void:
         missing = torch.full((len(found.low) - len(parts.elbo),), torch.nan, dtype=torch.float64)
         table["best_elbo"] = torch.cat([parts.best, missing])
         table["amortisation"] = torch.cat([parts.amortisation, missing])

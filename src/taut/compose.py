@@ -28,7 +28,7 @@ from taut.resume import is_run, key, own_words
 from taut.targets import check_hydra, check_process
 
 BUILT_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
-OF_THE_PROCESS = ("env_set", "env_copy")
+OF_THE_PROCESS = ("name", "env_set", "env_copy")
 
 
 @cache
@@ -161,5 +161,7 @@ def _built_by_hydra(cfg: DictConfig) -> dict:
 
 
 def _of_the_process(cfg: DictConfig) -> dict:
-    """What Hydra would do to the environment."""
-    return {part: OmegaConf.to_container(cfg.hydra.job[part], resolve=True) for part in OF_THE_PROCESS}
+    """What Hydra would do to the environment, and the name of the job, as they are written."""
+    job = OmegaConf.to_container(cfg.hydra.job, resolve=False)
+    assert isinstance(job, dict)
+    return {part: job[part] for part in OF_THE_PROCESS}

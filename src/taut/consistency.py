@@ -24,7 +24,7 @@ ROUNDING, RELATIVE = 1e-3, 1e-6
 Kind = Literal["exact", "lower", "upper", "estimate"]
 
 REMEDY = (
-    "the densities are not those of one z, or have no bound: train again with a lower optimizer.lr or "
+    "a density of the model or of q is wrong or has no bound: train again with a lower optimizer.lr or "
     "trainer.precision=64-true, and check pieces of your own"
 )
 
@@ -90,7 +90,9 @@ class Judge:
             return None
         return f"{where}: {divergence.name} is {divergence.mean:.6g} nats, but a divergence is at least 0; {REMEDY}."
 
-    def crossed(self, below: Value, above: Value, where: str, error: float | None = None) -> str | None:
+    def crossed(
+        self, below: Value, above: Value, where: str, error: float | None = None, remedy: str = REMEDY
+    ) -> str | None:
         """Why one value cannot lie above the other; ``None`` where it can.
 
         Args:
@@ -98,6 +100,7 @@ class Judge:
             above: An upper bound or an exact value.
             where: The data, in words.
             error: Standard error of the difference, by default at most the sum of both.
+            remedy: What to do.
         """
         error = below.error + above.error if error is None else error
         if not below.mean - above.mean > self.allowance(error, above.mean):
@@ -106,7 +109,7 @@ class Judge:
         return (
             f"{where}: {below.name} ({kinds[below.kind]}) is {below.mean:.6g} nats, above {above.name} "
             f"({kinds[above.kind]}) of {above.mean:.6g} by more than noise accounts for, so one of them is wrong; "
-            f"{REMEDY}."
+            f"{remedy}."
         )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ class Evaluation:
             split = self.cfg.split
             answers[split] = self._measured(split, self.cfg.limit, stages)
             information = self._informed(split, stages)
+            answers[split] = _judged(answers[split], information, split)
             if any(one.simulated for one in self.estimators):
                 made = self._simulated(stages)
             for split in self.cfg.gap.splits if self.cfg.gap.apart else []:
@@ -134,15 +136,14 @@ class Evaluation:
             if one["settled"] < 0.95
         ]
         said = told(information)
-        kl = Value("KL(q(z|x) || p(z))", "estimate", said["kl"]["value"], said["kl"]["monte_carlo_error"])
-        negative = Judge(said["n"]).negative(kl, f"{cfg.split} data")
+        others = [one for split, answer in answers.items() if split != cfg.split for one in answer.void.values()]
         further = [None if made is None else _blind(made), self._collapsed(said)]
         return {
             **self._about(seconds),
             **main,
             "warnings": [*(one for one in further if one), *main["warnings"]],
-            "void": [*main["void"], *([negative] if negative else [])],
-            "information": None if negative else said,
+            "void": list(dict.fromkeys([*main["void"], *others])),
+            "information": None if "elbo" in answers[cfg.split].void else said,
             "k": cfg.k,
             "simulated": None if made is None else assessed(made, cfg.confidence),
             "apart": apart,
@@ -154,7 +155,7 @@ class Evaluation:
     def _collapsed(self, said: dict[str, Any]) -> str | None:
         """Only an encoder can be said to have given up; a q without one was asked for as it is."""
         encoded = Family.of(self.model.q) is not None and not self.target.discrete
-        return collapse(said["active_units"], said["units"]) if encoded else None
+        return collapse(said["active_units"], said["units"], said["kl"]["value"]) if encoded and said["n"] > 1 else None
 
     def _about(self, seconds: float) -> dict[str, Any]:
         cfg, run = self.cfg, self.run
@@ -178,6 +179,17 @@ class Evaluation:
         }
 
 
+def _judged(answer: Answer, information: Information, split: str) -> Answer:
+    """The answer, of which what is made of q is void where the KL from the prior is below 0: q is then no density."""
+    error = information.kl_variance.sum().sqrt().item() / len(information.kl)
+    kl = Value("KL(q(z|x) || p(z))", "estimate", information.kl.mean().item(), error)
+    sentence = Judge(len(information.kl)).negative(kl, f"{split} data")
+    if sentence is None:
+        return answer
+    of_q = [one.name for one in answer.evidence if one.name not in ("exact", "naive", "uniform")]
+    return replace(answer, void={**answer.void, **dict.fromkeys(["elbo", *of_q], sentence)})
+
+
 def settings(node: DictConfig) -> dict[str, Any]:
     """What an estimator was told, without its class."""
     return {str(name): value for name, value in node.items() if name != "_target_"}
@@ -193,7 +205,7 @@ def noise_of(split: str) -> str:
 
 def _blind(made: Answer) -> str | None:
     """What to say where an upper bound made of q lies below those that do not rest on q, which shows a missed mode."""
-    means = {one.name: one.mean for one in made.evidence}
+    means = {one.name: one.mean for one in made.trusted}
     beyond = [means[name] for name in ("u_k", "bdmc") if name in means]
     if "struski" not in means or not beyond or not min(beyond) - means["struski"] > BLIND:
         return None

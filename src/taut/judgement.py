@@ -36,14 +36,18 @@ def doubts(evidence: LogEvidence) -> list[Doubt]:
     return [Doubt(short, f"{evidence.name}: {sentence}") for short, sentence in found]
 
 
-def collapse(active: float, units: int) -> str | None:
-    """What to say where fewer than a tenth of the latent units are active (Bowman et al., 2016); None elsewhere.
+def collapse(active: float, units: int, kl: float) -> str | None:
+    r"""What to say where fewer than a tenth of the latent units are active (Bowman et al., 2016); None elsewhere.
+
+    Units of a q that is far narrower than its prior can tell x apart by differences that are too small to count as
+    active; a KL of more than a nat for each unit shows that they carry something.
 
     Args:
         active: Units with $Var_x(E_q[z])$ above 0.01 (Burda et al., 2016).
         units: Number of latent units.
+        kl: Mean of $KL(q(z | x) \| p(z))$ in nats.
     """
-    if active >= max(1.0, FEW_ACTIVE * units):
+    if kl > units or active >= max(1.0, FEW_ACTIVE * units):
         return None
     verb = "is" if active == 1 else "are"
     return (

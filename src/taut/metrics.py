@@ -6,7 +6,7 @@ All states are moments in float64 that merge, so batches of any size and any num
 import math
 from itertools import pairwise
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -35,7 +35,7 @@ class Summary(NamedTuple):
     """
 
     n: int
-    scores: dict[str, dict[str, float]]
+    scores: dict[str, dict[str, Any]]
     curve: list[float]
     curve_errors: list[float]
     details: Float[Tensor, "n 5"] | None = None
@@ -88,20 +88,24 @@ class Trained:
         self.sums.zero_()
         return bound, surrogate
 
-    def refuse_above_mass(self, count: int, epoch: int) -> None:
+    def refuse_above_mass(self, count: int, epoch: int, checks: int) -> None:
         """Refuse to go on from bounds of a probability mass whose mean since the last time is above 0.
 
         Args:
             count: Number of data since the last time.
             epoch: Number of the epoch, counted from 1.
+            checks: How often this has been asked, this time included.
 
         Raises:
             Void: Naming the epoch and what to do.
         """
+        if count < 2:
+            return  # one draw does not tell how draws differ
         total, _, squares = self.sums.tolist()
         mean = total / count
-        error = math.sqrt(max(squares / count - mean * mean, 0.0) / count)  # that over the data, which is wider
-        judge = Judge(count, count - 1, epoch)
+        spread = max(squares - count * mean * mean, 0.0) / (count - 1)  # over the data, which is wider than the noise
+        error = math.sqrt(spread / count)
+        judge = Judge(count, count - 1, checks)
         sentence = judge.above_mass(Value("the training bound", "lower", mean, error), f"epoch {epoch}")
         if sentence is not None:
             raise Void(f"{sentence[:-1]}. Training stops here.")
@@ -160,7 +164,11 @@ class ScoreMeter(Metric):
         errors = moments.standard_error.nan_to_num(0.0)
         monte_carlo = self.spreads.sqrt() / moments.count
         rows = zip(self.names, moments.mean[names].tolist(), errors[names].tolist(), monte_carlo.tolist(), strict=True)
-        scores = {name: {"value": v, "standard_error": e, "monte_carlo_error": m} for name, v, e, m in rows}
+        unknown = int(moments.count) < 2  # one datum does not tell how data differ
+        scores: dict[str, dict[str, Any]] = {
+            name: {"value": v, "standard_error": None if unknown else e, "monte_carlo_error": m}
+            for name, v, e, m in rows
+        }
         variance = (moments.squares[z] - self.z_noise) / moments.count  # of E_q[z], less the noise it is known with
         scores["active_units"] = {"value": float((variance > ACTIVE).sum())}
         details = dim_zero_cat(self.details) if len(self.details) else None

@@ -60,9 +60,10 @@ def refuse_degenerate(q: Distribution, where: str) -> None:
     else:
         return
     least = FINE * torch.finfo(size.dtype).eps * size
-    if bool((scale < least).any()):
-        at = (scale < least).nonzero()[0].unbind()
+    if bool((scale <= least).any()):
+        at = (scale <= least).nonzero()[0].unbind()
         raise RunError(
             f"{where} is degenerate: its scale {scale[at].item():.2g} is lost in the rounding of a z of about "
-            f"{size[at].item():.2g}, so it has no density that could be trusted; lower optimizer.lr, or train again."
+            f"{size[at].item():.2g}, so it has no density that could be trusted; train again with a lower "
+            "optimizer.lr, or give a q of your own in float64."
         )

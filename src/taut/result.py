@@ -66,8 +66,7 @@ def describe(
             "standard_error": summary.curve_errors,
         },
         "validation": {"bound": best_bound},
-        "doubts": [doubt.sentence for doubt in reasons],
-        "warnings": [sentence for sentence in [_collapsed(scores, model)] if sentence],
+        "warnings": [*(doubt.sentence for doubt in reasons), *_collapsed(scores, model)],
         "epochs": trainer.current_epoch,
         "parameters": parameters,
         "precision": cfg.trainer.precision,
@@ -78,11 +77,13 @@ def describe(
     }
 
 
-def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) -> str | None:
-    """Whether an encoder has given up; a q without one was asked for as it is."""
-    if not isinstance(model.q, Amortised) or model.joint.prior.discrete:
-        return None
-    return collapse(scores["active_units"]["value"], prod(model.joint.prior.z_shape))
+def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) -> list[str]:
+    """What to say where an encoder has given up; a q without one is as asked for, and one datum tells nothing."""
+    if not isinstance(model.q, Amortised) or model.joint.prior.discrete or model.summaries["test"].n == 1:
+        return []
+    units = prod(model.joint.prior.z_shape)
+    sentence = collapse(scores["active_units"]["value"], units, scores["kl"]["value"])
+    return [] if sentence is None else [sentence]
 
 
 def _doubts(scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVariableModel) -> list[Doubt]:

@@ -1,7 +1,6 @@
 """What a config may build: a positive list of names, checked before and after the import they cause."""
 
 import inspect
-import os
 import pkgutil
 import re
 from collections.abc import Collection, Iterator
@@ -95,7 +94,7 @@ def check_process(container: Any, typed: Collection[str]) -> None:
 
     Args:
         container: Hydra's own config: ``job`` and the parts that hold log handlers and the sweeper, resolved for a run
-            in the folder ``.``.
+            in the folder ``.``, where ``<job>.log`` is the log file of every command.
         typed: The keys of the words on the command line.
 
     Raises:
@@ -116,8 +115,7 @@ def _of_the_process(container: Any) -> Iterator[tuple[str, Any]]:
     yield from (("hydra.job.env_copy", name) for name in job.get("env_copy") or [])
     for part in ("job_logging", "hydra_logging"):
         for key, value in _leaves(container.get(part), f"hydra.{part}"):
-            inside = isinstance(value, str) and os.path.basename(value) == os.path.normpath(value)
-            if key.endswith(".filename") and not inside:
+            if key.endswith(".filename") and not (value == f"./{job.get('name')}.log" and value.count("/") == 1):
                 yield key, value
     sweeper = container.get("sweeper") or {}
     for name, value in (sweeper.get("params") or {}).items():

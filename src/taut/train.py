@@ -23,6 +23,7 @@ from taut.errors import UserError
 from taut.make import make
 from taut.ranks import first
 from taut.result import describe, publish
+from taut.strategies import whole_weights
 
 LIMITED = 1000
 """Rows on which floors and caps are looked for."""
@@ -54,13 +55,15 @@ def train(cfg: DictConfig) -> float:
     with loggers.finishing(trainer.loggers), crew(processes, folder):
         started = time.perf_counter()
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        fitted = time.perf_counter()
+        ended = time.perf_counter()
         trainer.test(model, datamodule=data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)
-        seconds = {"fit": fitted - started, "test": time.perf_counter() - fitted}
+        seconds = {"fit": ended - started, "test": time.perf_counter() - ended}
         result = describe(cfg, trainer, model, data, best, seconds, parameters)
-        result["criteria"] = model.criteria(data.training_rows().to(model.device))
         result["converged"] = model.objective.converged
-        result["limits"] = model.limits(data.rows_of("test")[:LIMITED].to(model.device))
+        with whole_weights(trainer):
+            fitted = result["converged"] is not None  # elsewhere no maximum was looked for
+            result["criteria"] = model.criteria(data.training_rows().to(model.device)) if fitted else None
+            result["limits"] = model.limits(data.rows_of("test")[:LIMITED].to(model.device))
         if trainer.is_global_zero:
             publish(result, folder)
             loggers.summarise(trainer.loggers, result)

@@ -73,7 +73,7 @@ def test_eighty_columns_are_enough():
     assert all("…" not in line for line in lines(wide))
 
 
-@pytest.mark.parametrize("part", ["doubts", "limits", "warnings"])
+@pytest.mark.parametrize("part", ["limits", "warnings"])
 def test_untrustworthy_results_say_so(part):
     text = " ".join(line.strip() for line in lines({**result(), part: ["of 5000 samples about 1.2 count."]}))
     assert "Warning: of 5000 samples about 1.2 count." in text

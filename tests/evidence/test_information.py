@@ -179,7 +179,8 @@ def test_a_mixture_as_q_knows_the_density_of_each_datum():
     ],
 )
 def test_a_collapse_is_said_with_what_helps(active, units, said):
-    words = collapse(active, units)
+    assert collapse(active, units, units + 0.1) is None, "a narrow q tells x apart by small differences"
+    words = collapse(active, units, 0.1)
     if said is None:
         assert words is None
     else:

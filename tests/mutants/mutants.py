@@ -654,7 +654,7 @@ MUTANTS = [
     Mutant(
         "a collapse that is never said",
         "judgement.py",
-        "if active >= max(1.0, FEW_ACTIVE * units):",
+        "if kl > units or active >= max(1.0, FEW_ACTIVE * units):",
         "if True:",
         INFORMATION + "::test_a_collapse_is_said_with_what_helps[1-50-1 of 50 latent units is]",
     ),
@@ -1763,8 +1763,8 @@ MUTANTS = [
     Mutant(
         "blame on what holds whatever the weights",
         "evidence/contradictions.py",
-        "[high] if low.unbiased",
-        "[low] if low.unbiased",
+        "[high] if of_q",
+        "[low] if of_q",
         CONTRADICTIONS + "::test_noise_may_make_ends_cross_and_more_than_that_voids_what_holds_under_conditions_only",
     ),
     Mutant(

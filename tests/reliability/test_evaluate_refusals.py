@@ -18,7 +18,7 @@ from taut.assessment import assessed, columns, plain
 from taut.checkpoint import AtomicCheckpointIO
 from taut.errors import RunError, UserError
 from taut.evidence import AIS, Importance, Jackknife, LogEvidence, Naive, Rows, Struski, Sumo, Target, Uniform
-from taut.measure import Question, measure
+from taut.measure import Answer, Question, measure
 from taut.processes import Processes
 from taut.progress import Stages
 
@@ -355,7 +355,7 @@ def test_no_mass_at_all_is_minus_infinity_and_said(estimator):
     assert found.diagnostics["ess"].tolist() == [0.0] * 3
     assert not any(values.isnan().any() for name, values in found.diagnostics.items() if name in ("ess", "max_weight"))
     assert not found.variance.isnan().any()
-    answer = SimpleAnswer(found)
+    answer = simple_answer(found)
     result = assessed(answer, 0.95)
     score = result["evidence"][found.name]
     assert score["value"] == -math.inf
@@ -370,16 +370,13 @@ def test_no_mass_at_all_is_never_nan(estimator):
     found = estimator(NO_MASS, X)
     assert not found.value.isnan().any()
     assert (found.value == -math.inf).all() if found.kind != "upper" else not found.value.isfinite().any()
-    assert assessed(SimpleAnswer(found), 0.95)["evidence"][found.name]["doubts"]
+    assert assessed(simple_answer(found), 0.95)["evidence"][found.name]["doubts"]
 
 
-class SimpleAnswer:
+def simple_answer(found: LogEvidence) -> Answer:
     """One estimator of three data beside an ELBO."""
-
-    def __init__(self, found):
-        self.elbo = LogEvidence("elbo", "lower", torch.full((3,), -9.0).double(), torch.ones(3).double())
-        self.evidence = [found]
-        self.thermodynamic = torch.zeros(21, 3)
+    elbo = LogEvidence("elbo", "lower", torch.full((3,), -9.0).double(), torch.ones(3).double())
+    return Answer(elbo, [found], torch.zeros(21, 3, dtype=torch.float64))
 
 
 def test_half_the_mass_lost_is_finite():

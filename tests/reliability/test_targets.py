@@ -213,12 +213,17 @@ PROCESS = [
         {"job_logging": {"handlers": {"file": {"filename": "/etc/x"}}}},
     ),
     ("hydra.hydra_logging.handlers.file.filename", {"hydra_logging": {"handlers": {"file": {"filename": "../x.log"}}}}),
+    ("hydra.job_logging.handlers.file.filename", {"job_logging": {"handlers": {"file": {"filename": "train.py"}}}}),
+    (
+        "hydra.job_logging.handlers.file.filename",
+        {"job": {"name": "../x"}, "job_logging": {"handlers": {"file": {"filename": "./../x.log"}}}},
+    ),
     ("hydra.sweeper.params.+hydra.job.env_set.A", {"sweeper": {"params": {"+hydra.job.env_set.A": "b"}}}),
     ("hydra.sweeper.params.hydra/launcher", {"sweeper": {"params": {"hydra/launcher": "x"}}}),
 ]
 
 
-@pytest.mark.parametrize(("key", "node"), PROCESS, ids=[key for key, _ in PROCESS])
+@pytest.mark.parametrize(("key", "node"), PROCESS, ids=str)
 def test_a_config_says_nothing_of_the_process_and_the_user_may(key, node):
     with pytest.raises(UserError, match=re.escape(key) + ".* comes from a config file or a run folder"):
         check_process(node, {"hydra.job.env_set.OTHER", "hydra.job.env_set.LD", "seed"})
@@ -228,7 +233,7 @@ def test_a_config_says_nothing_of_the_process_and_the_user_may(key, node):
 
 def test_what_hydra_does_by_itself_is_let_through():
     ours = {
-        "job": {"env_set": {}, "env_copy": []},
+        "job": {"name": "train", "env_set": {}, "env_copy": []},
         "job_logging": {"handlers": {"file": {"filename": "./train.log"}, "console": {"stream": "ext://sys.stdout"}}},
         "sweeper": {"params": {"seed": "0,1"}},
     }

@@ -3,17 +3,20 @@
 import math
 from collections.abc import Sequence
 
-from taut.consistency import Judge, Value
+from taut.consistency import REMEDY, Judge, Value
 from taut.evidence.log_evidence import LogEvidence
 from taut.statistics import standard_error
 from taut.types import PerDatum
+
+MISSED = "the upper bound, which rests on q alone, is too low where q misses a mode: do not use it for this run"
 
 
 def impossible(evidence: Sequence[LogEvidence], *, mass: bool, where: str) -> dict[str, str]:
     """Which estimators of the same data say what cannot be, and why.
 
-    Of a lower and an upper bound that cross, the one that is the log of an unbiased estimate holds whatever the weights
-    (Markov's inequality), so the other is void; elsewhere both are, because nothing tells which is wrong.
+    An upper bound that rests on samples of q alone is too low where q misses a mode, so where it contradicts an exact
+    value, or a lower bound that holds whatever the weights (Markov's inequality), it alone is void; elsewhere both are,
+    because nothing tells which is wrong.
 
     Args:
         evidence: What each estimator says, the ELBO included.
@@ -35,12 +38,11 @@ def impossible(evidence: Sequence[LogEvidence], *, mass: bool, where: str) -> di
         counts = [k for k in (low.k, high.k) if k is not None]
         error, freedom = _error(low.value - high.value, _sum_of_errors(low, high), min(counts, default=None))
         judge = Judge(len(low.value), freedom, checks)
-        sentence = judge.crossed(
-            Value(low.name, low.kind, low.mean), Value(high.name, high.kind, high.mean), where, error
-        )
+        of_q = high.kind == "upper" and not high.unbiased and (low.unbiased or low.kind == "exact")
+        ends = Value(low.name, low.kind, low.mean), Value(high.name, high.kind, high.mean)
+        sentence = judge.crossed(*ends, where, error, remedy=MISSED if of_q else REMEDY)
         if sentence is not None:
-            blamed = [high] if low.unbiased and high.kind == "upper" and not high.unbiased else [low, high]
-            void |= {one.name: sentence for one in blamed}
+            void |= {one.name: sentence for one in ([high] if of_q else [low, high])}
     return void
 
 

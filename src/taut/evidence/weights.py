@@ -11,6 +11,8 @@ from taut import bounds
 from taut.statistics import variance_of_mean
 from taut.types import LogWeights, PerDatum
 
+EQUAL = 1e-9
+"""Nats within which log-weights are equal: what differs is rounding, and rounding has no tail."""
 FEWEST = 25
 """Weights below which no tail is fitted: the fit wants five values in the largest fifth."""
 
@@ -83,7 +85,7 @@ class Weights:
 def _khat(log_w: Float[np.ndarray, " k"]) -> float:
     if len(log_w) < FEWEST or not np.isfinite(log_w).all():
         log_w = log_w[np.isfinite(log_w)]
-    if len(log_w) < FEWEST:
+    if len(log_w) < FEWEST or np.ptp(log_w) < EQUAL:
         return float("nan")
     from arviz_stats.base.array import array_stats  # not loaded unless used
 

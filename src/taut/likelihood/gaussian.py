@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Normal
 from taut.holes import Cells, column_mean, observed
 from taut.likelihood.base import Likelihood
 from taut.likelihood.fused_gaussian import MOST, log_prob
-from taut.networks import column_scale
+from taut.networks import column_scale, is_constant
 
 
 class Heads(Cells):
@@ -62,6 +62,7 @@ class Gaussian(Likelihood):
 
     shift: Tensor
     scale: Tensor
+    constant: Tensor
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Gaussian(Likelihood):
             self.log_variance = nn.Parameter(torch.zeros(()))
         self.register_buffer("shift", torch.zeros(self.x_shape, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(self.x_shape, dtype=torch.float64))
+        self.register_buffer("constant", torch.zeros(self.x_shape, dtype=torch.bool))
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> Heads:
         heads = (self.decoder(z) + self.offset).unbind(-1 - len(self.x_shape))
@@ -94,6 +96,11 @@ class Gaussian(Likelihood):
         capped = int((log_variance >= MOST).any(0).sum())
         floored = int((log_variance.exp().mean(0) < self.min_variance).sum())
         count, found = log_variance.shape[1], []
+        if self.constant.any():
+            found.append(
+                f"{int(self.constant.sum())} of {count} columns have one value in all training rows, so they have no "
+                "unit of their own: theirs is 1, and log p(x) depends on it; leave them out."
+            )
         if capped:
             found.append(
                 f"the log-variance of {capped} of {count} columns is at its cap of {MOST:g} (in units of their "
@@ -110,3 +117,4 @@ class Gaussian(Likelihood):
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
         self.shift.copy_(column_mean(x))
         self.scale.copy_(column_scale(x))
+        self.constant.copy_(is_constant(x))

@@ -136,7 +136,8 @@ class LatentVariableModel(L.LightningModule, ABC):
             self.trained.check()
         if report:
             if self.is_mass and not self.objective.closed_form:
-                self.trained.refuse_above_mass(self._rows, self.current_epoch + 1)
+                checks = 1 + self.trainer.global_step // REPORT + self.current_epoch
+                self.trained.refuse_above_mass(self._rows, self.current_epoch + 1, checks)
             bound, surrogate = self.trained.take()
             means = {"train/bound": bound / self._rows, "train/surrogate": surrogate / self._rows}
             self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=self._rows)

@@ -92,7 +92,9 @@ class Em(Objective):
 
     @property
     def converged(self) -> bool | None:
-        return None if self.minibatch or self._maximiser is None else self._maximiser.converged
+        if self.minibatch or self.tolerance == 0 or self._maximiser is None:
+            return None
+        return self._maximiser.converged
 
 
 Sums = dict[str, dict[str, Tensor]]

@@ -193,10 +193,16 @@ def _criterion(criterion: str, settings: Sequence[Candidate], name: Name) -> Ans
         f"{found.values[0]:,.1f}",
         error,
         verdict,
-        _criterion_sentences(found, criterion, name),
+        [*_criterion_sentences(found, criterion, name), *_left_out(settings)],
         first,
         [one.candidate for one in found.tied],
     )
+
+
+def _left_out(settings: Sequence[Candidate]) -> list[str]:
+    """How many runs have no place in a ranking by criteria."""
+    count = criteria.left_out(settings)
+    return [f"Not ranked: {count} whose likelihood a floor decides, or that has not converged."] if count else []
 
 
 def _criterion_sentences(found: Ranking, criterion: str, name: Name) -> list[str]:

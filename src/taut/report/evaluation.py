@@ -136,6 +136,10 @@ def _data(n: int) -> str:
     return "1 datum" if n == 1 else f"{n:,} data"
 
 
+def _these(n: int) -> str:
+    return "this datum" if n == 1 else f"these {n:,} data"
+
+
 def _best(gap: Mapping[str, Any]) -> tuple[str | None, ...]:
     return gap["lower"], gap["upper"]
 
@@ -164,9 +168,7 @@ def _certificate(result: Result, of: str) -> list[RenderableType]:
     ]
     if not parts:
         return []
-    text = (
-        f"certified: the mean log {of} of these {_data(result['n'])} is {' and '.join(parts)}, however bad the weights"
-    )
+    text = f"certified: the mean log {of} of {_these(result['n'])} is {' and '.join(parts)}, however bad the weights"
     return [Text(text, style="dim")]
 
 
@@ -213,6 +215,9 @@ def _apart(result: Result) -> Table:
     for name in ("ELBO", "best q's", "amortisation", "approximation", "settled"):
         table.add_column(name, justify="right")
     for split, one in result["apart"].items():
+        if one.get("void"):
+            table.add_row(split, f"{one['n']:,}", *["void"] * 4)
+            continue
         approximation = {"exact": one["exact"], **one["approximation"]}
         words = interval_words(approximation)
         values = [number(one[name]["value"]) for name in ("elbo", "best")]
@@ -221,8 +226,8 @@ def _apart(result: Result) -> Table:
 
 
 def _notes(result: Result) -> list[RenderableType]:
-    warnings, skipped = _remarks("?", result["gap_warnings"], "yellow"), _remarks("skipped:", result["skipped"], "dim")
-    return [*warnings, *skipped, Text(f"{result['seconds']:.1f} s", style="dim")]
+    warnings = _remarks("?", [*result["gap_warnings"], *result.get("limits", [])], "yellow")
+    return [*warnings, *_remarks("skipped:", result["skipped"], "dim"), Text(f"{result['seconds']:.1f} s", style="dim")]
 
 
 def _remarks(mark: str, sentences: Sequence[str], style: str) -> list[RenderableType]:
@@ -231,7 +236,7 @@ def _remarks(mark: str, sentences: Sequence[str], style: str) -> list[Renderable
     table.add_column(no_wrap=True, style=style)
     table.add_column(style=style)
     for sentence in sentences:
-        table.add_row(mark, sentence)
+        table.add_row(mark, Text(sentence))
     return [table] if sentences else []
 
 

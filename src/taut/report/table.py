@@ -70,8 +70,7 @@ def caption(result: Result) -> Text:
 
 def warnings(result: Result) -> list[str]:
     """Reasons not to trust the scores, in full sentences; none is the good case."""
-    found = [line for part in ("doubts", "limits") for line in result.get(part, [])]
-    return found + unfinished(result) + list(result.get("warnings", []))
+    return [*result.get("warnings", []), *result.get("limits", []), *unfinished(result)]
 
 
 def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> None:
