@@ -148,7 +148,7 @@ def reparameterised(q: Distribution, noise: Float[Tensor, "k b *z"]) -> Float[Te
     if isinstance(q, Normal):
         return q.loc + q.scale * noise
     if isinstance(q, MultivariateNormal):
-        return q.loc + (q.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+        return q.loc + (q.scale_tril @ noise.to(q.loc.dtype).unsqueeze(-1)).squeeze(-1)
     raise UserError(
         f"The best member of q cannot be searched for: it is a {type(q).__name__}, and only Gaussians and their "
         "transforms are known; set gap.apart=false."

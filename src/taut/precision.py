@@ -6,10 +6,11 @@ another z. A lower bound made of such densities has no limit, and training finds
 p(z) and q(z | x), in float64, whatever the precision of the networks, whose outputs define both.
 """
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeGuard, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, TransformedDistribution
 from torch.distributions.transforms import Transform, _InverseTransform
 
@@ -19,6 +20,27 @@ T = TypeVar("T")
 
 FINE = 2.0**10
 """Roundings of z that the scale of q must be worth, for its density to be right to about a thousandth."""
+
+
+class DoubleBuffers(nn.Module):
+    """A module whose buffers in float64 stay in float64, whatever dtype it is moved to.
+
+    They hold what parameters are relative to, the middle and the unit of a column: in float32 an offset of the data
+    would be lost with them. Sharded training moves a whole model to float32.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        kept = {name: buffer for name, buffer in self._buffers.items() if _is_double(buffer)}
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            moved = self._buffers[name]
+            assert moved is not None
+            self._buffers[name] = buffer.to(moved.device)
+        return self
+
+
+def _is_double(buffer: Tensor | None) -> TypeGuard[Tensor]:
+    return buffer is not None and buffer.dtype == torch.float64
 
 
 def in_double(distribution: T) -> T:

@@ -40,6 +40,8 @@ class Sharded(FSDPStrategy):
             self._root = FullyShardedDataParallel(
                 model, sharding_strategy=self.sharding_strategy, device_id=self.root_device, **self.kwargs
             )
+        # Lightning would round every batch to the precision of the parameters, and the offset of a table with it
+        setattr(self.precision_plugin, "convert_input", lambda data: data)  # noqa: B010
         for meter in model.modules():
             if isinstance(meter, Metric):  # no parameters, so FSDP does not move them; and Lightning made them float32
                 meter.to(self.root_device).set_dtype(torch.float64)

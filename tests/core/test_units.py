@@ -31,6 +31,7 @@ def _log_px(words: list[str], x: torch.Tensor) -> torch.Tensor:
     torch.manual_seed(2)
     for piece in (joint.prior, joint.likelihood, q):
         piece.initialise(x)
+    joint.float(), q.float()  # as sharded training does; what is relative stays
     with torch.no_grad():
         for parameter in joint.likelihood.parameters():
             parameter.add_(0.3)  # somewhere else than at the start

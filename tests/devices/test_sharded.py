@@ -18,6 +18,7 @@ WORDS = {
     "iwae": ["model=iwae", "k=4", "callbacks=[none,pictures,summary]"],
     "dreg": ["model=iwae", "k=4", "objective=dreg", "prior=vamp"],
     "stl": ["model=iwae", "k=4", "objective=stl", "q=full"],
+    "table": ["data=faithful", "model=vae", "likelihood=gaussian", "data.batch_size=64"],
 }
 
 

@@ -1790,8 +1790,8 @@ MUTANTS = [
     ),
     Mutant(
         "a centre in single precision",
-        "likelihood/component.py",
-        'kept = {name: getattr(self, name) for name in ("centre", "unit", "rows", "counts")}',
+        "precision.py",
+        "kept = {name: buffer for name, buffer in self._buffers.items() if _is_double(buffer)}",
         "kept = {}",
         FLOOR + "::test_a_table_in_single_precision_keeps_what_its_parameters_are_relative_to",
     ),

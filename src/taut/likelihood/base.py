@@ -4,13 +4,14 @@ from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.errors import UserError
+from taut.precision import DoubleBuffers
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(DoubleBuffers, ABC):
     r"""A likelihood p(x | z): a module whose forward returns a distribution over x.
 
     For z of shape ``[k, b, *z_shape]`` the distribution has batch ``(k, b)`` and event ``x_shape``. Its ``log_prob`` of

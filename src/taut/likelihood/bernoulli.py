@@ -48,6 +48,7 @@ class Pixels(Cells):
         return TorchBernoulli(logits=self.bare + self.offset, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        value = value.to(self.offset.dtype)  # the numbers of a table come in float64, and zeros and ones lose nothing
         if value.device.type == "cuda":
             return self._unseen(value)
         whole = not (value - value * value).any()  # zeros and ones: neither grey, nor infinite, nor missing

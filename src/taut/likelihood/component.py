@@ -1,9 +1,9 @@
 """A look-up table of Gaussians."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from math import prod
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -82,14 +82,6 @@ class Component(Likelihood):
         self.register_buffer("rows", torch.zeros((), dtype=torch.float64))
         self.register_buffer("constant", torch.zeros(size, dtype=torch.bool))
         self.register_buffer("counts", torch.full((latent,), torch.inf, dtype=torch.float64))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Whatever dtype the parameters are moved to, what they are relative to stays in float64."""
-        kept = {name: getattr(self, name) for name in ("centre", "unit", "rows", "counts")}
-        super()._apply(fn, recurse)
-        for name, value in kept.items():
-            setattr(self, name, value.to(getattr(self, name).device))
-        return self
 
     @property
     def units(self) -> Units:

@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from taut.precision import in_double
+from taut.precision import DoubleBuffers, in_double
 
 
-class Prior(nn.Module, ABC):
+class Prior(DoubleBuffers, ABC):
     """A prior p(z): a module whose forward returns a distribution with batch ``()`` and event ``z_shape``.
 
     A new prior sets ``z_shape`` (and ``support``, where z is not any real vector) and implements ``forward``.

@@ -12,11 +12,11 @@ from taut.errors import UserError
 from taut.holes import column_mean, filled, observed
 from taut.joint import Joint
 from taut.networks import column_scale
-from taut.precision import in_double
+from taut.precision import DoubleBuffers, in_double
 from taut.prior.base import Prior
 
 
-class Posterior(nn.Module, ABC):
+class Posterior(DoubleBuffers, ABC):
     """A variational family q(z | x): a module whose forward returns a distribution, batch ``(b,)``, event ``z_shape``.
 
     A new family implements ``forward``; one with a network subclasses :class:`Amortised`. Every family is built with
