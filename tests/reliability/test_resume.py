@@ -23,7 +23,7 @@ TIMINGS = ("seconds", "speed/images_per_second", "speed/val_images_per_second")
 COMMON = ["logger=csv", "callbacks=none", "threads=1", "k_eval=4", "k_test=8"]
 MODELS = {
     "vae": "model=vae trainer.max_epochs=12 data.batch_size=40 network.hidden=[30]",
-    "em": "model=mog data=faithful model.components=3 trainer.max_epochs=60",
+    "em": "model=mog data=faithful model.components=3 trainer.max_epochs=60 objective.tolerance=0",
     "exact": "model=mog data=faithful model.components=3 objective=exact data.batch_size=30 trainer.max_epochs=20",
 }
 
