@@ -90,12 +90,12 @@ def test_a_training_bound_above_zero_stops_the_run():
     trained = Trained(0, torch.device("cpu"))
     index = torch.arange(4)
     trained.note(torch.tensor([-1.0, 0.5, 0.2, -0.4]), torch.tensor(0.0), index)
-    trained.refuse_above_mass(4, 1)
+    trained.refuse_above_mass(4, 1, 1)
     trained.note(torch.tensor([40.0, 41.0, 39.0, 40.5]), torch.tensor(0.0), index)
     trained.take()
     trained.note(torch.tensor([40.0, 41.0, 39.0, 40.5]), torch.tensor(0.0), index)
     with pytest.raises(Void, match="epoch 3: the training bound is 40"):
-        trained.refuse_above_mass(4, 3)
+        trained.refuse_above_mass(4, 3, 3)
 
 
 def test_only_masses_know_a_largest_value():

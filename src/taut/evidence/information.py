@@ -15,8 +15,8 @@ from torch.distributions import Distribution, Independent, OneHotCategorical, kl
 from taut import noise
 from taut.bounds import log_mean_exp
 from taut.evidence.rows import Rows
-from taut.evidence.weights import variance_of_mean
 from taut.sampling import blocks, exact_arithmetic
+from taut.statistics import variance_of_mean
 from taut.types import PerDatum
 
 MOST_DATA = 1000
