@@ -135,7 +135,7 @@ def test_log_densities_of_a_narrow_q_are_those_of_fifty_digits(prior, scale):
 @pytest.mark.parametrize("prior", CONTINUOUS)
 def test_bounds_of_a_float32_model_are_those_of_float64(prior, likelihood, q, objective):
     """The float64 twin has the same z; its decoder alone rounds differently."""
-    for scale in SCALES:
+    for scale in SCALES[::3]:
         words = [f"prior={prior}", *SMALL_PRIOR.get(prior, []), f"likelihood={likelihood}"]
         joint, posterior, recipe, x = _far([*words, f"q={q}", f"objective={objective}"], scale)
         torch.manual_seed(2)
