@@ -20,7 +20,7 @@ from taut.types import PerDatum
 
 def assessed(answer: Answer, confidence: float) -> dict[str, Any]:
     """Every estimator, what they certify together, the interval for the gap, and the reasons for doubt."""
-    found = interval(answer.standing_elbo, answer.trusted)
+    found = interval(answer.trusted_elbo, answer.trusted)
     by_name = {one.name: one for one in [answer.elbo, *answer.evidence]}
     return {
         "n": len(answer.elbo.value),
@@ -122,7 +122,7 @@ def mean_of(values: PerDatum, variance: PerDatum) -> dict[str, float]:
     }
 
 
-def told(information: Information) -> dict[str, Any]:
+def information_summary(information: Information) -> dict[str, Any]:
     r"""The KL and its two parts, the KL by dimension from the largest on, and how many latent units are active.
 
     The mutual information of n data is at most log n, so within a nat of it ``at_least`` marks a value that more data
@@ -170,7 +170,7 @@ def plain(value: Any) -> Any:
 
 def columns(answer: Answer, parts: Split | None) -> dict[str, Tensor]:
     """The per-datum table: every value, error and diagnostic, and the gap; NaN where something was not computed."""
-    found = interval(answer.standing_elbo, answer.trusted)
+    found = interval(answer.trusted_elbo, answer.trusted)
     table = {}
     for one in [answer.elbo, *answer.evidence]:
         if one.name in answer.void:

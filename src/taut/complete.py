@@ -234,7 +234,7 @@ def mask_name(cfg: DictConfig, run: Run) -> str:
 def _difference(complete: Answer, observed: Answer) -> dict[str, Any] | None:
     """Log p(x) - log p(x_obs), by the estimator that brackets log p(x_obs) best from below; None where it is void."""
     exact = [one.name for one in observed.trusted if one.kind == "exact"]
-    name = exact[0] if exact else interval(observed.standing_elbo, observed.trusted).lower
+    name = exact[0] if exact else interval(observed.trusted_elbo, observed.trusted).lower
     if name in {**complete.void, **observed.void}:
         return None
     every = ([answer.elbo, *answer.evidence] for answer in (complete, observed))

@@ -73,7 +73,7 @@ def _thermodynamic(result: Mapping[str, Any], answer: Answer, title: str) -> Fig
 
 
 def _histogram(answer: Answer, data: Data, split: str, title: str) -> Figure:
-    found = interval(answer.standing_elbo, answer.trusted)
+    found = interval(answer.trusted_elbo, answer.trusted)
     worst = found.low.argsort(descending=True)[:WORST]
     images = data.rows_of(split)[worst].double().numpy()
     is_image = images.ndim == 4 and images.shape[1] in (1, 3)

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from taut import loggers
-from taut.assessment import assessed, taken_apart, told
+from taut.assessment import assessed, information_summary, taken_apart
 from taut.build import set_up_torch
 from taut.config import check_targets_resolved
 from taut.consistency import Judge, Value
@@ -22,7 +22,7 @@ from taut.evidence.information import Information
 from taut.gap import Split
 from taut.judgement import collapse
 from taut.local import Family, Search
-from taut.measure import Answer, Question, inform, measure, simulated, take_apart
+from taut.measure import Answer, Question, measure, measure_information, simulated, take_apart
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run
@@ -79,8 +79,8 @@ class Evaluation:
         with Stages(self.processes.first).running() as stages:
             split = self.cfg.split
             answers[split] = self._measured(split, self.cfg.limit, stages)
-            information = self._informed(split, stages)
-            answers[split] = _judged(answers[split], information, split)
+            information = self._information(split, stages)
+            answers[split] = _void_if_kl_is_negative(answers[split], information, split)
             if any(one.simulated for one in self.estimators):
                 made = self._simulated(stages)
             for split in self.cfg.gap.splits if self.cfg.gap.apart else []:
@@ -97,9 +97,9 @@ class Evaluation:
         estimators = [one for one in self.estimators if not one.simulated]
         return measure(question, estimators, self.processes, stages.stage(split, self._mine(question)))
 
-    def _informed(self, split: str, stages: Stages) -> Information:
+    def _information(self, split: str, stages: Stages) -> Information:
         question = self._question(split, self.cfg.limit)
-        return inform(question, self.processes, stages.stage("information", self._mine(question)))
+        return measure_information(question, self.processes, stages.stage("information", self._mine(question)))
 
     def _simulated(self, stages: Stages) -> Answer:
         z, x = simulated(self.target, self.cfg.simulated, self.cfg.seed, self.processes)
@@ -135,15 +135,15 @@ class Evaluation:
             for split, one in apart.items()
             if one["settled"] < 0.95
         ]
-        said = told(information)
+        summary = information_summary(information)
         others = [one for split, answer in answers.items() if split != cfg.split for one in answer.void.values()]
-        further = [None if made is None else _blind(made), self._collapsed(said)]
+        further = [None if made is None else _blind(made), self._collapsed(summary)]
         return {
             **self._about(seconds),
             **main,
             "warnings": [*(one for one in further if one), *main["warnings"]],
             "void": list(dict.fromkeys([*main["void"], *others])),
-            "information": None if "elbo" in answers[cfg.split].void else said,
+            "information": None if "elbo" in answers[cfg.split].void else summary,
             "k": cfg.k,
             "simulated": None if made is None else assessed(made, cfg.confidence),
             "apart": apart,
@@ -152,10 +152,11 @@ class Evaluation:
             "skipped": self.skipped,
         }
 
-    def _collapsed(self, said: dict[str, Any]) -> str | None:
+    def _collapsed(self, summary: dict[str, Any]) -> str | None:
         """Only an encoder can be said to have given up; a q without one was asked for as it is."""
-        encoded = Family.of(self.model.q) is not None and not self.target.discrete
-        return collapse(said["active_units"], said["units"], said["kl"]["value"]) if encoded and said["n"] > 1 else None
+        if Family.of(self.model.q) is None or self.target.discrete or summary["n"] == 1:
+            return None
+        return collapse(summary["active_units"], summary["units"], summary["kl"]["value"])
 
     def _about(self, seconds: float) -> dict[str, Any]:
         cfg, run = self.cfg, self.run
@@ -179,7 +180,7 @@ class Evaluation:
         }
 
 
-def _judged(answer: Answer, information: Information, split: str) -> Answer:
+def _void_if_kl_is_negative(answer: Answer, information: Information, split: str) -> Answer:
     """The answer, of which what is made of q is void where the KL from the prior is below 0: q is then no density."""
     error = information.kl_variance.sum().sqrt().item() / len(information.kl)
     kl = Value("KL(q(z|x) || p(z))", "estimate", information.kl.mean().item(), error)

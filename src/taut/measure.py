@@ -14,8 +14,7 @@ from taut.errors import RunError
 from taut.evidence.base import Evidence
 from taut.evidence.contradictions import impossible
 from taut.evidence.importance import elbo
-from taut.evidence.information import MOST_DATA as MOST_TOLD_APART
-from taut.evidence.information import Information, informed
+from taut.evidence.information import MAX_DATA, Information, information_of
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.rows import MOST_WEIGHTS, Rows
 from taut.evidence.target import Target
@@ -94,7 +93,7 @@ class Answer:
         return [one for one in self.evidence if one.name not in self.void]
 
     @property
-    def standing_elbo(self) -> PerDatum:
+    def trusted_elbo(self) -> PerDatum:
         """The ELBO of each datum; NaN where it is void."""
         return torch.full_like(self.elbo.value, torch.nan) if self.elbo.name in self.void else self.elbo.value
 
@@ -148,16 +147,16 @@ def take_apart(question: Question, family: Family | None, search: Search, proces
     return _together(processes.gathered((mine, Split.cat(parts) if parts else None)), Split.cat)
 
 
-def inform(question: Question, processes: Processes, stage: Stage) -> Information:
+def measure_information(question: Question, processes: Processes, stage: Stage) -> Information:
     """What z tells of x, over the first 1,000 data: each process needs the q of all of them, and scores its own."""
-    x = question.x[:MOST_TOLD_APART].to(processes.device)
+    x = question.x[:MAX_DATA].to(processes.device)
     mine = processes.rows(len(x))
     clock = Clock(stage, len(mine), [1.0])
     parts = []
     with exact_arithmetic(x.device):
         every = question.target.q(x)
         for index in _batches(mine, question.k):
-            parts.append(informed(question.rows(index, processes), every).cpu())
+            parts.append(information_of(question.rows(index, processes), every).cpu())
             clock.finished(len(index))
     return _together(processes.gathered((mine, Information.cat(parts) if parts else None)), Information.cat)
 

@@ -65,6 +65,8 @@ def train(cfg: DictConfig) -> float:
             result["criteria"] = model.criteria(data.training_rows().to(model.device)) if fitted else None
             result["limits"] = model.limits(data.rows_of("test")[:LIMITED].to(model.device))
         if trainer.is_global_zero:
+            weights = AtomicCheckpointIO().load_checkpoint(best.best_model_path)
+            result["checkpoint"] = {"epoch": weights["epoch"], "step": weights["global_step"]}
             publish(result, folder)
             loggers.summarise(trainer.loggers, result)
     return result["validation"]["bound"]

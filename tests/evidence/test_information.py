@@ -11,10 +11,10 @@ from scipy import integrate, stats
 from torch.distributions import Categorical as Weights
 from torch.distributions import Independent, MixtureSameFamily, Normal, OneHotCategorical
 
-from taut.assessment import told
+from taut.assessment import information_summary
 from taut.evidence import Rows, Target
 from taut.evidence import information as module
-from taut.evidence.information import Information, informed
+from taut.evidence.information import Information, information_of
 from taut.judgement import collapse
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -35,7 +35,7 @@ def _q(x):
 
 
 def _informed(target, x, seed=0):
-    return informed(Rows(target, x, seed=seed), target.q(x))
+    return information_of(Rows(target, x, seed=seed), target.q(x))
 
 
 X5 = torch.arange(5, dtype=torch.float64).unsqueeze(1)
@@ -74,13 +74,13 @@ def test_the_two_parts_add_up_and_the_first_is_at_most_log_n():
 def test_data_far_apart_reach_log_n_and_equal_ones_nothing():
     far = _target(lambda x: Independent(Normal(100 * x.expand(-1, 2), 0.1), 1))
     assert _informed(far, X5).mutual.tolist() == pytest.approx([math.log(5)] * 5, abs=1e-12)
-    assert told(_informed(far, X5))["mutual_information"]["at_least"]
+    assert information_summary(_informed(far, X5))["mutual_information"]["at_least"]
     same = _target(lambda x: PRIOR.expand((len(x),)))
     found = _informed(same, X5)
     assert found.mutual.abs().max() < 1e-14
     assert found.marginal.abs().max() < 1e-14
     assert found.by_dimension.abs().max() == 0
-    summary = told(found)
+    summary = information_summary(found)
     assert (summary["active_units"], summary["units"]) == (0, 2)
     assert not summary["mutual_information"]["at_least"]
 
@@ -90,7 +90,7 @@ def test_a_category_is_summed():
     target, x, _, _ = bernoulli_mixture()
     shares = torch.linspace(0.05, 0.95, 16)
     q = lambda rows: OneHotCategorical(probs=torch.stack([shares, 1 - shares], 1)[_number(rows)])  # noqa: E731
-    found = informed(Rows(Target(target.log_joint, q, target.prior), x[3:9], torch.arange(3, 9)), q(x))
+    found = information_of(Rows(Target(target.log_joint, q, target.prior), x[3:9], torch.arange(3, 9)), q(x))
     average = [shares.mean().item(), 1 - shares.mean().item()]
     prior = [0.35, 0.65]
     for i, share in enumerate(shares[3:9].tolist()):
@@ -100,10 +100,10 @@ def test_a_category_is_summed():
         assert found.mutual[i].item() == pytest.approx(mutual, abs=1e-14)
         assert found.marginal[i].item() == pytest.approx(marginal, abs=1e-14)
     assert found.mutual_variance.abs().max() == 0
-    summary = told(found)
+    summary = information_summary(found)
     assert (summary["units"], summary["active_units"], summary["kl_by_dimension"]) == (None, None, None)
     sure = OneHotCategorical(probs=torch.eye(2)[_number(x) % 2])
-    certain = informed(Rows(Target(target.log_joint, lambda _: sure, target.prior), x), sure)
+    certain = information_of(Rows(Target(target.log_joint, lambda _: sure, target.prior), x), sure)
     assert certain.mutual.tolist() == pytest.approx([math.log(2)] * 16)
 
 
@@ -116,7 +116,7 @@ def test_the_value_of_a_datum_does_not_depend_on_its_batch(monkeypatch):
     together = _informed(_target(_q), X5)
     monkeypatch.setattr(module, "NUMBERS", 1)
     chunked = _informed(_target(_q), X5)
-    alone = informed(Rows(_target(_q), X5[3:4], torch.tensor([3])), _q(X5))
+    alone = information_of(Rows(_target(_q), X5[3:4], torch.tensor([3])), _q(X5))
     for name, values in vars(together).items():
         torch.testing.assert_close(getattr(chunked, name), values, rtol=0, atol=1e-12)
         torch.testing.assert_close(getattr(alone, name)[0], values[3], rtol=0, atol=1e-12)
@@ -136,7 +136,7 @@ def test_every_pair_of_q_and_prior_is_taken_apart(words):
 
 
 def test_the_largest_dimension_comes_first():
-    found = told(_informed(_target(_q), X5))
+    found = information_summary(_informed(_target(_q), X5))
     closed = ((MEANS**2 + DEVIATIONS**2 - 1) / 2 - DEVIATIONS.log()).mean(0)
     assert [one["dimension"] for one in found["kl_by_dimension"]] == closed.argsort(descending=True).tolist()
     assert found["kl_by_dimension"][0]["value"] == pytest.approx(closed.max().item())
@@ -154,9 +154,9 @@ def test_units_whose_mean_is_not_known_are_not_active_by_its_noise():
     zeros, z = torch.zeros(n), torch.randn(n, 16, 1)
     noise = z.var(1) / 16
     found = Information(zeros, zeros, zeros, zeros, zeros, torch.zeros(n, 0), z.mean(1), noise)
-    assert told(found)["active_units"] == 0
+    assert information_summary(found)["active_units"] == 0
     moved = Information(zeros, zeros, zeros, zeros, zeros, torch.zeros(n, 0), z.mean(1) + torch.randn(n, 1), noise)
-    assert told(moved)["active_units"] == 1
+    assert information_summary(moved)["active_units"] == 1
 
 
 def test_a_mixture_as_q_knows_the_density_of_each_datum():

@@ -202,7 +202,7 @@ def _evaluate(rank: int, world: int, divide: str, place: str) -> None:
 
 
 def _measured(rank: int, world: int, divide: str) -> list[torch.Tensor]:
-    from taut.measure import Question, inform, measure
+    from taut.measure import Question, measure, measure_information
     from taut.processes import Processes
     from taut.progress import Stages
 
@@ -211,7 +211,8 @@ def _measured(rank: int, world: int, divide: str) -> list[torch.Tensor]:
     processes = Processes(rank, world, torch.device("cpu"), divide)  # type: ignore[arg-type]
     stage = Stages(shown=False).stage("test", 7)
     question = Question(target, x, "test", 0, 1100)
-    answer, information = measure(question, estimators, processes, stage), inform(question, processes, stage)
+    answer = measure(question, estimators, processes, stage)
+    information = measure_information(question, processes, stage)
     told = list(vars(information).values())
     return [answer.elbo.value, *[one.value for one in answer.evidence], answer.thermodynamic[5], *told]
 

@@ -893,7 +893,7 @@ MUTANTS = [
     Mutant(
         "components of the prior that mark nothing",
         "evidence/marks.py",
-        "return said(distribution.component_distribution)",
+        "return components_of(distribution.component_distribution)",
         "return None",
         E_EXACT + "::test_narrow_components_of_a_prior_mark_the_grid",
     ),
@@ -1742,7 +1742,7 @@ MUTANTS = [
     Mutant(
         "void values in the interval",
         "assessment.py",
-        "found = interval(answer.standing_elbo, answer.trusted)\n    by_name",
+        "found = interval(answer.trusted_elbo, answer.trusted)\n    by_name",
         "found = interval(answer.elbo.value, answer.evidence)\n    by_name",
         CONTRADICTIONS + "::test_a_void_estimator_has_no_value_certificate_or_end_of_the_gap",
     ),

@@ -274,3 +274,12 @@ def test_the_log_shown_is_its_end(tmp_path):
     assert tail.startswith("line ")
     assert len(tail) < 10_000
     assert Reader(Path("/nowhere")).tail("log.txt") == ""
+
+
+def test_an_evaluation_of_other_weights_than_the_test_is_doubted(tmp_path):
+    """A run that was evaluated, resumed and tested again: its evaluation is of weights that it no longer ends with."""
+    for name, step, doubted in (("same", 400, False), ("other", 40, True), ("unknown", None, False)):
+        found = evaluation([1.0, 2.0], [0.5, 0.5], checkpoint={"step": step}), table([1.0, 2.0], [0.5, 0.5])
+        run = read_run(write_run(tmp_path / name, result(checkpoint={"step": 400}), found=found))
+        (scores,) = run.evaluations.values()
+        assert ("evaluate it again" in " ".join(scores.doubts)) == doubted, name

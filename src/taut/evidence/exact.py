@@ -98,7 +98,10 @@ def _integral(one: Rows, goal: float) -> Tensor:
 
     prior, row = one.target.prior, int(one.keys.index[0])
     assert prior is not None
-    found = [_drawn(one, log_f, "q", one.q(slice(None))), _drawn(one, log_f, "the prior", marks.evened(prior))]
+    found = [
+        _drawn(one, log_f, "q", one.q(slice(None))),
+        _drawn(one, log_f, "the prior", marks.equally_weighted(prior)),
+    ]
     low, high = (end.to(one.x.device) for end in marks.limits(prior))
     where = marks.marked(log_f, [prior, one.q(slice(None))], [(each.z, each.log_f) for each in found], (low, high))
     value, moved = _grown(log_f, goal, where, low, high)

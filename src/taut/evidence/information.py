@@ -19,7 +19,7 @@ from taut.sampling import blocks, exact_arithmetic
 from taut.statistics import variance_of_mean
 from taut.types import PerDatum
 
-MOST_DATA = 1000
+MAX_DATA = 1000
 """Data that are told apart: every draw is scored under the q of each."""
 DRAWS, PAIRS = (16, 256), 2**24
 """Fewest and most draws of z for each datum, and about how many pairs of a draw and a q they may make."""
@@ -73,7 +73,7 @@ class Information:
         )
 
 
-def informed(rows: Rows, every: Distribution) -> Information:
+def information_of(rows: Rows, every: Distribution) -> Information:
     """Take the KL of some data apart, by sums over a category or from draws of each q.
 
     Args:

@@ -3,16 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from taut.consistency import Kind
 from taut.statistics import standard_error
 from taut.types import PerDatum
-
-Kind = Literal["exact", "lower", "upper", "estimate"]
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ FALL, FLAT = 0.5, 0.01
 """Nats that a Gaussian falls within one standard deviation, and by which a stencil on a maximum differs in itself."""
 
 
-def said(distribution: Distribution) -> Marks | None:
+def components_of(distribution: Distribution) -> Marks | None:
     """Mean and standard deviation of a distribution of z, of each component if it is a mixture; None if not known."""
     if isinstance(distribution, MixtureSameFamily):
-        return said(distribution.component_distribution)
+        return components_of(distribution.component_distribution)
     try:
         mean, deviation = distribution.mean, distribution.stddev
     except NotImplementedError:
@@ -35,7 +35,7 @@ def said(distribution: Distribution) -> Marks | None:
     return Marks(mean.reshape(-1, d).double(), deviation.reshape(-1, d).double())
 
 
-def evened(distribution: Distribution) -> Distribution:
+def equally_weighted(distribution: Distribution) -> Distribution:
     """The same mixture with equal weights, so that draws meet a component however small its weight; others as is."""
     if not isinstance(distribution, MixtureSameFamily):
         return distribution
@@ -60,7 +60,7 @@ def marked(
         draws: Draws and the values of ``log_f`` there.
         ends: The ends of the support of z.
     """
-    known = [one for one in map(said, distributions) if one is not None]
+    known = [one for one in map(components_of, distributions) if one is not None]
     starts = [_best(one, log_f) for one in known]
     for z, values in draws:
         best = torch.stack([one[at.argmax()] for one, at in zip(z.chunk(STARTS), values.chunk(STARTS), strict=True)])

@@ -24,11 +24,11 @@ class Units(NamedTuple):
     unit: Float[Tensor, " d"]
 
     def inside(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-        """Y."""
+        """The y of some rows x, in units of their columns."""
         return (x - self.centre).div_(self.unit)
 
     def outside(self, y: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-        """X, in the units of the data."""
+        """The x of some rows y, in units of the data."""
         return self.centre + self.unit * y
 
     def log_volume(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
     config = flat(reader.yaml(".hydra/config.yaml"))
     given = keys_given(reader.yaml(".hydra/overrides.yaml") or list(words))
     history = reader.rows("metrics.csv")
-    below = _below(reader)
+    below = _below(reader, result)
     state = _state(folder, result, status, member)
     log = word(status.get("log")) or "log.txt"
     return Run(
@@ -119,15 +119,31 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
     )
 
 
-def _below(reader: Reader) -> dict[str, Scores | None]:
-    """What ``evaluate.py`` left in folders of any name."""
+def _below(reader: Reader, tested: Mapping[str, Any]) -> dict[str, Scores | None]:
+    """What ``evaluate.py`` left in folders of any name; doubted where it is of other weights than the test."""
     found = {}
     for path in sorted(reader.folder.glob("[!.]*/result.json"))[:MOST_FOLDERS]:
         place = path.parent.name
         result = reader.mapping(f"{place}/result.json")
         if "evidence" in result:
-            found[place] = Scores.evaluated(result, f"{place}/data.csv")
+            scores = Scores.evaluated(result, f"{place}/data.csv")
+            found[place] = scores and _of_other_weights(scores, _step(result), _step(tested))
     return found
+
+
+def _step(result: Mapping[str, Any]) -> int | None:
+    """The training step of the weights that were scored."""
+    return whole(part(result, "checkpoint").get("step"))
+
+
+def _of_other_weights(scores: Scores, evaluated: int | None, tested: int | None) -> Scores:
+    if evaluated is None or tested is None or evaluated == tested:
+        return scores
+    sentence = (
+        f"evaluated with the weights of step {evaluated:,}, and the run now ends with those of step {tested:,}; "
+        "evaluate it again."
+    )
+    return replace(scores, doubts=(sentence, *scores.doubts))
 
 
 def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], member: bool) -> str:
