@@ -11,9 +11,8 @@ from taut.bounds import block_sizes
 from taut.evidence.information import Information
 from taut.evidence.log_evidence import LogEvidence, certificate
 from taut.gap import Interval, Split, interval
-from taut.judgement import doubts
+from taut.judgement import ACTIVE, doubts
 from taut.measure import BETAS, Answer
-from taut.metrics import ACTIVE
 from taut.statistics import standard_error
 from taut.types import PerDatum
 

@@ -1,6 +1,14 @@
 """The exceptions that are meant for the reader of the terminal, and of the log it may go to."""
 
-from taut.secrecy import redacted
+from collections.abc import Callable
+
+_redact: Callable[[str], str] = str
+
+
+def redact_messages_with(redact: Callable[[str], str]) -> None:
+    """From now on every message of these exceptions goes through ``redact``; whoever knows the secrets calls this."""
+    global _redact
+    _redact = redact
 
 
 class UserError(Exception):
@@ -11,7 +19,7 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return redacted(super().__str__())
+        return _redact(super().__str__())
 
 
 class RunError(Exception):
@@ -20,4 +28,4 @@ class RunError(Exception):
     code = 1
 
     def __str__(self) -> str:
-        return redacted(super().__str__())
+        return _redact(super().__str__())

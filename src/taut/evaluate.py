@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from taut import loggers
 from taut.assessment import assessed, information_summary, taken_apart
 from taut.build import set_up_torch
-from taut.config import check_targets_resolved
 from taut.consistency import Judge, Value
 from taut.dossier import Dossier, compare, publish
 from taut.errors import UserError
@@ -26,6 +25,8 @@ from taut.measure import Answer, Question, measure, measure_information, simulat
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run
+from taut.targets import check_targets_resolved
+from taut.words import child_command
 
 __all__ = ["compare", "evaluate"]
 
@@ -48,7 +49,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         run.cfg.threads = cfg.threads
     set_up_torch(run.cfg, cfg.trainer)
     loggers.quiet()
-    with Processes.launch(cfg.trainer, cfg.share) as processes:
+    with Processes.launch(cfg.trainer, cfg.share, child_command(".")) as processes:
         dossier = Evaluation(cfg, run, processes).run_all()
         if processes.first:
             publish(dossier)

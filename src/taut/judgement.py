@@ -11,6 +11,8 @@ MANY = 0.1
 """Share of the data that may have bad weights before the mean over all is doubted."""
 HIGH_KHAT, FEW, FEW_CHAINS, DECIDES, MUCH, WIDE = 0.7, 10.0, 2.0, 0.5, 0.5, 1.0
 ACCEPTED = (0.3, 0.95)
+ACTIVE = 1e-2
+"""A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
 FEW_ACTIVE = 0.1
 """Share of the latent units below which the posterior is said to have collapsed."""
 

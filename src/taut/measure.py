@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from taut import noise
-from taut.completion import Completions, complete
 from taut.errors import RunError
 from taut.evidence.base import Evidence
 from taut.evidence.contradictions import impossible
@@ -20,14 +19,13 @@ from taut.evidence.rows import MOST_WEIGHTS, Rows
 from taut.evidence.target import Target
 from taut.evidence.thermodynamic import thermodynamic_curve
 from taut.gap import Split, split
-from taut.joint import Joint
 from taut.local import Family, Search
 from taut.processes import Processes
 from taut.progress import Stage
 from taut.sampling import Proposal, exact_arithmetic
 from taut.types import PerDatum
 
-T = TypeVar("T", "Answer", Split, Completions, Information)
+T = TypeVar("T")
 
 BETAS = [i / 20 for i in range(21)]
 MOST_DATA = 128
@@ -118,9 +116,9 @@ def measure(question: Question, estimators: Sequence[Evidence], processes: Proce
     """
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [one.cost for one in estimators])
-    batches = _batches(mine, question.k, estimators)
+    batches = batches_of(mine, question.k, estimators)
     parts = [_batch(question.rows(index, processes), estimators, question.k, clock) for index in batches]
-    answer = _together(processes.gathered((mine, Answer.cat(parts) if parts else None)), Answer.cat)
+    answer = in_order(processes.gathered((mine, Answer.cat(parts) if parts else None)), Answer.cat)
     where = f"{question.split.rpartition('/')[2]} data"
     return replace(answer, void=impossible([answer.elbo, *answer.evidence], mass=question.target.mass, where=where))
 
@@ -139,12 +137,12 @@ def take_apart(question: Question, family: Family | None, search: Search, proces
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [1.0])
     parts = []
-    for index in _batches(mine, question.k):
+    for index in batches_of(mine, question.k):
         rows = question.rows(index, processes)
         rows.tick = clock.ticker(len(index), 0)
         parts.append(split(rows, family, search, question.k).cpu())
         clock.finished(len(index))
-    return _together(processes.gathered((mine, Split.cat(parts) if parts else None)), Split.cat)
+    return in_order(processes.gathered((mine, Split.cat(parts) if parts else None)), Split.cat)
 
 
 def measure_information(question: Question, processes: Processes, stage: Stage) -> Information:
@@ -155,22 +153,10 @@ def measure_information(question: Question, processes: Processes, stage: Stage) 
     parts = []
     with exact_arithmetic(x.device):
         every = question.target.q(x)
-        for index in _batches(mine, question.k):
+        for index in batches_of(mine, question.k):
             parts.append(information_of(question.rows(index, processes), every).cpu())
             clock.finished(len(index))
-    return _together(processes.gathered((mine, Information.cat(parts) if parts else None)), Information.cat)
-
-
-def fill_in(joint: Joint, question: Question, draws: int, processes: Processes, stage: Stage) -> Completions:
-    """Completions of data with holes."""
-    mine = processes.rows(len(question.x))
-    clock = Clock(stage, len(mine), [1.0])
-    parts = []
-    for index in _batches(mine, question.k):
-        rows = question.rows(index, processes)
-        parts.append(complete(joint, rows.q, rows.x, rows.keys, k=question.k, draws=draws).cpu())
-        clock.finished(len(index))
-    return _together(processes.gathered((mine, Completions.cat(parts) if parts else None)), Completions.cat)
+    return in_order(processes.gathered((mine, Information.cat(parts) if parts else None)), Information.cat)
 
 
 def refine(
@@ -235,7 +221,7 @@ def _batch(rows: Rows, estimators: Sequence[Evidence], k: int, clock: Clock) -> 
     return Answer(own.cpu(), evidence, curve.cpu())
 
 
-def _batches(mine: Int[Tensor, " m"], k: int, estimators: Sequence[Evidence] = ()) -> tuple[Tensor, ...]:
+def batches_of(mine: Int[Tensor, " m"], k: int, estimators: Sequence[Evidence] = ()) -> tuple[Tensor, ...]:
     """The data in batches whose weights fit into memory, k of each datum and those of every estimator."""
     if not len(mine):
         return ()
@@ -256,7 +242,7 @@ def _checked(evidence: LogEvidence, rows: Rows, *, finite: bool = False) -> LogE
     return evidence
 
 
-def _together(shares: list[tuple[Tensor, T | None]], cat: Callable[[list[T]], T]) -> T:
+def in_order(shares: list[tuple[Tensor, T | None]], cat: Callable[[list[T]], T]) -> T:
     """The results of all processes in the order of the rows."""
     held = [(index, part) for index, part in shares if part is not None]
     order = torch.cat([index for index, _ in held]).argsort()

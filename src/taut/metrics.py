@@ -17,10 +17,8 @@ from torchmetrics.utilities import dim_zero_cat
 from taut.consistency import Judge, Value, Void
 from taut.errors import RunError
 from taut.evaluation import Scores
+from taut.judgement import ACTIVE
 from taut.statistics import Moments
-
-ACTIVE = 1e-2
-"""A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
 
 
 class Summary(NamedTuple):

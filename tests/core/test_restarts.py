@@ -97,7 +97,7 @@ def test_more_clusters_than_distinct_rows_leave_components_empty_and_finite():
 
 def test_rows_beyond_those_that_k_means_looks_at_have_their_nearest_centre(monkeypatch):
     x = torch.cat([torch.randn(150, 2), 20 + torch.randn(150, 2)])
-    monkeypatch.setattr("taut.likelihood.clusters.MOST", 50)
+    monkeypatch.setattr("taut.likelihood.clusters.KMEANS_ROWS", 50)
     labels = clusters(x, 2, 0)
     assert len(set(labels[:150].tolist())) == len(set(labels[150:].tolist())) == 1
     assert labels[0] != labels[-1]

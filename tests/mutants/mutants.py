@@ -1518,8 +1518,8 @@ MUTANTS = [
     Mutant(
         "a process that outlives the first",
         "crew.py",
-        "    os.kill(os.getpid(), signal.SIGKILL)\n",
-        "    pass\n",
+        "        line.recv(1)\n    os.kill(os.getpid(), signal.SIGKILL)\n",
+        "        line.recv(1)\n    pass\n",
         "tests/devices/test_crew.py::test_the_second_process_does_not_outlive_the_first",
     ),
     Mutant(

@@ -12,9 +12,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
 from taut.errors import UserError
 from taut.holes import Cells, column_mean, filled
-from taut.likelihood import fused
 from taut.likelihood.base import Likelihood
-from taut.likelihood.fused import log_product, signs
+from taut.likelihood.fused import fused_log_prob, log_product, signs
 from taut.networks import MLPDecoder
 
 
@@ -84,7 +83,7 @@ class Pixels(Cells):
 
     def _fused(self, value: Float[Tensor, "b *x"], whole: bool) -> Float[Tensor, "k b"]:
         assert self.weight is not None
-        return fused.log_prob(value.flatten(1), self.source, self.weight, self.offset.flatten(), whole)
+        return fused_log_prob(value.flatten(1), self.source, self.weight, self.offset.flatten(), whole)
 
     def _one_by_one(self, value: Tensor, rows: Bool[Tensor, "*batch"]) -> Float[Tensor, " n"]:
         """Some images as torch scores them: their products are too small for a number."""

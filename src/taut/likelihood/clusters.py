@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-MOST = 2**14
+KMEANS_ROWS = 2**14
 """Rows that k-means looks at; of a larger table a random choice of so many."""
-ROWS = 2**14
+DISTANCE_ROWS = 2**14
 """Rows whose distances are held at once."""
 
 
@@ -26,14 +26,14 @@ def clusters(rows: Float[Tensor, "n d"], count: int, seed: int, *, tries: int = 
 
     if count == 1:
         return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
-    chosen = rows if len(rows) <= MOST else rows[_some(len(rows), seed).to(rows.device)]
+    chosen = rows if len(rows) <= KMEANS_ROWS else rows[_some(len(rows), seed).to(rows.device)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: some stay empty
         means = KMeans(count, n_init=tries, random_state=seed)  # pyright: ignore[reportArgumentType] (its stub's fault)
         found = means.fit(chosen.double().cpu().numpy())
     centres = torch.as_tensor(found.cluster_centers_).to(rows)
-    return torch.cat([torch.cdist(part, centres).argmin(-1) for part in rows.split(ROWS)])
+    return torch.cat([torch.cdist(part, centres).argmin(-1) for part in rows.split(DISTANCE_ROWS)])
 
 
 def _some(n: int, seed: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:MOST]
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:KMEANS_ROWS]

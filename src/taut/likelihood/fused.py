@@ -21,7 +21,7 @@ FACTORS = 32
 """Probabilities multiplied before a logarithm is taken; in float32 they may be 0.065 on average."""
 
 
-def log_prob(
+def fused_log_prob(
     x: Float[Tensor, "b d"],
     h: Float[Tensor, "k b f"],
     weight: Float[Tensor, "d f"],

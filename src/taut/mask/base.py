@@ -1,5 +1,6 @@
 """What every mask is."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -52,7 +53,7 @@ class Region(Mask):
     @property
     def name(self) -> str:
         """The word on the command line."""
-        return type(self).__module__.rpartition(".")[2]
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
     @abstractmethod
     def region(self, hidden: Bool[Tensor, "h w"]) -> None:

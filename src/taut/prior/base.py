@@ -24,7 +24,7 @@ class Prior(DoubleBuffers, ABC):
     support: Constraint = constraints.real_vector
 
     def __call__(self) -> Distribution:
-        """The distribution p(z) in float64, whatever the precision of the parameters (see :mod:`taut.precision`)."""
+        """The distribution p(z), in float64 whatever the precision of the parameters."""
         return in_double(super().__call__())
 
     @property

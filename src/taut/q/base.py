@@ -34,7 +34,7 @@ class Posterior(DoubleBuffers, ABC):
         self._joint = (joint,)  # inside a tuple, so that the joint's parameters stay registered in one place only
 
     def __call__(self, x: Float[Tensor, "b *x"]) -> Distribution:
-        """The distribution q(z | x) in float64, whatever the precision of the network (see :mod:`taut.precision`)."""
+        """The distribution q(z | x), in float64 whatever the precision of the network."""
         return in_double(super().__call__(x))
 
     @property
