@@ -64,7 +64,7 @@ def validated(model: Any, path: str) -> float:
     import numpy as np
     import torch
 
-    from taut.bounds import iwae
+    from taut.functional.bounds import iwae
     from taut.joint import draw
 
     images = torch.tensor(np.load(path)).unflatten(1, model.q.x_shape)

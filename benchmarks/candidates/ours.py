@@ -13,10 +13,10 @@ from torch import Tensor
 from benchmarks import work
 from benchmarks.candidates.plain import load
 from benchmarks.worker import Clock
-from taut import noise
 from taut.data.batches import Batches
 from taut.data.binarise import Scale, bernoulli
 from taut.evidence import Importance, Target
+from taut.functional import seeding
 from taut.joint import Joint, draw
 from taut.likelihood.bernoulli import Bernoulli
 from taut.memory import keep_freed_pages
@@ -71,7 +71,7 @@ def train(clock: Clock, k: int, weights: str) -> None:
     for epoch in count():
         loader.set_epoch(epoch)
         for batch in loader:
-            noise.seed(noise.key(0, "train", next(steps)), device)
+            seeding.seed(seeding.key(0, "train", next(steps)), device)
             draws = draw(joint, q, batch.x, k)
             surrogate = objective.surrogate(draws)
             trained.note(objective.bound(draws.scored), surrogate.detach(), batch.index)

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from taut.bounds import block_sizes
 from taut.evidence.information import Information
 from taut.evidence.log_evidence import LogEvidence, certificate
+from taut.functional.bounds import block_sizes
+from taut.functional.statistics import standard_error
+from taut.functional.types import PerDatum
 from taut.gap import Interval, Split, interval
 from taut.judgement import ACTIVE, doubts
 from taut.measure import BETAS, Answer
-from taut.statistics import standard_error
-from taut.types import PerDatum
 
 
 def assessed(answer: Answer, confidence: float) -> dict[str, Any]:

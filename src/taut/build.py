@@ -6,9 +6,9 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, open_dict
 
-from taut import noise
 from taut.data.base import Batches, Data
 from taut.errors import UserError
+from taut.functional import seeding
 from taut.joint import Joint
 from taut.make import make
 from taut.model.base import LatentVariableModel
@@ -55,7 +55,7 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     Raises:
         UserError: If the pieces do not go together, or not with the data.
     """
-    torch.manual_seed(noise.key(cfg.seed, "initial", 0))
+    torch.manual_seed(seeding.key(cfg.seed, "initial", 0))
     prior = make(cfg.prior)
     likelihood = make(cfg.likelihood, latent=prior.z_shape[0])
     joint = Joint(prior, likelihood)

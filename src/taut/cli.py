@@ -30,7 +30,7 @@ from taut.compose import Composer
 from taut.config import check, check_overrides, check_yaml, refuse_processes
 from taut.errors import RunError, UserError
 from taut.explain import explain, translated
-from taut.leftovers import Leftovers
+from taut.files import Leftovers
 from taut.memory import keep_freed_pages
 from taut.ranks import first, launched
 from taut.secrecy import redacted

@@ -22,17 +22,16 @@ from taut.completion.loop import complete_data
 from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
+from taut.functional.missing import column_scale, hide, observed
+from taut.functional.statistics import standard_error
 from taut.gap import interval
-from taut.holes import hide, observed
 from taut.incomplete import incomplete, refuse_output
 from taut.judgement import doubts
 from taut.local import Family, Search
 from taut.measure import Answer, Question, measure, refine, simulated
-from taut.networks import column_scale
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run
-from taut.statistics import standard_error
 from taut.targets import check_targets_resolved
 from taut.words import child_command
 

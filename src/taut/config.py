@@ -11,8 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from taut.errors import UserError
-from taut.nearest import nearest
+from taut.errors import UserError, nearest
 from taut.secrecy import IN_URL, NAMED, WANDB_KEY, remember
 from taut.targets import check_targets
 

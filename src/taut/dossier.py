@@ -15,12 +15,12 @@ from taut import figures, loggers
 from taut.assessment import columns, plain
 from taut.data.base import Data
 from taut.depiction import comparison_figure, depicted
+from taut.files import whole, write_json, write_table
 from taut.gap import Split
 from taut.measure import Answer
 from taut.report.compare import comparable, comparison_tables
 from taut.report.evaluation import evaluation_tables
 from taut.run import Run
-from taut.whole import whole, write_json, write_table
 
 VERSIONED = ("taut", "torch", "lightning", "hydra-core", "arviz-stats")
 

@@ -1,6 +1,7 @@
 """The exceptions that are meant for the reader of the terminal, and of the log it may go to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 
 _redact: Callable[[str], str] = str
 
@@ -29,3 +30,12 @@ class RunError(Exception):
 
     def __str__(self) -> str:
         return _redact(super().__str__())
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of a sentence about a name that does not exist: the one meant, or all there are."""
+    choices = sorted(known)
+    near = get_close_matches(name, choices, 1, cutoff=0.5)
+    if near:
+        return f"did you mean {prefix}{near[0]}?"
+    return f"choose among {', '.join(prefix + choice for choice in choices)}." if choices else "there is none."

@@ -12,12 +12,12 @@ from omegaconf import DictConfig
 from taut import loggers
 from taut.assessment import assessed, information_summary, taken_apart
 from taut.build import set_up_torch
-from taut.consistency import Judge, Value
 from taut.dossier import Dossier, compare, publish
 from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
 from taut.evidence.information import Information
+from taut.functional.consistency import Judge, Value
 from taut.gap import Split
 from taut.judgement import collapse
 from taut.local import Family, Search

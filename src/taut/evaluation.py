@@ -1,7 +1,8 @@
 r"""Scores of single data: bounds, KL and diagnostics from one set of importance samples.
 
-The noise is keyed (see :mod:`taut.sampling`), so a score depends on its datum alone. Log-weights are kept in float64.
-Where q is the exact posterior of a discrete z nothing is drawn: every weight is p(x), and expectations are sums over z.
+The noise is keyed (see :mod:`taut.functional.sampling`), so a score depends on its datum alone. Log-weights are kept in
+float64. Where q is the exact posterior of a discrete z nothing is drawn: every weight is p(x), and expectations are
+sums over z.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,13 +13,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution, OneHotCategorical
 
-from taut import bounds, noise, oracle
+from taut import oracle
 from taut.evidence.weights import Weights
+from taut.functional import bounds, seeding
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import Keys, blocks
+from taut.functional.statistics import variance_of_mean
+from taut.functional.types import PerDatum
 from taut.joint import Joint
 from taut.q.exact import Exact
-from taut.sampling import Keys, blocks, exact_arithmetic
-from taut.statistics import variance_of_mean
-from taut.types import PerDatum
 
 NUMBERS = 2**21
 """Coordinates compared at once, those of every datum with those of every component."""
@@ -194,7 +197,7 @@ def sample(
     out = x.new_empty((3, k, len(x)), dtype=torch.float64)
     moments = x.new_zeros((2, len(x), *joint.prior.z_shape), dtype=torch.float64)
     prior = joint.prior()
-    with noise.forked(x.device):
+    with seeding.forked(x.device):
         for chunk, samples, z, log_q in blocks(lambda some: q(x[some]), Keys(index, seed, split), k, rows=rows):
             out[0, samples, chunk] = joint.likelihood(z).log_prob(x[chunk]).double()
             out[1, samples, chunk] = prior.log_prob(z)

@@ -7,14 +7,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from taut import bounds
 from taut.evidence.exact import Exact
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.rows import Rows, refuse_inconsistent
+from taut.functional import bounds
+from taut.functional.precision import exact_arithmetic
+from taut.functional.statistics import variance_of_mean
+from taut.functional.types import PerDatum
 from taut.local import Family, Search
-from taut.sampling import exact_arithmetic
-from taut.statistics import variance_of_mean
-from taut.types import PerDatum
 
 SETTLED = 0.05
 """Nats by which the ELBOs found from two starts may differ where the search has settled."""

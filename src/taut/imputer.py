@@ -13,15 +13,16 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 from torch import Tensor
 
-from taut import bounds, noise, oracle
+from taut import oracle
 from taut.completion.complete import Fill, fill_in
 from taut.completion.mixture import fit_mixture
 from taut.data.base import Data
 from taut.errors import UserError
+from taut.functional import bounds, seeding
+from taut.functional.sampling import Keys, log_weights
 from taut.model.base import LatentVariableModel
 from taut.q.exact import Exact
 from taut.run import Run
-from taut.sampling import Keys, log_weights
 
 ROWS = 256
 """Rows completed at once."""
@@ -193,7 +194,7 @@ def _loaded(folder: Path) -> tuple[LatentVariableModel, Data]:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if str(run.cfg.trainer.precision).startswith("64") else torch.float32)
     try:
-        with noise.forked():
+        with seeding.forked():
             model, data, _ = run.load()
     finally:
         torch.set_default_dtype(default)

@@ -12,7 +12,7 @@ from taut.data.base import Data
 from taut.data.binarise import Scale
 from taut.data.table import Table
 from taut.errors import UserError
-from taut.holes import hide
+from taut.functional.missing import hide
 from taut.make import make
 from taut.mask.base import Mask
 from taut.mask.from_data import FromData

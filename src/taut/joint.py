@@ -8,16 +8,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from taut.bounds import normalised_weights
 from taut.errors import UserError
-from taut.few import choose
+from taut.functional.bounds import normalised_weights
+from taut.functional.resampling import choose
 from taut.likelihood.base import Likelihood
+from taut.model.draws import Draws, Few
 from taut.prior.base import Prior
-from taut.types import Draws, Few
 
 
 class Joint(nn.Module):
-    r"""$p(x, z) = p(z)\, p(x \mid z)$; z and its densities are in float64 (see :mod:`taut.precision`).
+    r"""$p(x, z) = p(z)\, p(x \mid z)$; z and its densities are in float64 (see :mod:`taut.functional.precision`).
 
     Args:
         prior: $p(z)$.
@@ -68,7 +68,8 @@ def draw(
         path_only: Score z under q with q's parameters held constant, so that the gradient reaches them through z
             alone (Roeder et al., 2017).
         kl_weight: Weight of $\log p(z) - \log q(z \mid x)$ in what is minimised.
-        backward: Keep so many of the draws, chosen by their weights (``taut.few``), with a graph; None for all.
+        backward: Keep so many of the draws, chosen by their weights (``taut.functional.resampling``), with a graph;
+            None for all.
     """
     posterior = q(x)
     z = posterior.rsample((k,)) if posterior.has_rsample else posterior.sample((k,))

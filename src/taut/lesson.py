@@ -15,9 +15,9 @@ from taut.completion.lecture import Lecture, Method, lecture
 from taut.data.digits import Digits
 from taut.errors import UserError
 from taut.figures.lecture import lecture as lecture_figure
+from taut.files import whole, write_json
+from taut.functional.statistics import standard_error
 from taut.report.lecture import lecture_tables
-from taut.statistics import standard_error
-from taut.whole import whole, write_json
 
 
 def give(cfg: DictConfig) -> dict[str, Any]:

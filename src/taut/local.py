@@ -20,9 +20,9 @@ from taut.errors import UserError
 from taut.evidence.base import count
 from taut.evidence.hmc import NO_GRADIENT
 from taut.evidence.rows import Rows
-from taut.precision import in_double
+from taut.functional.precision import in_double
+from taut.functional.sampling import Keys
 from taut.q.base import Amortised
-from taut.sampling import Keys
 
 AT_ONCE = {"cpu": 512, "cuda": 65536}
 """Rows of log p(x, z) with a graph that are held at once."""

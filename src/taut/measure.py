@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from taut import noise
 from taut.errors import RunError
 from taut.evidence.base import Evidence
 from taut.evidence.contradictions import impossible
@@ -18,12 +17,14 @@ from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.rows import MOST_WEIGHTS, Rows
 from taut.evidence.target import Target
 from taut.evidence.thermodynamic import thermodynamic_curve
+from taut.functional import seeding
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import Proposal
+from taut.functional.types import PerDatum
 from taut.gap import Split, split
 from taut.local import Family, Search
 from taut.processes import Processes
 from taut.progress import Stage
-from taut.sampling import Proposal, exact_arithmetic
-from taut.types import PerDatum
 
 T = TypeVar("T")
 
@@ -126,8 +127,8 @@ def measure(question: Question, estimators: Sequence[Evidence], processes: Proce
 def simulated(target: Target, n: int, seed: int, processes: Processes) -> tuple[Tensor, Tensor]:
     """So many pairs (z, x) drawn from the model, the same whatever else was measured."""
     assert target.simulate is not None
-    with noise.forked(processes.device), exact_arithmetic(processes.device):
-        torch.manual_seed(noise.key(seed, "draw of the simulated data", 0))
+    with seeding.forked(processes.device), exact_arithmetic(processes.device):
+        torch.manual_seed(seeding.key(seed, "draw of the simulated data", 0))
         z, x = target.simulate(n)
     return z.cpu(), x.cpu()
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from taut.consistency import Judge, Value, Void
 from taut.errors import RunError
 from taut.evaluation import Scores
+from taut.functional.consistency import Judge, Value, Void
+from taut.functional.statistics import Moments
 from taut.judgement import ACTIVE
-from taut.statistics import Moments
 
 
 class Summary(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from taut.errors import UserError
@@ -152,14 +152,3 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... c h w"]:
         return self.net(_rounded(z, self.net).reshape(-1, z.shape[-1])).unflatten(0, z.shape[:-1])
-
-
-def column_scale(x: Float[Tensor, "n *x"]) -> Float[Tensor, "*x"]:
-    """Standard deviation of the observed cells of every coordinate; 1 where a coordinate is constant."""
-    scale = (x - x.nanmean(0)).square().nanmean(0).sqrt() if x.isnan().any() else x.std(0, correction=0)
-    return torch.where(is_constant(x), 1.0, scale)
-
-
-def is_constant(x: Float[Tensor, "n *x"]) -> Bool[Tensor, "*x"]:
-    """Which coordinates have one value in all rows: the rounding of a mean makes a spread of them."""
-    return x.nan_to_num(torch.inf).amin(0) >= x.nan_to_num(-torch.inf).amax(0)

@@ -20,9 +20,9 @@ from torch.distributions import (
     OneHotCategorical,
 )
 
-from taut.bounds import log_sum_exp
 from taut.errors import UserError
-from taut.holes import Pattern, patterns
+from taut.functional.bounds import log_sum_exp
+from taut.functional.missing import Pattern, patterns
 from taut.joint import Joint
 from taut.likelihood.linear_gaussian import LinearGaussian, Whitened
 

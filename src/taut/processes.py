@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 
 from taut import devices
 from taut.crew import crew
-from taut.sampling import Share
+from taut.functional.sampling import Share
 
 T = TypeVar("T")
 CPU = torch.device("cpu")

@@ -14,10 +14,10 @@ from rich.console import Console
 from torch import Tensor
 
 from taut import loggers
-from taut.bounds import block_sizes
 from taut.data.base import Data
 from taut.evaluation import DETAILS
 from taut.evidence.log_evidence import LogEvidence
+from taut.functional.bounds import block_sizes
 from taut.judgement import Doubt, collapse, doubts
 from taut.metrics import Summary
 from taut.model.base import LatentVariableModel

@@ -14,8 +14,9 @@ from taut import oracle
 from taut.completion import Completions, complete, hide, observed
 from taut.completion.latents import FEW, Latents, latents
 from taut.completion.modes import modes
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import Keys
 from taut.joint import Joint
-from taut.sampling import Keys, exact_arithmetic
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -13,7 +13,7 @@ from torch.distributions import Distribution, Independent, Normal, OneHotCategor
 from taut import oracle
 from taut.errors import UserError
 from taut.evidence import Evidence, LogEvidence, Target
-from taut.holes import hide
+from taut.functional.missing import hide
 from taut.joint import Joint
 from taut.make import make
 

@@ -9,8 +9,9 @@ from budget import assert_mean
 from pieces import build, names
 from torch.distributions import Independent, Normal, kl_divergence
 
-from taut import bounds, oracle
+from taut import oracle
 from taut.errors import UserError
+from taut.functional import bounds
 from taut.joint import draw
 from taut.objective.base import mean_of_others
 from taut.objective.elbo import gaussian_kl

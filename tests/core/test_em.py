@@ -8,10 +8,10 @@ from sklearn.mixture import GaussianMixture
 
 from taut import oracle
 from taut.completion import complete
-from taut.holes import hide
-from taut.likelihood import sums as sums_of_rows
+from taut.functional import m_step as sums_of_rows
+from taut.functional.missing import hide
+from taut.functional.sampling import Keys
 from taut.objective.em import Maximiser, expect
-from taut.sampling import Keys
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -7,7 +7,8 @@ from pieces import X, build
 
 from taut import evaluation, oracle
 from taut.evaluation import sample, score
-from taut.sampling import BLOCK, exact_arithmetic
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import BLOCK
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -7,8 +7,8 @@ from pieces import build
 from scipy.stats import multivariate_normal
 
 from taut import oracle
-from taut.gaussian import bounded, triangular
-from taut.holes import hide
+from taut.functional.gaussian import bounded, triangular
+from taut.functional.missing import hide
 from taut.objective.em import expect
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -10,11 +10,12 @@ from scipy.stats import multivariate_normal
 from torch.distributions import Normal
 
 from taut import oracle
+from taut.distributions.cells import Cells
 from taut.errors import UserError
 from taut.evidence import Target
-from taut.holes import Cells, hide, observed, patterns
+from taut.functional.gaussian import Partial
+from taut.functional.missing import hide, observed, patterns
 from taut.likelihood.component import Component
-from taut.partial import Partial
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -54,7 +55,7 @@ def test_masks_alike_share_a_batch_of_matrices(monkeypatch):
     """One matrix at a time where many masks of a few data each could share a call: tables are full of them."""
     x = hide(torch.randn(4, 3), torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0, 0]]) == 1)
     assert sorted(len(one.rows) for one in patterns(x)) == [1, 3]
-    monkeypatch.setattr("taut.holes.CELLS", 2 * 9)
+    monkeypatch.setattr("taut.functional.missing.CELLS", 2 * 9)
     assert sorted(len(one.rows) for one in patterns(x)) == [1, 1, 2]
 
 

@@ -10,8 +10,8 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from taut import oracle
-from taut.bounds import elbo
-from taut.holes import hide
+from taut.functional.bounds import elbo
+from taut.functional.missing import hide
 from taut.joint import Joint, draw
 from taut.likelihood.factor import Factor
 from taut.likelihood.linear import Linear

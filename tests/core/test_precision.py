@@ -24,9 +24,9 @@ from torch.distributions import (
 from taut.errors import RunError
 from taut.evaluation import score
 from taut.evidence import AIS, UK, Importance, Sumo, Target
+from taut.functional.precision import in_double, refuse_degenerate
 from taut.gaussian import Gaussian
 from taut.joint import Joint, draw
-from taut.precision import in_double, refuse_degenerate
 from taut.q.prior import Prior as PriorAsQ
 
 OF_NETWORKS_AND_LINES = [name for name in names("likelihood") if name != "component"]

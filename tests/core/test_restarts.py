@@ -8,7 +8,7 @@ from sklearn.datasets import load_wine
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from taut.holes import hide
+from taut.functional.missing import hide
 from taut.likelihood.clusters import clusters
 from taut.likelihood.component import Component
 from taut.objective.em import expect

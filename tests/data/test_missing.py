@@ -14,7 +14,7 @@ from taut.data.base import Data, Splits
 from taut.data.binarise import Scale
 from taut.data.table import Table
 from taut.errors import UserError
-from taut.holes import hide
+from taut.functional.missing import hide
 from taut.mask.base import Mask
 from taut.mask.file import File
 from taut.mask.from_data import FromData

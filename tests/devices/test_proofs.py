@@ -11,8 +11,8 @@ from run.jobs import QUIET, composed
 from torch.distributions.utils import _standard_normal
 from torch.special import ndtri
 
-from taut import noise
 from taut.callbacks import history
+from taut.functional import seeding
 from taut.model import base
 from taut.objective import dreg  # noqa: F401 (before the fork)
 from taut.train import train
@@ -47,7 +47,7 @@ class Recorder:
         hook = base.LatentVariableModel.on_before_optimizer_step
         patch.setattr(base.LatentVariableModel, "on_before_optimizer_step", self._gradient(hook))
 
-    def _key(self, seed, stream, counter, key=noise.key):
+    def _key(self, seed, stream, counter, key=seeding.key):
         found = key(seed, stream, counter)
         if stream == "train":
             self.keys.append(found)

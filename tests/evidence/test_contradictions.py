@@ -9,9 +9,9 @@ from rich.console import Console
 from torch.distributions import Bernoulli, Independent, Normal
 
 from taut.assessment import assessed, columns, plain
-from taut.consistency import Void
 from taut.evidence import AIS, Importance, LogEvidence, Struski, Target
 from taut.evidence.contradictions import impossible
+from taut.functional.consistency import Void
 from taut.measure import Answer, Question, measure
 from taut.processes import Processes
 from taut.progress import Stages

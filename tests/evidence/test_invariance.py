@@ -12,10 +12,10 @@ from pieces import X, build
 from torch import multiprocessing as mp
 from torch.distributions import Independent, Normal
 
-from taut import bounds, noise, sampling
 from taut.errors import UserError
 from taut.evidence import AIS, BDMC, UK, Exact, Importance, Jackknife, Naive, Rows, Struski, Sumo, Target, Uniform
 from taut.evidence.base import count
+from taut.functional import bounds, sampling, seeding
 from taut.gap import split
 from taut.local import Family, Search
 
@@ -297,7 +297,7 @@ def test_noise_of_different_purposes_is_different():
     assert rows.weights(8) is rows.weights(8)
     keys = sampling.Keys(torch.arange(3), 0, "x")
     assert keys.of("a").seeds() != keys.of("b").seeds()
-    assert noise.key(0, "x", 1) == keys.seeds()[1]
+    assert seeding.key(0, "x", 1) == keys.seeds()[1]
 
 
 def test_importance_repeats_the_scores_of_training():

@@ -7,17 +7,17 @@ import pytest
 import torch
 from evidence.models import linear_gaussian
 
-from taut import noise
 from taut.evaluate import Evaluation, noise_of
 from taut.evidence import AIS, Importance
 from taut.evidence.rows import MOST_WEIGHTS
+from taut.functional import seeding
+from taut.functional.sampling import Keys
 from taut.local import Search
 from taut.measure import Question, _batches, measure, take_apart
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.report.compare import comparable
 from taut.report.evaluation import _certificate, ceiled, floored
-from taut.sampling import Keys
 
 RESULT = {
     "data": "digits",
@@ -94,7 +94,7 @@ def test_noise_that_chose_or_fitted_the_weights_does_not_score_them():
     """The best checkpoint is the best under the noise of validation; a training step is keyed by (seed, train)."""
     index = torch.arange(100)
     for split in ("val", "train"):
-        fitted = {noise.key(0, split, counter) for counter in range(2000)}
+        fitted = {seeding.key(0, split, counter) for counter in range(2000)}
         assert not fitted & set(Keys(index, 0, noise_of(split)).seeds())
     assert noise_of("test") == "test", "the table at the end of the run"
 

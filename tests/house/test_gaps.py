@@ -19,8 +19,8 @@ from taut.evaluation import Scores, sample, score
 from taut.joint import draw
 from taut.metrics import NotANumber, ScoreMeter
 from taut.model.base import LatentVariableModel
+from taut.model.draws import Draws
 from taut.objective.vimco import score_term
-from taut.types import Draws
 
 pytestmark = pytest.mark.usefixtures("float64")
 

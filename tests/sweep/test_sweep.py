@@ -14,7 +14,7 @@ import pytest
 import torch
 from evaluations import TINY, trained
 
-from taut.sweep.lock import is_held
+from taut.files import is_held
 
 STUB = Path(__file__).with_name("stub.py")
 

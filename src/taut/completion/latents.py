@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, OneHotCategorical
 
 from taut import oracle
-from taut.bounds import effective_sample_size, normalised_weights
+from taut.functional.bounds import effective_sample_size, normalised_weights
+from taut.functional.sampling import Keys, Proposal, blocks
+from taut.functional.types import LogWeights, PerDatum
 from taut.joint import Joint
-from taut.sampling import Keys, Proposal, blocks
-from taut.types import LogWeights, PerDatum
 
 FEW = 128
 """Draws of z whose mixture stands for the density of a cell where its most probable value is sought."""
@@ -72,7 +72,7 @@ class Latents:
 def latents(joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Keys, k: int, draws: int) -> Latents:
     """Every category, draws of a known posterior, or importance samples: the best of these that the model admits.
 
-    Use it inside :func:`taut.noise.forked`. The importance samples are those of ``evidence=importance``.
+    Use it inside :func:`taut.functional.seeding.forked`. The importance samples are those of ``evidence=importance``.
 
     Args:
         joint: The model.

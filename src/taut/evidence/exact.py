@@ -8,14 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from taut import noise
-from taut.bounds import log_mean_exp, log_sum_exp
 from taut.errors import UserError
 from taut.evidence import marks, quadrature
 from taut.evidence.base import Evidence
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
 from taut.evidence.target import Target
+from taut.functional import seeding
+from taut.functional.bounds import log_mean_exp, log_sum_exp
 
 WIDER = 12
 """Times a box may grow by its own width on a side where it cuts mass off."""
@@ -172,8 +172,8 @@ class Drawn:
 
 
 def _drawn(one: Rows, log_f: quadrature.LogDensity, name: str, distribution: Distribution) -> Drawn:
-    with noise.forked(one.x.device):
-        noise.seed(one.keys.of(f"exact/{name}").seeds()[0], one.x.device)
+    with seeding.forked(one.x.device):
+        seeding.seed(one.keys.of(f"exact/{name}").seeds()[0], one.x.device)
         z = distribution.sample((DRAWS,))
     log_density = distribution.log_prob(z).double().flatten()
     points = z.reshape(DRAWS, -1).double()

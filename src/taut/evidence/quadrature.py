@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from taut import bounds
+from taut.functional import bounds
 
 LogDensity = Callable[[Tensor], Tensor]
 """From points ``[n, d]`` to ``[n]``."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 
-from taut import bounds
-from taut.types import LogWeights
+from taut.functional import bounds
+from taut.functional.types import LogWeights
 
 
 def thermodynamic_curve(log_w: LogWeights, betas: Sequence[float]) -> Float[torch.Tensor, "n b"]:

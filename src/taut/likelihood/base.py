@@ -8,18 +8,18 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.errors import UserError
-from taut.precision import DoubleBuffers
+from taut.functional.precision import DoubleBuffers
 
 
 class Likelihood(DoubleBuffers, ABC):
     r"""A likelihood p(x | z): a module whose forward returns a distribution over x.
 
     For z of shape ``[k, b, *z_shape]`` the distribution has batch ``(k, b)`` and event ``x_shape``. Its ``log_prob`` of
-    an x with holes (NaN, see :mod:`taut.holes`) is that of the observed cells, and ``given(x)`` is $p(x \mid z,
-    x_{obs})$: both are done by :class:`taut.holes.Cells` where cells are independent given z. A new likelihood sets
-    ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot, ``binary`` that x is zeros
-    and ones; ``initialise`` chooses starting values from training rows; ``statistics`` and ``maximise`` are for those
-    with a closed-form maximum in EM.
+    an x with holes (NaN, see :mod:`taut.functional.missing`) is that of the observed cells, and ``given(x)`` is $p(x
+    \mid z, x_{obs})$: both are done by :class:`taut.distributions.cells.Cells` where cells are independent given z. A
+    new likelihood sets ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot,
+    ``binary`` that x is zeros and ones; ``initialise`` chooses starting values from training rows; ``statistics`` and
+    ``maximise`` are for those with a closed-form maximum in EM.
     """
 
     x_shape: tuple[int, ...]

@@ -10,8 +10,9 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Distribution
 from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
+from taut.distributions.cells import Cells
 from taut.errors import UserError
-from taut.holes import Cells, column_mean, filled
+from taut.functional.missing import column_mean, filled
 from taut.likelihood.base import Likelihood
 from taut.likelihood.fused import fused_log_prob, log_product, signs
 from taut.networks import MLPDecoder

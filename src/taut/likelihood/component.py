@@ -10,16 +10,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from taut import moments
 from taut.errors import UserError
-from taut.gaussian import bounded
-from taut.holes import filled
-from taut.likelihood import sums
+from taut.functional import e_step, m_step
+from taut.functional.gaussian import bounded
+from taut.functional.m_step import Sums
+from taut.functional.missing import filled
+from taut.functional.units import Units, measured
 from taut.likelihood.base import Likelihood
 from taut.likelihood.clusters import clusters
 from taut.likelihood.component_normal import ComponentNormal
-from taut.likelihood.sums import Sums
-from taut.likelihood.units import Units, measured
 
 Covariance = Literal["spherical", "diagonal", "full"]
 
@@ -144,7 +143,7 @@ class Component(Likelihood):
             inside: Data without holes, in ``units``.
             labels: The component of every row; several, one after the other, where this table is of several mixtures.
         """
-        found = [sums.of_clusters(inside, own, len(self.offsets) // len(labels)) for own in labels]
+        found = [m_step.of_clusters(inside, own, len(self.offsets) // len(labels)) for own in labels]
         counts, means, second = (torch.cat(part) for part in zip(*found, strict=True))
         few, spread = counts < self.needed, second / counts.clamp_min(1.0)[:, None, None]
         spread[few] = second.sum(0) / counts.sum()
@@ -158,11 +157,11 @@ class Component(Likelihood):
         return self.offsets.shape[1] + 1 if self.full else 2
 
     def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> Sums:
-        """The sums of :mod:`taut.likelihood.sums` at the parameters as they are, without correlations a diagonal."""
+        """The sums of :mod:`taut.functional.m_step` at the parameters as they are, without correlations a diagonal."""
         return self._sums(self.units.inside(x.flatten(1)), posterior.mean.double())  # one-hot z: responsibilities
 
     def _sums(self, rows: Float[Tensor, "b d"], r: Float[Tensor, "b c"]) -> Sums:
-        form = sums.expected if rows.isnan().any() else sums.complete
+        form = m_step.expected if rows.isnan().any() else m_step.complete
         return self._shaped(form(rows, r, self.offsets.double(), self.factors().double()))
 
     def _shaped(self, found: Sums) -> Sums:
@@ -182,17 +181,17 @@ class Component(Likelihood):
                 if there is one more axis.
         """
         weights = log_weights.double().reshape(-1, log_weights.shape[-1])
-        if moments.pays(prod(self.x_shape), self.full) and not x.isnan().any():
+        if e_step.pays(prod(self.x_shape), self.full) and not x.isnan().any():
             found = self._in_one_pass(x.flatten(1), weights)
         else:
             parts = [self._by_table(rows, weights) for rows in x.split(ROWS)]
-            found = torch.cat([log_px for log_px, _ in parts], -1), reduce(sums.added, (some for _, some in parts))
+            found = torch.cat([log_px for log_px, _ in parts], -1), reduce(m_step.added, (some for _, some in parts))
         return found[0].reshape(*log_weights.shape[:-1], len(x)), found[1]
 
     def _in_one_pass(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Sums]:
         rows, factors = self.units.inside(x), self.factors().double()
-        gaussians = moments.Gaussians(weights.flatten(), self.offsets.double(), factors, self.full)
-        log_px, found = moments.expect(gaussians, rows, mixtures=len(weights))
+        gaussians = e_step.Gaussians(weights.flatten(), self.offsets.double(), factors, self.full)
+        log_px, found = e_step.expect(gaussians, rows, mixtures=len(weights))
         return log_px - self.unit.log().sum(), found
 
     def _by_table(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Sums]:
@@ -214,7 +213,7 @@ class Component(Likelihood):
         self.offsets[alive] = (means[alive] + (factors[alive] @ shift.unsqueeze(-1)).squeeze(-1)).to(self.offsets)
         self._set_factors(alive, factors[alive], spread)
         new = self.offsets.double(), self.factors().double()
-        statistics.update(self._shaped(sums.moved(statistics, (means, factors), new)))
+        statistics.update(self._shaped(m_step.moved(statistics, (means, factors), new)))
 
     def _set_factors(self, which: Tensor, factors: Float[Tensor, "m d d"], spread: Float[Tensor, "m d d"]) -> None:
         r"""Set the covariances to $F M F^\top$, in ``units``, or to the nearest this table can hold."""

@@ -8,10 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from taut.gaussian import log_densities
-from taut.holes import observed, patterns
-from taut.likelihood.units import Units
-from taut.partial import Partial
+from taut.functional.gaussian import Partial, log_densities
+from taut.functional.missing import observed, patterns
+from taut.functional.units import Units
 
 
 class ComponentNormal(Distribution):

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from taut.holes import Cells, column_mean, observed
+from taut.distributions.cells import Cells
+from taut.functional.missing import column_mean, column_scale, is_constant, observed
 from taut.likelihood.base import Likelihood
 from taut.likelihood.fused_gaussian import MOST, log_prob
-from taut.networks import column_scale, is_constant
 
 
 class Heads(Cells):

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal, Normal
 
-from taut.gaussian import cholesky
-from taut.holes import Cells, column_mean, filled, observed
+from taut.distributions.cells import Cells
+from taut.functional.gaussian import cholesky
+from taut.functional.missing import column_mean, filled, observed
 from taut.likelihood.base import Likelihood
 
 

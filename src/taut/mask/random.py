@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from taut import noise
+from taut.functional import seeding
 from taut.mask.base import Mask
 
 BLOCK = 1024
@@ -31,7 +31,7 @@ class Random(Mask):
     def draw(self, rows: int, x_shape: Sequence[int], *, seed: int, stream: str) -> Bool[Tensor, "n *x"]:
         seen = np.empty((rows, *x_shape), dtype=np.bool_)
         for block, start in enumerate(range(0, rows, BLOCK)):
-            words = [noise.key(seed, f"mask/{stream}", block), block]
+            words = [seeding.key(seed, f"mask/{stream}", block), block]
             values = np.random.Generator(np.random.PCG64DXSM(words)).random((BLOCK, *x_shape), dtype=np.float32)
             seen[start : start + BLOCK] = values[: rows - start] >= self.rate
         return torch.from_numpy(seen)

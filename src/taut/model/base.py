@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
-from taut import __version__, bounds, noise, oracle
-from taut.consistency import Judge, Kind, Value, refuse
+from taut import __version__, oracle
 from taut.criteria import criteria
 from taut.data.base import Batch
 from taut.errors import UserError
 from taut.evaluation import DETAILS, score
+from taut.functional import bounds, seeding
+from taut.functional.consistency import Judge, Kind, Value, refuse
 from taut.joint import Joint, draw
 from taut.metrics import ScoreMeter, Summary, Trained
 from taut.objective.base import Objective
@@ -111,7 +112,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         if self.objective.closed_form:
             return
         counter = self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank
-        noise.seed(noise.key(self.seed, "train", counter), self.device)
+        seeding.seed(seeding.key(self.seed, "train", counter), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """The surrogate of a batch; reads nothing back from the device."""
@@ -201,7 +202,7 @@ class LatentVariableModel(L.LightningModule, ABC):
     @torch.no_grad()
     def limits(self, x: Float[Tensor, "n *x"]) -> list[str]:
         """Sentences about floors and caps of the likelihood that bind on these rows."""
-        with noise.forked(x.device):
+        with seeding.forked(x.device):
             z = self.q(x).sample((1,))
         return self.joint.likelihood.limits(z)
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taut import noise
 from taut.errors import UserError
+from taut.functional import seeding
 from taut.joint import Joint
 from taut.likelihood.component import Component
 from taut.model.base import LatentVariableModel, require
@@ -61,6 +61,6 @@ class MixtureOfGaussians(LatentVariableModel):
         super().on_train_start()
         objective = self.objective
         if self.n_init > 1 and self.trainer.global_step == 0 and isinstance(objective, Em):
-            seeds = [noise.key(self.seed, "starts", start) for start in range(self.n_init)]
+            seeds = [seeding.key(self.seed, "starts", start) for start in range(self.n_init)]
             rows = getattr(self.trainer, "datamodule").training_rows()  # noqa: B009
             best_of(self.joint, rows.to(self.device), seeds, objective.tolerance)

@@ -14,15 +14,16 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from taut import oracle
-from taut.bounds import elbo
 from taut.errors import UserError
+from taut.functional.bounds import elbo
+from taut.functional.types import LogWeights, PerDatum
 from taut.joint import Joint
 from taut.likelihood.component import Component
+from taut.model.draws import Draws
 from taut.objective.base import Objective
 from taut.objective.exact import require_exact
 from taut.prior.categorical import Categorical
 from taut.q.base import Posterior
-from taut.types import Draws, LogWeights, PerDatum
 
 
 class Em(Objective):

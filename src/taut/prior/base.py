@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from taut.precision import DoubleBuffers, in_double
+from taut.functional.precision import DoubleBuffers, in_double
 
 
 class Prior(DoubleBuffers, ABC):

@@ -7,8 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from taut.holes import column_mean, filled, mean_filled
-from taut.networks import column_scale
+from taut.functional.missing import column_mean, column_scale, filled, mean_filled
 from taut.prior.base import Prior
 
 

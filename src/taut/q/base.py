@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, TransformedDistribution, biject_to, constraints
 
 from taut.errors import UserError
-from taut.holes import column_mean, filled, observed
+from taut.functional.missing import column_mean, column_scale, filled, observed
+from taut.functional.precision import DoubleBuffers, in_double
 from taut.joint import Joint
-from taut.networks import column_scale
-from taut.precision import DoubleBuffers, in_double
 from taut.prior.base import Prior
 
 

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from taut.files import held
 from taut.resume import RESULT, is_run, quoted
 from taut.sweep.lifeline import SUPERVISOR_PIPE
-from taut.sweep.lock import held
 from taut.sweep.member import LOCK, LOG, Status
 from taut.sweep.reason import reason
 

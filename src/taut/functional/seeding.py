@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 _MASK = 0xFFFFFFFF
@@ -42,3 +43,12 @@ def forked(device: torch.device | str = "cpu") -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
+
+
+_STREAMS = {"order": 0, "cut": 1, "train": 2, "val": 3, "test": 4, "source": 5}
+
+
+def generator(seed: int, stream: str, *counters: int) -> np.random.Generator:
+    """Random numbers that are a pure function of the arguments (PCG of O'Neill 2014, seed hashed)."""
+    words = np.random.SeedSequence([seed, _STREAMS[stream], *counters])
+    return np.random.Generator(np.random.PCG64DXSM(words))

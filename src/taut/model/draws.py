@@ -1,4 +1,4 @@
-"""Shapes that travel through the house, and the record of one forward pass."""
+"""K draws of z for each datum, with every log-density that a bound or a surrogate can ask for."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-LogWeights = Float[Tensor, "k b"]
-PerDatum = Float[Tensor, " b"]
+from taut.functional.types import LogWeights
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from taut.holes import observed
+from taut.functional.missing import observed
 
 ROWS = 2**16
 """Rows of which copies are held at once."""

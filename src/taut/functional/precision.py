@@ -6,7 +6,8 @@ another z. A lower bound made of such densities has no limit, and training finds
 p(z) and q(z | x), in float64, whatever the precision of the networks, whose outputs define both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeGuard, TypeVar
 
 import torch
@@ -15,6 +16,53 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from torch.distributions.transforms import Transform, _InverseTransform
 
 from taut.errors import RunError
+
+FOLLOWED: tuple[Any, ...] = (torch.backends, torch.backends.cudnn)
+"""What has an ``fp32_precision`` that holds for its parts where theirs is none."""
+PRECISIONS: tuple[Any, ...] = (
+    *FOLLOWED,
+    torch.backends.cuda.matmul,
+    torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.rnn,  # type: ignore[attr-defined]
+)
+
+
+@contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """IEEE arithmetic inside, the same each time, whatever TF32 or autocast settings rule outside; no graph."""
+    matmul = _matmul_precision()
+    cudnn: Any = torch.backends.cudnn
+    choice = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    before = []
+    for part in PRECISIONS:
+        before.append(part.fp32_precision)
+        if before[-1] not in ("ieee", "none"):
+            part.fp32_precision = "none" if part in FOLLOWED else "ieee"
+    if matmul != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        if matmul not in (None, "highest"):
+            torch.set_float32_matmul_precision(matmul)
+        for part, precision in zip(PRECISIONS, before, strict=True):
+            if part.fp32_precision != precision:
+                part.fp32_precision = precision
+        cudnn.deterministic, cudnn.benchmark = choice
+
+
+def _matmul_precision() -> str | None:
+    """The setting of ``torch.set_float32_matmul_precision``; ``None`` where the newer settings contradict it."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taut.types import LogWeights, PerDatum
+from taut.functional.types import LogWeights, PerDatum
 
 
 def log_sum_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:

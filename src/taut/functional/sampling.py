@@ -4,7 +4,6 @@ So a score does not depend on batch mates, on the chunk size, or on how data or 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,28 +12,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, distributed
 from torch.distributions import Distribution
 
-from taut import noise
 from taut.errors import UserError
-from taut.precision import in_double, refuse_degenerate
-from taut.types import LogWeights
+from taut.functional import seeding
+from taut.functional.precision import in_double, refuse_degenerate
+from taut.functional.types import LogWeights
 
 BLOCK = 512
 """Samples of one datum that share a seed."""
 
 ROWS = {"cpu": 5 * BLOCK, "cuda": 65536}
 """Latent draws scored at once: on a CPU few enough for its cache, and enough to be worth waking the threads."""
-
-FOLLOWED: tuple[Any, ...] = (torch.backends, torch.backends.cudnn)
-"""What has an ``fp32_precision`` that holds for its parts where theirs is none."""
-PRECISIONS: tuple[Any, ...] = (
-    *FOLLOWED,
-    torch.backends.cuda.matmul,
-    torch.backends.cudnn.conv,  # type: ignore[attr-defined]
-    torch.backends.cudnn.rnn,  # type: ignore[attr-defined]
-    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
-    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
-    torch.backends.mkldnn.rnn,  # type: ignore[attr-defined]
-)
 
 Proposal = Callable[[Any], Distribution]
 """The distribution of z for some rows of a batch, a slice or their numbers: batch ``(n,)``, event ``z_shape``.
@@ -62,7 +49,7 @@ class Keys:
 
     def seeds(self, counter: int = 0, counters: int = 1) -> list[int]:
         """One seed for each datum."""
-        return [noise.key(self.seed, self.split, row * counters + counter) for row in self.index.tolist()]
+        return [seeding.key(self.seed, self.split, row * counters + counter) for row in self.index.tolist()]
 
 
 @dataclass(frozen=True)
@@ -97,40 +84,6 @@ class Block(NamedTuple):
     log_q: Float[Tensor, "n b"]
 
 
-@contextmanager
-def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """IEEE arithmetic inside, the same each time, whatever TF32 or autocast settings rule outside; no graph."""
-    matmul = _matmul_precision()
-    cudnn: Any = torch.backends.cudnn
-    choice = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    before = []
-    for part in PRECISIONS:
-        before.append(part.fp32_precision)
-        if before[-1] not in ("ieee", "none"):
-            part.fp32_precision = "none" if part in FOLLOWED else "ieee"
-    if matmul != "highest":
-        torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        if matmul not in (None, "highest"):
-            torch.set_float32_matmul_precision(matmul)
-        for part, precision in zip(PRECISIONS, before, strict=True):
-            if part.fp32_precision != precision:
-                part.fp32_precision = precision
-        cudnn.deterministic, cudnn.benchmark = choice
-
-
-def _matmul_precision() -> str | None:
-    """The setting of ``torch.set_float32_matmul_precision``; ``None`` where the newer settings contradict it."""
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:
-        return None
-
-
 def blocks(
     proposal: Proposal,
     keys: Keys,
@@ -144,7 +97,8 @@ def blocks(
     Each datum is drawn from, and scored under, a proposal of its own: a network's output for the same datum differs by
     roundings between batches, and a narrow q scored by another batch's output would be another distribution.
 
-    Use it inside :func:`taut.noise.forked`: the default generators are seeded anew for each datum and block.
+    Use it inside :func:`taut.functional.seeding.forked`: the default generators are seeded anew for each datum and
+    block.
 
     Args:
         proposal: Where z is drawn from.
@@ -186,7 +140,7 @@ def log_weights(
 ) -> LogWeights:
     r"""$\log w = \log p(x, z) - \log q(z)$ of K draws for each datum, in float64."""
     out = torch.zeros((k, len(x)), dtype=torch.float64, device=x.device)
-    with noise.forked(x.device):
+    with seeding.forked(x.device):
         for block in blocks(proposal, keys, k, rows=rows, share=share):
             log_p = log_joint(x[block.rows], block.z)
             _refuse_shape("log_joint(x, z)", log_p, block.z)
@@ -213,5 +167,5 @@ def _drawn(
 
 
 def _seeded(distribution: Distribution, size: int, key: int, device: torch.device) -> Tensor:
-    noise.seed(key, device)
+    seeding.seed(key, device)
     return distribution.sample((size,))

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from taut.holes import patterns
-from taut.partial import Partial
+from taut.functional.gaussian import Partial
+from taut.functional.missing import patterns
 
 Sums = dict[str, Tensor]
 
