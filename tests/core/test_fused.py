@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Bernoulli
 from torch.nn.functional import linear
 
-from taut.likelihood.fused import fused_log_prob as log_prob
+from taut.distributions.bernoulli import fused_log_prob as log_prob
 
 D, F = 70, 9
 

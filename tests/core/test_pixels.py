@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal
 
-from taut.gaussian import Gaussian
-from taut.likelihood.bernoulli import Pixels, log_product
+from taut.distributions.bernoulli import Pixels
+from taut.distributions.gaussian import Gaussian
+from taut.likelihood.bernoulli import log_product
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -21,11 +21,11 @@ from torch.distributions import (
     constraints,
 )
 
+from taut.distributions.gaussian import Gaussian
 from taut.errors import RunError
 from taut.evaluation import score
 from taut.evidence import AIS, UK, Importance, Sumo, Target
 from taut.functional.precision import in_double, refuse_degenerate
-from taut.gaussian import Gaussian
 from taut.joint import Joint, draw
 from taut.q.prior import Prior as PriorAsQ
 

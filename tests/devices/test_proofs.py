@@ -129,7 +129,7 @@ def _noise_of_the_rows(patch: pytest.MonkeyPatch) -> None:
         return ndtri(phase.remainder(1).clamp(1e-3, 1 - 1e-3)).to(dtype)
 
     patch.setattr(base.LatentVariableModel, "on_train_batch_start", start)
-    patch.setattr("taut.gaussian.standard_normal", standard_normal)
+    patch.setattr("taut.distributions.gaussian.standard_normal", standard_normal)
     patch.setattr("torch.distributions.multivariate_normal._standard_normal", standard_normal)
 
 

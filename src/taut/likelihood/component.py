@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from taut.distributions.component import ComponentNormal
 from taut.errors import UserError
 from taut.functional import e_step, m_step
 from taut.functional.gaussian import bounded
@@ -18,7 +19,6 @@ from taut.functional.missing import filled
 from taut.functional.units import Units, measured
 from taut.likelihood.base import Likelihood
 from taut.likelihood.clusters import clusters
-from taut.likelihood.component_normal import ComponentNormal
 
 Covariance = Literal["spherical", "diagonal", "full"]
 

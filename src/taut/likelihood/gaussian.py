@@ -1,48 +1,14 @@
 """Gaussian likelihood with a network."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
-from math import log, pi
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Normal
 
-from taut.distributions.cells import Cells
-from taut.functional.missing import column_mean, column_scale, is_constant, observed
+from taut.distributions.diagonal_gaussian import MOST, Heads
+from taut.functional.missing import column_mean, column_scale, is_constant
 from taut.likelihood.base import Likelihood
-from taut.likelihood.fused_gaussian import MOST, log_prob
-
-
-class Heads(Cells):
-    r"""$N(x; \mu + s \odot f,\ s^2 \odot (v_{\min} + e^g))$, scored in few passes.
-
-    Args:
-        f: Means in units of the data.
-        g: Log-variances above the floor, likewise.
-        shift: $\mu$.
-        scale: s.
-        floor: $v_{\min}$.
-    """
-
-    def __init__(self, f: Tensor, g: Tensor, shift: Tensor, scale: Tensor, floor: float) -> None:
-        self.f, self.g, self.shift, self.scale, self.floor = f, g, shift, scale, floor
-        Distribution.__init__(self, f.shape[: f.dim() - shift.dim()], shift.shape, False)
-        self.reinterpreted_batch_ndims = shift.dim()
-
-    @cached_property
-    def base_dist(self) -> Normal:  # type: ignore[override]
-        """The cells one by one; made when asked for."""
-        deviation = (self.floor + self.g.clamp(max=MOST).exp()).sqrt()
-        return Normal(self.shift + self.scale * self.f, self.scale * deviation, validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        axes = len(self.event_shape)
-        # an offset is taken off in float64; what is left is as exact in the precision of the heads as they are
-        r = (value - self.shift).div_(self.scale).flatten(-axes).to(torch.promote_types(self.f.dtype, torch.float32))
-        units = (observed(value) * (self.scale.log() + 0.5 * log(2 * pi))).flatten(-axes).sum(-1)
-        return log_prob(r, self.f.flatten(-axes), self.g.flatten(-axes), self.floor) - units
 
 
 class Gaussian(Likelihood):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from taut.gaussian import Gaussian
+from taut.distributions.gaussian import Gaussian
 from taut.prior.base import Prior
 
 

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from taut.gaussian import Gaussian
+from taut.distributions.gaussian import Gaussian
 from taut.joint import Joint
 from taut.q.base import Amortised, dimension, kept_clear, onto_support
 
