@@ -19,7 +19,7 @@ from taut import figures, loggers
 from taut.assessment import columns, plain
 from taut.completion import Completions
 from taut.data.base import Data
-from taut.data.csv_rows import read_rows
+from taut.data.readers.csv_file import read_rows
 from taut.dossier import VERSIONED
 from taut.files import whole, write_json, write_table
 from taut.incomplete import Incomplete

@@ -1346,14 +1346,14 @@ MUTANTS = [
     ),
     Mutant(
         "one mask for all rows",
-        "mask/random.py",
+        "data/mask/cells.py",
         "random((BLOCK, *x_shape)",
         "random((1, *x_shape)",
         MASKS + "::test_cells_are_hidden_at_their_rate_and_independently[0.5]",
     ),
     Mutant(
         "the other half",
-        "mask/bottom_half.py",
+        "data/mask/regions.py",
         "hidden[(len(hidden) + 1) // 2 :]",
         "hidden[len(hidden) // 2 :]",
         MASKS + "::test_pictures_of_regions[1-bottom_half]",

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from taut.data.batches import Batch, Batches
 from taut.data.binarise import Binarisation, Scale, bernoulli, bernoulli_on_device, check_name, check_pixels, threshold
+from taut.data.mask.base import Mask
 from taut.errors import UserError
 from taut.functional.missing import hide
 from taut.functional.seeding import generator
-from taut.mask.base import Mask
 
 __all__ = ["Batch", "Batches", "Data", "Splits", "cut"]
 

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from taut.data.base import Splits
-from taut.data.fetch import Remote, check_digest, gunzip, obtain
+from taut.data.readers.fetch import Remote, check_digest, gunzip, obtain
 from taut.errors import UserError
 
 _HEADER = 16  # magic number and three sizes, four bytes each

@@ -1,12 +1,50 @@
-"""A mask that hides quadrants."""
+"""Masks of regions of an image: a square, halves, quadrants."""
 
 from collections.abc import Sequence
 
 from jaxtyping import Bool
 from torch import Tensor
 
+from taut.data.mask.base import Region
 from taut.errors import UserError
-from taut.mask.base import Region
+
+
+class Square(Region):
+    """Hides a square (of an image that is none, a rectangle) in the middle.
+
+    Args:
+        side: Its side as a share of the image's.
+    """
+
+    def __init__(self, side: float = 0.5) -> None:
+        self.side = side
+
+    def region(self, hidden: Bool[Tensor, "h w"]) -> None:
+        rows, columns = (max(1, round(self.side * size)) for size in hidden.shape)
+        top, left = (hidden.shape[0] - rows) // 2, (hidden.shape[1] - columns) // 2
+        hidden[top : top + rows, left : left + columns] = True
+
+
+class TopHalf(Region):
+    """Hides the upper half of every image."""
+
+    def region(self, hidden: Bool[Tensor, "h w"]) -> None:
+        hidden[: len(hidden) // 2] = True
+
+
+class BottomHalf(Region):
+    """Hides the lower half of every image."""
+
+    def region(self, hidden: Bool[Tensor, "h w"]) -> None:
+        hidden[(len(hidden) + 1) // 2 :] = True
+
+
+class LeftHalf(Region):
+    """Hides the left half of every image."""
+
+    def region(self, hidden: Bool[Tensor, "h w"]) -> None:
+        hidden[:, : hidden.shape[1] // 2] = True
+
 
 QUADRANTS = ("upper_left", "upper_right", "lower_left", "lower_right")
 

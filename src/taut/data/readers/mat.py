@@ -8,7 +8,7 @@ import numpy as np
 from scipy.io import loadmat, whosmat
 from scipy.io.matlab import MatReadError
 
-from taut.data.fetch import DamagedError
+from taut.data.readers.fetch import DamagedError
 
 Shapes = dict[str, tuple[int, ...]]
 
