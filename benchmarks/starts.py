@@ -34,11 +34,10 @@ def tables() -> dict[str, tuple[np.ndarray, int]]:
 def ours(rows: np.ndarray, components: int, n_init: int, seed: int) -> tuple[float, bool]:
     """Mean log p(x) in nats where EM ends, and whether every covariance is one that the rows determine."""
     from taut.functional import seeding
-    from taut.joint import Joint
-    from taut.likelihood.component import Component
-    from taut.objective.em import Maximiser, expect
-    from taut.objective.restarts import best_of
-    from taut.prior.categorical import Categorical
+    from taut.model.joint import Joint
+    from taut.model.likelihood.component import Component
+    from taut.model.prior.categorical import Categorical
+    from taut.objective.em import Maximiser, best_of, expect
 
     x, likelihood = torch.as_tensor(rows), Component(rows.shape[1:], components)
     joint = Joint(Categorical(components), likelihood)

@@ -10,31 +10,17 @@ from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
 MATHEMATICS = [
-    "bounds",
     "completion",
-    "consistency",
-    "criteria",
-    "evaluation",
+    "distributions",
     "evidence",
-    "few",
-    "gap",
-    "gaussian",
-    "holes",
-    "joint",
-    "likelihood",
-    "local",
-    "metrics",
+    "functional",
     "model",
-    "networks",
     "objective",
-    "oracle",
-    "partial",
-    "precision",
-    "prior",
-    "q",
     "report.significance",
-    "sampling",
-    "statistics",
+    "report.rank.significance",
+    "training.metrics",
+    "training.models",
+    "training.module",
 ]
 install_import_hook([f"taut.{name}" for name in MATHEMATICS], "beartype.beartype")  # shapes, in tests only
 

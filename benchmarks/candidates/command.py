@@ -65,7 +65,7 @@ def validated(model: Any, path: str) -> float:
     import torch
 
     from taut.functional.bounds import iwae
-    from taut.joint import draw
+    from taut.model.draws import draw
 
     images = torch.tensor(np.load(path)).unflatten(1, model.q.x_shape)
     with torch.no_grad(), torch.random.fork_rng():

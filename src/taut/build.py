@@ -9,13 +9,13 @@ from omegaconf import DictConfig, open_dict
 from taut.data.base import Batches, Data
 from taut.errors import UserError
 from taut.functional import seeding
-from taut.joint import Joint
 from taut.make import make
-from taut.model.base import LatentVariableModel
-from taut.prior.base import Prior
-from taut.prior.vamp import Vamp
-from taut.q.base import Posterior
+from taut.model.joint import Joint
+from taut.model.prior.base import Prior
+from taut.model.prior.vamp import Vamp
+from taut.model.q.base import Posterior
 from taut.strategies import Sharded
+from taut.training.module import LatentVariableModel
 
 
 def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:

@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from taut import loggers
-from taut.assessment import assessed
 from taut.baselines import by_mean, by_nearest
 from taut.build import set_up_torch
 from taut.completed import Completed, publish
@@ -22,13 +21,14 @@ from taut.completion.loop import complete_data
 from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
+from taut.evidence.diagnostics import doubts
+from taut.evidence.gap import interval
+from taut.evidence.loop import Answer, Question, measure, refine, simulated
+from taut.evidence.optimal_q import Family, Search
+from taut.evidence.summary import assessed
 from taut.functional.missing import column_scale, hide, observed
 from taut.functional.statistics import standard_error
-from taut.gap import interval
 from taut.incomplete import incomplete, refuse_output
-from taut.judgement import doubts
-from taut.local import Family, Search
-from taut.measure import Answer, Question, measure, refine, simulated
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run

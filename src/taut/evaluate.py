@@ -10,18 +10,18 @@ import torch
 from omegaconf import DictConfig
 
 from taut import loggers
-from taut.assessment import assessed, information_summary, taken_apart
 from taut.build import set_up_torch
 from taut.dossier import Dossier, compare, publish
 from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
+from taut.evidence.diagnostics import collapse
+from taut.evidence.gap import Split
 from taut.evidence.information import Information
+from taut.evidence.loop import Answer, Question, measure, measure_information, simulated, take_apart
+from taut.evidence.optimal_q import Family, Search
+from taut.evidence.summary import assessed, information_summary, taken_apart
 from taut.functional.consistency import Judge, Value
-from taut.gap import Split
-from taut.judgement import collapse
-from taut.local import Family, Search
-from taut.measure import Answer, Question, measure, measure_information, simulated, take_apart
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run

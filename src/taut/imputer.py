@@ -13,16 +13,16 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 from torch import Tensor
 
-from taut import oracle
 from taut.completion.complete import Fill, fill_in
 from taut.completion.mixture import fit_mixture
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.functional import bounds, seeding
 from taut.functional.sampling import Keys, log_weights
-from taut.model.base import LatentVariableModel
-from taut.q.exact import Exact
+from taut.model import exact_inference
+from taut.model.q.exact import Exact
 from taut.run import Run
+from taut.training.module import LatentVariableModel
 
 ROWS = 256
 """Rows completed at once."""
@@ -114,8 +114,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return fill_in(self.joint_, lambda rows: self.q_(x[rows]), x, keys, self.fill, k=self.k)
 
     def _score(self, x: Tensor, keys: Keys) -> Tensor:
-        if oracle.tractable(self.joint_):
-            return oracle.log_marginal(self.joint_, x)
+        if exact_inference.tractable(self.joint_):
+            return exact_inference.log_marginal(self.joint_, x)
         return bounds.iwae(log_weights(self.joint_.log_prob, lambda rows: self.q_(x[rows]), x, keys, self.k))
 
     def _refuse_arguments(self) -> None:

@@ -16,7 +16,7 @@ from taut.data.table import Table
 from taut.errors import UserError
 from taut.functional.missing import hide
 from taut.make import make
-from taut.model.base import LatentVariableModel
+from taut.training.module import LatentVariableModel
 
 FEW = 100
 """Rows of a split that are completed unless more are asked for."""

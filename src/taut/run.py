@@ -14,9 +14,9 @@ from taut.checkpoint import AtomicCheckpointIO, newest_good
 from taut.config import check, check_yaml
 from taut.data.base import Data
 from taut.errors import UserError
-from taut.model.base import LatentVariableModel
 from taut.resume import is_run
 from taut.targets import check_targets_resolved
+from taut.training.module import LatentVariableModel
 
 GROUPS = ("model", "data", "prior", "q", "likelihood", "objective")
 

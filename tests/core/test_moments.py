@@ -9,9 +9,9 @@ import torch
 from pieces import build
 from sklearn.mixture import GaussianMixture
 
-from taut import oracle
 from taut.functional import e_step
 from taut.functional.gaussian import log_densities
+from taut.model import exact_inference
 from taut.objective.em import expect
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -67,9 +67,9 @@ def test_sums_are_those_under_the_exact_posterior(covariance):
     joint, _ = _mixture(covariance, x)
     joint.prior.logits.data = torch.randn(5)
     log_px, sums = expect(joint, x)
-    log_w = oracle.log_marginal(joint, x)
+    log_w = exact_inference.log_marginal(joint, x)
     torch.testing.assert_close(log_px, log_w, rtol=0, atol=1e-10)
-    posterior = oracle.posterior(joint, x)
+    posterior = exact_inference.posterior(joint, x)
     expected = {**joint.likelihood.statistics(x, posterior), "counts": posterior.mean.sum(0)}
     assert sums["likelihood"].keys() == expected.keys()
     for name, value in expected.items():
@@ -137,7 +137,7 @@ def test_the_rounding_is_below_its_bound_and_a_narrow_component_is_scored_withou
     assert (error <= gaussians.rounding).all()
     assert error[needle] > e_step.ROUNDING
     assert e_step.Scorer.of(gaussians).rough.tolist() == [needle]
-    torch.testing.assert_close(expect(joint, x)[0], oracle.log_marginal(joint, x).detach(), rtol=0, atol=1e-8)
+    torch.testing.assert_close(expect(joint, x)[0], exact_inference.log_marginal(joint, x).detach(), rtol=0, atol=1e-8)
 
 
 def test_a_narrow_component_is_scored_as_well_as_its_numbers_are_known():
@@ -158,7 +158,9 @@ def test_a_datum_far_from_every_component_has_the_density_it_has(covariance):
     """exp of its other terms is no normal number, or none at all."""
     x = torch.cat([_rows(), torch.full((1, 4), 3e4)])
     joint, _ = _mixture(covariance, x[:-1])
-    torch.testing.assert_close(expect(joint, x)[0], oracle.log_marginal(joint, x).detach(), rtol=1e-10, atol=1e-8)
+    torch.testing.assert_close(
+        expect(joint, x)[0], exact_inference.log_marginal(joint, x).detach(), rtol=1e-10, atol=1e-8
+    )
 
 
 def test_a_column_in_the_millions_leaves_nothing_to_feel():
@@ -185,4 +187,6 @@ def test_single_precision_is_accumulated_in_double():
     joint, _ = _mixture("full", x)
     log_px, sums = expect(joint.float(), x.float())
     assert {value.dtype for piece in sums.values() for value in piece.values()} == {torch.float64}
-    torch.testing.assert_close(log_px.double(), oracle.log_marginal(joint.double(), x).detach(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        log_px.double(), exact_inference.log_marginal(joint.double(), x).detach(), rtol=0, atol=1e-3
+    )

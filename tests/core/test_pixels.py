@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal
 
-from taut.distributions.bernoulli import Pixels
+from taut.distributions.bernoulli import Pixels, log_product
 from taut.distributions.gaussian import Gaussian
-from taut.likelihood.bernoulli import log_product
 
 pytestmark = pytest.mark.usefixtures("float64")
 

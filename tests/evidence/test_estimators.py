@@ -12,10 +12,10 @@ from scipy.special import digamma
 
 from taut.errors import UserError
 from taut.evidence import AIS, BDMC, UK, Importance, Naive, Rows, Struski, Sumo, Target, Uniform
+from taut.evidence.gap import thermodynamic_curve
 from taut.evidence.jackknife import second_order
 from taut.evidence.struski import bound_parts
 from taut.evidence.sumo import _lengths, survival, telescoped
-from taut.evidence.thermodynamic import thermodynamic_curve
 from taut.functional import bounds
 
 pytestmark = pytest.mark.usefixtures("float64")

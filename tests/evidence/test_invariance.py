@@ -15,9 +15,9 @@ from torch.distributions import Independent, Normal
 from taut.errors import UserError
 from taut.evidence import AIS, BDMC, UK, Exact, Importance, Jackknife, Naive, Rows, Struski, Sumo, Target, Uniform
 from taut.evidence.base import count
+from taut.evidence.gap import split
+from taut.evidence.optimal_q import Family, Search
 from taut.functional import bounds, sampling, seeding
-from taut.gap import split
-from taut.local import Family, Search
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -202,7 +202,7 @@ def _evaluate(rank: int, world: int, divide: str, place: str) -> None:
 
 
 def _measured(rank: int, world: int, divide: str) -> list[torch.Tensor]:
-    from taut.measure import Question, measure, measure_information
+    from taut.evidence.loop import Question, measure, measure_information
     from taut.processes import Processes
     from taut.progress import Stages
 
@@ -302,7 +302,7 @@ def test_noise_of_different_purposes_is_different():
 
 def test_importance_repeats_the_scores_of_training():
     """The same samples as the table at the end of a run: same seed, split, row and K."""
-    from taut.evaluation import score
+    from taut.evidence.score import score
 
     joint, q, objective = build("objective=iwae")
     x = torch.randint(2, (4, *X)).double()

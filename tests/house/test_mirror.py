@@ -13,11 +13,11 @@ from taut.targets import check_hydra, check_targets
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "taut"
 BASES = {
-    "prior": "taut.prior.base.Prior",
-    "q": "taut.q.base.Posterior",
-    "likelihood": "taut.likelihood.base.Likelihood",
+    "prior": "taut.model.prior.base.Prior",
+    "q": "taut.model.q.base.Posterior",
+    "likelihood": "taut.model.likelihood.base.Likelihood",
     "objective": "taut.objective.base.Objective",
-    "model": "taut.model.base.LatentVariableModel",
+    "model": "taut.training.module.LatentVariableModel",
     "data": "taut.data.base.Data",
     "mask": "taut.data.mask.base.Mask",
     "evidence": "taut.evidence.base.Evidence",

@@ -15,7 +15,7 @@ from taut.functional.missing import observed
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import ROWS, Keys, Proposal
 from taut.functional.types import PerDatum
-from taut.joint import Joint
+from taut.model.joint import Joint
 
 Fill = Literal["mean", "most_probable", "draw"]
 

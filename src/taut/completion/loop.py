@@ -1,8 +1,8 @@
 """Completing the data of a split, batch by batch, on one process or several."""
 
 from taut.completion.complete import Completions, complete
-from taut.joint import Joint
-from taut.measure import Clock, Question, batches_of, in_order
+from taut.evidence.loop import Clock, Question, batches_of, in_order
+from taut.model.joint import Joint
 from taut.processes import Processes
 from taut.progress import Stage
 

@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from taut.functional import seeding
-from taut.joint import Joint
-from taut.likelihood.component import Component
+from taut.model.joint import Joint
+from taut.model.likelihood.component import Component
+from taut.model.prior.categorical import Categorical
 from taut.objective.em import expect
-from taut.prior.categorical import Categorical
 
 ROUNDS, GAIN = 200, 1e-6
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.errors import UserError
-from taut.evidence import marks, quadrature
+from taut.evidence import peaks, quadrature
 from taut.evidence.base import Evidence
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
@@ -100,10 +100,10 @@ def _integral(one: Rows, goal: float) -> Tensor:
     assert prior is not None
     found = [
         _drawn(one, log_f, "q", one.q(slice(None))),
-        _drawn(one, log_f, "the prior", marks.equally_weighted(prior)),
+        _drawn(one, log_f, "the prior", peaks.equally_weighted(prior)),
     ]
-    low, high = (end.to(one.x.device) for end in marks.limits(prior))
-    where = marks.marked(log_f, [prior, one.q(slice(None))], [(each.z, each.log_f) for each in found], (low, high))
+    low, high = (end.to(one.x.device) for end in peaks.limits(prior))
+    where = peaks.marked(log_f, [prior, one.q(slice(None))], [(each.z, each.log_f) for each in found], (low, high))
     value, moved = _grown(log_f, goal, where, low, high)
     if not moved <= goal:
         raise UserError(

@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 from taut.errors import UserError
 from taut.functional.types import LogWeights, PerDatum
-from taut.joint import Joint
 from taut.model.draws import Draws
-from taut.q.base import Posterior
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 
 
 class Objective(ABC):

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from taut.functional.bounds import iwae, normalised_weights
 from taut.functional.types import LogWeights
-from taut.joint import Joint
 from taut.model.draws import Draws
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 from taut.objective.base import Objective, require_reparameterised
-from taut.q.base import Posterior
 
 
 class Dreg(Objective):

@@ -6,10 +6,10 @@ from torch import Tensor
 from taut.errors import UserError
 from taut.functional.bounds import elbo
 from taut.functional.types import LogWeights
-from taut.joint import Joint
 from taut.model.draws import Draws
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 from taut.objective.base import Objective
-from taut.q.base import Posterior
 
 
 class Exact(Objective):

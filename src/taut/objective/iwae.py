@@ -7,11 +7,11 @@ from torch import Tensor
 
 from taut.functional.bounds import iwae
 from taut.functional.types import LogWeights
-from taut.joint import Joint
 from taut.model.draws import Draws
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 from taut.objective.base import Objective, require_reparameterised
 from taut.objective.vimco import score_term
-from taut.q.base import Posterior
 
 
 class Iwae(Objective):
