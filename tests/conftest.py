@@ -10,13 +10,15 @@ from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
 MATHEMATICS = [
-    "completion",
+    "completion.accuracy",
+    "completion.complete",
+    "completion.latents",
+    "completion.lecture",
     "distributions",
     "evidence",
     "functional",
     "model",
     "objective",
-    "report.significance",
     "report.rank.significance",
     "training.metrics",
     "training.models",

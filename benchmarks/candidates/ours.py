@@ -17,8 +17,6 @@ from taut.data.batches import Batches
 from taut.data.binarise import Scale, bernoulli
 from taut.evidence import Importance, Target
 from taut.functional import seeding
-from taut.memory import keep_freed_pages
-from taut.metrics import Trained
 from taut.model.draws import draw
 from taut.model.joint import Joint
 from taut.model.likelihood.bernoulli import Bernoulli
@@ -26,6 +24,8 @@ from taut.model.networks import MLPDecoder, MLPEncoder
 from taut.model.prior.normal import Normal
 from taut.model.q.diagonal import Diagonal
 from taut.objective.iwae import Iwae
+from taut.runtime.launch import keep_freed_pages
+from taut.training.metrics import Trained
 
 TOGETHER = 5
 """Images put before the estimator at once."""

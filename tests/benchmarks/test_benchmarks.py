@@ -9,9 +9,9 @@ import torch
 from benchmarks import evaluate, imputation, mixture, startup, to_bound, train, variance, work
 from benchmarks.candidates import command, floor, ours, plain
 from benchmarks.rounds import Block, Candidate, interleave, summarise
-from taut.memory import keep_freed_pages
 from taut.model.draws import draw
 from taut.objective.iwae import Iwae
+from taut.runtime.launch import keep_freed_pages
 
 K, IMAGES = 7, 6
 

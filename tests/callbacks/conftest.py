@@ -7,8 +7,8 @@ import pytest
 import torch
 from pieces import config
 
-from taut.build import build_model
 from taut.data.base import Data, Splits
+from taut.training.build import build_model
 
 
 class Blobs(Data):

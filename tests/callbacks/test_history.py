@@ -3,7 +3,7 @@
 import pytest
 from lightning.pytorch import Callback
 
-from taut.callbacks.history import History, append, read, write
+from taut.training.callbacks.history import History, append, read, write
 
 
 class Stop(Callback):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from taut import loggers
 from taut.errors import UserError
+from taut.training import loggers
 
 CANARY = "canary-4711"
 
@@ -177,7 +177,7 @@ def test_an_unknown_mode_is_refused(about):
 
 
 def test_online_without_a_key_is_one_sentence_and_no_prompt(about, monkeypatch):
-    monkeypatch.setattr("taut.loggers.opening.has_key", lambda: False)
+    monkeypatch.setattr("taut.training.loggers.opening.has_key", lambda: False)
     with pytest.raises(UserError, match="needs a W&B API key and none was found"):
         loggers.wandb_logger(**about, mode="online")
     assert list(about["folder"].iterdir()) == []
@@ -206,7 +206,7 @@ def test_lightning_says_warnings_and_nothing_less():
 )
 def test_the_exit_code_says_what_ended_the_run(monkeypatch, error, code):
     codes = []
-    monkeypatch.setattr("taut.loggers.run.finish", codes.append)
+    monkeypatch.setattr("taut.training.loggers.run.finish", codes.append)
     with pytest.raises(type(error)), loggers.finishing([]):
         raise error
     with loggers.finishing([]):

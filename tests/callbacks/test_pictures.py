@@ -7,11 +7,10 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from taut import figures
-from taut.callbacks.drawings import images, latent_plane, mixture
-from taut.callbacks.history import History
-from taut.callbacks.pictures import Pictures, _undisturbed
 from taut.errors import UserError
+from taut.report import figures
+from taut.training.callbacks.history import History
+from taut.training.callbacks.pictures import Pictures, _undisturbed, images, latent_plane, mixture
 
 
 def names(tmp_path):
@@ -44,7 +43,7 @@ def test_a_two_dimensional_latent_space_is_a_plane(tmp_path, trainer_in, blobs, 
 
 def test_validation_pictures_come_ever_more_seldom_and_after_the_last(trainer_in, blobs, model_of, monkeypatch):
     drawn = []
-    monkeypatch.setattr("taut.callbacks.pictures.DRAWINGS", (lambda subject: drawn.append(epoch()),))
+    monkeypatch.setattr("taut.training.callbacks.pictures.DRAWINGS", (lambda subject: drawn.append(epoch()),))
     trainer = trainer_in(Pictures(every_n_epochs=2), epochs=9)
 
     def epoch():

@@ -7,7 +7,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from taut.schedule import burda, burda_factor
+from taut.training.schedulers import burda, burda_factor
 
 SCHEDULES = sorted(path.stem for path in Path(__file__).parents[2].glob("conf/scheduler/*.yaml"))
 

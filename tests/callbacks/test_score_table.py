@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from taut.report import table
+from taut.report.tables import training
 
 
 def score(value, kind="lower", k=1, error=0.2, monte_carlo=0.003):
@@ -37,7 +37,7 @@ def result(kind="lower", **changes):
 
 def lines(outcome, width=80):
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table.test_table(outcome))
+    console.print(training.test_table(outcome))
     return console.export_text().splitlines()
 
 

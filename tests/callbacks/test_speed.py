@@ -5,7 +5,7 @@ import time
 import pytest
 from lightning.pytorch import Callback
 
-from taut.callbacks.speed import Speed
+from taut.training.callbacks.progress import Speed
 
 NAP = 0.1
 
@@ -40,6 +40,6 @@ def test_a_mid_epoch_validation_pauses_the_clock(trainer_in, blobs, model_of):
 
 
 def test_no_speed_without_time():
-    from taut.callbacks.speed import _Stretch
+    from taut.training.callbacks.progress import _Stretch
 
     assert _Stretch().rate == pytest.approx(0)

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from taut.callbacks.early_stopping import early_stopping
-from taut.callbacks.progress import EpochBar, headline
-from taut.callbacks.summary import Sizes
 from taut.errors import UserError
+from taut.training.callbacks.checkpoints import early_stopping
+from taut.training.callbacks.progress import EpochBar, Sizes, headline
 
 
 @pytest.mark.parametrize("monitor", ["test/bound", "train/surrogate", "train/bound", "bound"])

@@ -3,8 +3,8 @@
 import pytest
 from lightning.pytorch import Callback
 
-from taut.callbacks.warmup import KLWarmup
 from taut.errors import UserError
+from taut.training.callbacks.warmup import KLWarmup
 
 
 class Weights(Callback):

@@ -11,8 +11,8 @@ from pieces import build
 from scipy.stats import chisquare, norm
 
 from taut.completion import Completions, complete, hide, observed
+from taut.completion.complete import modes
 from taut.completion.latents import FEW, Latents, latents
-from taut.completion.modes import modes
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import Keys
 from taut.model import exact_inference

@@ -14,7 +14,7 @@ from taut.completion import Imputer, complete
 from taut.errors import UserError
 from taut.functional.missing import hide, observed
 from taut.functional.sampling import Keys
-from taut.run import Run
+from taut.training.run import Run
 
 NAMES = ["height", "weight", "age"]
 

@@ -8,12 +8,12 @@ import torch
 from budget import assert_mean
 from pieces import config, names
 
-from taut.build import refuse_unlearned_vamp
+from taut.config.instantiate import make
 from taut.errors import UserError
 from taut.evidence.score import score
-from taut.make import make
 from taut.model.draws import draw
 from taut.model.joint import Joint
+from taut.training.build import refuse_unlearned_vamp
 
 pytestmark = pytest.mark.usefixtures("float64")
 X = (1, 4, 4)

@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from pieces import CONF, build, names
 from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
 
+from taut.config.instantiate import make
 from taut.errors import UserError
 from taut.evidence import Evidence, LogEvidence, Target
 from taut.functional.missing import hide
-from taut.make import make
 from taut.model import exact_inference
 from taut.model.joint import Joint
 

@@ -6,9 +6,9 @@ import torch
 from pieces import build
 from sklearn.mixture import GaussianMixture
 
-from taut.criteria import criteria
 from taut.functional.missing import hide
 from taut.objective.em import expect
+from taut.training.metrics import criteria
 
 pytestmark = pytest.mark.usefixtures("float64")
 COVARIANCES = {"full": "full", "diagonal": "diag", "spherical": "spherical"}

@@ -5,12 +5,12 @@ import torch
 from pieces import config
 from torch.testing import assert_close
 
-from taut.build import build_model
 from taut.errors import UserError
 from taut.functional.resampling import choose, threshold
 from taut.model.draws import draw
 from taut.objective.dreg import Dreg
 from taut.objective.iwae import Iwae
+from taut.training.build import build_model
 
 pytestmark = pytest.mark.usefixtures("float64")
 WEIGHTS = {

@@ -78,8 +78,8 @@ def test_training_takes_the_fused_way(monkeypatch):
     """The likelihood of an MLP hands its features over; torch's own density is not asked."""
     from pieces import config
 
-    from taut.make import make
-    from taut.model.likelihood import bernoulli
+    from taut.config.instantiate import make
+    from taut.distributions import bernoulli
 
     cfg = config("likelihood=bernoulli", "prior=normal")
     likelihood = make(cfg.likelihood, latent=3)

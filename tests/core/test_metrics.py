@@ -6,7 +6,7 @@ from pieces import X, build
 from torch.distributions import AffineTransform, Independent, Normal, TransformedDistribution
 
 from taut.evidence.score import Scores, score
-from taut.metrics import NotANumber, ScoreMeter
+from taut.training.metrics import NotANumber, ScoreMeter
 
 
 def _scores(values: torch.Tensor, mean_z: torch.Tensor | None = None, noise_z: torch.Tensor | None = None) -> Scores:

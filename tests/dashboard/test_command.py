@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from taut.dashboard.command import main, parsed
+from taut.commands.dashboard.command import main, parsed
 from taut.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,7 +142,7 @@ def test_a_server_that_refuses_is_one_sentence():
 
 def test_help_imports_nothing_heavy_and_shows_three_examples():
     code = (
-        "import sys; from taut.dashboard.command import main; main(['--help']); "
+        "import sys; from taut.commands.dashboard.command import main; main(['--help']); "
         "print([n for n in ('torch', 'lightning', 'wandb', 'numpy', 'hydra') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

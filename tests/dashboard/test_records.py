@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from evaluations import command
 
-from taut.callbacks.history import read
-from taut.dashboard.pages import as_json, workspace
+from taut.commands.dashboard.pages import as_json, workspace
+from taut.training.callbacks.history import read
 
 WORDS = ["trainer.max_epochs=3", "k_eval=4", "k_test=20", "network.hidden=[8]", "threads=1"]
 MEMBERS = {

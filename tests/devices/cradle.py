@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from devices.faulty import CONF, strike
 
-import taut.train  # noqa: F401 (imported once for all forks)
+import taut.commands.train  # noqa: F401 (imported once for all forks)
 from taut.cli import main
 
 torch.set_num_threads(1)

@@ -14,16 +14,16 @@ from taut.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PLACES = {
-    "data": ("taut.train", "build_data"),
-    "model": ("taut.train", "build_model"),
-    "start": ("taut.callbacks.rng.RandomState", "on_fit_start"),
+    "data": ("taut.commands.train", "build_data"),
+    "model": ("taut.commands.train", "build_model"),
+    "start": ("taut.training.callbacks.checkpoints.RandomState", "on_fit_start"),
     "batch": ("taut.training.module.LatentVariableModel", "training_step"),
     "validation": ("taut.training.module.LatentVariableModel", "validation_step"),
-    "save": ("taut.checkpoint.AtomicCheckpointIO", "save_checkpoint"),
-    "between": ("taut.callbacks.history.History", "on_fit_end"),
+    "save": ("taut.training.checkpoint.AtomicCheckpointIO", "save_checkpoint"),
+    "between": ("taut.training.callbacks.history.History", "on_fit_end"),
     "test": ("taut.training.module.LatentVariableModel", "test_step"),
-    "result": ("taut.train", "describe"),
-    "publish": ("taut.train", "publish"),
+    "result": ("taut.commands.train", "describe"),
+    "publish": ("taut.commands.train", "publish"),
 }
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from taut.checkpoint import newest_good
+from taut.training.checkpoint import newest_good
 
 TINY = ["logger=csv", "callbacks=none", "threads=1", "k_eval=4", "k_test=4", "model=vae", "network.hidden=[8]"]
 TWO = [*TINY, "strategy=ddp_cpu", "data.batch_size=40", "trainer.enable_progress_bar=false"]

@@ -13,13 +13,13 @@ import pytest
 import torch
 from run.jobs import CONF, QUIET, composed, run
 
-from taut import recorded
-from taut.checkpoint import AtomicCheckpointIO
+from taut.commands.train import train
 from taut.errors import UserError
-from taut.metrics import NotANumber
-from taut.run import Run
-from taut.train import train
+from taut.training import strategies
+from taut.training.checkpoint import AtomicCheckpointIO
+from taut.training.metrics import NotANumber
 from taut.training.models import VAE
+from taut.training.run import Run
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
 TINY = ["k_eval=20", "k_test=20", "network.hidden=[16]", "data.batch_size=100", *QUIET[1:]]
@@ -65,7 +65,7 @@ def _steps(folder: Path) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_recorded_steps_are_the_steps(kind, tmp_path, monkeypatch):
     """Noise, learning rates, KL weights or short batches that stay those of the recording: weights drift apart."""
-    monkeypatch.setattr(recorded.Recorded, "together", 1)
+    monkeypatch.setattr(strategies.Recorded, "together", 1)
     callbacks = [] if kind == "warm-up" else QUIET[:1]
     words = [*TINY, *callbacks, *KINDS[kind], "trainer.max_epochs=3", "strategy=gpu_recorded"]
     words = [word for word in words if not (kind == "convolutions" and word.startswith("network.hidden"))]
@@ -148,7 +148,7 @@ def test_a_sigterm_leaves_a_checkpoint_to_go_on_from(tmp_path):
 
 def test_batches_of_several_steps_are_stepped_one_by_one(tmp_path, monkeypatch):
     """The same on a CPU, without a recording: rates and rows of a step, counts of steps, exact gradients."""
-    monkeypatch.setattr(recorded, "asked_for", lambda trainer: {"strategy": recorded.Recorded("cpu")})
+    monkeypatch.setattr(strategies, "asked_for", lambda trainer: {"strategy": strategies.Recorded("cpu")})
     np.save(tmp_path / "rows.npy", torch.randn(230, 3).numpy())
     data = ["data=table", f"data.path={tmp_path / 'rows.npy'}", "data.val_fraction=0", "data.test_fraction=0"]
     words = ["model=ppca", "objective=exact", "latent_dim=1", *data, "data.batch_size=20", "trainer.max_epochs=2"]

@@ -11,11 +11,11 @@ from run.jobs import QUIET, composed
 from torch.distributions.utils import _standard_normal
 from torch.special import ndtri
 
-from taut.callbacks import history
+from taut.commands.train import train
 from taut.functional import seeding
 from taut.objective import dreg  # noqa: F401 (before the fork)
-from taut.train import train
 from taut.training import module
+from taut.training.callbacks import history
 
 DOUBLE = [*QUIET, "trainer.precision=64-true", "k_eval=5", "k_test=5", "network.hidden=[8]", "latent_dim=3"]
 SMALL = [*DOUBLE, "trainer.max_epochs=1", "data.batch_size=211", "optimizer=sgd", "optimizer.lr=1e-9"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from taut import devices, ranks
 from taut.errors import UserError
+from taut.runtime import devices, launch
 
 ROOT = Path(__file__).resolve().parents[2]
 SRUN = {"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "train"}
@@ -30,7 +30,7 @@ def trainer(**parts):
     )
 
 
-DDP, FSDP = ["lightning.pytorch.strategies.DDPStrategy"], ["taut.strategies.Sharded"]
+DDP, FSDP = ["lightning.pytorch.strategies.DDPStrategy"], ["taut.training.strategies.Sharded"]
 REFUSED = {
     "choose strategy=ddp for GPUs": ({"devices": 2}, {}),
     "choose strategy=ddp for GPUs,": ({"devices": "auto"}, {}),
@@ -88,7 +88,7 @@ def test_what_can_be_is_not(parts, environ, monkeypatch):
 def test_one_process_of_all_machines_speaks(environ, first, monkeypatch):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    assert ranks.first() is first
+    assert launch.first() is first
 
 
 def test_processes_that_others_start_need_a_folder_with_a_name(monkeypatch):

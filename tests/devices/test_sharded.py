@@ -7,8 +7,8 @@ import torch
 from devices.together import together
 from run.jobs import QUIET, composed
 
-from taut.checkpoint import newest_good
-from taut.train import train
+from taut.commands.train import train
+from taut.training.checkpoint import newest_good
 
 SMALL = [*QUIET, "k_eval=5", "k_test=5", "network.hidden=[8]", "latent_dim=3", "data.batch_size=211"]
 PARTS = ["state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from taut.callbacks import history
-from taut.checkpoint import newest_good
-from taut.resume import is_run
+from taut.config.resume import is_run
+from taut.training.callbacks import history
+from taut.training.checkpoint import newest_good
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ["callbacks=none", "threads=1", "k_eval=4", "k_test=4", "model=vae", "network.hidden=[8]"]

@@ -13,9 +13,9 @@ from taut.evidence.contradictions import impossible
 from taut.evidence.loop import Answer, Question, measure
 from taut.evidence.summary import assessed, columns, plain
 from taut.functional.consistency import Void
-from taut.processes import Processes
-from taut.progress import Stages
-from taut.report.evaluation import section
+from taut.report.tables.evaluation import section
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stages
 
 pytestmark = pytest.mark.usefixtures("float64")
 

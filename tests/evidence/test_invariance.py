@@ -203,8 +203,8 @@ def _evaluate(rank: int, world: int, divide: str, place: str) -> None:
 
 def _measured(rank: int, world: int, divide: str) -> list[torch.Tensor]:
     from taut.evidence.loop import Question, measure, measure_information
-    from taut.processes import Processes
-    from taut.progress import Stages
+    from taut.runtime.processes import Processes
+    from taut.runtime.progress import Stages
 
     target, x, _, _ = linear_gaussian(2, 4, 7)
     estimators = [Importance(1100), Jackknife(1100), Struski(1100), AIS(3, 2, 2), Sumo(4), Naive(40)]
@@ -268,7 +268,7 @@ import resource, torch
 from torch import nn
 from torch.distributions import Independent, Normal
 from taut.evidence import Importance, Target
-from taut.likelihood.bernoulli import Bernoulli
+from taut.model.likelihood.bernoulli import Bernoulli
 torch.set_num_threads(1)
 likelihood = Bernoulli((784,), 10, lambda i, o: nn.Linear(i, o[0])).requires_grad_(False)
 prior = Independent(Normal(torch.zeros(10), 1.0), 1)

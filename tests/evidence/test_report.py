@@ -7,17 +7,16 @@ import pytest
 import torch
 from evidence.models import linear_gaussian
 
-from taut.evaluate import Evaluation, noise_of
+from taut.commands.evaluate import Evaluation, noise_of
 from taut.evidence import AIS, Importance
 from taut.evidence.loop import Question, batches_of, measure, take_apart
 from taut.evidence.optimal_q import Search
 from taut.evidence.rows import MOST_WEIGHTS
 from taut.functional import seeding
 from taut.functional.sampling import Keys
-from taut.processes import Processes
-from taut.progress import Stages
-from taut.report.compare import comparable
-from taut.report.evaluation import _certificate, ceiled, floored
+from taut.report.tables.evaluation import _certificate, ceiled, comparable, floored
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stages
 
 RESULT = {
     "data": "digits",

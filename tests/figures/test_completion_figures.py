@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from taut import figures
-from taut.figures.lecture import lecture
-from taut.figures.style import HOLE
+from taut.completion.lecture.figure import lecture
+from taut.report import figures
+from taut.report.figures.style import HOLE
 
 
 def _images(n=3, size=6):

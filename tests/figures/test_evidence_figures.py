@@ -10,11 +10,10 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Annotation, Text
 from scipy.optimize import isotonic_regression
 
-from taut import figures
-from taut.depiction import comparison_figure
-from taut.figures.bracket import enclosed
-from taut.figures.labels import legible, precise, spread
-from taut.figures.style import BLUE, GREY, INK, ORANGE
+from taut.commands.evaluate_output import comparison_figure
+from taut.report import figures
+from taut.report.figures.bracket import enclosed
+from taut.report.figures.style import BLUE, GREY, INK, ORANGE, legible, precise, spread
 
 KS = np.array([1, 2, 5, 10, 50, 100, 1000, 5000])
 CURVE = np.array([-95.5, -94.0, -92.5, -92.0, -90.75, -90.5, -89.75, -89.0])

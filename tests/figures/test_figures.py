@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.stats import multivariate_normal, norm
 from sklearn.decomposition import PCA
 
-from taut import figures
-from taut.figures.images import tile_row
+from taut.report import figures
+from taut.report.figures.images import tile_row
 
 KS = np.array([1, 2, 5, 10, 50])
 MEAN = np.array([-94.5, -93.25, -92.0, -91.5, -90.75])

@@ -11,14 +11,13 @@ from run.jobs import QUIET, run
 from scipy.special import logsumexp
 from torch.distributions import MultivariateNormal, OneHotCategorical
 
-from taut.build import build_model
-from taut.callbacks.checkpoints import best
-from taut.callbacks.early_stopping import early_stopping
 from taut.data.base import Batch
 from taut.evidence.score import Scores, sample, score
-from taut.metrics import NotANumber, ScoreMeter
 from taut.model.draws import Draws, draw
 from taut.objective.vimco import score_term
+from taut.training.build import build_model
+from taut.training.callbacks.checkpoints import best, early_stopping
+from taut.training.metrics import NotANumber, ScoreMeter
 from taut.training.module import LatentVariableModel
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -7,12 +7,12 @@ from budget import THRESHOLD
 from hydra import compose, initialize_config_dir
 from pieces import CONF, names
 
-from taut.config import check
+from taut.config.check import check
+from taut.config.instantiate import make
 from taut.data.mask.base import Mask, Region
 from taut.data.mask.cells import BLOCK, File, FromData, Random
 from taut.data.mask.regions import QUADRANTS, Quadrants, Square
 from taut.errors import UserError
-from taut.make import make
 
 IMAGE = (1, 8, 8)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-import taut.train  # noqa: F401 (imported once for all forks)
-from taut.callbacks.speed import Speed
+import taut.commands.train  # noqa: F401 (imported once for all forks)
 from taut.cli import main
+from taut.training.callbacks.progress import Speed
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 LIMIT = 120

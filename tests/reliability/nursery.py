@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-import taut.train  # noqa: F401 (imported once for all forks)
+import taut.commands.train  # noqa: F401 (imported once for all forks)
 from taut.cli import main
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

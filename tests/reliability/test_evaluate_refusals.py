@@ -14,13 +14,13 @@ import yaml
 from evaluations import ROOT, TINY, VAE, command, contents, copied, evaluated, trained
 from torch.distributions import Independent, Normal
 
-from taut.checkpoint import AtomicCheckpointIO
 from taut.errors import RunError, UserError
 from taut.evidence import AIS, Importance, Jackknife, LogEvidence, Naive, Rows, Struski, Sumo, Target, Uniform
 from taut.evidence.loop import Answer, Question, measure
 from taut.evidence.summary import assessed, columns, plain
-from taut.processes import Processes
-from taut.progress import Stages
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stages
+from taut.training.checkpoint import AtomicCheckpointIO
 
 FOUR = [*TINY, "logger=csv", "data=table", "network.hidden=[8]", "likelihood=gaussian", "latent_dim=2"]
 
@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
 def copy(runs, tmp_path, monkeypatch):
     """A run of one's own, in a folder of one's own; evaluations draw no pictures, which take half of their time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("taut.dossier.depicted", lambda *_: [])
+    monkeypatch.setattr("taut.commands.evaluate_output.depicted", lambda *_: [])
     return lambda name: copied(runs(name), tmp_path)
 
 

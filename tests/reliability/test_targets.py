@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from taut.config import check
+from taut.config.check import check
+from taut.config.instantiate import check_hydra, check_process, check_targets_resolved
 from taut.errors import UserError
-from taut.targets import check_hydra, check_process, check_targets_resolved
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -103,18 +103,18 @@ NAMES = [
     "taut.data.readers.fetch.fetch",
     "taut.training.models.VAE.load_from_checkpoint",
     "taut.training.module.torch.load",
-    "taut.make.make",
-    "taut.make.instantiate",
+    "taut.config.instantiate.make",
+    "taut.config.instantiate.instantiate",
     "taut.cli.main",
     "taut.cli.os.system",
-    "taut.checkpoint.torch.load",
-    "taut.train.train",
-    "taut.loggers.run.instantiate",
-    "taut.loggers.tracker.sys.modules.get",
+    "taut.training.checkpoint.torch.load",
+    "taut.commands.train.train",
+    "taut.training.loggers.run.instantiate",
+    "taut.training.loggers.tracker.sys.modules.get",
     "taut.model.prior.base.torch.hub.load",
     "taut.model.networks.torch.load",
     "taut.objective.base.nn.Module",
-    "taut.loggers.run.re.compile",
+    "taut.training.loggers.run.re.compile",
     "taut.model.likelihood..os.system",
     "taut",
     "taut.",

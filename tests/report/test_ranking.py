@@ -7,13 +7,12 @@ import pytest
 from made_runs import evaluation, result, score, table, write_run
 from scipy.stats import t
 
-from taut.report.answers import answers, best_validations
-from taut.report.candidates import singles
-from taut.report.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, Question, _read, compared
-from taut.report.runs import read_run
-from taut.report.scores import Bracket, Score
-from taut.report.sentences import bracket_words
-from taut.report.sets import score_sets
+from taut.report.rank.answers import answers, best_validations
+from taut.report.rank.candidates import score_sets, singles
+from taut.report.rank.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, Question, _read, compared
+from taut.report.rank.sentences import bracket_words
+from taut.report.read.runs import read_run
+from taut.report.read.scores import Bracket, Score
 
 
 def _runs(folder, results):

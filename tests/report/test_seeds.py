@@ -6,12 +6,10 @@ import pytest
 from made_runs import config, evaluation, result, table, write_run
 from scipy.stats import ttest_ind
 
-from taut.report.answers import answers
-from taut.report.candidates import labels_of, settings_of
-from taut.report.names import names_of
-from taut.report.runs import read_run
-from taut.report.sets import score_sets
-from taut.report.tables import section
+from taut.report.rank.answers import answers
+from taut.report.rank.candidates import labels_of, score_sets, settings_of
+from taut.report.read.runs import names_of, read_run
+from taut.report.tables.sections import section
 
 FIRST, SECOND = [-24.0, -24.1, -24.2, -23.9, -24.05], [-26.0, -26.2, -26.1, -25.9, -26.3]
 

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from taut import compose as _resolvers  # noqa: F401
-from taut.train import train
+from taut.commands.train import train
+from taut.config import compose as _resolvers  # noqa: F401
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 QUIET = ["callbacks=none", "logger=csv", "threads=1", "trainer.enable_progress_bar=false"]

@@ -19,9 +19,10 @@ from evaluations import ROOT, TINY, VAE, command, contents, copied, evaluated, t
 from omegaconf import OmegaConf
 from torch import distributed
 
-from taut import dossier, figures
-from taut.loggers.flat import flat
-from taut.processes import Processes
+from taut.commands import evaluate_output
+from taut.report import figures
+from taut.runtime.processes import Processes
+from taut.training.loggers.run import flat
 
 FEW = ["gap.steps=8", "gap.limit=5", "limit=6", "simulated=4", "k=20"]
 ANNEALED = [f"evidence.{name}.{key}" for name in ("ais", "bdmc") for key in ("steps=3", "chains=3", "leapfrog=2")]
@@ -54,7 +55,7 @@ def runs(tmp_path_factory):
 @pytest.fixture
 def unillustrated(monkeypatch):
     """Evaluations that are not asked for pictures take half the time."""
-    monkeypatch.setattr("taut.dossier.depicted", lambda *_: [])
+    monkeypatch.setattr("taut.commands.evaluate_output.depicted", lambda *_: [])
 
 
 @pytest.fixture
@@ -265,7 +266,9 @@ def test_a_failure_while_writing_leaves_the_earlier_evaluation(error, code, copy
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
-    monkeypatch.setattr("taut.dossier.depicted", lambda *_: [("one", None), ("two", None), ("three", None)])
+    monkeypatch.setattr(
+        "taut.commands.evaluate_output.depicted", lambda *_: [("one", None), ("two", None), ("three", None)]
+    )
     monkeypatch.setattr(figures, "save", fail)
     assert evaluated(run, "limit=4", "k=20").code == code
     assert len(saved) == 2
@@ -297,7 +300,7 @@ def test_what_a_kill_leaves_is_swept_away_by_the_next_evaluation(copy):
     before = contents(run / "evaluation")
     child = os.fork()
     if child == 0:
-        dossier.depicted = lambda *_: [("one", None)]
+        evaluate_output.depicted = lambda *_: [("one", None)]
         figures.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         evaluated(run, "limit=4", "k=20")
         os._exit(0)
@@ -362,7 +365,7 @@ def gap(runs, tmp_path_factory):
             run = copied(runs(name), tmp_path_factory.mktemp("gap"))
             with pytest.MonkeyPatch.context() as patch:
                 if name != "vae":
-                    patch.setattr("taut.dossier.depicted", lambda *_: [])
+                    patch.setattr("taut.commands.evaluate_output.depicted", lambda *_: [])
                 done = evaluated(run, "experiment=gap", *FEW, *ANNEALED)
             assert done.code == 0, done.err
             made[name] = SimpleNamespace(run=run, said=done.out, **_read(run / "evaluation"))
@@ -664,7 +667,7 @@ def alone(runs, tmp_path_factory):
     """What one process finds."""
     run = copied(runs("ppca"), tmp_path_factory.mktemp("alone"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("taut.dossier.depicted", lambda *_: [])
+        patch.setattr("taut.commands.evaluate_output.depicted", lambda *_: [])
         assert evaluated(run, *UNEVEN).code == 0
     return run
 

@@ -5,7 +5,7 @@ import pytest
 from jobs import QUIET, composed, run
 from sklearn.decomposition import PCA
 
-from taut.make import make
+from taut.config.instantiate import make
 
 
 def test_old_faithful_by_em_reaches_its_maximum_likelihood_with_no_gap(tmp_path):

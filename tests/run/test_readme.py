@@ -13,7 +13,7 @@ import pytest
 from evaluations import VAE, command, trained
 from jobs import TINY, composed, run
 
-from taut.config import check
+from taut.config.check import check
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLES = "a,b\n" + "".join(f"{a},{a * a}\n" for a in range(30)) + ",4\n5,\n"

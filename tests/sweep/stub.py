@@ -52,7 +52,7 @@ def diverge(cfg):
 
 
 def learn(cfg):
-    from taut.train import train
+    from taut.commands.train import train
 
     train(cfg)
 

@@ -12,9 +12,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from taut import compose as _resolvers  # noqa: F401
-from taut.config import check
-from taut.sweep.rehearsal import rehearse
+from taut.commands.sweep.dry_run import rehearse
+from taut.config import compose as _resolvers  # noqa: F401
+from taut.config.check import check
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted(path for path in (ROOT / "sweeps").glob("*.yaml") if not path.name.startswith("wandb_"))

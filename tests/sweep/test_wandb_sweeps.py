@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from sweeps.config import schema_violations_from_proposed_config
 from wandb.sdk.launch.sweeps.utils import load_sweep_config
 
-from taut import compose as _resolvers  # noqa: F401
-from taut.config import check, check_overrides
+from taut.config import compose as _resolvers  # noqa: F401
+from taut.config.check import check, check_overrides
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "sweeps").glob("wandb_*.yaml"))

@@ -3,8 +3,8 @@
 from taut.completion.complete import Completions, complete
 from taut.evidence.loop import Clock, Question, batches_of, in_order
 from taut.model.joint import Joint
-from taut.processes import Processes
-from taut.progress import Stage
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stage
 
 
 def complete_data(joint: Joint, question: Question, draws: int, processes: Processes, stage: Stage) -> Completions:

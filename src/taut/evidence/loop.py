@@ -22,8 +22,8 @@ from taut.functional import seeding
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import Proposal
 from taut.functional.types import PerDatum
-from taut.processes import Processes
-from taut.progress import Stage
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stage
 
 T = TypeVar("T")
 

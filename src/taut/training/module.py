@@ -12,18 +12,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from taut import __version__
-from taut.criteria import criteria
 from taut.data.base import Batch
 from taut.errors import UserError
 from taut.evidence.score import DETAILS, score
 from taut.functional import bounds, seeding
 from taut.functional.consistency import Judge, Kind, Value, refuse
-from taut.metrics import ScoreMeter, Summary, Trained
 from taut.model import exact_inference
 from taut.model.draws import draw
 from taut.model.joint import Joint
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
+from taut.training.metrics import ScoreMeter, Summary, Trained, criteria
 
 REPORT = 50
 """Training batches between two reports of their bounds."""
@@ -209,7 +208,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         return self.joint.likelihood.limits(z)
 
     def criteria(self, x: Float[Tensor, "n *x"]) -> dict[str, Any] | None:
-        """Information criteria on these rows; ``None`` where they mean nothing (see :mod:`taut.criteria`)."""
+        """Information criteria on these rows; ``None`` where they mean nothing (see :mod:`taut.training.metrics`)."""
         return criteria(self.joint, x) if self.log_px_kind == "exact" else None
 
     def curve(self, stage: str) -> tuple[list[int], list[float], list[float], float, str] | None:
