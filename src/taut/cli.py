@@ -30,7 +30,7 @@ from taut.config.check import check, check_overrides, check_yaml, refuse_process
 from taut.config.compose import Composer, explain, translated
 from taut.config.secrets import redacted
 from taut.errors import RunError, UserError
-from taut.files import Leftovers
+from taut.files import CreatedFolder
 from taut.runtime import devices, workers
 from taut.runtime.launch import first, keep_freed_pages, launched
 from taut.runtime.workers import end_with_supervisor
@@ -77,7 +77,7 @@ class Session:
         self.first = first()
         self.past: resume.Past | None = None
         self.driver: Driver | None = None
-        self.leftovers = Leftovers()
+        self.created = CreatedFolder()
         self.folder: Path | None = None
         self.error: Exception | None = None
         self.told: set[str] = set()
@@ -123,7 +123,7 @@ class Session:
             return self.results[-1]
         except Exception as error:
             if isinstance(error, UserError) and self.past is None:
-                self.leftovers.remove(self.folder)
+                self.created.remove(self.folder)
             if sweeping:
                 self._tell(error)
                 raise error from None
@@ -174,7 +174,7 @@ class Session:
         if self.past is not None and not self._continue(args, composer):
             return False
         try:
-            self.leftovers = composer.check(args.overrides, mode, new=self.past is None)
+            self.created = composer.check(args.overrides, mode, new=self.past is None)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, args.overrides, composer.compose, Path(composer.conf))) from error
         return True

@@ -42,11 +42,11 @@ def test_the_optimiser_follows():
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_resumed_schedule_continues_to_the_last_bit(name):
     node = OmegaConf.load(Path(__file__).parents[2] / f"conf/scheduler/{name}.yaml")
-    make = instantiate(OmegaConf.create({"trainer": {"max_epochs": 9}, "scheduler": node}).scheduler)
-    whole = rates(make(optimizer()), 9)
-    first = make(optimizer())
+    schedule = instantiate(OmegaConf.create({"trainer": {"max_epochs": 9}, "scheduler": node}).scheduler)
+    whole = rates(schedule(optimizer()), 9)
+    first = schedule(optimizer())
     head = rates(first, 4)
-    second = make(optimizer())
+    second = schedule(optimizer())
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     second.load_state_dict(first.state_dict())
     assert head + rates(second, 5) == whole

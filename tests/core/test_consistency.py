@@ -10,7 +10,7 @@ from pieces import X, build
 from taut.evidence.score import score
 from taut.functional.consistency import Judge, Value, Void, refuse
 from taut.functional.statistics import Moments, standard_error, variance_of_mean
-from taut.training.metrics import ScoreMeter, Trained
+from taut.training.metrics import ScoreMeter, TrainingMonitor
 
 CHECKS = 300_000
 MOST = 1e-4
@@ -87,7 +87,7 @@ def test_a_density_may_be_above_zero():
 
 
 def test_a_training_bound_above_zero_stops_the_run():
-    trained = Trained(0, torch.device("cpu"))
+    trained = TrainingMonitor(0, torch.device("cpu"))
     index = torch.arange(4)
     trained.note(torch.tensor([-1.0, 0.5, 0.2, -0.4]), torch.tensor(0.0), index)
     trained.refuse_above_mass(4, 1, 1)

@@ -6,7 +6,7 @@ import torch
 from pieces import build
 from sklearn.mixture import GaussianMixture
 
-from taut.functional.missing import hide
+from taut.functional.missing import apply_mask
 from taut.objective.em import expect
 from taut.training.metrics import criteria
 
@@ -50,7 +50,7 @@ def test_criteria_are_those_of_scikit_learn_at_the_same_parameters(covariance):
 
 def test_criteria_of_rows_with_holes_are_of_what_is_observed():
     x = _rows()
-    joint, some = _mixture(x), hide(x, torch.rand(x.shape) > 0.3)
+    joint, some = _mixture(x), apply_mask(x, torch.rand(x.shape) > 0.3)
     found = criteria(joint, some)
     log_px = expect(joint, some)[0].sum().item()
     assert found["log_likelihood"] == pytest.approx(log_px, rel=1e-10)

@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture
 
 from taut.completion import complete
 from taut.functional import m_step as sums_of_rows
-from taut.functional.missing import hide
+from taut.functional.missing import apply_mask
 from taut.functional.sampling import Keys
 from taut.model import exact_inference
 from taut.objective.em import Maximiser, expect
@@ -145,12 +145,12 @@ def test_a_column_that_is_there_twice_in_a_large_unit_is_no_failure(share):
         torch.manual_seed(seed)
         column = 1e6 * torch.randn(200, 2)
         x = torch.cat([column, column], 1)
-        x = hide(x, torch.rand(x.shape) >= share)
+        x = apply_mask(x, torch.rand(x.shape) >= share)
         joint, _, objective = build("model=mog", "model.components=1", x_shape=(4,))
         joint.likelihood.initialise(x)
         assert np.isfinite(_fit(joint, objective, x, 10)).all()
-        deviations = joint.likelihood.covariances().diagonal(dim1=-2, dim2=-1).sqrt()
-        assert torch.allclose(deviations, torch.tensor(1e6), rtol=0.3)
+        stds = joint.likelihood.covariances().diagonal(dim1=-2, dim2=-1).sqrt()
+        assert torch.allclose(stds, torch.tensor(1e6), rtol=0.3)
 
 
 KINDS = {
@@ -164,7 +164,7 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 def _with_holes(n: int = 80) -> torch.Tensor:
     """Two clusters with half of the cells missing: rows with nothing, with all, and with some observed."""
     x = torch.randn(n, 3) @ torch.randn(3, 3) + 6 * torch.randint(2, (n, 1))
-    return hide(x, torch.rand(n, 3) < torch.rand(n, 1) * 1.4 - 0.1)
+    return apply_mask(x, torch.rand(n, 3) < torch.rand(n, 1) * 1.4 - 0.1)
 
 
 @kinds
@@ -204,7 +204,7 @@ def test_em_with_nothing_missing_is_the_complete_one(kind):
     joints[0][0].likelihood.initialise(x)
     joints[1][0].load_state_dict(joints[0][0].state_dict())
     z = joints[0][1](x)
-    nothing = hide(x, torch.ones(100, 4, dtype=torch.bool))
+    nothing = apply_mask(x, torch.ones(100, 4, dtype=torch.bool))
     sums = [joints[0][0].likelihood.statistics(some, z) for some in (x, nothing)]
     assert all(torch.equal(sums[0][name], value) for name, value in sums[1].items())
     if kind in ("ppca", "fa"):
@@ -246,7 +246,7 @@ def test_a_coordinate_that_a_batch_does_not_observe_keeps_its_values():
     joint, q, _ = build("model=ppca", "latent_dim=1", "objective.minibatch=true", x_shape=(3,))
     joint.likelihood.initialise(x)
     before = joint.likelihood.weight.detach().clone()
-    some = hide(x, torch.tensor([True, False, True]))
+    some = apply_mask(x, torch.tensor([True, False, True]))
     joint.likelihood.maximise(joint.likelihood.statistics(some, q(some)))
     assert joint.likelihood.weight[1] == before[1]
     assert joint.likelihood.mean[1] == joint.likelihood.centre[1]

@@ -6,7 +6,7 @@ from pieces import config
 from torch.testing import assert_close
 
 from taut.errors import UserError
-from taut.functional.resampling import choose, threshold
+from taut.functional.resampling import resample, threshold
 from taut.model.draws import draw
 from taut.objective.dreg import Dreg
 from taut.objective.iwae import Iwae
@@ -36,10 +36,10 @@ def test_each_draw_counts_as_much_as_its_weight_on_average(name, m):
     weights = WEIGHTS[name].double() / WEIGHTS[name].double().sum()
     mean, total = torch.zeros_like(weights), 0.0
     for length, u in pieces(weights, m):
-        index, shares = choose(weights[:, None], m, u[None])
-        chosen = index[shares > 0]
+        index, weights = resample(weights[:, None], m, u[None])
+        chosen = index[weights > 0]
         assert len(set(chosen.tolist())) == len(chosen) == min(m, int((weights > 0).sum()))
-        mean.index_add_(0, index.flatten(), length * shares.flatten())
+        mean.index_add_(0, index.flatten(), length * weights.flatten())
         total += length
     assert total == pytest.approx(1.0, abs=1e-9)
     assert_close(mean, weights, rtol=1e-9, atol=1e-11)
@@ -48,14 +48,14 @@ def test_each_draw_counts_as_much_as_its_weight_on_average(name, m):
 def test_a_weight_that_is_sure_to_be_chosen_keeps_its_value():
     weights = WEIGHTS["large"].double() / 15
     for _, u in pieces(weights, 4):
-        index, shares = choose(weights[:, None], 4, u[None])
-        kept = {int(i): float(s) for i, s in zip(index, shares, strict=True)}
+        index, weights = resample(weights[:, None], 4, u[None])
+        kept = {int(i): float(s) for i, s in zip(index, weights, strict=True)}
         assert kept[0] == kept[6] == pytest.approx(1 / 3)
 
 
 def test_no_weight_at_all_counts_nothing():
-    _, shares = choose(torch.zeros(4, 2), 3, torch.tensor([0.1, 0.9]))
-    assert not shares.any()
+    _, weights = resample(torch.zeros(4, 2), 3, torch.tensor([0.1, 0.9]))
+    assert not weights.any()
 
 
 @pytest.mark.parametrize("objective", [Iwae, Dreg])
@@ -86,7 +86,7 @@ def test_the_gradient_is_that_of_all_draws_on_average(objective, m, kl_weight, m
     parts = [(length, gradient(m, u)) for length, u in pieces(weights, m)]
     for _, (_, draws) in parts:
         assert draws.z.shape[0] == m
-        assert_close(draws.scored, all_draws.log_w)
+        assert_close(draws.log_w_detached, all_draws.log_w)
     assert_close(sum(length * one for length, (one, _) in parts), want, rtol=1e-8, atol=1e-10)
 
 

@@ -7,7 +7,7 @@ from pieces import build
 from scipy.stats import multivariate_normal
 
 from taut.functional.gaussian import bounded, triangular
-from taut.functional.missing import hide
+from taut.functional.missing import apply_mask
 from taut.model import exact_inference
 from taut.objective.em import expect
 
@@ -98,7 +98,7 @@ HARD = {
 @pytest.mark.parametrize("case", HARD)
 def test_log_px_never_falls(case, covariance, share):
     x = HARD[case](_clusters(90))
-    x = hide(x, torch.rand(x.shape) >= share) if share else x
+    x = apply_mask(x, torch.rand(x.shape) >= share) if share else x
     trace = np.array(_fitted(x, 3, 20, covariance=covariance)[1])
     assert np.isfinite(trace).all()
     assert (np.diff(trace) >= -1e-9 * np.abs(trace[1:])).all()

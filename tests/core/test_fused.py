@@ -78,11 +78,11 @@ def test_training_takes_the_fused_way(monkeypatch):
     """The likelihood of an MLP hands its features over; torch's own density is not asked."""
     from pieces import config
 
-    from taut.config.instantiate import make
+    from taut.config.instantiate import instantiate
     from taut.distributions import bernoulli
 
     cfg = config("likelihood=bernoulli", "prior=normal")
-    likelihood = make(cfg.likelihood, latent=3)
+    likelihood = instantiate(cfg.likelihood, latent=3)
     z, x = torch.randn(4, 5, 3), torch.ones(5, *likelihood.x_shape)
     want = copy.deepcopy(likelihood)(z).base_dist.log_prob(x).flatten(2).sum(-1)
     monkeypatch.setattr(bernoulli, "TorchBernoulli", None)

@@ -20,8 +20,8 @@ def case(dtype=torch.float64, holes=False):
 
 
 def plain(r, f, g, shift=0.0, scale=1.0):
-    deviation = (FLOOR + g.clamp(max=15).exp()).sqrt()
-    cells = Normal(shift + scale * f, scale * deviation).log_prob(r.nan_to_num(0.0))
+    std = (FLOOR + g.clamp(max=15).exp()).sqrt()
+    cells = Normal(shift + scale * f, scale * std).log_prob(r.nan_to_num(0.0))
     return torch.where(r.isnan(), 0.0, cells).sum(-1)
 
 

@@ -13,7 +13,7 @@ from taut.distributions.cells import Cells
 from taut.errors import UserError
 from taut.evidence import Target
 from taut.functional.gaussian import Partial
-from taut.functional.missing import hide, observed, patterns
+from taut.functional.missing import apply_mask, observed, patterns
 from taut.model import exact_inference
 from taut.model.likelihood.component import Component
 
@@ -28,7 +28,7 @@ def _spd(d: int) -> torch.Tensor:
 def test_hidden_values_are_gone_whatever_they_were():
     x, mask = torch.randn(1000, 7), torch.rand(1000, 7) < 0.5
     others = torch.tensor([0.0, 1e300, torch.inf, -torch.inf, torch.nan])[torch.randint(5, x.shape)]
-    first, second = hide(x, mask), hide(torch.where(mask, x, others), mask)
+    first, second = apply_mask(x, mask), apply_mask(torch.where(mask, x, others), mask)
     assert torch.equal(first.view(torch.int64), second.view(torch.int64))
     assert torch.equal(observed(first), mask)
 
@@ -36,11 +36,11 @@ def test_hidden_values_are_gone_whatever_they_were():
 @pytest.mark.parametrize("mask", [torch.ones(3, 2, dtype=torch.bool), torch.ones(2, 3), torch.full((2, 3), torch.nan)])
 def test_a_mask_of_another_shape_or_type_is_refused(mask):
     with pytest.raises(UserError, match=r"The mask (has shape|holds)"):
-        hide(torch.randn(2, 3), mask)
+        apply_mask(torch.randn(2, 3), mask)
 
 
 def test_patterns_divide_the_data():
-    x = hide(torch.randn(50, 3), torch.rand(50, 3) < 0.5)
+    x = apply_mask(torch.randn(50, 3), torch.rand(50, 3) < 0.5)
     found = list(patterns(x))
     assert sorted(torch.cat([one.rows.flatten() for one in found]).tolist()) == list(range(50))
     assert sum(len(one.rows) for one in found) == len(observed(x).unique(dim=0))
@@ -53,7 +53,7 @@ def test_patterns_divide_the_data():
 
 def test_masks_alike_share_a_batch_of_matrices(monkeypatch):
     """One matrix at a time where many masks of a few data each could share a call: tables are full of them."""
-    x = hide(torch.randn(4, 3), torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0, 0]]) == 1)
+    x = apply_mask(torch.randn(4, 3), torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0, 0]]) == 1)
     assert sorted(len(one.rows) for one in patterns(x)) == [1, 3]
     monkeypatch.setattr("taut.functional.missing.CELLS", 2 * 9)
     assert sorted(len(one.rows) for one in patterns(x)) == [1, 1, 2]
@@ -62,7 +62,7 @@ def test_masks_alike_share_a_batch_of_matrices(monkeypatch):
 def test_cells_sum_the_densities_of_what_is_observed():
     loc, scale = torch.randn(4, 3, 5), torch.rand(4, 3, 5) + 0.1
     x, mask = torch.randn(3, 5), torch.rand(3, 5) < 0.6
-    log_p = Cells(Normal(loc, scale), 1).log_prob(hide(x, mask))
+    log_p = Cells(Normal(loc, scale), 1).log_prob(apply_mask(x, mask))
     assert torch.allclose(log_p, (Normal(loc, scale).log_prob(x) * mask).sum(-1), rtol=1e-14)
 
 
@@ -70,7 +70,7 @@ def test_gradients_are_finite_beside_holes():
     """0 * NaN is NaN: the holes must be filled before the density, not only masked after it."""
     loc = torch.randn(2, 3, 4, requires_grad=True)
     scale = torch.full((2, 3, 4), 1e-150, requires_grad=True)
-    x = hide(torch.randn(3, 4), torch.zeros(3, 4, dtype=torch.bool))
+    x = apply_mask(torch.randn(3, 4), torch.zeros(3, 4, dtype=torch.bool))
     Cells(Normal(loc, scale), 1).log_prob(x).sum().backward()
     assert (loc.grad == 0).all()
     assert (scale.grad == 0).all()
@@ -84,14 +84,14 @@ def test_pixels_with_and_without_a_graph_agree_on_holes(grad):
     with torch.set_grad_enabled(grad):
         p = joint.likelihood(torch.randn(3, 6, *joint.prior.z_shape))
         expected = (p.base_dist.log_prob(x) * mask).sum((-1, -2, -3))
-        assert torch.allclose(p.log_prob(hide(x, mask)), expected, rtol=1e-13)
+        assert torch.allclose(p.log_prob(apply_mask(x, mask)), expected, rtol=1e-13)
 
 
 def test_partial_gaussians_are_those_of_scipy():
     d, means, covariances = 5, torch.randn(3, 5), torch.stack([_spd(5) for _ in range(3)])
     x = torch.randn(4, d)
     seen, hidden = [1, 4], [0, 2, 3]
-    (pattern,) = patterns(hide(x, torch.tensor([i in seen for i in range(d)])))
+    (pattern,) = patterns(apply_mask(x, torch.tensor([i in seen for i in range(d)])))
     part = Partial.of(pattern, means, torch.linalg.cholesky(covariances))
     log_p, mean, factor = part.log_prob(x)[0], part.mean(x)[0], part.hidden_factor[0]
     for c, (m, s) in enumerate(zip(means.numpy(), covariances.numpy(), strict=True)):
@@ -119,7 +119,7 @@ def test_a_covariance_that_rounding_made_singular_still_predicts():
 def test_a_mixture_of_gaussians_scores_observed_cells(covariance):
     joint, _, _ = build("model=mog", "model.components=3", f"likelihood.covariance={covariance}", x_shape=(4,))
     likelihood = joint.likelihood
-    x = hide(3 * torch.randn(20, 4), torch.rand(20, 4) < 0.5)
+    x = apply_mask(3 * torch.randn(20, 4), torch.rand(20, 4) < 0.5)
     log_p = exact_inference.log_marginal(joint, x).detach()
     means, covariances = likelihood.means.detach().numpy(), likelihood.covariances().detach().numpy()
     weights = joint.prior.probs.detach().numpy()
@@ -137,7 +137,7 @@ def test_a_linear_gaussian_model_scores_observed_cells(prior):
     """Rows of W deleted, against a dense normal; and the exact posterior makes every log-weight log p(x_obs)."""
     words = ["model=ppca", f"prior={prior}", *(["prior.components=3", "objective=exact"] if prior == "mixture" else [])]
     joint, q, _ = build(*words, "latent_dim=2", x_shape=(5,))
-    x = hide(2 * torch.randn(30, 5), torch.rand(30, 5) < 0.6)
+    x = apply_mask(2 * torch.randn(30, 5), torch.rand(30, 5) < 0.6)
     log_p = exact_inference.log_marginal(joint, x).detach()
     weight, mean = joint.likelihood.weight.detach(), joint.likelihood.mean.detach()
     weights, means, covariances = (value.detach() for value in exact_inference._gaussians(joint.prior()))
@@ -164,7 +164,7 @@ def test_a_mixture_of_bernoullis_scores_observed_cells_as_the_sum_over_completio
     complete = x.unsqueeze(1).repeat(1, 16, 1, 1, 1)
     complete[:, :, ~mask] = fillings
     every = exact_inference.log_marginal(joint, complete.flatten(0, 1)).unflatten(0, (5, 16)).logsumexp(1)
-    assert torch.allclose(exact_inference.log_marginal(joint, hide(x, mask)), every, rtol=0, atol=1e-10)
+    assert torch.allclose(exact_inference.log_marginal(joint, apply_mask(x, mask)), every, rtol=0, atol=1e-10)
 
 
 def test_expected_sums_with_holes_are_those_of_many_completions():
@@ -173,7 +173,7 @@ def test_expected_sums_with_holes_are_those_of_many_completions():
     likelihood = Component((3,), 2)
     rows = torch.randn(40, 3) @ _spd(3)
     likelihood.initialise(rows)
-    x = hide(rows, torch.rand(40, 3) < 0.6)
+    x = apply_mask(rows, torch.rand(40, 3) < 0.6)
     r = torch.rand(40, 2).softmax(1)
     posterior = torch.distributions.OneHotCategorical(probs=r)
     sums = likelihood.statistics(x, posterior)

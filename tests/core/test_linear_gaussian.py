@@ -10,7 +10,7 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from taut.functional.bounds import elbo
-from taut.functional.missing import hide
+from taut.functional.missing import apply_mask
 from taut.model import exact_inference
 from taut.model.draws import draw
 from taut.model.joint import Joint
@@ -50,7 +50,7 @@ def _matrix(values: torch.Tensor) -> mpmath.matrix:
     return mpmath.matrix(values.detach().double().tolist())
 
 
-def _dense_log_p(likelihood: LinearGaussian, x: torch.Tensor, means: torch.Tensor, deviations: torch.Tensor, weights):
+def _dense_log_p(likelihood: LinearGaussian, x: torch.Tensor, means: torch.Tensor, stds: torch.Tensor, weights):
     r"""$\log \sum_c \pi_c N(x_o; W m_c + \mu, W C_c W^\top + \Psi)$ of one datum, by mpmath from the parameters."""
     with mpmath.workdps(60):
         unit, centre = (_matrix(value.unsqueeze(1)) for value in (likelihood.unit, likelihood.centre))
@@ -64,7 +64,7 @@ def _dense_log_p(likelihood: LinearGaussian, x: torch.Tensor, means: torch.Tenso
                 mean = centre[i] + unit[i] * (offset[i] + sum(a[i, k] * means[c, k].item() for k in range(a.cols)))
                 residual[p] = mpmath.mpf(x[i].item()) - mean
                 for q, j in enumerate(seen):
-                    inner = sum(a[i, k] * a[j, k] * mpmath.mpf(deviations[c, k].item()) ** 2 for k in range(a.cols))
+                    inner = sum(a[i, k] * a[j, k] * mpmath.mpf(stds[c, k].item()) ** 2 for k in range(a.cols))
                     noise = floor + mpmath.exp(g[i]) if i == j else 0
                     covariance[p, q] = unit[i] * unit[j] * (inner + noise)
             quadratic = (residual.T * mpmath.lu_solve(covariance, residual))[0] if seen else 0
@@ -114,14 +114,14 @@ def test_log_p_and_the_elbo_under_the_posterior_are_those_of_60_digits(kind, nam
         likelihood.offset.normal_()
     x = joint.sample(6)[1]
     if missing:
-        x = hide(x, torch.rand(x.shape) < torch.tensor([0, 0.5, 0.5, 0.7, 0.7, 0.9]).unsqueeze(1))
+        x = apply_mask(x, torch.rand(x.shape) < torch.tensor([0, 0.5, 0.5, 0.7, 0.7, 0.9]).unsqueeze(1))
     p = joint.prior()
     if prior == "mixture":
         parts, weights = p.component_distribution, p.mixture_distribution.probs.detach()
-        means, deviations = parts.mean.detach(), parts.stddev.detach()
+        means, stds = parts.mean.detach(), parts.stddev.detach()
     else:
-        means, deviations, weights = torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1)
-    truth = torch.tensor([_dense_log_p(likelihood, row, means, deviations, weights) for row in x])
+        means, stds, weights = torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1)
+    truth = torch.tensor([_dense_log_p(likelihood, row, means, stds, weights) for row in x])
     log_p = exact_inference.log_marginal(joint, x)
     torch.testing.assert_close(log_p.detach(), truth, rtol=0, atol=1e-6)
     log_w = draw(joint, Exact(joint, (5,)), x, 50).log_w.detach()
@@ -136,7 +136,7 @@ def test_log_p_and_posterior_are_scipy_s(kind, missing):
     w, mu = joint.likelihood.weight.detach().numpy(), joint.likelihood.mean.detach().numpy()
     noise = joint.likelihood.variance.detach().numpy() * np.eye(4)
     x = torch.randn(9, 4) + 3
-    x = hide(x, torch.rand(9, 4) < 0.6) if missing else x
+    x = apply_mask(x, torch.rand(9, 4) < 0.6) if missing else x
     log_p, posterior = exact_inference.log_marginal_and_posterior(joint, x)
     for i, row in enumerate(x.numpy()):
         o = ~np.isnan(row)
@@ -178,7 +178,7 @@ def test_a_float32_model_loses_no_offset(kind):
 def test_a_unit_moves_log_p_by_its_logarithm(kind, missing):
     """A floor in squared units of x, or a start that depends on them; a unit for each column under factor analysis."""
     x = torch.randn(60, 2) @ torch.randn(2, 5) + torch.randn(60, 5) * torch.rand(5)
-    x = hide(x, torch.rand(x.shape) < 0.8) if missing else x
+    x = apply_mask(x, torch.rand(x.shape) < 0.8) if missing else x
     for exponent in (-27.0, 27.0):  # of 2, or 1e-8 and 1e8: the rows are the same but for their unit, to the last bit
         units = 2 ** torch.full((5,), exponent)
         if kind == "factor":
@@ -230,7 +230,7 @@ TABLES = {
 def test_log_p_never_falls_in_em(kind, table, missing, start):
     """Beyond 1e-9 of its size: sums of x x' lose what the noise is, and a Cholesky factor of them fails."""
     x = TABLES[table]()
-    x = hide(x, torch.rand(x.shape) < 0.7) if missing else x
+    x = apply_mask(x, torch.rand(x.shape) < 0.7) if missing else x
     if missing:
         x = x[:, (~x.isnan()).any(0)]
     joint = _started(kind, x, 2)
@@ -250,7 +250,7 @@ def test_log_p_never_falls_in_em(kind, table, missing, start):
 def test_the_sums_that_an_m_step_leaves_are_those_of_the_new_parameters(kind, missing):
     """Stepwise EM blends them with sums of later batches, which are of e = x - mu - W z under the new ones."""
     x = _plane(60)
-    x = hide(x, torch.rand(60, 4) < 0.7) if missing else x
+    x = apply_mask(x, torch.rand(60, 4) < 0.7) if missing else x
     joint = _joint(kind, 4, 2)
     likelihood = joint.likelihood
     likelihood.initialise(x)
@@ -368,9 +368,9 @@ def test_equal_cells_have_no_deviation_whatever_their_mean_rounds_to():
     x = torch.full((10, 3), 0.1)
     x[:, 1] = torch.arange(10) * 1e200
     x[3:, 2] = torch.nan
-    deviation = column_deviation(x)
-    assert deviation[0] == deviation[2] == 0
-    assert deviation[1].item() == pytest.approx(np.arange(10).std() * 1e200, rel=1e-12)
+    std = column_deviation(x)
+    assert std[0] == std[2] == 0
+    assert std[1].item() == pytest.approx(np.arange(10).std() * 1e200, rel=1e-12)
 
 
 @pytest.mark.parametrize(("kind", "own"), [("linear", 1), ("factor", 6)])
@@ -404,7 +404,7 @@ def test_gradient_methods_start_elsewhere():
 
 @kinds
 def test_em_with_missing_cells_starts_above_a_random_start(kind):
-    x = hide(_plane(200), torch.rand(200, 4) < 0.8)
+    x = apply_mask(_plane(200), torch.rand(200, 4) < 0.8)
     random = _joint(kind, 4, 2)
     random.likelihood.initialise(x)
     assert _mean_log_p(_started(kind, x, 2), x) > _mean_log_p(random, x) + 0.1

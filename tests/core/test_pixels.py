@@ -103,11 +103,11 @@ def test_scoring_leaves_the_logits_alone_and_keeps_the_graph_where_there_is_one(
 
 
 def test_a_gaussian_has_torchs_density_draws_and_gradient():
-    mean, deviation = torch.randn(4, 3, requires_grad=True), (torch.rand(4, 3) + 0.5).requires_grad_()
-    ours, theirs = Gaussian.of(mean, deviation), Independent(Normal(mean, deviation), 1)
+    mean, std = torch.randn(4, 3, requires_grad=True), (torch.rand(4, 3) + 0.5).requires_grad_()
+    ours, theirs = Gaussian.of(mean, std), Independent(Normal(mean, std), 1)
     z = torch.randn(5, 4, 3)
     torch.testing.assert_close(ours.log_prob(z), theirs.log_prob(z), rtol=1e-12, atol=1e-12)
-    grads = [torch.autograd.grad(one.log_prob(z).sum(), (mean, deviation)) for one in (ours, theirs)]
+    grads = [torch.autograd.grad(one.log_prob(z).sum(), (mean, std)) for one in (ours, theirs)]
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-12, atol=1e-12)
     assert ours.expand((5, 4)).log_prob(z).shape == (5, 4)
     torch.manual_seed(0)

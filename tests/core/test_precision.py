@@ -74,11 +74,11 @@ def test_the_numbers_of_any_distribution_stay_and_what_follows_is_in_float64(nam
 
 
 def test_gradients_reach_the_parameters_through_both_densities():
-    mean, deviation = torch.randn(3, 2, requires_grad=True), (torch.rand(3, 2) + 0.1).requires_grad_()
-    q = in_double(Gaussian.of(mean, deviation))
+    mean, std = torch.randn(3, 2, requires_grad=True), (torch.rand(3, 2) + 0.1).requires_grad_()
+    q = in_double(Gaussian.of(mean, std))
     q.log_prob(q.rsample((4,)) + 0.1).sum().backward()
-    assert mean.grad.dtype == deviation.grad.dtype == torch.float32
-    assert deviation.grad.abs().min() > 0
+    assert mean.grad.dtype == std.grad.dtype == torch.float32
+    assert std.grad.abs().min() > 0
 
 
 def _far(overrides: list[str], scale: float) -> tuple[Joint, object, object, torch.Tensor]:

@@ -8,7 +8,7 @@ from sklearn.datasets import load_wine
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from taut.functional.missing import hide
+from taut.functional.missing import apply_mask
 from taut.model.likelihood.component import Component, clusters
 from taut.objective.em import _first, best_of, expect
 
@@ -40,7 +40,7 @@ def _alone(x: torch.Tensor, seed: int, covariance: str, tolerance: float) -> flo
 @pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical"])
 def test_the_best_of_several_is_the_best_of_each_alone(covariance, share):
     x = _clusters()
-    x = hide(x, torch.rand(x.shape) >= share) if share else x
+    x = apply_mask(x, torch.rand(x.shape) >= share) if share else x
     joint, _, _ = build("model=mog", "model.components=3", f"likelihood.covariance={covariance}", x_shape=(3,))
     joint.likelihood.initialise(x)
     best_of(joint, x, range(4), 1e-9)
@@ -54,7 +54,7 @@ def test_several_mixtures_of_one_table_have_the_log_px_and_the_sums_of_each():
     x, weights = _clusters(), torch.randn(2, 3).log_softmax(-1)
     both = Component((3,), 6)
     both.initialise(x)
-    for rows in (x, hide(x, torch.rand(x.shape) > 0.2)):
+    for rows in (x, apply_mask(x, torch.rand(x.shape) > 0.2)):
         log_px, sums = both.expect(rows, weights)
         for part in range(2):
             own, one = slice(3 * part, 3 * part + 3), Component((3,), 3)

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from pieces import CONF, names
 
 from taut.config.check import check
-from taut.config.instantiate import make
+from taut.config.instantiate import instantiate
 from taut.data.mask.base import Mask, Region
 from taut.data.mask.cells import BLOCK, File, FromData, Random
 from taut.data.mask.regions import QUADRANTS, Quadrants, Square
@@ -25,7 +25,7 @@ def _made(name: str, folder, x_shape=IMAGE) -> Mask:
     if name == "file":
         np.save(folder / "mask.npy", np.arange(np.prod(x_shape)).reshape(x_shape) % 3 > 0)
         cfg.mask.path = str(folder / "mask.npy")
-    return make(cfg.mask)
+    return instantiate(cfg.mask)
 
 
 @pytest.mark.parametrize("name", names("mask"))
@@ -58,7 +58,7 @@ def _picture(mask: Mask, x_shape) -> list[str]:
 
 def _region(name: str) -> Mask:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return make(compose("train", [f"mask={name}"]).mask)
+        return instantiate(compose("train", [f"mask={name}"]).mask)
 
 
 EVEN = {

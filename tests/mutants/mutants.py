@@ -504,8 +504,8 @@ MUTANTS = [
     Mutant(
         "density in the wrong unit",
         "distributions/diagonal_gaussian.py",
-        "self.scale * deviation",
-        "deviation",
+        "self.scale * std",
+        "std",
         PIECES + "::test_gaussian_variance_is_what_it_says",
     ),
     Mutant(
@@ -574,7 +574,7 @@ MUTANTS = [
     Mutant(
         "warm-up in the logged bound",
         "training/module.py",
-        "self.objective.bound(draws.scored)",
+        "self.objective.bound(draws.log_w_detached)",
         "self.objective.bound(draws.tempered_log_w.detach())",
         GAPS + "::test_a_training_step_follows_its_objective",
     ),
@@ -1233,7 +1233,7 @@ MUTANTS = [
     Mutant(
         "an offset that is part of x",
         "model/likelihood/linear_gaussian.py",
-        "        r = ((inside - self.f) / self.deviation)",
+        "        r = ((inside - self.f) / self.std)",
         "        inside = filled(value.float() - self.centre.float()).double() / self.unit\n"
         "        r = ((inside - self.f) / self.deviation)",
         LINEAR + "::test_log_p_and_the_elbo_under_the_posterior_are_those_of_60_digits",
@@ -1395,7 +1395,7 @@ MUTANTS = [
     Mutant(
         "a missing pixel binarised to zero",
         "data/base.py",
-        "return hide(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows",
+        "return apply_mask(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows",
         "return rows",
         MISSING + "::test_binarisation_keeps_holes[Greys-fixed]",
     ),
@@ -1465,7 +1465,7 @@ MUTANTS = [
     Mutant(
         "the bound of few draws reported",
         "model/draws.py",
-        "self.log_w.detach() if self.few is None else self.few.log_w",
+        "self.log_w.detach() if self.resampled is None else self.resampled.log_w",
         "self.log_w.detach()",
         FEW + "::test_the_gradient_is_that_of_all_draws_on_average[1.0-2-Iwae]",
     ),
@@ -1627,8 +1627,8 @@ MUTANTS = [
     Mutant(
         "residue for the spread of equal numbers",
         "functional/statistics.py",
-        "deviations = values - pivot",
-        "deviations = values; pivot = 0 * pivot",
+        "stds = values - pivot",
+        "stds = values; pivot = 0 * pivot",
         CONSISTENCY + "::test_equal_numbers_have_no_spread",
     ),
     Mutant(
@@ -1697,8 +1697,8 @@ MUTANTS = [
     Mutant(
         "gaps held against the upper ends of the others",
         "report/rank/answers.py",
-        '"gap": Question(GAP_HIGH, GAP_LOW)',
-        '"gap": Question(GAP_HIGH)',
+        '"gap": EvalTask(GAP_HIGH, GAP_LOW)',
+        '"gap": EvalTask(GAP_HIGH)',
         RANKS + "::test_a_gap_known_from_below_can_lose_and_not_win",
     ),
     Mutant(

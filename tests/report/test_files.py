@@ -281,4 +281,4 @@ def test_an_evaluation_of_other_weights_than_the_test_is_doubted(tmp_path):
         found = evaluation([1.0, 2.0], [0.5, 0.5], checkpoint={"step": step}), table([1.0, 2.0], [0.5, 0.5])
         run = read_run(write_run(tmp_path / name, result(checkpoint={"step": 400}), found=found))
         (scores,) = run.evaluations.values()
-        assert ("evaluate it again" in " ".join(scores.doubts)) == doubted, name
+        assert ("evaluate it again" in " ".join(scores.reliability_warnings)) == doubted, name

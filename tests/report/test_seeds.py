@@ -73,11 +73,11 @@ def test_the_table_says_mean_deviation_and_number_of_seeds(tmp_path):
     heads = [column.label for column in found.group_columns]
     first, second = found.groups
     cells = dict(zip(heads, first.cells, strict=True))
-    mean, deviation = statistics.mean(FIRST), statistics.stdev(FIRST)
+    mean, std = statistics.mean(FIRST), statistics.stdev(FIRST)
     assert (cells["setting"].text, cells["seeds"].text) == ("k=1", "5")
-    assert (cells["test: log p(x)"].text, cells["test: log p(x)"].note) == (f"≥ {mean:.3f}", f"sd {deviation:.3f}")
+    assert (cells["test: log p(x)"].text, cells["test: log p(x)"].note) == (f"≥ {mean:.3f}", f"sd {std:.3f}")
     assert cells["test: ELBO"].text == f"{statistics.mean(value - 0.5 for value in FIRST):.3f}"
-    assert cells["validation: bound at k"].note == f"sd {deviation:.3f} k=1"
+    assert cells["validation: bound at k"].note == f"sd {std:.3f} k=1"
     assert first.runs == [0, 1, 2, 3, 4]
     assert second.runs == [5, 6, 7, 8, 9]
     assert cells["test: log p(x)"].mark == "first"

@@ -84,7 +84,7 @@ def read(run: Path, out: str = "evaluation") -> SimpleNamespace:
     return SimpleNamespace(**_read(run / out))
 
 
-def leftovers(run: Path) -> list[str]:
+def created(run: Path) -> list[str]:
     """Hidden files and folders that an evaluation forgot."""
     return [path.name for path in run.iterdir() if path.name.startswith(".") and path.name != ".hydra"]
 
@@ -224,7 +224,7 @@ def test_a_second_evaluation_takes_the_place_of_the_first(copy):
     assert evaluated(run, "limit=4", "k=20").code == 0
     third = read(run).result
     assert {**third, "seconds": 0} == {**first.result, "seconds": 0}, "the same command gives the same numbers"
-    assert leftovers(run) == []
+    assert created(run) == []
 
 
 @pytest.mark.usefixtures("unillustrated")
@@ -300,7 +300,7 @@ def test_what_a_kill_leaves_is_swept_away_by_the_next_evaluation(copy):
     before = contents(run / "evaluation")
     child = os.fork()
     if child == 0:
-        evaluate_output.depicted = lambda *_: [("one", None)]
+        evaluate_output.evaluation_figures = lambda *_: [("one", None)]
         figures.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         evaluated(run, "limit=4", "k=20")
         os._exit(0)
@@ -308,7 +308,7 @@ def test_what_a_kill_leaves_is_swept_away_by_the_next_evaluation(copy):
     assert contents(run / "evaluation") == before
     assert evaluated(run, "limit=4", "k=20").code == 0
     assert read(run).result["n"] == 4
-    assert leftovers(run) == []
+    assert created(run) == []
 
 
 SELECTIONS = {
@@ -711,7 +711,7 @@ def _as_rank(rank: int, world: int, share: str, meeting: Path, run: Path, out: s
 
 def _same_evaluation(run: Path, out: str) -> None:
     one, two = read(run), read(run, out)
-    assert leftovers(run) == []
+    assert created(run) == []
     assert set(one.table) == set(two.table)
     for name in one.table:
         np.testing.assert_allclose(two.table[name], one.table[name], rtol=1e-9, atol=1e-12, err_msg=name)

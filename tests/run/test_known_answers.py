@@ -5,7 +5,7 @@ import pytest
 from jobs import QUIET, composed, run
 from sklearn.decomposition import PCA
 
-from taut.config.instantiate import make
+from taut.config.instantiate import instantiate
 
 
 def test_old_faithful_by_em_reaches_its_maximum_likelihood_with_no_gap(tmp_path):
@@ -20,7 +20,7 @@ def test_old_faithful_by_em_reaches_its_maximum_likelihood_with_no_gap(tmp_path)
 
 def test_linear_vae_reaches_scikit_learn_s_pca(tmp_path):
     result = run(tmp_path, "experiment=linear_vae", *QUIET)
-    data = make(composed(tmp_path, "experiment=linear_vae").data)
+    data = instantiate(composed(tmp_path, "experiment=linear_vae").data)
     data.setup()
     pca = PCA(2).fit(data.splits.train.double().numpy())
     expected = pca.score(data.splits.test.double().numpy())

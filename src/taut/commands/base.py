@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from taut.config.instantiate import make
+from taut.config.instantiate import instantiate
 from taut.errors import UserError
 from taut.evidence import Evidence, Exact, Target
 
@@ -33,7 +33,7 @@ def fitting(nodes: DictConfig, target: Target, unfit: str) -> tuple[list[Evidenc
     skipped = []
     for node in nodes.values():
         try:
-            one = make(node)
+            one = instantiate(node)
             one.check(target)
             found.append(one)
         except UserError as error:

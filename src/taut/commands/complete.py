@@ -21,12 +21,12 @@ from taut.config.instantiate import check_targets_resolved
 from taut.config.overrides import child_command
 from taut.errors import UserError
 from taut.evidence import Target
-from taut.evidence.diagnostics import doubts
+from taut.evidence.diagnostics import reliability_warnings
 from taut.evidence.gap import interval
-from taut.evidence.loop import Answer, Question, measure, refine, simulated
+from taut.evidence.loop import EvalResult, EvalTask, measure, refine, simulated
 from taut.evidence.optimal_q import Family, Search
 from taut.evidence.summary import assessed
-from taut.functional.missing import column_scale, hide, observed
+from taut.functional.missing import apply_mask, column_scale, observed
 from taut.functional.statistics import standard_error
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
@@ -107,8 +107,8 @@ class Completion:
             observed = self._measured(question, "p(x_obs)", stages)
             complete = None
             if self._scored() and not self.holes.truth.isnan().any():
-                whole = self._asked(self.holes.truth, self.holes.split, stages, "refining q of x")
-                complete = self._measured(whole, "p(x)", stages)
+                atomic_folder = self._asked(self.holes.truth, self.holes.split, stages, "refining q of x")
+                complete = self._measured(atomic_folder, "p(x)", stages)
             made = self._simulated(stages) if any(one.simulated for one in self.estimators) else None
             stage = stages.stage("completions", self._mine())
             found = complete_data(self.model.joint, question, self.cfg.draws, self.processes, stage)
@@ -117,28 +117,28 @@ class Completion:
         result = self._result(observed, complete, made, found, errors, seconds)
         return Completed(self.cfg, self.run, result, self.holes, found, observed, self.data)
 
-    def _question(self, stages: Stages) -> Question:
+    def _question(self, stages: Stages) -> EvalTask:
         holes = self.holes
         return self._asked(holes.x, f"holes/{holes.split}", stages, "refining q")
 
-    def _asked(self, x: Tensor, split: str, stages: Stages, name: str) -> Question:
+    def _asked(self, x: Tensor, split: str, stages: Stages, name: str) -> EvalTask:
         """A question about data, with the best q for each of them where that was asked for."""
         cfg = self.cfg
-        question = Question(self.target, x, split, cfg.seed, cfg.k)
+        question = EvalTask(self.target, x, split, cfg.seed, cfg.k)
         family = Family.of(self.model.q)
         if not self.refined or family is None:
             return question
         proposal = refine(question, family, Search(), self.processes, stages.stage(name, self._mine()))
-        return Question(self.target, x, split, cfg.seed, cfg.k, proposal=proposal)
+        return EvalTask(self.target, x, split, cfg.seed, cfg.k, proposal=proposal)
 
-    def _measured(self, question: Question, name: str, stages: Stages) -> Answer:
+    def _measured(self, question: EvalTask, name: str, stages: Stages) -> EvalResult:
         estimators = [one for one in self.estimators if question.z is not None or not one.simulated]
         return measure(question, estimators, self.processes, stages.stage(name, self._mine()))
 
-    def _simulated(self, stages: Stages) -> Answer:
+    def _simulated(self, stages: Stages) -> EvalResult:
         """Data of the model behind the same masks: the z they came from is an exact draw of p(z given x_obs)."""
         z, x = simulated(self.target, len(self.holes.x), self.cfg.seed, self.processes)
-        x = hide(x, observed(self.holes.x))
+        x = apply_mask(x, observed(self.holes.x))
         question = replace(self._asked(x, "simulated", stages, "refining q of simulated data"), z=z)
         return self._measured(question, "simulated", stages)
 
@@ -164,9 +164,9 @@ class Completion:
 
     def _result(
         self,
-        observed: Answer,
-        complete: Answer | None,
-        made: Answer | None,
+        observed: EvalResult,
+        complete: EvalResult | None,
+        made: EvalResult | None,
         found: Completions,
         errors: Mapping[str, Any],
         seconds: float,
@@ -201,11 +201,11 @@ class Completion:
             "seconds": seconds,
         }
 
-    def _remedies(self, found: Completions, observed: Answer) -> list[str]:
+    def _remedies(self, found: Completions, observed: EvalResult) -> list[str]:
         """What to do where nothing is missing, or q is a poor proposal."""
         if self.holes.observed_share == 1:
             return ["nothing is missing, so the completions are the data; choose a mask, e.g. mask=random."]
-        poor = [one for one in observed.evidence if one.name == "importance" and doubts(one)]
+        poor = [one for one in observed.evidence if one.name == "importance" and reliability_warnings(one)]
         if not poor or found.ess.isnan().all():
             return []
         ess = found.ess.median().item()
@@ -231,15 +231,15 @@ def mask_name(cfg: DictConfig, run: Run) -> str:
     return next((word for word in words if word != "none"), "from_data")
 
 
-def _difference(complete: Answer, observed: Answer) -> dict[str, Any] | None:
+def _difference(complete: EvalResult, observed: EvalResult) -> dict[str, Any] | None:
     """Log p(x) - log p(x_obs), by the estimator that brackets log p(x_obs) best from below; None where it is void."""
     exact = [one.name for one in observed.trusted if one.kind == "exact"]
     name = exact[0] if exact else interval(observed.trusted_elbo, observed.trusted).lower
     if name in {**complete.void, **observed.void}:
         return None
     every = ([answer.elbo, *answer.evidence] for answer in (complete, observed))
-    whole, part = (next(one for one in some if one.name == name) for some in every)
-    values = whole.value - part.value
+    atomic_folder, part = (next(one for one in some if one.name == name) for some in every)
+    values = atomic_folder.value - part.value
     return {
         "estimator": name,
         "kind": "difference of two exact values" if exact else "difference of two lower bounds, itself no bound",

@@ -8,14 +8,14 @@ from jaxtyping import Float
 from omegaconf import DictConfig
 from torch import Tensor
 
-from taut.config.instantiate import make
+from taut.config.instantiate import instantiate
 from taut.data.base import Data
 from taut.data.binarise import Scale
 from taut.data.mask.base import Mask
 from taut.data.mask.cells import FromData
 from taut.data.table import Table
 from taut.errors import UserError
-from taut.functional.missing import hide
+from taut.functional.missing import apply_mask
 from taut.training.module import LatentVariableModel
 
 FEW = 100
@@ -55,15 +55,15 @@ def incomplete(cfg: DictConfig, data: Data, model: LatentVariableModel) -> Incom
         UserError: If the mask does not fit, or the table is not like the data of the run.
     """
     if cfg.data:
-        return _of_table(cfg, data, model, make(cfg.mask) if cfg.mask else FromData())
-    data.mask = make(cfg.mask) if cfg.mask else data.mask or FromData()
+        return _of_table(cfg, data, model, instantiate(cfg.mask) if cfg.mask else FromData())
+    data.mask = instantiate(cfg.mask) if cfg.mask else data.mask or FromData()
     rows = slice(FEW if cfg.limit == "auto" else cfg.limit)
     held_out = data.held_out and cfg.split != "train"
     return Incomplete(data.rows_of(cfg.split)[rows], data.complete_rows_of(cfg.split)[rows], cfg.split, held_out)
 
 
 def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mask) -> Incomplete:
-    table = make(cfg.data, mask=FromData())
+    table = instantiate(cfg.data, mask=FromData())
     if not isinstance(table, Table):
         raise UserError(
             f"data={table.name} cannot be completed by this run, which was trained on {data.name}; leave data out to "
@@ -74,7 +74,7 @@ def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mas
     truth = values[:, list(order)] if values.dim() == 2 else values
     truth = Scale().decode(truth[: None if cfg.limit == "auto" else cfg.limit])
     model.joint.likelihood.check(truth)
-    x = hide(truth, mask.draw(len(truth), data.x_shape, seed=cfg.seed, stream="table"))
+    x = apply_mask(truth, mask.draw(len(truth), data.x_shape, seed=cfg.seed, stream="table"))
     own = isinstance(data, Table) and table.path.resolve() == data.path.resolve()
     return Incomplete(x, truth, "table", not own, table, order)
 

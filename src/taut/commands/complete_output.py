@@ -20,9 +20,9 @@ from taut.commands.evaluate_output import VERSIONED
 from taut.completion import Completions
 from taut.data.base import Data
 from taut.data.readers.csv_file import read_rows
-from taut.evidence.loop import Answer
+from taut.evidence.loop import EvalResult
 from taut.evidence.summary import columns, plain
-from taut.files import whole, write_json, write_table
+from taut.files import atomic_folder, write_json, write_table
 from taut.report import figures
 from taut.report.tables.completion import completion_tables
 from taut.training import loggers
@@ -51,7 +51,7 @@ class Completed:
     result: dict[str, Any]
     holes: Incomplete
     completions: Completions
-    answer: Answer
+    answer: EvalResult
     data: Data
 
     @property
@@ -69,7 +69,7 @@ def publish(completed: Completed, out: Path | None) -> None:
     """Write the folder and the filled table, each whole or not at all, print the tables, and tell W&B."""
     result = completed.result
     result["versions"] = {name: version(name) for name in VERSIONED} | {"python": platform.python_version()}
-    with whole(completed.folder) as partial:
+    with atomic_folder(completed.folder) as partial:
         _write(completed, partial)
     if out is not None:
         write_filled(completed, out)

@@ -16,9 +16,9 @@ from taut.config.overrides import child_command
 from taut.errors import UserError
 from taut.evidence import Target
 from taut.evidence.diagnostics import collapse
-from taut.evidence.gap import Split
+from taut.evidence.gap import GapDecomposition
 from taut.evidence.information import Information
-from taut.evidence.loop import Answer, Question, measure, measure_information, simulated, take_apart
+from taut.evidence.loop import EvalResult, EvalTask, decompose_gap, measure, measure_information, simulated
 from taut.evidence.optimal_q import Family, Search
 from taut.evidence.summary import assessed, information_summary, taken_apart
 from taut.functional.consistency import Judge, Value
@@ -93,7 +93,7 @@ class Evaluation:
             self.cfg, self.run, self._result(answers, information, parts, made, seconds), answers, parts, self.data
         )
 
-    def _measured(self, split: str, limit: int | None, stages: Stages) -> Answer:
+    def _measured(self, split: str, limit: int | None, stages: Stages) -> EvalResult:
         question = self._question(split, limit)
         estimators = [one for one in self.estimators if not one.simulated]
         return measure(question, estimators, self.processes, stages.stage(split, self._mine(question)))
@@ -102,30 +102,30 @@ class Evaluation:
         question = self._question(split, self.cfg.limit)
         return measure_information(question, self.processes, stages.stage("information", self._mine(question)))
 
-    def _simulated(self, stages: Stages) -> Answer:
+    def _simulated(self, stages: Stages) -> EvalResult:
         z, x = simulated(self.target, self.cfg.simulated, self.cfg.seed, self.processes)
-        question = Question(self.target, x, "simulated", self.cfg.seed, self.cfg.k, z)
+        question = EvalTask(self.target, x, "simulated", self.cfg.seed, self.cfg.k, z)
         return measure(question, self.estimators, self.processes, stages.stage("simulated", self._mine(question)))
 
-    def _apart(self, split: str, measured: int, stages: Stages) -> Split:
+    def _apart(self, split: str, measured: int, stages: Stages) -> GapDecomposition:
         question = self._question(split, min(measured, self.cfg.gap.limit or measured))
         family = Family.of(self.model.q)
         stage = stages.stage(f"gap, {split}", self._mine(question))
-        return take_apart(question, family, self.search, self.processes, stage)
+        return decompose_gap(question, family, self.search, self.processes, stage)
 
-    def _question(self, split: str, limit: int | None) -> Question:
+    def _question(self, split: str, limit: int | None) -> EvalTask:
         x = self.data.rows_of(split)[:limit]
-        return Question(self.target, x, noise_of(split), self.cfg.seed, self.cfg.k)
+        return EvalTask(self.target, x, noise_of(split), self.cfg.seed, self.cfg.k)
 
-    def _mine(self, question: Question) -> int:
+    def _mine(self, question: EvalTask) -> int:
         return len(self.processes.rows(len(question.x)))
 
     def _result(
         self,
-        answers: dict[str, Answer],
+        answers: dict[str, EvalResult],
         information: Information,
-        parts: dict[str, Split],
-        made: Answer | None,
+        parts: dict[str, GapDecomposition],
+        made: EvalResult | None,
         seconds: float,
     ) -> dict[str, Any]:
         cfg, main = self.cfg, assessed(answers[self.cfg.split], self.cfg.confidence)
@@ -181,7 +181,7 @@ class Evaluation:
         }
 
 
-def _void_if_kl_is_negative(answer: Answer, information: Information, split: str) -> Answer:
+def _void_if_kl_is_negative(answer: EvalResult, information: Information, split: str) -> EvalResult:
     """The answer, of which what is made of q is void where the KL from the prior is below 0: q is then no density."""
     error = information.kl_variance.sum().sqrt().item() / len(information.kl)
     kl = Value("KL(q(z|x) || p(z))", "estimate", information.kl.mean().item(), error)
@@ -205,7 +205,7 @@ def noise_of(split: str) -> str:
     return split if split == "test" else f"evaluate/{split}"
 
 
-def _blind(made: Answer) -> str | None:
+def _blind(made: EvalResult) -> str | None:
     """What to say where an upper bound made of q lies below those that do not rest on q, which shows a missed mode."""
     means = {one.name: one.mean for one in made.trusted}
     beyond = [means[name] for name in ("u_k", "bdmc") if name in means]
@@ -217,5 +217,5 @@ def _blind(made: Answer) -> str | None:
     )
 
 
-def _first(answer: Answer, n: int) -> Answer:
+def _first(answer: EvalResult, n: int) -> EvalResult:
     return answer.select(torch.arange(n)) if n < len(answer.elbo.value) else answer

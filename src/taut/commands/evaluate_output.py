@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from taut.data.base import Data
-from taut.evidence.gap import Split, interval
-from taut.evidence.loop import BETAS, Answer
+from taut.evidence.gap import GapDecomposition, interval
+from taut.evidence.loop import BETAS, EvalResult
 from taut.evidence.summary import columns, plain
-from taut.files import whole, write_json, write_table
+from taut.files import atomic_folder, write_json, write_table
 from taut.report import figures
 from taut.report.tables.evaluation import comparable, comparison_tables, evaluation_tables
 from taut.training import loggers
@@ -28,8 +28,8 @@ WORST = 8
 AT_EQUAL_COST = ("uniform", "naive", "importance")
 
 
-def depicted(
-    result: Mapping[str, Any], answers: Mapping[str, Answer], data: Data, split: str
+def evaluation_figures(
+    result: Mapping[str, Any], answers: Mapping[str, EvalResult], data: Data, split: str
 ) -> Iterator[tuple[str, Figure]]:
     """Name and figure of every picture that the evaluation can make; none of what is void."""
     if answers[split].void:
@@ -70,7 +70,7 @@ def _bracket(result: Mapping[str, Any], title: str) -> Figure:
     return figures.bracket(ks, values, elbo=elbo, error=error, levels=levels, title=title)
 
 
-def _thermodynamic(result: Mapping[str, Any], answer: Answer, title: str) -> Figure:
+def _thermodynamic(result: Mapping[str, Any], answer: EvalResult, title: str) -> Figure:
     gap, curve = result["gap"], answer.thermodynamic
     best = result["evidence"][gap["lower"]]
     return figures.thermodynamic(
@@ -84,7 +84,7 @@ def _thermodynamic(result: Mapping[str, Any], answer: Answer, title: str) -> Fig
     )
 
 
-def _histogram(answer: Answer, data: Data, split: str, title: str) -> Figure:
+def _histogram(answer: EvalResult, data: Data, split: str, title: str) -> Figure:
     found = interval(answer.trusted_elbo, answer.trusted)
     worst = found.low.argsort(descending=True)[:WORST]
     images = data.rows_of(split)[worst].double().numpy()
@@ -151,8 +151,8 @@ class Dossier:
     cfg: DictConfig
     run: Run
     result: dict[str, Any]
-    answers: dict[str, Answer]
-    parts: dict[str, Split]
+    answers: dict[str, EvalResult]
+    parts: dict[str, GapDecomposition]
     data: Data
 
     @property
@@ -164,7 +164,7 @@ class Dossier:
 def publish(dossier: Dossier) -> None:
     """Write the folder, whole or not at all, print the table, and tell W&B."""
     dossier.result["versions"] = {name: version(name) for name in VERSIONED} | {"python": platform.python_version()}
-    with whole(dossier.folder) as partial:
+    with atomic_folder(dossier.folder) as partial:
         _write(dossier, partial)
     console = Console()
     for table in evaluation_tables(dossier.result, console.width):
@@ -191,7 +191,7 @@ def compare(results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _write(dossier: Dossier, folder: Path) -> None:
-    for name, figure in depicted(dossier.result, dossier.answers, dossier.data, dossier.cfg.split):
+    for name, figure in evaluation_figures(dossier.result, dossier.answers, dossier.data, dossier.cfg.split):
         figures.save(figure, folder / "figures" / f"{name}.png")
     for split, answer in dossier.answers.items():
         name = "data.csv" if split == dossier.cfg.split else f"data_{split}.csv"

@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
-from taut.config.instantiate import check_targets_resolved, make
+from taut.config.instantiate import check_targets_resolved, instantiate
 from taut.config.overrides import child_command
 from taut.data.base import Data
 from taut.errors import UserError
-from taut.evidence.diagnostics import Doubt, collapse, doubts
+from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.score import DETAILS
 from taut.functional.bounds import block_sizes
@@ -27,7 +27,7 @@ from taut.model.q.base import Amortised
 from taut.report.tables.training import test_table
 from taut.runtime import devices
 from taut.runtime.launch import first
-from taut.runtime.workers import crew
+from taut.runtime.workers import run_workers
 from taut.training import loggers, strategies
 from taut.training.build import (
     build_data,
@@ -103,7 +103,9 @@ def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) ->
     return [] if sentence is None else [sentence]
 
 
-def _doubts(scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVariableModel) -> list[Doubt]:
+def _doubts(
+    scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVariableModel
+) -> list[ReliabilityWarning]:
     """Why importance sampling may be far from log p(x), as ``evaluate.py`` says it; k-hat is added to the scores."""
     if summary.details is None:
         return []
@@ -112,7 +114,7 @@ def _doubts(scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVa
     evidence = LogEvidence("log p(x)", "lower", value, variance, model.samples["test"], diagnostics=by_name)
     known = by_name["khat"][~by_name["khat"].isnan()]
     scores["khat"] = {"value": known.median().item() if len(known) else None, "n": len(known)}
-    found = doubts(evidence)
+    found = reliability_warnings(evidence)
     for name in ("log_px", "gap"):
         scores[name]["doubts"] = [doubt.short for doubt in found]
     return found
@@ -155,7 +157,7 @@ def train(cfg: DictConfig) -> float:
     parameters = sum(p.numel() for p in model.parameters())
     best = _best(trainer)
     checkpoint = newest_good(folder / "checkpoints") if cfg.resume else None
-    with loggers.finishing(trainer.loggers), crew(processes, child_command(folder)):
+    with loggers.finishing(trainer.loggers), run_workers(processes, child_command(folder)):
         started = time.perf_counter()
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         ended = time.perf_counter()
@@ -176,10 +178,10 @@ def train(cfg: DictConfig) -> float:
 
 
 def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
-    trainer = make(
+    trainer = instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
-        callbacks=[make(node) for node in cfg.callbacks.values() if node],
+        callbacks=[instantiate(node) for node in cfg.callbacks.values() if node],
         logger=loggers.build(cfg, folder),
         plugins=[AtomicCheckpointIO(), devices.environment()],
         check_val_every_n_epoch=min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs),

@@ -133,10 +133,10 @@ def _most_probable(joint: Joint, found: Latents, x: Tensor, mean: Tensor) -> Flo
     return torch.where(observed(x), x, out)
 
 
-def _smoothed(means: Float[Tensor, "k b *x"], deviations: Float[Tensor, "k b *x"]) -> Float[Tensor, "k b *x"]:
+def _smoothed(means: Float[Tensor, "k b *x"], stds: Float[Tensor, "k b *x"]) -> Float[Tensor, "k b *x"]:
     """Deviations widened by Silverman's bandwidth (1986), or the highest of k narrow peaks would be one at random."""
     bandwidth = 1.06 * means.std(0) * len(means) ** -0.2
-    return (deviations.square() + bandwidth.square()).sqrt()
+    return (stds.square() + bandwidth.square()).sqrt()
 
 
 FIRST = 4
@@ -153,7 +153,7 @@ MOST = 1 << 20
 
 
 def modes(
-    weights: Float[Tensor, "k *#c"], means: Float[Tensor, "k *#c"], deviations: Float[Tensor, "k *#c"]
+    weights: Float[Tensor, "k *#c"], means: Float[Tensor, "k *#c"], stds: Float[Tensor, "k *#c"]
 ) -> Float[Tensor, "..."]:
     r"""Argmax of $\sum_k w_k N(x; m_k, s_k^2)$ for every cell.
 
@@ -161,7 +161,7 @@ def modes(
     s_k^2$, climbs towards a mode (Carreira-Perpinan, 2000); the highest few go on, by Newton's method where that climbs
     higher, and the highest end is returned. A component of deviation 0 is a cell that is known: its mean.
     """
-    scales = deviations.clamp_min(torch.finfo(means.dtype).tiny ** 0.25)
+    scales = stds.clamp_min(torch.finfo(means.dtype).tiny ** 0.25)
     mixture = _Mixture(*(values.unsqueeze(1) for values in (weights.log(), means, scales)))
     starts, heights = zip(*(mixture.started(x) for x in means.split(max(1, MOST // means.numel()))), strict=True)
     highest = torch.cat(heights).topk(min(FEW, len(means)), 0).indices

@@ -171,8 +171,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 def _refuse_overflow(x: np.ndarray) -> None:
     """Refuse columns whose variance is no number."""
     with np.errstate(over="ignore"):
-        deviations = np.nanstd(x, 0)
-    for column in np.flatnonzero(~np.isfinite(deviations)):
+        stds = np.nanstd(x, 0)
+    for column in np.flatnonzero(~np.isfinite(stds)):
         raise UserError(f"Column {column} of X holds values so large that their squares overflow; rescale it.")
 
 

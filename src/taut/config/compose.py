@@ -27,7 +27,7 @@ from taut.config.instantiate import check_hydra, check_process
 from taut.config.overrides import key, own_words
 from taut.config.resume import is_run
 from taut.errors import UserError, nearest
-from taut.files import Leftovers
+from taut.files import CreatedFolder
 from taut.runtime import devices
 
 BUILT_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
@@ -83,7 +83,7 @@ class Composer:
         self.task, self.extra, self.multirun = name, args.config_dir, args.multirun
         self.typed = {key(word) for word in args.overrides}  # a run that is resumed has words of its own besides
 
-    def check(self, overrides: list[str], mode: RunMode, new: bool) -> Leftovers:
+    def check(self, overrides: list[str], mode: RunMode, new: bool) -> CreatedFolder:
         """Refuse what may not run, and note which folders will be new.
 
         Raises:
@@ -98,7 +98,7 @@ class Composer:
                 check_sweep(cfg)
             else:
                 refuse_processes(cfg)
-            return Leftovers.of(Path(cfg.hydra.sweep.dir).absolute())
+            return CreatedFolder.of(Path(cfg.hydra.sweep.dir).absolute())
         check(_task(cfg), self.task)
         devices.check(cfg)
         devices.check_folder(cfg)
@@ -108,7 +108,7 @@ class Composer:
                 raise UserError(f"run={cfg.run} is not the folder of a run: its .hydra/overrides.yaml is missing.")
         elif new and is_run(folder):
             raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")
-        return Leftovers.of(folder)
+        return CreatedFolder.of(folder)
 
     def compose(self, overrides: list[str]) -> DictConfig:
         """The task config of one run."""

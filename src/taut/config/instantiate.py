@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from taut.errors import UserError
@@ -200,14 +200,14 @@ def _join(key: str, name: Any) -> str:
     return f"{key}.{name}" if key else str(name)
 
 
-def make(node: DictConfig, **known: Any) -> Any:
+def instantiate(node: DictConfig, **known: Any) -> Any:
     """The object a node describes, given plain containers and whatever only the program knows.
 
     Raises:
         UserError: As the object's own constructor said it, without Hydra's wrapping.
     """
     try:
-        return instantiate(node, **known, _convert_="all")
+        return hydra_instantiate(node, **known, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None

@@ -64,7 +64,7 @@ def say(sentence: str) -> None:
 
 
 @contextmanager
-def crew(count: int, command: list[str]) -> Iterator[None]:
+def run_workers(count: int, command: list[str]) -> Iterator[None]:
     """Run a block in ``count`` processes of this machine: here, and where this command is started again.
 
     Lightning finds in the environment that all have been started. Where this process is itself one of several, nothing
@@ -81,7 +81,7 @@ def crew(count: int, command: list[str]) -> Iterator[None]:
     if count == 1 or "LOCAL_RANK" in os.environ or launched():
         yield
         return
-    others = Crew(count, command)
+    others = Workers(count, command)
     try:
         yield
     except BaseException as error:
@@ -96,7 +96,7 @@ def crew(count: int, command: list[str]) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Fate:
+class WorkerExit:
     """How another process ended.
 
     Args:
@@ -124,7 +124,7 @@ class Fate:
 
 
 @dataclass
-class Crew:
+class Workers:
     """The other processes, seen from the first.
 
     Args:
@@ -137,7 +137,7 @@ class Crew:
     leaving: threading.Event = field(default_factory=threading.Event)
     _processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     _lines: list[socket.socket] = field(default_factory=list)
-    _fates: list[Fate] = field(default_factory=list)
+    _fates: list[WorkerExit] = field(default_factory=list)
     _lost: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ class Crew:
         for rank in range(1, self.world):
             self._start(rank)
 
-    def fate(self) -> Fate | None:
+    def fate(self) -> WorkerExit | None:
         """How the first process that was lost ended, if one is lost now or very soon."""
         self._lost.wait(BLAME)
         return self._fates[0] if self._fates else None
@@ -184,7 +184,7 @@ class Crew:
         process.kill()
         code = process.wait()
         if code:
-            self._fates.append(Fate(rank, code, said.decode(errors="replace")))
+            self._fates.append(WorkerExit(rank, code, said.decode(errors="replace")))
             self._lost.set()
             self._end_all()
 

@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, open_dict
 
-from taut.config.instantiate import make
+from taut.config.instantiate import instantiate
 from taut.data.base import Batches, Data
 from taut.errors import UserError
 from taut.functional import seeding
@@ -41,7 +41,7 @@ def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
 
 def build_data(cfg: DictConfig) -> Data:
     """The data module, loaded and split; its shape is written to ``cfg.x_shape`` for the pieces that need it."""
-    data = make(cfg.data, mask=make(cfg.mask) if cfg.mask else None)
+    data = instantiate(cfg.data, mask=instantiate(cfg.mask) if cfg.mask else None)
     data.prepare_data()
     data.setup("fit")
     with open_dict(cfg):
@@ -56,19 +56,19 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
         UserError: If the pieces do not go together, or not with the data.
     """
     torch.manual_seed(seeding.key(cfg.seed, "initial", 0))
-    prior = make(cfg.prior)
-    likelihood = make(cfg.likelihood, latent=prior.z_shape[0])
+    prior = instantiate(cfg.prior)
+    likelihood = instantiate(cfg.likelihood, latent=prior.z_shape[0])
     joint = Joint(prior, likelihood)
-    q = make(cfg.q, joint=joint)
+    q = instantiate(cfg.q, joint=joint)
     refuse_unlearned_vamp(prior, q)
     prior.attach(q)
-    model = make(
+    model = instantiate(
         cfg.model,
         joint=joint,
         q=q,
-        objective=make(cfg.objective),
-        optimizer=make(cfg.optimizer),
-        scheduler=make(cfg.scheduler),
+        objective=instantiate(cfg.objective),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
     )
     model.initialise(data.training_rows())
     for split in ("val", "test"):

@@ -47,7 +47,7 @@ class NotANumber(RunError):
     """A score was NaN or infinite. It is never averaged away."""
 
 
-class Trained:
+class TrainingMonitor:
     """What training steps report, kept where it is computed: to read it at every step is to wait for the device.
 
     Args:

@@ -22,7 +22,7 @@ from taut.model.draws import draw
 from taut.model.joint import Joint
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
-from taut.training.metrics import ScoreMeter, Summary, Trained, criteria
+from taut.training.metrics import ScoreMeter, Summary, TrainingMonitor, criteria
 
 REPORT = 50
 """Training batches between two reports of their bounds."""
@@ -105,7 +105,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         return "exact" if exact_inference.tractable(self.joint) else "lower"
 
     def on_train_start(self) -> None:
-        self.trained = Trained(self.trainer.global_step, self.device)
+        self.trained = TrainingMonitor(self.trainer.global_step, self.device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
@@ -125,7 +125,7 @@ class LatentVariableModel(L.LightningModule, ABC):
             how = {"path_only": self.objective.path_only, "backward": self.objective.backward}
             draws = draw(self.joint, self.q, batch.x, self.k, kl_weight=self.kl_weight, **how)
             surrogate = self.objective.surrogate(draws)
-            bound = self.objective.bound(draws.scored)
+            bound = self.objective.bound(draws.log_w_detached)
         self.trained.note(bound, surrogate.detach(), batch.index)
         return surrogate * (len(batch.x) * self.trainer.world_size / batch.total)
 

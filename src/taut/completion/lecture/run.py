@@ -16,7 +16,7 @@ from taut.completion.lecture.figure import lecture as lecture_figure
 from taut.completion.lecture.lecture import Lecture, Method, lecture
 from taut.data.digits import Digits
 from taut.errors import UserError
-from taut.files import whole, write_json
+from taut.files import atomic_folder, write_json
 from taut.functional.statistics import standard_error
 from taut.report import figures
 from taut.report.tables.evaluation import new_table, number, signed
@@ -39,7 +39,7 @@ def give(cfg: DictConfig) -> dict[str, Any]:
     found = lecture(train, test[: cfg.lecture.images], k=cfg.lecture.k, seed=cfg.seed, **settings)
     result = described(found) | {"seed": cfg.seed, "seconds": time.perf_counter() - started}
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with whole(folder) as partial:
+    with atomic_folder(folder) as partial:
         write_json(partial / "result.json", result)
         _draw(found, partial / "lecture.png")
     for table in lecture_tables(result):

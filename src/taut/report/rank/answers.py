@@ -12,9 +12,9 @@ from taut.report.rank.ranking import (
     GAP_LOW,
     LOG_PX,
     Comparison,
+    EvalTask,
     Measure,
     Over,
-    Question,
     Ranking,
     compared,
 )
@@ -105,13 +105,13 @@ def best_validations(scores: ScoreSet, name: Callable[[Entry], str]) -> list[tup
     return [(f"k = {k:,}", name(entry), number(value)) for k, (value, entry) in sorted(best.items())]
 
 
-def _asked(candidates: Sequence[Candidate]) -> dict[str, Question]:
+def _asked(candidates: Sequence[Candidate]) -> dict[str, EvalTask]:
     """The questions that these candidates raise: those that are not printed are not paid for."""
-    asked = {"log_px": Question(LOG_PX), "elbo": Question(ELBO), "gap": Question(GAP_HIGH, GAP_LOW)}
+    asked = {"log_px": EvalTask(LOG_PX), "elbo": EvalTask(ELBO), "gap": EvalTask(GAP_HIGH, GAP_LOW)}
     if not any(one.values(GAP_HIGH.score) for one in candidates):
-        asked["gap"] = Question(GAP_LOW)
+        asked["gap"] = EvalTask(GAP_LOW)
     if _bounded(candidates):
-        asked["ceiling"] = Question(LOG_PX, CEILING)
+        asked["ceiling"] = EvalTask(LOG_PX, CEILING)
     return asked
 
 

@@ -132,8 +132,12 @@ class Candidate:
             return None
         found = [score for entry in self.entries if (score := pick(entry.scores)) is not None]
         kinds = {score.kind for score in found}
-        doubts = tuple(dict.fromkeys(doubt for score in found for doubt in score.doubts))
-        return Score(fmean(values), kind=kinds.pop() if len(kinds) == 1 else "estimate", doubts=doubts)
+        reliability_warnings = tuple(dict.fromkeys(doubt for score in found for doubt in score.reliability_warnings))
+        return Score(
+            fmean(values),
+            kind=kinds.pop() if len(kinds) == 1 else "estimate",
+            reliability_warnings=reliability_warnings,
+        )
 
     def bracket(self, pick: Callable[[Scores], Bracket | None]) -> Bracket | None:
         """The mean of both ends over the seeds; the upper one only where all of them have it."""

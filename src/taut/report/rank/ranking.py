@@ -39,7 +39,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Question:
+class EvalTask:
     """What is asked of all candidates.
 
     Args:
@@ -119,7 +119,7 @@ GAP_LOW = Measure(lambda one: one.gap and one.gap.low, lambda one: "gap_low", -1
 GAP_HIGH = Measure(lambda one: one.gap and one.gap.ceiling, lambda one: "gap_high", -1)
 
 
-def compared(candidates: Sequence[Candidate], questions: Sequence[Question], over: Over = "data") -> Comparison:
+def compared(candidates: Sequence[Candidate], questions: Sequence[EvalTask], over: Over = "data") -> Comparison:
     """Rank candidates by each question; a rival is behind only where all such statements hold with 95% confidence.
 
     Args:
@@ -135,7 +135,7 @@ def compared(candidates: Sequence[Candidate], questions: Sequence[Question], ove
 
 
 def _ranking(
-    candidates: Sequence[Candidate], question: Question, found: Differences, behind: np.ndarray
+    candidates: Sequence[Candidate], question: EvalTask, found: Differences, behind: np.ndarray
 ) -> Ranking | None:
     leads = [one.values(question.measure.score) for one in candidates]
     known = [(question.measure.sign * float(np.mean(values)), -i) for i, values in enumerate(leads) if values]
@@ -158,7 +158,7 @@ def _ranking(
     return Ranking(candidates[first], leads[first], rivals)
 
 
-def _over_data(candidates: Sequence[Candidate], question: Question) -> Differences:
+def _over_data(candidates: Sequence[Candidate], question: EvalTask) -> Differences:
     entries = [candidate.entries[0] for candidate in candidates]
     n = whole(entries[0].scores.about.get("n")) or 0 if entries else 0
     better, worse = (_means(entries, measure, n) for measure in question.sides)
@@ -172,7 +172,7 @@ def _means(entries: Sequence[Entry], measure: Measure, n: int) -> Means:
     return Means(np.array(values), np.array(errors), [_values(entry, measure, n) for entry in entries])
 
 
-def _over_seeds(candidates: Sequence[Candidate], question: Question) -> Differences:
+def _over_seeds(candidates: Sequence[Candidate], question: EvalTask) -> Differences:
     sides = [
         [[measure.sign * value for value in candidate.values(measure.score)] for candidate in candidates]
         for measure in question.sides
@@ -180,7 +180,7 @@ def _over_seeds(candidates: Sequence[Candidate], question: Question) -> Differen
     return over_seeds(*sides)
 
 
-def _noise(first: Candidate, rival: Candidate, question: Question) -> float | None:
+def _noise(first: Candidate, rival: Candidate, question: EvalTask) -> float | None:
     measures = zip((first, rival), question.sides, strict=True)
     scores = [measure.score(one.entries[0].scores) for one, measure in measures]
     found = [None if score is None else score.noise for score in scores]

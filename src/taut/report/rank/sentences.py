@@ -24,7 +24,7 @@ def bracket_words(bracket: Bracket | None, digits: int = 3) -> str:
     if bracket is None:
         return ""
     low, high = bracket.low, bracket.ceiling
-    doubt = " ?" if low.doubts or (high is not None and high.doubts) else ""
+    doubt = " ?" if low.reliability_warnings or (high is not None and high.reliability_warnings) else ""
     if bracket.exact:
         return f"= {number(low.value, digits)}{doubt}"
     if high is None:

@@ -143,7 +143,7 @@ def _of_other_weights(scores: Scores, evaluated: int | None, tested: int | None)
         f"evaluated with the weights of step {evaluated:,}, and the run now ends with those of step {tested:,}; "
         "evaluate it again."
     )
-    return replace(scores, doubts=(sentence, *scores.doubts))
+    return replace(scores, reliability_warnings=(sentence, *scores.reliability_warnings))
 
 
 def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], member: bool) -> str:

@@ -31,7 +31,7 @@ class Score:
     noise: float | None = None
     kind: str = "estimate"
     k: int | None = None
-    doubts: tuple[str, ...] = ()
+    reliability_warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, value: Any, kind: str | None = None) -> "Score | None":
@@ -150,7 +150,7 @@ class Scores:
     bound: Score | None = None
     others: Mapping[str, Score] = field(default_factory=dict)
     apart: Mapping[str, Apart] = field(default_factory=dict)
-    doubts: tuple[str, ...] = ()
+    reliability_warnings: tuple[str, ...] = ()
     table: str = ""
     voids: Mapping[str, str] = field(default_factory=dict)
     broken: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ class Scores:
             None if "gap" in voids else gap,
             known.get("bound"),
             known,
-            doubts=tuple(_sentences(result.get("warnings"))),
+            reliability_warnings=tuple(_sentences(result.get("warnings"))),
             voids=voids,
             broken=_broken(result, voids),
             limits=tuple(_sentences(result.get("limits"))),

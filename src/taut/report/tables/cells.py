@@ -229,15 +229,19 @@ def _evaluated(candidate: Candidate, marks: Marks) -> list[Cell]:
     scores = candidate.entries[0].scores
     gap, split = scores.gap, scores.about["split"]
     sources = [gap.lower, *([gap.upper] if gap.high else [])] if gap else []
-    doubts = [f"{label(name)}: {'; '.join(scores.others[name].doubts)}" for name in sources if name in scores.others]
-    doubts = [one for one in doubts if not one.endswith(": ")]
+    reliability_warnings = [
+        f"{label(name)}: {'; '.join(scores.others[name].reliability_warnings)}"
+        for name in sources
+        if name in scores.others
+    ]
+    reliability_warnings = [one for one in reliability_warnings if not one.endswith(": ")]
     error = candidate.score(GAP_LOW.score)
     return [
         _score(candidate, "elbo", ELBO.score, marks.get("ELBO", "")),
         _score(candidate, "importance", lambda one: one.others.get("importance")),
-        _bracket(candidate, "log_px", marks.get("log p(x)", ""), "; ".join(doubts)),
+        _bracket(candidate, "log_px", marks.get("log p(x)", ""), "; ".join(reliability_warnings)),
         Cell(" to ".join(map(label, sources)), " ".join(sources)),
-        _bracket(candidate, "gap", marks.get("gap", ""), "; ".join(doubts)),
+        _bracket(candidate, "gap", marks.get("gap", ""), "; ".join(reliability_warnings)),
         Cell() if error is None or error.error is None else Cell(number(error.error), error.error),
         _void(candidate, f"apart {split}")
         or _score(candidate, "", lambda one: one.apart[split].amortisation if split in one.apart else None),

@@ -48,5 +48,5 @@ def _of(scores: Scores) -> Iterator[tuple[Kind, str]]:
         yield "limit", text
     if scores.converged is False:
         yield "limit", "not converged: more epochs may still change its scores"
-    for text in scores.doubts:
+    for text in scores.reliability_warnings:
         yield "doubt", text
