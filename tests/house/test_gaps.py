@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from commands.jobs import QUIET, run
 from pieces import X, build, config, names
-from run.jobs import QUIET, run
 from scipy.special import logsumexp
 from torch.distributions import MultivariateNormal, OneHotCategorical
 

@@ -13,25 +13,25 @@ class Mutant(NamedTuple):
     tests: str
 
 
-BOUNDS = "tests/core/test_bounds.py"
+BOUNDS = "tests/functional/test_bounds.py"
 OBJECTIVES = "tests/contract/test_objectives.py"
 PIECES = "tests/contract/test_pieces.py"
-ORACLE = "tests/core/test_oracle.py"
-LINEAR = "tests/core/test_linear_gaussian.py"
-EM = "tests/core/test_em.py"
-MOMENTS = "tests/core/test_moments.py"
-FLOOR = "tests/core/test_floor.py"
-EVALUATION = "tests/core/test_evaluation.py"
-METRICS = "tests/core/test_metrics.py"
-CONSISTENCY = "tests/core/test_consistency.py"
+ORACLE = "tests/model/test_exact_inference.py"
+LINEAR = "tests/model/test_linear_gaussian.py"
+EM = "tests/objective/test_em.py"
+MOMENTS = "tests/functional/test_e_step.py"
+FLOOR = "tests/model/test_floor.py"
+EVALUATION = "tests/evidence/test_score.py"
+METRICS = "tests/training/test_metrics.py"
+CONSISTENCY = "tests/functional/test_consistency.py"
 CONTRADICTIONS = "tests/evidence/test_contradictions.py"
-NOISE = "tests/core/test_noise.py"
+NOISE = "tests/functional/test_seeding.py"
 GAPS = "tests/house/test_gaps.py"
-HOLES = "tests/core/test_holes.py"
-MASKS = "tests/mask/test_masks.py"
+HOLES = "tests/functional/test_missing_cells.py"
+MASKS = "tests/data/test_masks.py"
 MISSING = "tests/data/test_missing.py"
-FUSED = "tests/core/test_fused.py"
-FEW = "tests/core/test_few.py"
+FUSED = "tests/distributions/test_fused.py"
+FEW = "tests/functional/test_resampling.py"
 COMPLETIONS = "tests/completion/test_completions.py"
 
 ESTIMATORS = "tests/evidence/test_estimators.py"
@@ -39,23 +39,23 @@ E_EXACT = "tests/evidence/test_exact.py"
 HMC = "tests/evidence/test_hmc.py"
 INVARIANCE = "tests/evidence/test_invariance.py"
 GAP = "tests/evidence/test_gap.py"
-PIXELS = "tests/core/test_pixels.py"
-PRECISION = "tests/core/test_precision.py"
+PIXELS = "tests/distributions/test_densities.py"
+PRECISION = "tests/functional/test_precision.py"
 REPORT = "tests/evidence/test_report.py"
 WEIGHTS = "tests/evidence/test_weights.py"
 INFORMATION = "tests/evidence/test_information.py"
 UNBIASED = ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence"
 PROCESSES = INVARIANCE + "::test_one_two_and_three_processes_agree"
-HOLES = "tests/core/test_holes.py"
+HOLES = "tests/functional/test_missing_cells.py"
 IMPUTER = "tests/completion/test_imputer.py"
 LEVELS = "tests/report/test_significance.py"
 RANKS = "tests/report/test_ranking.py"
 SEEDS = "tests/report/test_seeds.py"
 VOIDS = "tests/report/test_voids.py"
 TEN_EQUAL = LEVELS + "::test_of_equal_runs_none_is_called_better_in_95_of_100_sets"
-PROOFS = "tests/devices/test_proofs.py"
+PROOFS = "tests/runtime/test_proofs.py"
 GRADIENT = PROOFS + "::test_the_gradient_is_that_of_one_process_on_the_joint_batch[iwae]"
-SHARDS = "tests/devices/test_sharded.py::test_shards_train_as_whole_models_do[stl]"
+SHARDS = "tests/runtime/test_sharded.py::test_shards_train_as_whole_models_do[stl]"
 DIGITS = ESTIMATORS + "::test_digits_of_the_gaussian_pair"
 
 MUTANTS = [
@@ -366,7 +366,7 @@ MUTANTS = [
         "model/networks.py",
         "(x * 2).sigmoid_()",
         "x.sigmoid()",
-        "tests/core/test_networks.py::test_tanh_without_a_graph_is_tanh_to_two_roundings_of_one",
+        "tests/model/test_networks.py::test_tanh_without_a_graph_is_tanh_to_two_roundings_of_one",
     ),
     Mutant(
         "a whitened component off its mean",
@@ -1095,28 +1095,28 @@ MUTANTS = [
         "distributions/bernoulli.py",
         ".masked_fill(value.isnan(), torch.inf)",
         ".masked_fill(value.isnan(), 0.0)",
-        "tests/core/test_pixels.py::test_pixels_that_were_not_observed_add_nothing[40]",
+        "tests/distributions/test_densities.py::test_pixels_that_were_not_observed_add_nothing[40]",
     ),
     Mutant(
         "a product without digits is believed",
         "distributions/bernoulli.py",
         "torch.threshold_(products, torch.finfo(p.dtype).tiny, 0.0)",
         "products",
-        "tests/core/test_pixels.py::test_a_product_that_has_lost_digits_is_none",
+        "tests/distributions/test_densities.py::test_a_product_that_has_lost_digits_is_none",
     ),
     Mutant(
         "one image taken for as many as it has pixels",
         "distributions/bernoulli.py",
         "value.shape == (*self.batch_shape[1:], *self.event_shape) != self.event_shape",
         "value.shape[:1] == self.batch_shape[1:]",
-        "tests/core/test_pixels.py::test_a_layer_held_back_gives_torchs_numbers[40-shape0]",
+        "tests/distributions/test_densities.py::test_a_layer_held_back_gives_torchs_numbers[40-shape0]",
     ),
     Mutant(
         "the rows done again are those of another datum",
         "distributions/bernoulli.py",
         "value.expand(*rows.shape, *self.event_shape)[rows]",
         "value.flip(0).expand(*rows.shape, *self.event_shape)[rows]",
-        "tests/core/test_pixels.py::test_a_layer_held_back_survives_products_too_small_for_a_number[40]",
+        "tests/distributions/test_densities.py::test_a_layer_held_back_survives_products_too_small_for_a_number[40]",
     ),
     Mutant(
         "blocks of the last process left out",
@@ -1538,7 +1538,7 @@ MUTANTS = [
         "runtime/workers.py",
         "        line.recv(1)\n    os.kill(os.getpid(), signal.SIGKILL)\n",
         "        line.recv(1)\n    pass\n",
-        "tests/devices/test_crew.py::test_the_second_process_does_not_outlive_the_first",
+        "tests/runtime/test_crew.py::test_the_second_process_does_not_outlive_the_first",
     ),
     Mutant(
         "products of two coordinates counted once",
@@ -1825,56 +1825,56 @@ MUTANTS = [
         "objective/em.py",
         "bounded if bounded.any() else torch.ones_like(bounded)",
         "torch.ones_like(bounded)",
-        "tests/core/test_restarts.py::test_a_start_whose_likelihood_has_no_maximum_is_kept_only_if_all_are_such",
+        "tests/objective/test_restarts.py::test_a_start_whose_likelihood_has_no_maximum_is_kept_only_if_all_are_such",
     ),
     Mutant(
         "the rows of one start shared by all",
         "objective/em.py",
         "    table.rows.mul_(len(seeds))  # every row is explained by each mixture\n",
         "",
-        "tests/core/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
+        "tests/objective/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
     ),
     Mutant(
         "the first start for the best",
         "objective/em.py",
         "return int(means.masked_fill(~eligible, -torch.inf).argmax())",
         "return int(eligible.int().argmax())",
-        "tests/core/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
+        "tests/objective/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
     ),
     Mutant(
         "half of the entropy in ICL",
         "training/metrics.py",
         "bic + 2 * entropy",
         "bic + entropy",
-        "tests/core/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
+        "tests/training/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
     ),
     Mutant(
         "a weight too many",
         "model/prior/categorical.py",
         "return len(self.logits) - 1",
         "return len(self.logits)",
-        "tests/core/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
+        "tests/training/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
     ),
     Mutant(
         "EM that never converges",
         "objective/em.py",
         "return change < tolerance",
         "return False",
-        "tests/run/test_convergence.py::test_em_stops_at_its_tolerance_and_its_criteria_are_those_of_scikit_learn",
+        "tests/commands/test_convergence.py::test_em_stops_at_its_tolerance_and_its_criteria_are_those_of_scikit_learn",
     ),
     Mutant(
         "what EM ends with, not validated",
         "training/module.py",
         "            self.trainer.check_val_every_n_epoch = 1\n",
         "            pass\n",
-        "tests/run/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
+        "tests/commands/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
     ),
     Mutant(
         "the best of EM on the way",
         "training/callbacks/checkpoints.py",
         "return last or super().check_monitor_top_k",
         "return super().check_monitor_top_k",
-        "tests/run/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
+        "tests/commands/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
     ),
     Mutant(
         "members with a floor among the first",

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from devices.together import together
-from run.jobs import QUIET, composed
+from commands.jobs import QUIET, composed
+from runtime.together import together
 
 from taut.commands.train import train
 from taut.training.checkpoint import newest_good

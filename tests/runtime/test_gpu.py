@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from run.jobs import CONF, QUIET, composed, run
+from commands.jobs import CONF, QUIET, composed, run
 
 from taut.commands.train import train
 from taut.errors import UserError

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
-from devices.faulty import CONF, strike
+from runtime.faulty import CONF, strike
 
 import taut.commands.train  # noqa: F401 (imported once for all forks)
 from taut.cli import main

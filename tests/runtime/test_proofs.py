@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from devices.together import together
-from run.jobs import QUIET, composed
+from commands.jobs import QUIET, composed
+from runtime.together import together
 from torch.distributions.utils import _standard_normal
 from torch.special import ndtri
 
