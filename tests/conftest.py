@@ -24,7 +24,7 @@ MATHEMATICS = [
     "training.models",
     "training.module",
 ]
-install_import_hook([f"taut.{name}" for name in MATHEMATICS], "beartype.beartype")  # shapes, in tests only
+install_import_hook([f"taut.{name}" for name in MATHEMATICS], "annotations.checked")  # shapes, in tests only
 
 
 def pytest_addoption(parser):

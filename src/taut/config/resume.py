@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from taut.config.aliases import current_targets, current_word
 from taut.config.check import check_yaml
 from taut.config.overrides import key, merged, quoted
 from taut.errors import UserError
@@ -118,7 +119,7 @@ def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]
     """
     path = past.folder / ".hydra" / "config.yaml"
     check_yaml(path)
-    then = OmegaConf.to_container(OmegaConf.load(path))
+    then = current_targets(OmegaConf.to_container(OmegaConf.load(path)))
     now = OmegaConf.to_container(compose(past.stored))
     changed = _difference(then, now)
     if changed:
@@ -135,7 +136,7 @@ def _words(path: Path) -> list[str]:
     words = yaml.safe_load(path.read_text(encoding="utf-8")) or []
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UserError(f"{path} is damaged: it should be a list of overrides.")
-    return [word for word in words if key(word) != "resume"]
+    return [current_word(word) for word in words if key(word) != "resume"]
 
 
 def _write(path: Path, text: str) -> None:

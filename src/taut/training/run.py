@@ -9,6 +9,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from taut import __version__
+from taut.config.aliases import current_targets
 from taut.config.check import check, check_yaml
 from taut.config.instantiate import check_targets_resolved
 from taut.config.resume import is_run
@@ -49,9 +50,10 @@ class Run:
         resumed = folder / ".hydra" / "resumed_config.yaml"
         path = resumed if resumed.exists() else folder / ".hydra" / "config.yaml"
         check_yaml(path)
-        cfg = OmegaConf.load(path)
-        if not isinstance(cfg, DictConfig):
+        stored = OmegaConf.load(path)
+        if not isinstance(stored, DictConfig):
             raise UserError(f"{path} is damaged: it should be a config.")
+        cfg = OmegaConf.create(current_targets(OmegaConf.to_container(stored)))
         _check(cfg, folder)
         return cls(folder, cfg, _choices(folder))
 

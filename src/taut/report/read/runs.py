@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from taut.config.aliases import current_target
+from taut.config.instantiate import choice_of
 from taut.config.secrets import redacted_by_name
 from taut.report.read.configs import differing, flat, keys_given
 from taut.report.read.files import Reader, legible, number, part, whole, word
@@ -95,6 +97,7 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
     reader = Reader(folder)
     result, status = reader.mapping("result.json"), reader.mapping("status.json")
     config = flat(reader.yaml(".hydra/config.yaml"))
+    config |= {key: current_target(name) for key, name in config.items() if key.endswith("._target_")}
     given = keys_given(reader.yaml(".hydra/overrides.yaml") or list(words))
     history = reader.rows("metrics.csv")
     below = _below(reader, result)
@@ -181,8 +184,8 @@ def _reason(status: Mapping[str, Any], state: str) -> str:
 
 def _about(result: Mapping[str, Any], config: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """What it is made of, in the words of the command line: of the result, or of the config, or of its words."""
-    targets = {name: config.get(f"{name}._target_", "").split(".") for name in (*CHOICES, "mask")}
-    chosen = {name: parts[-2] for name, parts in targets.items() if len(parts) > 1}
+    targets = {name: config.get(f"{name}._target_", "") for name in (*CHOICES, "mask")}
+    chosen = {name: choice_of(target) for name, target in targets.items() if "." in target}
     scalars = {name: config[key] for name, key in SCALARS.items() if key in config}
     told = {name: word(result.get(name)) for name in (*CHOICES, "binarisation", "mask", "k", "seed")}
     return {**given, **{name: config[name] for name in given if name in config}, **chosen, **scalars} | {
