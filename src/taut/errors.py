@@ -7,7 +7,7 @@ _redact: Callable[[str], str] = str
 
 
 def redact_messages_with(redact: Callable[[str], str]) -> None:
-    """From now on every message of these exceptions goes through ``redact``; whoever knows the secrets calls this."""
+    """Let every message of these exceptions go through ``redact``; ``config.secrets`` calls this."""
     global _redact
     _redact = redact
 

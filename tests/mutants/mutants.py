@@ -1697,7 +1697,7 @@ MUTANTS = [
     Mutant(
         "gaps held against the upper ends of the others",
         "report/rank/answers.py",
-        '"gap": EvalTask(GAP_HIGH, GAP_LOW)',
+        '"gap": RankKey(GAP_HIGH, GAP_LOW)',
         '"gap": EvalTask(GAP_HIGH)',
         RANKS + "::test_a_gap_known_from_below_can_lose_and_not_win",
     ),

@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from taut.report.rank.answers import answers, best_validations
 from taut.report.rank.candidates import score_sets, singles
-from taut.report.rank.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, EvalTask, _read, compared
+from taut.report.rank.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, RankKey, _read, compared
 from taut.report.rank.sentences import bracket_words
 from taut.report.read.runs import read_run
 from taut.report.read.scores import Bracket, Score
@@ -26,14 +26,14 @@ def _evaluated(folder, tables, width=0.02):
     ]
 
 
-def _said(sets, question):
+def _said(sets, rank_key):
     (scores,) = sets
-    (found,) = [one for one in answers(scores, lambda one: one.entries[0].run.name).answers if one.question == question]
+    (found,) = [one for one in answers(scores, lambda one: one.entries[0].run.name).answers if one.rank_key == rank_key]
     return found
 
 
 def _ranked(scores, measure, against=None):
-    (found,) = compared(singles(scores.entries), [EvalTask(measure, against)]).rankings
+    (found,) = compared(singles(scores.entries), [RankKey(measure, against)]).rankings
     assert found is not None
     return found
 

@@ -35,8 +35,8 @@ def _section(runs):
     return section(scores, {id(run): place for place, run in enumerate(runs)}, names_of(runs))
 
 
-def _answer(found, question):
-    (one,) = [one for one in found.answers if one.question == question]
+def _answer(found, rank_key):
+    (one,) = [one for one in found.answers if one.rank_key == rank_key]
     return one
 
 

@@ -205,7 +205,7 @@ def test_settings_are_ranked_by_the_lowest_criterion_of_their_seeds(tmp_path):
     ]
     found = _criteria(_swept(tmp_path, made))
     bic = found["BIC"]
-    assert (bic.question, bic.run, bic.value, bic.verdict) == ("Lowest BIC", "2", "2,290.0", "tie")
+    assert (bic.rank_key, bic.run, bic.value, bic.verdict) == ("Lowest BIC", "2", "2,290.0", "tie")
     assert bic.sentences == [
         "Then 3 (+1.5), 1 (+310.0).",
         "The next is within 2 of it: not worth more than a bare mention (Kass & Raftery, 1995).",

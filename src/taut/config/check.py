@@ -1,4 +1,4 @@
-"""What a config must satisfy before anything is imported or written."""
+"""Checks of a config before anything is imported or written."""
 
 import math
 import os
@@ -108,7 +108,7 @@ def check_overrides(overrides: list[str]) -> None:
 
 
 def is_for_wandb(group: str, name: str) -> bool:
-    """Whether a file of ``sweeps/`` is none of Hydra's."""
+    """Tell whether a file of ``sweeps/`` is meant for W&B's own sweeps."""
     return group == "sweep" and name.startswith("wandb_")
 
 

@@ -1,4 +1,4 @@
-"""What a config may build: a positive list of names, checked before and after the import they cause."""
+"""Objects that a config may build: a positive list of names, checked before and after the import they cause."""
 
 import inspect
 import pkgutil

@@ -1,4 +1,4 @@
-"""What the values of a config may be, by the names of their keys."""
+"""Ranges of the values of a config, by the names of their keys."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""What must not reach a file: secrets by their names and forms, and whatever a config reads from the environment."""
+"""Secrets, which must not reach a file: known by their names, their forms, or by being read from the environment."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _read: dict[str, str] = {}
 
 
 def redacted(text: str) -> str:
-    """The same text with secrets named in place of given.
+    """Replace every known secret in a text by its name.
 
     Values that the config reads from the environment, those of environment variables named like secrets, and passwords
     in URLs.
@@ -47,5 +47,5 @@ _GIVEN = re.compile(
 
 
 def redacted_by_name(text: str) -> str:
-    """The same text without the user part of addresses and without values that are given to names of secrets."""
+    """Hide the user part of addresses, and values given to names of secrets, in a text that others wrote."""
     return _GIVEN.sub(rf"\1{HIDDEN}", IN_URL.sub(HIDDEN, text))

@@ -54,6 +54,7 @@ class Run:
         if not isinstance(stored, DictConfig):
             raise UserError(f"{path} is damaged: it should be a config.")
         cfg = OmegaConf.create(current_targets(OmegaConf.to_container(stored)))
+        assert isinstance(cfg, DictConfig)
         _check(cfg, folder)
         return cls(folder, cfg, _choices(folder))
 

@@ -36,7 +36,7 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked.
+    """Words of the command line.
 
     Args:
         entity: W&B user or team.

@@ -1,4 +1,4 @@
-"""What the dashboard draws: each section one question, each panel one answer to it."""
+"""Sections and panels of the dashboard: each section one question, each panel one answer to it."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def sections() -> dict[str, list[Any]]:
 
 
 def gap_against_k() -> list[Any]:
-    """How far the ELBO lies below log p(x) on the test split, by K and by model."""
+    """Gap between the ELBO and log p(x) on the test split, by K and by model."""
     return _in_rows(
         wr.ScatterPlot(title="gap against K", x=K, y=_score("test/gap"), log_x=True),
         _by_model("gap by model, mean and standard error over runs", "test/gap"),
@@ -51,7 +51,7 @@ def bracket() -> list[Any]:
 
 
 def apart() -> list[Any]:
-    """What the family of q costs, and what its encoder costs."""
+    """Approximation gap, the cost of q's family, and amortisation gap, the cost of its encoder."""
     return _in_rows(
         wr.ScatterPlot(
             title="approximation against amortisation gap",
@@ -110,7 +110,7 @@ def history() -> list[Any]:
 
 
 def speed() -> list[Any]:
-    """What a run costs."""
+    """Seconds, epochs and throughput of every run."""
     return _in_rows(
         _series("training", ["speed/images_per_second"], unit="images per second"),
         _series("validation", ["speed/val_images_per_second"], unit="images per second"),
@@ -228,5 +228,5 @@ def _grouping(section: str) -> list[str]:
 
 
 def as_json(page: ws.Workspace | wr.Report) -> dict[str, Any]:
-    """What W&B would be sent; no connection is made."""
+    """JSON that W&B would be sent; no connection is made."""
     return page._to_model().model_dump(by_alias=True, mode="json", exclude_none=True)

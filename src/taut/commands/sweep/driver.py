@@ -1,4 +1,4 @@
-"""From the jobs Hydra asks for to members that have run: plan, check, run, tell."""
+"""Runs of a sweep, from the jobs Hydra asks for to the table at the end: plan, check, run, tell."""
 
 import os
 import shlex
@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def digest(self) -> str:
-        """What its config is known by."""
+        """Digest of its config."""
         return "" if self.cfg is None else digest(self.cfg)
 
 
@@ -215,7 +215,7 @@ def _shown(folder: Path) -> str:
 
 
 def job_return(score: float) -> Any:
-    """What Hydra's sweepers want of a job."""
+    """Result of a job in the form that Hydra's sweepers read."""
     from hydra.core.utils import JobReturn, JobStatus
 
     done = JobReturn()

@@ -34,7 +34,7 @@ def rehearse(configs: Sequence[DictConfig]) -> list[str | None]:
 
 
 def _all(configs: Sequence[dict[str, Any]]) -> list[str | None]:
-    """In this process, loading data anew only where they differ from those of the member before."""
+    """Build all in this process, loading data anew only where they differ from those of the member before."""
     from taut.config.instantiate import check_targets_resolved
     from taut.training.build import build_data, build_model, set_up_torch
 

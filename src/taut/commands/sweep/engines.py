@@ -1,4 +1,4 @@
-"""What runs supervisors: this machine by joblib, or a cluster by submitit."""
+"""Engines that run supervisors: joblib on this machine, or submitit on a cluster."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

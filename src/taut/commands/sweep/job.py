@@ -13,7 +13,7 @@ STATUS, LOG, LOCK = "status.json", "log.txt", ".lock"
 
 @dataclass(frozen=True)
 class Member:
-    """What one process of a sweep trains.
+    """One run of a sweep: its words, its folder, its config.
 
     Args:
         number: Its place in the sweep.
@@ -30,7 +30,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a member has come: ``status.json`` of its folder, written last.
+    """State of a member: ``status.json`` of its folder, written last.
 
     Args:
         state: ``queued``, ``running``, ``finished`` or ``failed``.

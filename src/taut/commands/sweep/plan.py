@@ -1,4 +1,4 @@
-"""What a sweep consists of: ``sweep.json``, written before its first member starts."""
+"""Plan of a sweep: ``sweep.json``, written before its first member starts."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Why a process failed, in one sentence, from its exit code and what it said last."""
+"""Supervision of one job of a sweep: its process, its log, its end, and the reason of a failure in one sentence."""
 
 import json
 import os
@@ -30,7 +30,7 @@ LONGEST = 300
 
 
 def reason(code: int, said: str) -> str:
-    """Why a process that ended with ``code`` did not finish.
+    """Reason why a process ended with ``code``.
 
     Args:
         code: Its exit code; negative for the signal that ended it.
@@ -62,7 +62,7 @@ ONE_TASK = {"SLURM_JOB_NAME": "interactive"} if "SLURM_JOB_ID" in os.environ els
 
 @dataclass(frozen=True)
 class Job:
-    """What a supervisor starts.
+    """Command and place of the process that a supervisor starts.
 
     Args:
         folder: The member's run folder, absolute.
@@ -83,7 +83,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Watch:
-    """What holds for every process of a job: its deadline, and the lock it inherits."""
+    """Deadline of a job, and the lock that its processes inherit."""
 
     job: Job
     deadline: float | None
@@ -154,7 +154,7 @@ class Supervisor:
         return {"state": "finished", "score": score, "exit_code": 0, "reason": None}
 
     def _failure(self, command: Sequence[str | Path], watch: Watch, what: str = "") -> dict[str, object] | None:
-        """What went wrong in one process, if anything did."""
+        """Failure of one process, if it failed."""
         log = watch.job.folder / LOG
         since = log.stat().st_size if log.exists() else 0
         code = self._run(command, log, watch)

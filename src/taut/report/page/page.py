@@ -165,7 +165,7 @@ def _failures(runs: Sequence[Run], names: Names) -> Iterator[dict[str, Any]]:
 
 
 def _versions(runs: Sequence[Run]) -> dict[str, list[tuple[str, int]]]:
-    """Of every library, and of the data, which versions the runs were made with, and how many runs each."""
+    """Versions of every library and of the data, with the number of runs made with each."""
     names = dict.fromkeys(name for run in runs for name in run.versions)
     return {name: Counter(run.versions[name] for run in runs if name in run.versions).most_common() for name in names}
 
@@ -184,7 +184,7 @@ def _packed(text: str) -> str:
 
 
 def _hash(script: str) -> str:
-    """By which the page's own policy knows the scripts that may run in it."""
+    """Digest by which the page's content policy knows a script that may run in it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}'"
 
 

@@ -20,7 +20,7 @@ ALWAYS = ("prior", "q")
 
 
 def plotted(section: Section) -> dict[str, Any]:
-    """What is drawn of a set of comparable scores."""
+    """Numbers that are drawn of a set of comparable scores."""
     entries = section.scores.entries
     return {
         "source": section.scores.source,
@@ -35,7 +35,7 @@ def plotted(section: Section) -> dict[str, Any]:
 
 
 def waiting(runs: Sequence[Run], places: Sequence[int]) -> dict[str, Any]:
-    """What is drawn of runs without scores: how far they have come."""
+    """Histories of runs that have no scores yet."""
     names = names_of(runs)
     rows = zip(places, names.labels, names.series, runs, strict=True)
     return {

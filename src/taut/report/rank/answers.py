@@ -12,10 +12,10 @@ from taut.report.rank.ranking import (
     GAP_LOW,
     LOG_PX,
     Comparison,
-    EvalTask,
     Measure,
     Over,
     Ranking,
+    RankKey,
     compared,
 )
 from taut.report.rank.sentences import ALONE, Name, Words, bracket_words, how, listed
@@ -35,7 +35,7 @@ class Answer:
     """One question and who is first.
 
     Args:
-        question: What was asked.
+        rank_key: What was asked.
         column: The score it is about, as the columns of tables are called.
         run: Name of the first.
         value: Its score.
@@ -46,7 +46,7 @@ class Answer:
         tied: Those that cannot be told apart from it.
     """
 
-    question: str
+    rank_key: str
     column: str
     run: str
     value: str
@@ -59,7 +59,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a set of comparable scores says.
+    """Statements about a set of comparable scores.
 
     Args:
         answers: One for each question.
@@ -105,18 +105,18 @@ def best_validations(scores: ScoreSet, name: Callable[[Entry], str]) -> list[tup
     return [(f"k = {k:,}", name(entry), number(value)) for k, (value, entry) in sorted(best.items())]
 
 
-def _asked(candidates: Sequence[Candidate]) -> dict[str, EvalTask]:
+def _asked(candidates: Sequence[Candidate]) -> dict[str, RankKey]:
     """The questions that these candidates raise: those that are not printed are not paid for."""
-    asked = {"log_px": EvalTask(LOG_PX), "elbo": EvalTask(ELBO), "gap": EvalTask(GAP_HIGH, GAP_LOW)}
+    asked = {"log_px": RankKey(LOG_PX), "elbo": RankKey(ELBO), "gap": RankKey(GAP_HIGH, GAP_LOW)}
     if not any(one.values(GAP_HIGH.score) for one in candidates):
-        asked["gap"] = EvalTask(GAP_LOW)
+        asked["gap"] = RankKey(GAP_LOW)
     if _bounded(candidates):
-        asked["ceiling"] = EvalTask(LOG_PX, CEILING)
+        asked["ceiling"] = RankKey(LOG_PX, CEILING)
     return asked
 
 
 def _bounded(candidates: Sequence[Candidate]) -> bool:
-    """Whether some log p(x) is bounded from above, and not simply known."""
+    """Tell whether some log p(x) is bounded from above, and not simply known."""
     return not _exact(candidates) and any(one.values(CEILING.score) for one in candidates)
 
 
@@ -168,12 +168,12 @@ def _tightest(rankings: Rankings, candidates: Sequence[Candidate], words: Words)
 
 
 def _answer(
-    question: str, column: str, value: str, found: Ranking, measure: Measure, words: Words, sentences: Sequence[str]
+    rank_key: str, column: str, value: str, found: Ranking, measure: Measure, words: Words, sentences: Sequence[str]
 ) -> Answer:
     verdict = "tie" if found.tied else "clear" if found.rivals else "alone"
     error = words.error(found.first, measure)
     tied = [one.candidate for one in found.tied]
-    return Answer(question, column, words.name(found.first), value, error, verdict, sentences, found.first, tied)
+    return Answer(rank_key, column, words.name(found.first), value, error, verdict, sentences, found.first, tied)
 
 
 def _criterion(criterion: str, settings: Sequence[Candidate], name: Name) -> Answer | None:
@@ -199,13 +199,13 @@ def _criterion(criterion: str, settings: Sequence[Candidate], name: Name) -> Ans
 
 
 def _left_out(settings: Sequence[Candidate]) -> list[str]:
-    """How many runs have no place in a ranking by criteria."""
+    """Number of runs that have no place in a ranking by criteria."""
     count = criteria.left_out(settings)
     return [f"Not ranked: {count} whose likelihood a floor decides, or that has not converged."] if count else []
 
 
 def _criterion_sentences(found: Ranking, criterion: str, name: Name) -> list[str]:
-    """All others in their order, each with what it is above the first, so that the whole ranking is seen."""
+    """List the others in their order, each with its distance from the first, so that the whole ranking is seen."""
     shown = [f"{name(one.candidate)} (+{number(one.behind, 1)})" for one in found.rivals[:RANKED]]
     more = [f"{len(found.rivals) - len(shown)} more"] if len(found.rivals) > len(shown) else []
     if not shown:
@@ -220,7 +220,7 @@ def _criterion_sentences(found: Ranking, criterion: str, name: Name) -> list[str
 def _procedure(
     found: Comparison, candidates: Sequence[Candidate], settings: Sequence[Candidate], name: Name
 ) -> list[str]:
-    """How it was compared, which error that is, and with which confidence."""
+    """Say how it was compared, which error that is, and with which confidence."""
     if not found.tested:
         return []
     rivals = [rival for ranking in found.rankings if ranking for rival in ranking.rivals]

@@ -1,4 +1,4 @@
-"""What is compared: scores of the same data made the same way, of single runs or of settings over their seeds."""
+"""Candidates of a comparison: scores of the same data made the same way, of single runs or of settings over seeds."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -41,12 +41,12 @@ class ScoreSet:
 
     @property
     def title(self) -> str:
-        """What was scored, and when."""
+        """Subject of the scores, and when they were made."""
         return f"{'Test' if self.source == 'test' else 'Evaluation'}: {self.heading}"
 
     @property
     def heading(self) -> str:
-        """What was scored."""
+        """Subject of the scores."""
         about = self.about
         parts = [about["data"], f"binarisation {about['binarisation']}", f"{about['likelihood']} likelihood"]
         if about["mask"] not in ("none", "unknown"):
@@ -57,7 +57,7 @@ class ScoreSet:
 
     @property
     def details(self) -> str:
-        """How it was scored."""
+        """Settings of the scores."""
         about = self.about
         same = " (training rows)" if about["held_out"].lower() == "false" else ""
         n = int(about["n"]) if about["n"].isdigit() else 0
@@ -170,7 +170,7 @@ def settings_of(entries: Sequence[Entry]) -> list[Candidate]:
 
 
 def labels_of(candidates: Sequence[Candidate]) -> list[str]:
-    """What settings are called: as their runs, without the seed; with keys of the config where nothing else differs."""
+    """Names of settings: as their runs, without the seed; with keys of the config where nothing else differs."""
     firsts = [candidate.entries[0].run for candidate in candidates]
     abouts = [_unseeded(run.about) for run in firsts]
     alike = [[place for place, other in enumerate(abouts) if other == about] for about in abouts]

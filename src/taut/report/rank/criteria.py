@@ -42,12 +42,12 @@ def ranked(candidates: Sequence[Candidate], criterion: str) -> Ranking | None:
 
 
 def at_a_maximum(scores: Scores) -> bool:
-    """Whether criteria mean anything: training has converged, no floor decides the likelihood, and no score is void."""
+    """Tell whether criteria mean anything: training converged, no floor decides the likelihood, no score is void."""
     return "log_px" not in scores.voids and scores.converged is not False and not scores.limits
 
 
 def left_out(candidates: Sequence[Candidate]) -> int:
-    """How many runs have criteria and are not ranked by them."""
+    """Number of runs that have criteria and are not ranked by them."""
     entries = [entry.scores for one in candidates for entry in one.entries]
     return sum(bool(scores.criteria) and not at_a_maximum(scores) for scores in entries)
 

@@ -1,4 +1,4 @@
-"""Who comes first among comparable scores, by how much, and who cannot be told apart from it.
+"""Ranking of comparable scores: who comes first, by how much, and who cannot be told apart from it.
 
 What is said of one set of comparable scores holds together with 95% confidence (``taut.report.rank.significance``):
 whoever comes first, in all questions, over all rivals. Trained models are compared over the data, datum by datum where
@@ -39,8 +39,8 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class EvalTask:
-    """What is asked of all candidates.
+class RankKey:
+    """Score that all candidates are compared by.
 
     Args:
         measure: What the first is chosen by.
@@ -53,7 +53,7 @@ class EvalTask:
 
     @property
     def sides(self) -> tuple[Measure, Measure]:
-        """What leads, and what trails."""
+        """Words for the leading and the trailing side."""
         return self.measure, self.against or self.measure
 
 
@@ -119,26 +119,26 @@ GAP_LOW = Measure(lambda one: one.gap and one.gap.low, lambda one: "gap_low", -1
 GAP_HIGH = Measure(lambda one: one.gap and one.gap.ceiling, lambda one: "gap_high", -1)
 
 
-def compared(candidates: Sequence[Candidate], questions: Sequence[EvalTask], over: Over = "data") -> Comparison:
+def compared(candidates: Sequence[Candidate], rank_keys: Sequence[RankKey], over: Over = "data") -> Comparison:
     """Rank candidates by each question; a rival is behind only where all such statements hold with 95% confidence.
 
     Args:
         candidates: Comparable ones.
-        questions: What is asked of them.
+        rank_keys: What is asked of them.
         over: What their errors are of: the data, for candidates of one entry, or the seeds.
     """
-    found = [_over_data(candidates, one) if over == "data" else _over_seeds(candidates, one) for one in questions]
+    found = [_over_data(candidates, one) if over == "data" else _over_seeds(candidates, one) for one in rank_keys]
     p_values = [one.p_values() for one in found] if len(candidates) > 1 else []
     behind = holm(p_values) if p_values else [np.zeros((1, 1), dtype=bool)] * len(found)
-    rankings = [_ranking(candidates, *three) for three in zip(questions, found, behind, strict=True)]
+    rankings = [_ranking(candidates, *three) for three in zip(rank_keys, found, behind, strict=True)]
     return Comparison(rankings, sum(int((~np.isnan(one)).sum()) for one in p_values), over)
 
 
 def _ranking(
-    candidates: Sequence[Candidate], question: EvalTask, found: Differences, behind: np.ndarray
+    candidates: Sequence[Candidate], rank_key: RankKey, found: Differences, behind: np.ndarray
 ) -> Ranking | None:
-    leads = [one.values(question.measure.score) for one in candidates]
-    known = [(question.measure.sign * float(np.mean(values)), -i) for i, values in enumerate(leads) if values]
+    leads = [one.values(rank_key.measure.score) for one in candidates]
+    known = [(rank_key.measure.sign * float(np.mean(values)), -i) for i, values in enumerate(leads) if values]
     if not known:
         return None
     first = -max(known)[1]
@@ -149,7 +149,7 @@ def _ranking(
             None if np.isnan(found.error[first, i]) else float(found.error[first, i]),
             bool(found.paired[first, i]),
             not behind[first, i],
-            _noise(candidates[first], candidate, question),
+            _noise(candidates[first], candidate, rank_key),
         )
         for i, candidate in enumerate(candidates)
         if i != first and not np.isnan(found.mean[first, i])
@@ -158,10 +158,10 @@ def _ranking(
     return Ranking(candidates[first], leads[first], rivals)
 
 
-def _over_data(candidates: Sequence[Candidate], question: EvalTask) -> Differences:
+def _over_data(candidates: Sequence[Candidate], rank_key: RankKey) -> Differences:
     entries = [candidate.entries[0] for candidate in candidates]
     n = whole(entries[0].scores.about.get("n")) or 0 if entries else 0
-    better, worse = (_means(entries, measure, n) for measure in question.sides)
+    better, worse = (_means(entries, measure, n) for measure in rank_key.sides)
     return over_data(better, worse, n)
 
 
@@ -172,16 +172,16 @@ def _means(entries: Sequence[Entry], measure: Measure, n: int) -> Means:
     return Means(np.array(values), np.array(errors), [_values(entry, measure, n) for entry in entries])
 
 
-def _over_seeds(candidates: Sequence[Candidate], question: EvalTask) -> Differences:
+def _over_seeds(candidates: Sequence[Candidate], rank_key: RankKey) -> Differences:
     sides = [
         [[measure.sign * value for value in candidate.values(measure.score)] for candidate in candidates]
-        for measure in question.sides
+        for measure in rank_key.sides
     ]
     return over_seeds(*sides)
 
 
-def _noise(first: Candidate, rival: Candidate, question: EvalTask) -> float | None:
-    measures = zip((first, rival), question.sides, strict=True)
+def _noise(first: Candidate, rival: Candidate, rank_key: RankKey) -> float | None:
+    measures = zip((first, rival), rank_key.sides, strict=True)
     scores = [measure.score(one.entries[0].scores) for one, measure in measures]
     found = [None if score is None else score.noise for score in scores]
     return None if None in found else float(np.linalg.norm([one for one in found if one is not None]))

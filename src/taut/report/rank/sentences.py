@@ -48,7 +48,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def how(rivals: Sequence[Rival]) -> str:
-    """Whether datum was held against datum."""
+    """Say whether datum was compared with datum."""
     if not rivals:
         return ""
     if all(one.paired for one in rivals):
@@ -60,7 +60,7 @@ def how(rivals: Sequence[Rival]) -> str:
 
 @dataclass(frozen=True)
 class Words:
-    """How rankings are told.
+    """Words in which rankings are told.
 
     Args:
         name: What a candidate is called.
@@ -100,7 +100,7 @@ class Words:
         return sentences
 
     def _apart(self, rival: Rival) -> str:
-        """How far it is behind, and which error decides whether that is clear."""
+        """Distance to the leader, with the error that decides whether it is clear."""
         if rival.error is None:
             return f"{number(rival.behind)} (error unknown)"
         which = "paired s.e." if rival.paired else "s.e."
@@ -108,7 +108,7 @@ class Words:
         return f"{number(rival.behind)} ± {number(rival.error)} ({which} over {of})"
 
     def _at_fixed_data(self, nearest: Rival) -> list[str]:
-        """How far the nearest is behind on the very data of both, where that is all that can be said sharply."""
+        """Distance of the nearest on the very data of both, where that is all that can be said sharply."""
         if self.over == "seeds" or nearest.paired or nearest.noise is None or nearest.behind < EQUAL:
             return []
         behind = f"{number(nearest.behind)} ± {number(nearest.noise)} (s.e. Monte Carlo)"

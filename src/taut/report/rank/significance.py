@@ -1,4 +1,4 @@
-"""Which of several means are certainly apart: t tests whose level holds for everything that is said at once.
+"""Tests of which means differ: t tests whose level holds for everything that is said at once.
 
 Of $m$ runs every ordered pair is tested, $H_{ij}$: "the mean of i is not above that of j", and the p-values of all
 pairs and of all questions asked of the same runs go through one correction. Whichever run then comes first, and the
@@ -27,7 +27,7 @@ Matrix = Float[np.ndarray, "m m"]
 
 @dataclass(frozen=True)
 class Differences:
-    """How far j is behind i, for all pairs ``[i, j]``; NaN where that is not known.
+    """Distance of j behind i, for all pairs ``[i, j]``; NaN where it is not known.
 
     Args:
         mean: Estimates; positive where i is better.
@@ -128,7 +128,7 @@ def over_seeds(better: Sequence[Sequence[float]], worse: Sequence[Sequence[float
 
 
 def holm(p_values: Sequence[Matrix], level: float = LEVEL) -> list[Bool[np.ndarray, "m m"]]:
-    """Which hypotheses are rejected, all together at one level (Holm, 1979); those that are NaN are none.
+    """Hypotheses that are rejected, all together at one level (Holm, 1979); NaN stands for no hypothesis.
 
     Args:
         p_values: Of every question.

@@ -27,7 +27,7 @@ def flat(config: Any) -> dict[str, str]:
 
 
 def keys_given(words: Any) -> dict[str, str]:
-    """What a command line sets, by key: ``+trainer.max_epochs=3`` sets ``trainer.max_epochs``."""
+    """Values that a command line sets, by key: ``+trainer.max_epochs=3`` sets ``trainer.max_epochs``."""
     pairs = (word(one).partition("=") for one in words if isinstance(one, str)) if isinstance(words, list) else ()
     found = {key.lstrip("+~"): value for key, _, value in pairs}
     return {

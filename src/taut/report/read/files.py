@@ -45,7 +45,7 @@ class Reader:
         return found if isinstance(found, dict) else self._unreadable(name, "is no JSON object")
 
     def yaml(self, name: str) -> Any:
-        """What a YAML file holds; empty if it cannot be read."""
+        """Content of a YAML file; empty if it cannot be read."""
         text = self.text(name, LARGEST_YAML)
         try:
             _refuse_deep(text)

@@ -1,4 +1,4 @@
-"""From the folders somebody names to the runs that lie in them."""
+"""Runs that lie in the folders a user names."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ SKIPPED = ("wandb", "checkpoints", "figures", "evaluations")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run lies.
+    """Place of a run.
 
     Args:
         folder: Its folder.
@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in the folders somebody named.
+    """Runs and sweeps found in the folders a user named.
 
     Args:
         runs: Where the runs lie.
@@ -66,7 +66,7 @@ def find(folders: Sequence[Path]) -> Found:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run has left its marks in a folder."""
+    """Tell whether a folder holds a run."""
     return any((folder / sign).is_file() for sign in SIGNS)
 
 

@@ -26,7 +26,7 @@ Rows = Sequence[Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of one run.
+    """One run as its folder tells it.
 
     Args:
         folder: Its folder.
@@ -69,12 +69,12 @@ class Run:
 
     @property
     def scored(self) -> bool:
-        """Whether it was tested or evaluated."""
+        """Tell whether it was tested or evaluated."""
         return self.tested is not None or bool(self.evaluations)
 
     @property
     def problem(self) -> str:
-        """What its bounds are of, as far as its config says."""
+        """Data and likelihood its bounds are of, as far as its config says."""
         about = self.about
         words = [about.get("data"), about.get("binarisation"), about.get("likelihood")]
         masked = about.get("mask", "none") not in ("none", "null")
@@ -123,7 +123,7 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
 
 
 def _below(reader: Reader, tested: Mapping[str, Any]) -> dict[str, Scores | None]:
-    """What ``evaluate.py`` left in folders of any name; doubted where it is of other weights than the test."""
+    """Evaluations below a run, in folders of any name; doubted where they are of other weights than the test."""
     found = {}
     for path in sorted(reader.folder.glob("[!.]*/result.json"))[:MOST_FOLDERS]:
         place = path.parent.name
@@ -163,7 +163,7 @@ def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], m
 
 
 def _held(path: Path) -> bool:
-    """Whether a process holds the lock of a member: its supervisor, or what that started."""
+    """Tell whether a process holds the lock of a member: its supervisor, or what that started."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
@@ -183,7 +183,7 @@ def _reason(status: Mapping[str, Any], state: str) -> str:
 
 
 def _about(result: Mapping[str, Any], config: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """What it is made of, in the words of the command line: of the result, or of the config, or of its words."""
+    """Choices of a run in the words of the command line: from the result, else the config, else its overrides."""
     targets = {name: config.get(f"{name}._target_", "") for name in (*CHOICES, "mask")}
     chosen = {name: choice_of(target) for name, target in targets.items() if "." in target}
     scalars = {name: config[key] for name, key in SCALARS.items() if key in config}
@@ -218,7 +218,7 @@ def _versions(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _pictures(folder: Path) -> dict[str, Path]:
-    """By kind, which is the name of the file and, for those of evaluations and completions, that of the folder."""
+    """Pictures by kind: the name of the file and, for evaluations and completions, that of the folder."""
     found = {path.stem: path for path in sorted(folder.glob("figures/*.png"))}
     for path in sorted(folder.glob("[!.]*/figures/*.png")):
         place = path.parent.parent.name
@@ -236,7 +236,7 @@ REPEATS = ("seed", "data.seed")
 
 @dataclass(frozen=True)
 class Names:
-    """How runs are called.
+    """Short names of runs.
 
     Args:
         labels: One short name for each run, all different.
@@ -268,7 +268,7 @@ def names_of(runs: Sequence[Run]) -> Names:
 
 
 def shared_words(names: Names, runs: Sequence[int], without: Sequence[str]) -> list[str]:
-    """What some of the runs have in common and others have not, in the words of the command line.
+    """Words of the command line that some of the runs share and others lack.
 
     Args:
         names: What all runs are called.

@@ -35,7 +35,7 @@ class Score:
 
     @classmethod
     def of(cls, value: Any, kind: str | None = None) -> "Score | None":
-        """What a file says of a score; ``None`` where it gives no finite number, or says that the score is void."""
+        """Score as a file gives it; ``None`` where it gives no finite number, or says that the score is void."""
         value = value if isinstance(value, Mapping) else {}
         found, said = number(value.get("value")), kind or word(value.get("kind"))
         if found is None or void_of(value):
@@ -51,13 +51,13 @@ class Score:
 
 
 def void_of(value: Any) -> str:
-    """Why a score is void: it broke an inequality that holds for every right one. Empty where it is not."""
+    """Reason why a score is void: it broke an inequality that holds for every right one. Empty where it is not."""
     return word(value.get("void"), LONGEST) if isinstance(value, Mapping) else ""
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """Where a number lies: a point, an interval, or at least ``low``.
+    """Range of a number: a point, an interval, or at least ``low``.
 
     Args:
         low: Its lower end; itself where ``exact``.
@@ -75,12 +75,12 @@ class Bracket:
 
     @property
     def ceiling(self) -> Score | None:
-        """What it is certainly not above."""
+        """Number that it certainly does not exceed."""
         return self.low if self.exact else self.high
 
     @classmethod
     def of(cls, value: Mapping[str, Any], *, exact: bool | None = None) -> "Bracket | None":
-        """What a file says of a gap or of a part of it."""
+        """Gap, or a part of it, as a file gives it."""
         known = value.get("exact") is True if exact is None else exact
         low, high = (Score.of(value.get(end), kind) for end, kind in (("low", "lower"), ("high", "upper")))
         names = word(value.get("lower")), word(value.get("upper"))
@@ -88,7 +88,7 @@ class Bracket:
 
     @classmethod
     def at_least(cls, score: Score | None, name: str = "") -> "Bracket | None":
-        """What one score alone says: itself if it is exact, else a lower end."""
+        """Range that one score alone gives: itself if it is exact, else a lower end."""
         if score is None or score.kind not in ("exact", "lower"):
             return None
         return cls(score, exact=score.kind == "exact", lower=name)
@@ -112,7 +112,7 @@ class Apart:
 
     @classmethod
     def of(cls, value: Any) -> "Apart | None":
-        """What ``evaluation/result.json`` says of a split."""
+        """Decomposition of the gap on a split, as ``evaluation/result.json`` gives it."""
         value = value if isinstance(value, Mapping) else {}
         amortisation = Score.of(value.get("amortisation"))
         approximation = Bracket.of(part(value, "approximation"), exact=value.get("exact") is True)
@@ -123,7 +123,7 @@ class Apart:
 
 @dataclass(frozen=True)
 class Scores:
-    """What one evaluation, or the test at the end of a run, found.
+    """Scores of one evaluation, or of the test at the end of a run.
 
     Args:
         about: What the scores are of and how they were made: the words that comparable ones have in common.
@@ -255,7 +255,7 @@ def _ends(
 
 
 def _resting(result: Mapping[str, Any], voids: Mapping[str, str]) -> dict[str, str]:
-    """What of an evaluation is void because of what it rests on: ``log_px``, ``gap``, ``apart <split>``; and why."""
+    """Parts of an evaluation that are void by what they rest on: ``log_px``, ``gap``, ``apart <split>``; and why."""
     told, said = part(result, "gap"), _sentences(result.get("void"))
     lower = voids.get(word(told.get("lower")), "")
     missing = "" if told else next(iter([*voids.values(), *said]), "")

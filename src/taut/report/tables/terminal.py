@@ -109,7 +109,7 @@ def _note(note: Note) -> Text:
 
 
 def _answer(answer: Answer) -> Text:
-    text = Text(f"{answer.question}: ", style="bold").append(answer.run, style="bold cyan")
+    text = Text(f"{answer.rank_key}: ", style="bold").append(answer.run, style="bold cyan")
     text.append(f"  {answer.value} {answer.error}", style="not bold")
     for sentence in answer.sentences:
         text.append(f"\n  {sentence}", style=f"not bold {COLOURS[answer.verdict]}")
