@@ -8,7 +8,8 @@ from evaluations import command, copied
 from omegaconf import OmegaConf
 
 from taut.config.aliases import MOVED, current_target, current_targets, current_word
-from taut.config.instantiate import check_targets_resolved, choice_of
+from taut.config.instantiate import check_targets_resolved
+from taut.report.read.configs import choice_of
 
 STORED = Path(__file__).resolve().parents[1] / "stored_runs"
 RUNS = sorted(path.name for path in STORED.iterdir())

@@ -46,18 +46,6 @@ OURS = (
 )
 
 
-SHARED = ("taut.training.models.", "taut.data.mask.")
-"""Modules that hold several choices of a group; elsewhere a module has the name of its choice."""
-
-
-def choice_of(target: str) -> str:
-    """Word of the command line that chooses a target, e.g. ``top_half`` for ``taut.data.mask.regions.TopHalf``."""
-    module, _, name = target.rpartition(".")
-    if not target.startswith(SHARED):
-        return module.rpartition(".")[2]
-    return "mog" if name == "MixtureOfGaussians" else re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
 def check_targets(container: Any) -> None:
     """Refuse every ``_target_`` in plain values whose name is not on the list.
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from taut.config.aliases import current_target
-from taut.config.instantiate import choice_of
 from taut.config.secrets import redacted_by_name
-from taut.report.read.configs import differing, flat, keys_given
+from taut.report.read.configs import choice_of, differing, flat, keys_given
 from taut.report.read.files import Reader, legible, number, part, whole, word
 from taut.report.read.scores import Scores, void_of
 
