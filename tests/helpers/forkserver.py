@@ -24,7 +24,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,7 +44,7 @@ IMPORTED = [
     "taut.complete",
 ]
 """What most commands import. W&B is not among them: some tests have it missing."""
-ADOPT = 36  # PR_SET_CHILD_SUBREAPER
+ADOPT, NAME = 36, 15  # PR_SET_CHILD_SUBREAPER, PR_SET_NAME
 HEAD = 8  # bytes that hold the length of a request
 MANY = 64  # descriptors in one request
 _exec = getattr(subprocess, "_fork_exec", None)
@@ -54,6 +54,14 @@ _here = threading.local()
 def forking() -> bool:
     """Whether this thread is starting a process through a server right now."""
     return getattr(_here, "forking", False)
+
+
+def is_server(process: int) -> bool:
+    """Whether a process of this machine only waits to be asked for forks."""
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip() == "forkserver"
+    except OSError:
+        return False
 
 
 class ForkServer:
@@ -66,7 +74,7 @@ class ForkServer:
 
     def run(self, script: str | Path, *words: str, **settings: Any) -> "subprocess.CompletedProcess[Any]":
         """``subprocess.run([sys.executable, script, *words], **settings)``."""
-        with _through(self):
+        with _Through(self):
             arguments = [sys.executable, str(script), *words]
             timeout, check = settings.pop("timeout", None), settings.pop("check", False)
             said = settings.pop("input", None)
@@ -88,8 +96,12 @@ class ForkServer:
 
     def start(self, script: str | Path, *words: str, **settings: Any) -> "subprocess.Popen[Any]":
         """``subprocess.Popen([sys.executable, script, *words], **settings)``."""
-        with _through(self):
+        with _Through(self):
             return subprocess.Popen([sys.executable, str(script), *words], **settings)
+
+    def replacing(self) -> AbstractContextManager[None]:
+        """A block in which this process starts Python scripts in forks."""
+        return _Through(self)
 
     def ask(self, *arguments: Any) -> int:
         """What stands in for ``_fork_exec``."""
@@ -122,7 +134,7 @@ class ForkServer:
         return self._line
 
 
-class _through:
+class _Through(AbstractContextManager[None]):
     """In this thread, for now, processes are started by a server."""
 
     lock = threading.RLock()
@@ -195,6 +207,10 @@ def _adopting(on: bool) -> None:
     assert ctypes.CDLL(None).prctl(ADOPT, int(on), 0, 0, 0) == 0
 
 
+def _called(name: str) -> None:
+    ctypes.CDLL(None).prctl(NAME, name.encode(), 0, 0, 0)
+
+
 def _send(line: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
     content = json.dumps(request).encode()
     socket.send_fds(line, [len(content).to_bytes(HEAD, "big")], descriptors)
@@ -221,6 +237,7 @@ def _exactly(line: socket.socket, length: int) -> bytes:
 
 def serve(line: socket.socket) -> NoReturn:
     """Fork what is asked for until nobody can ask any more."""
+    _called("forkserver")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
@@ -250,6 +267,7 @@ def serve(line: socket.socket) -> NoReturn:
 
 def _become(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
     """Be the process that was asked for, to its end."""
+    _called("python")
     if request["session"]:
         os.setsid()
     elif request["group"] >= 0:
