@@ -19,8 +19,8 @@ from omegaconf import open_dict
 from benchmarks.candidates.floor import training_products
 from taut import compose as _resolvers  # noqa: F401
 from taut.evidence import Importance, Target
+from taut.functional.precision import exact_arithmetic
 from taut.run import Run
-from taut.sampling import exact_arithmetic
 from taut.train import train
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -33,20 +33,19 @@ def tables() -> dict[str, tuple[np.ndarray, int]]:
 
 def ours(rows: np.ndarray, components: int, n_init: int, seed: int) -> tuple[float, bool]:
     """Mean log p(x) in nats where EM ends, and whether every covariance is one that the rows determine."""
-    from taut import noise
-    from taut.joint import Joint
-    from taut.likelihood.component import Component
-    from taut.objective.em import Maximiser, expect
-    from taut.objective.restarts import best_of
-    from taut.prior.categorical import Categorical
+    from taut.functional import seeding
+    from taut.model.joint import Joint
+    from taut.model.likelihood.component import Component
+    from taut.model.prior.categorical import Categorical
+    from taut.objective.em import Maximiser, best_of, expect
 
     x, likelihood = torch.as_tensor(rows), Component(rows.shape[1:], components)
     joint = Joint(Categorical(components), likelihood)
-    torch.manual_seed(noise.key(seed, "initial", 0))
+    torch.manual_seed(seeding.key(seed, "initial", 0))
     likelihood.initialise(x)
     joint.prior.maximise({"counts": likelihood.counts})
     if n_init > 1:
-        best_of(joint, x, [noise.key(seed, "starts", start) for start in range(n_init)], 1e-6)
+        best_of(joint, x, [seeding.key(seed, "starts", start) for start in range(n_init)], 1e-6)
     maximiser = Maximiser(joint.parameters(), joint, None)
     while not maximiser.converged:
         log_px, sums = expect(joint, x)

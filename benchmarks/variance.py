@@ -7,9 +7,10 @@ from torch import Tensor
 
 from benchmarks import report, work
 from benchmarks.candidates import ours, plain
-from taut.joint import Joint, draw
+from taut.model.draws import draw
+from taut.model.joint import Joint
+from taut.model.q.diagonal import Diagonal
 from taut.objective.iwae import Iwae
-from taut.q.diagonal import Diagonal
 
 COUNTS = (1, 2, 5, 10, 25, 50)
 

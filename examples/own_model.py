@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from taut import gap
-from taut.evidence import AIS, BDMC, UK, Importance, LogEvidence, Naive, Rows, Struski, Target
-from taut.judgement import doubts
-from taut.local import Family, Search
+from taut.evidence import AIS, BDMC, UK, Importance, LogEvidence, Naive, Rows, Struski, Target, gap
+from taut.evidence.diagnostics import doubts
+from taut.evidence.optimal_q import Family, Search
 
 PIXELS, LATENTS, HIDDEN = 64, 8, 128
 

@@ -21,31 +21,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else what the tests start inherits deaf ears
 torch.set_num_threads(1)
 MATHEMATICS = [
-    "bounds",
     "completion",
-    "consistency",
-    "criteria",
-    "evaluation",
+    "distributions",
     "evidence",
-    "few",
-    "gap",
-    "gaussian",
-    "holes",
-    "joint",
-    "likelihood",
-    "local",
-    "metrics",
+    "functional",
     "model",
-    "networks",
     "objective",
-    "oracle",
-    "partial",
-    "precision",
-    "prior",
-    "q",
     "report.significance",
-    "sampling",
-    "statistics",
+    "report.rank.significance",
+    "training.metrics",
+    "training.models",
+    "training.module",
 ]
 install_import_hook([f"taut.{name}" for name in MATHEMATICS], "beartype.beartype")  # shapes, in tests only
 pytest_plugins = ["helpers.tiers"]

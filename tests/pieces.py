@@ -7,10 +7,10 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
-from taut.joint import Joint
 from taut.make import make
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 from taut.objective.base import Objective
-from taut.q.base import Posterior
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 X = (1, 4, 4)

@@ -64,8 +64,8 @@ def validated(model: Any, path: str) -> float:
     import numpy as np
     import torch
 
-    from taut.bounds import iwae
-    from taut.joint import draw
+    from taut.functional.bounds import iwae
+    from taut.model.draws import draw
 
     images = torch.tensor(np.load(path)).unflatten(1, model.q.x_shape)
     with torch.no_grad(), torch.random.fork_rng():

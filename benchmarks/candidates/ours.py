@@ -13,18 +13,19 @@ from torch import Tensor
 from benchmarks import work
 from benchmarks.candidates.plain import load
 from benchmarks.worker import Clock
-from taut import noise
 from taut.data.batches import Batches
 from taut.data.binarise import Scale, bernoulli
 from taut.evidence import Importance, Target
-from taut.joint import Joint, draw
-from taut.likelihood.bernoulli import Bernoulli
+from taut.functional import seeding
 from taut.memory import keep_freed_pages
 from taut.metrics import Trained
-from taut.networks import MLPDecoder, MLPEncoder
+from taut.model.draws import draw
+from taut.model.joint import Joint
+from taut.model.likelihood.bernoulli import Bernoulli
+from taut.model.networks import MLPDecoder, MLPEncoder
+from taut.model.prior.normal import Normal
+from taut.model.q.diagonal import Diagonal
 from taut.objective.iwae import Iwae
-from taut.prior.normal import Normal
-from taut.q.diagonal import Diagonal
 
 TOGETHER = 5
 """Images put before the estimator at once."""
@@ -71,7 +72,7 @@ def train(clock: Clock, k: int, weights: str) -> None:
     for epoch in count():
         loader.set_epoch(epoch)
         for batch in loader:
-            noise.seed(noise.key(0, "train", next(steps)), device)
+            seeding.seed(seeding.key(0, "train", next(steps)), device)
             draws = draw(joint, q, batch.x, k)
             surrogate = objective.surrogate(draws)
             trained.note(objective.bound(draws.scored), surrogate.detach(), batch.index)

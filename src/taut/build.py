@@ -6,16 +6,16 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, open_dict
 
-from taut import noise
 from taut.data.base import Batches, Data
 from taut.errors import UserError
-from taut.joint import Joint
+from taut.functional import seeding
 from taut.make import make
-from taut.model.base import LatentVariableModel
-from taut.prior.base import Prior
-from taut.prior.vamp import Vamp
-from taut.q.base import Posterior
+from taut.model.joint import Joint
+from taut.model.prior.base import Prior
+from taut.model.prior.vamp import Vamp
+from taut.model.q.base import Posterior
 from taut.strategies import Sharded
+from taut.training.module import LatentVariableModel
 
 
 def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
@@ -55,7 +55,7 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     Raises:
         UserError: If the pieces do not go together, or not with the data.
     """
-    torch.manual_seed(noise.key(cfg.seed, "initial", 0))
+    torch.manual_seed(seeding.key(cfg.seed, "initial", 0))
     prior = make(cfg.prior)
     likelihood = make(cfg.likelihood, latent=prior.z_shape[0])
     joint = Joint(prior, likelihood)

@@ -30,11 +30,11 @@ from taut.compose import Composer
 from taut.config import check, check_overrides, check_yaml, refuse_processes
 from taut.errors import RunError, UserError
 from taut.explain import explain, translated
-from taut.leftovers import Leftovers
+from taut.files import Leftovers
 from taut.memory import keep_freed_pages
 from taut.ranks import first, launched
 from taut.secrecy import redacted
-from taut.sweep import lifeline
+from taut.sweep.lifeline import end_with_supervisor
 
 if TYPE_CHECKING:
     from taut.sweep.driver import Driver
@@ -55,8 +55,8 @@ def run(name: str) -> NoReturn:
 def main(name: str, conf: Path, entry: Callable[[DictConfig], Any] | None = None) -> int:
     """The exit code of one command, ``sys.argv``; ``entry`` stands in for ``taut.<name>.<name>``."""
     _asked.clear()
-    crew.hold()
-    lifeline.hold()
+    crew.end_with_parent()
+    end_with_supervisor()
     session = Session(name, conf, entry)
     try:
         with _settings():

@@ -12,27 +12,28 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from taut import loggers
-from taut.assessment import assessed
 from taut.baselines import by_mean, by_nearest
 from taut.build import set_up_torch
 from taut.completed import Completed, publish
 from taut.completion import Completions
 from taut.completion.errors import cell_errors
-from taut.config import check_targets_resolved
+from taut.completion.loop import complete_data
 from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
-from taut.gap import interval
-from taut.holes import hide, observed
+from taut.evidence.diagnostics import doubts
+from taut.evidence.gap import interval
+from taut.evidence.loop import Answer, Question, measure, refine, simulated
+from taut.evidence.optimal_q import Family, Search
+from taut.evidence.summary import assessed
+from taut.functional.missing import column_scale, hide, observed
+from taut.functional.statistics import standard_error
 from taut.incomplete import incomplete, refuse_output
-from taut.judgement import doubts
-from taut.local import Family, Search
-from taut.measure import Answer, Question, fill_in, measure, refine, simulated
-from taut.networks import column_scale
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run
-from taut.statistics import standard_error
+from taut.targets import check_targets_resolved
+from taut.words import child_command
 
 __all__ = ["complete"]
 
@@ -59,7 +60,7 @@ def complete(cfg: DictConfig) -> dict[str, Any]:
         run.cfg.threads = cfg.threads
     set_up_torch(run.cfg, cfg.trainer)
     loggers.quiet()
-    with Processes.launch(cfg.trainer, "data") as processes:
+    with Processes.launch(cfg.trainer, "data", child_command(".")) as processes:
         completed = Completion(cfg, run, processes).run_all()
         if processes.first:
             publish(completed, out)
@@ -111,7 +112,7 @@ class Completion:
                 complete = self._measured(whole, "p(x)", stages)
             made = self._simulated(stages) if any(one.simulated for one in self.estimators) else None
             stage = stages.stage("completions", self._mine())
-            found = fill_in(self.model.joint, question, self.cfg.draws, self.processes, stage)
+            found = complete_data(self.model.joint, question, self.cfg.draws, self.processes, stage)
         errors = self._errors(found) if self._scored() and self.processes.first else {}
         seconds = time.perf_counter() - started
         result = self._result(observed, complete, made, found, errors, seconds)

@@ -16,16 +16,16 @@ from rich.console import Console
 from torch import Tensor
 
 from taut import figures, loggers
-from taut.assessment import columns, plain
 from taut.completion import Completions
 from taut.data.base import Data
-from taut.data.csv_rows import read_rows
+from taut.data.readers.csv_file import read_rows
 from taut.dossier import VERSIONED
+from taut.evidence.loop import Answer
+from taut.evidence.summary import columns, plain
+from taut.files import whole, write_json, write_table
 from taut.incomplete import Incomplete
-from taut.measure import Answer
 from taut.report.completion import completion_tables
 from taut.run import Run
-from taut.whole import whole, write_json, write_table
 
 SHOWN = 10
 """Images of the picture."""

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from taut import devices
 from taut.config import check, check_sweep, is_for_wandb, refuse_processes
 from taut.errors import UserError
-from taut.leftovers import Leftovers
+from taut.files import Leftovers
 from taut.resume import is_run, key, own_words
 from taut.targets import check_hydra, check_process
 

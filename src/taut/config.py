@@ -11,24 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from taut.errors import UserError
-from taut.nearest import nearest
+from taut.errors import UserError, nearest
 from taut.secrecy import IN_URL, NAMED, WANDB_KEY, remember
-from taut.targets import check_targets, check_targets_resolved
+from taut.targets import check_targets
 
 if TYPE_CHECKING:
     from taut.ranges import Range
-
-__all__ = [
-    "check",
-    "check_overrides",
-    "check_sweep",
-    "check_targets_resolved",
-    "check_yaml",
-    "is_for_wandb",
-    "nearest",
-    "refuse_processes",
-]
 
 REQUIRED = object()
 

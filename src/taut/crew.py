@@ -13,13 +13,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from taut.errors import RunError, UserError
 from taut.ranks import first, launched
-from taut.words import quoted
 
-NAME = "TAUT_CREW"
+PARENT_SOCKET = "TAUT_PARENT_SOCKET"
 """Environment variable with the descriptor of the socket, in the processes that the first one starts."""
 GRACE = 5.0
 """Seconds in which what should end by itself may do so."""
@@ -42,10 +40,10 @@ class LostProcess(RunError):
         self.code = code
 
 
-def hold() -> None:
+def end_with_parent() -> None:
     """In a process that another one started: end at once when the other is gone. Elsewhere nothing."""
     global _line
-    descriptor = os.environ.pop(NAME, None)
+    descriptor = os.environ.pop(PARENT_SOCKET, None)
     if descriptor is not None:
         _line = socket.socket(fileno=int(descriptor))
         _line.set_inheritable(False)
@@ -66,7 +64,7 @@ def say(sentence: str) -> None:
 
 
 @contextmanager
-def crew(count: int, folder: str | os.PathLike[str]) -> Iterator[None]:
+def crew(count: int, command: list[str]) -> Iterator[None]:
     """Run a block in ``count`` processes of this machine: here, and where this command is started again.
 
     Lightning finds in the environment that all have been started. Where this process is itself one of several, nothing
@@ -74,7 +72,7 @@ def crew(count: int, folder: str | os.PathLike[str]) -> Iterator[None]:
 
     Args:
         count: Number of processes, this one included.
-        folder: The folder that all write to.
+        command: What starts another of them.
 
     Raises:
         LostProcess: If another process failed first, with what it said.
@@ -83,7 +81,7 @@ def crew(count: int, folder: str | os.PathLike[str]) -> Iterator[None]:
     if count == 1 or "LOCAL_RANK" in os.environ or launched():
         yield
         return
-    others = Crew(count, _command(folder))
+    others = Crew(count, command)
     try:
         yield
     except BaseException as error:
@@ -169,7 +167,7 @@ class Crew:
         with theirs:
             process = subprocess.Popen(  # noqa: S603 (our own command, by the running interpreter)
                 self.command,
-                env={**os.environ, "LOCAL_RANK": str(rank), NAME: str(theirs.fileno())},
+                env={**os.environ, "LOCAL_RANK": str(rank), PARENT_SOCKET: str(theirs.fileno())},
                 pass_fds=[theirs.fileno()],
             )
         self._processes.append(process)
@@ -212,12 +210,6 @@ def _end_with(line: socket.socket) -> None:
 def _own(error: BaseException) -> bool:
     """Whether an error can only be this process's own."""
     return isinstance(error, (UserError, RunError, SystemExit, KeyboardInterrupt))
-
-
-def _command(folder: str | os.PathLike[str]) -> list[str]:
-    place = quoted(str(Path(folder).absolute()))
-    quiet = [f"hydra.run.dir={place}", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
-    return [sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:], *quiet]
 
 
 def _free_port() -> int:

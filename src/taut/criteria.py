@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import OneHotCategorical
 
-from taut import oracle
-from taut.joint import Joint
+from taut.model import exact_inference
+from taut.model.joint import Joint
 
 ROWS = 4096
 """Rows of which tables are held at once."""
@@ -38,7 +38,7 @@ def criteria(joint: Joint, x: Float[Tensor, "n *x"]) -> dict[str, Any] | None:
         return None
     total, entropy = 0.0, 0.0
     for rows in x.split(ROWS):
-        log_px, posterior = oracle.log_marginal_and_posterior(joint, rows)
+        log_px, posterior = exact_inference.log_marginal_and_posterior(joint, rows)
         total += log_px.double().sum().item()
         if isinstance(posterior, OneHotCategorical):
             entropy += OneHotCategorical(logits=posterior.logits.double()).entropy().sum().item()

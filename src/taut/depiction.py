@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from taut import figures
 from taut.data.base import Data
-from taut.gap import interval
-from taut.measure import BETAS, Answer
+from taut.evidence.gap import interval
+from taut.evidence.loop import BETAS, Answer
 
 WORST = 8
 AT_EQUAL_COST = ("uniform", "naive", "importance")

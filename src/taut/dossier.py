@@ -12,15 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from taut import figures, loggers
-from taut.assessment import columns, plain
 from taut.data.base import Data
 from taut.depiction import comparison_figure, depicted
-from taut.gap import Split
-from taut.measure import Answer
+from taut.evidence.gap import Split
+from taut.evidence.loop import Answer
+from taut.evidence.summary import columns, plain
+from taut.files import whole, write_json, write_table
 from taut.report.compare import comparable, comparison_tables
 from taut.report.evaluation import evaluation_tables
 from taut.run import Run
-from taut.whole import whole, write_json, write_table
 
 VERSIONED = ("taut", "torch", "lightning", "hydra-core", "arviz-stats")
 

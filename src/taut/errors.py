@@ -1,6 +1,15 @@
 """The exceptions that are meant for the reader of the terminal, and of the log it may go to."""
 
-from taut.secrecy import redacted
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+_redact: Callable[[str], str] = str
+
+
+def redact_messages_with(redact: Callable[[str], str]) -> None:
+    """From now on every message of these exceptions goes through ``redact``; whoever knows the secrets calls this."""
+    global _redact
+    _redact = redact
 
 
 class UserError(Exception):
@@ -11,7 +20,7 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return redacted(super().__str__())
+        return _redact(super().__str__())
 
 
 class RunError(Exception):
@@ -20,4 +29,13 @@ class RunError(Exception):
     code = 1
 
     def __str__(self) -> str:
-        return redacted(super().__str__())
+        return _redact(super().__str__())
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of a sentence about a name that does not exist: the one meant, or all there are."""
+    choices = sorted(known)
+    near = get_close_matches(name, choices, 1, cutoff=0.5)
+    if near:
+        return f"did you mean {prefix}{near[0]}?"
+    return f"choose among {', '.join(prefix + choice for choice in choices)}." if choices else "there is none."

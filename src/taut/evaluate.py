@@ -10,22 +10,23 @@ import torch
 from omegaconf import DictConfig
 
 from taut import loggers
-from taut.assessment import assessed, information_summary, taken_apart
 from taut.build import set_up_torch
-from taut.config import check_targets_resolved
-from taut.consistency import Judge, Value
 from taut.dossier import Dossier, compare, publish
 from taut.errors import UserError
 from taut.estimators import fitting, refuse_others
 from taut.evidence import Target
+from taut.evidence.diagnostics import collapse
+from taut.evidence.gap import Split
 from taut.evidence.information import Information
-from taut.gap import Split
-from taut.judgement import collapse
-from taut.local import Family, Search
-from taut.measure import Answer, Question, measure, measure_information, simulated, take_apart
+from taut.evidence.loop import Answer, Question, measure, measure_information, simulated, take_apart
+from taut.evidence.optimal_q import Family, Search
+from taut.evidence.summary import assessed, information_summary, taken_apart
+from taut.functional.consistency import Judge, Value
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.run import Run
+from taut.targets import check_targets_resolved
+from taut.words import child_command
 
 __all__ = ["compare", "evaluate"]
 
@@ -48,7 +49,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         run.cfg.threads = cfg.threads
     set_up_torch(run.cfg, cfg.trainer)
     loggers.quiet()
-    with Processes.launch(cfg.trainer, cfg.share) as processes:
+    with Processes.launch(cfg.trainer, cfg.share, child_command(".")) as processes:
         dossier = Evaluation(cfg, run, processes).run_all()
         if processes.first:
             publish(dossier)

@@ -6,8 +6,7 @@ from argparse import ArgumentError, Namespace
 
 from hydra._internal.utils import get_args_parser
 
-from taut.errors import UserError
-from taut.nearest import nearest
+from taut.errors import UserError, nearest
 
 
 def parsed() -> Namespace:

@@ -13,15 +13,16 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 from torch import Tensor
 
-from taut import bounds, noise, oracle
 from taut.completion.complete import Fill, fill_in
 from taut.completion.mixture import fit_mixture
 from taut.data.base import Data
 from taut.errors import UserError
-from taut.model.base import LatentVariableModel
-from taut.q.exact import Exact
+from taut.functional import bounds, seeding
+from taut.functional.sampling import Keys, log_weights
+from taut.model import exact_inference
+from taut.model.q.exact import Exact
 from taut.run import Run
-from taut.sampling import Keys, log_weights
+from taut.training.module import LatentVariableModel
 
 ROWS = 256
 """Rows completed at once."""
@@ -113,8 +114,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return fill_in(self.joint_, lambda rows: self.q_(x[rows]), x, keys, self.fill, k=self.k)
 
     def _score(self, x: Tensor, keys: Keys) -> Tensor:
-        if oracle.tractable(self.joint_):
-            return oracle.log_marginal(self.joint_, x)
+        if exact_inference.tractable(self.joint_):
+            return exact_inference.log_marginal(self.joint_, x)
         return bounds.iwae(log_weights(self.joint_.log_prob, lambda rows: self.q_(x[rows]), x, keys, self.k))
 
     def _refuse_arguments(self) -> None:
@@ -193,7 +194,7 @@ def _loaded(folder: Path) -> tuple[LatentVariableModel, Data]:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if str(run.cfg.trainer.precision).startswith("64") else torch.float32)
     try:
-        with noise.forked():
+        with seeding.forked():
             model, data, _ = run.load()
     finally:
         torch.set_default_dtype(default)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from taut.data.base import Data
 from taut.data.binarise import Scale
+from taut.data.mask.base import Mask
+from taut.data.mask.cells import FromData
 from taut.data.table import Table
 from taut.errors import UserError
-from taut.holes import hide
+from taut.functional.missing import hide
 from taut.make import make
-from taut.mask.base import Mask
-from taut.mask.from_data import FromData
-from taut.model.base import LatentVariableModel
+from taut.training.module import LatentVariableModel
 
 FEW = 100
 """Rows of a split that are completed unless more are asked for."""

@@ -14,9 +14,10 @@ from taut import figures
 from taut.completion.lecture import Lecture, Method, lecture
 from taut.data.digits import Digits
 from taut.errors import UserError
+from taut.figures.lecture import lecture as lecture_figure
+from taut.files import whole, write_json
+from taut.functional.statistics import standard_error
 from taut.report.lecture import lecture_tables
-from taut.statistics import standard_error
-from taut.whole import whole, write_json
 
 
 def give(cfg: DictConfig) -> dict[str, Any]:
@@ -94,4 +95,4 @@ def _draw(found: Lecture, path: Path) -> None:
     }
     title = f"p(x_obs) as a sum over {2**found.pixels:,} completions, and from K of them"
     image = found.image.numpy()
-    figures.save(figures.lecture(found.sizes, methods, image=image, seen=found.seen.numpy(), title=title), path)
+    figures.save(lecture_figure(found.sizes, methods, image=image, seen=found.seen.numpy(), title=title), path)

@@ -14,13 +14,11 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from taut.consistency import Judge, Value, Void
 from taut.errors import RunError
-from taut.evaluation import Scores
-from taut.statistics import Moments
-
-ACTIVE = 1e-2
-"""A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
+from taut.evidence.diagnostics import ACTIVE
+from taut.evidence.score import Scores
+from taut.functional.consistency import Judge, Value, Void
+from taut.functional.statistics import Moments
 
 
 class Summary(NamedTuple):
@@ -31,7 +29,8 @@ class Summary(NamedTuple):
         scores: By name: ``value``, ``standard_error`` over the data, ``monte_carlo_error`` at fixed x; nats.
         curve: Mean of IWAE-k at every block size.
         curve_errors: Its standard errors over the data.
-        details: Of each datum, in any order, what :data:`taut.evaluation.DETAILS` lists; None where it was not asked.
+        details: Of each datum, in any order, what :data:`taut.evidence.score.DETAILS` lists; None where it was not
+            asked.
     """
 
     n: int

@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 
 from taut import devices
 from taut.crew import crew
-from taut.sampling import Share
+from taut.functional.sampling import Share
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -37,14 +37,21 @@ class Processes:
 
     @classmethod
     @contextmanager
-    def launch(cls, trainer: DictConfig, divide: Literal["data", "samples"]) -> Iterator["Processes"]:
+    def launch(
+        cls, trainer: DictConfig, divide: Literal["data", "samples"], command: list[str]
+    ) -> Iterator["Processes"]:
         """The processes that ``strategy`` asks for, for the length of a block.
+
+        Args:
+            trainer: Devices and strategy, as in a config.
+            divide: What is divided among the processes.
+            command: What starts another process like this one.
 
         Raises:
             UserError: If the devices are not to be had.
             LostProcess: If another process failed.
         """
-        with crew(devices.require(trainer), "."):
+        with crew(devices.require(trainer), command):
             fabric = Fabric(
                 accelerator=trainer.accelerator,
                 devices=trainer.devices,

@@ -22,7 +22,7 @@ class Launch(NamedTuple):
 
 
 def launched() -> Launch | None:
-    """What torchrun or srun says of this process; ``None`` where it was started alone or by ``taut.crew``."""
+    """Rank and size as torchrun or srun give them; ``None`` for a process that they did not start."""
     environ = os.environ
     if "TORCHELASTIC_RUN_ID" in environ:
         found = Launch("torchrun", int(environ["RANK"]), int(environ["WORLD_SIZE"]))

@@ -14,15 +14,15 @@ from rich.console import Console
 from torch import Tensor
 
 from taut import loggers
-from taut.bounds import block_sizes
 from taut.data.base import Data
-from taut.evaluation import DETAILS
+from taut.evidence.diagnostics import Doubt, collapse, doubts
 from taut.evidence.log_evidence import LogEvidence
-from taut.judgement import Doubt, collapse, doubts
+from taut.evidence.score import DETAILS
+from taut.functional.bounds import block_sizes
 from taut.metrics import Summary
-from taut.model.base import LatentVariableModel
-from taut.q.base import Amortised
+from taut.model.q.base import Amortised
 from taut.report.table import test_table
+from taut.training.module import LatentVariableModel
 
 
 def describe(

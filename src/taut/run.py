@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from taut import __version__, loggers
 from taut.build import build_data, build_model
 from taut.checkpoint import AtomicCheckpointIO, newest_good
-from taut.config import check, check_targets_resolved, check_yaml
+from taut.config import check, check_yaml
 from taut.data.base import Data
 from taut.errors import UserError
-from taut.model.base import LatentVariableModel
 from taut.resume import is_run
+from taut.targets import check_targets_resolved
+from taut.training.module import LatentVariableModel
 
 GROUPS = ("model", "data", "prior", "q", "likelihood", "objective")
 

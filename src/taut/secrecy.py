@@ -3,6 +3,8 @@
 import os
 import re
 
+from taut.errors import redact_messages_with
+
 NAMED = re.compile(r"api_?key|token|secret|password|passwd|credential", re.IGNORECASE)
 """Names of keys and of environment variables that hold secrets."""
 WANDB_KEY = re.compile(r"[0-9a-f]{40}|wandb_v\d\w{20,}")
@@ -33,3 +35,6 @@ def _values() -> dict[str, str]:
 def remember(value: str, name: str) -> None:
     """A config has read this value from an environment variable of this name."""
     _read[value] = name
+
+
+redact_messages_with(redacted)

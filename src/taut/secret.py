@@ -2,18 +2,15 @@
 
 import re
 
-from taut.secrecy import IN_URL
-from taut.secrecy import NAMED as SECRET
-
-__all__ = ["HIDDEN", "SECRET", "redacted"]
+from taut.secrecy import IN_URL, NAMED
 
 HIDDEN = "hidden"
 
 _GIVEN = re.compile(
-    rf"([\w.+~-]*(?:{SECRET.pattern})[\w-]*['\"]?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}\]]+)", re.IGNORECASE
+    rf"([\w.+~-]*(?:{NAMED.pattern})[\w-]*['\"]?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}\]]+)", re.IGNORECASE
 )
 
 
-def redacted(text: str) -> str:
+def redacted_by_name(text: str) -> str:
     """The same text without the user part of addresses and without values that are given to names of secrets."""
     return _GIVEN.sub(rf"\1{HIDDEN}", IN_URL.sub(HIDDEN, text))

@@ -11,7 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from taut.errors import UserError
 
-PARTS = "callbacks|data|evidence|likelihood|loggers|mask|model|networks|objective|prior|q|schedule|strategies"
+PARTS = (
+    "callbacks|likelihood|loggers|networks|prior|q|schedule|strategies"
+    r"|data|evidence|model|objective|training\.(?:callbacks|loggers|models|schedulers|strategies)"
+)
 ACTIVATIONS = "CELU|ELU|GELU|Hardswish|Hardtanh|Identity|LeakyReLU|Mish|ReLU|ReLU6|SELU|Sigmoid|SiLU|Softplus|Tanh"
 LIGHTNING = "callbacks|loggers|profilers|strategies"
 
@@ -28,7 +31,9 @@ CLASSES = re.compile(
     rf"|lightning\.pytorch\.(?:trainer\.trainer|(?:{LIGHTNING})(?:\.\w+)*)",
     re.ASCII,
 )
-FUNCTIONS = re.compile(r"taut\.(?:callbacks|loggers|schedule)(?:\.\w+)*", re.ASCII)
+FUNCTIONS = re.compile(
+    r"taut\.(?:callbacks|loggers|schedule|training\.(?:callbacks|loggers|schedulers))(?:\.\w+)*", re.ASCII
+)
 HYDRA = re.compile(
     r"hydra\._internal\.core_plugins\.basic_(?:launcher\.BasicLauncher|sweeper\.BasicSweeper)"
     r"|hydra_plugins\.\w+\.\w+\.[A-Z]\w*"

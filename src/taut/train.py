@@ -17,13 +17,14 @@ from taut.build import (
     set_up_torch,
 )
 from taut.checkpoint import AtomicCheckpointIO, newest_good
-from taut.config import check_targets_resolved
 from taut.crew import crew
 from taut.errors import UserError
 from taut.make import make
 from taut.ranks import first
 from taut.result import describe, publish
 from taut.strategies import whole_weights
+from taut.targets import check_targets_resolved
+from taut.words import child_command
 
 LIMITED = 1000
 """Rows on which floors and caps are looked for."""
@@ -52,7 +53,7 @@ def train(cfg: DictConfig) -> float:
     parameters = sum(p.numel() for p in model.parameters())
     best = _best(trainer)
     checkpoint = newest_good(folder / "checkpoints") if cfg.resume else None
-    with loggers.finishing(trainer.loggers), crew(processes, folder):
+    with loggers.finishing(trainer.loggers), crew(processes, child_command(folder)):
         started = time.perf_counter()
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         ended = time.perf_counter()

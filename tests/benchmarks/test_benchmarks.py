@@ -9,8 +9,8 @@ import torch
 from benchmarks import evaluate, imputation, mixture, startup, to_bound, train, variance, work
 from benchmarks.candidates import command, floor, ours, plain
 from benchmarks.rounds import Block, Candidate, interleave, summarise
-from taut.joint import draw
 from taut.memory import keep_freed_pages
+from taut.model.draws import draw
 from taut.objective.iwae import Iwae
 
 K, IMAGES = 7, 6
@@ -43,7 +43,7 @@ def by_plain(weights, x, noise):
 def by_us(weights, x, noise, monkeypatch):
     """A training step: its draws, its objective."""
     joint, q = ours.model(weights)
-    monkeypatch.setattr("taut.gaussian.standard_normal", lambda *_, **__: torch.tensor(noise))
+    monkeypatch.setattr("taut.distributions.gaussian.standard_normal", lambda *_, **__: torch.tensor(noise))
     draws = draw(joint, q, torch.tensor(x), K)
     gradient = torch.autograd.grad(-Iwae().surrogate(draws), ours.parameters(joint, q))
     return Iwae().bound(draws.scored).double().numpy(), [g.numpy() for g in gradient]

@@ -9,9 +9,9 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal, norm
 from torch import Tensor
 
-from taut import oracle
-from taut.joint import Joint
-from taut.likelihood.linear_gaussian import LinearGaussian
+from taut.model import exact_inference
+from taut.model.joint import Joint
+from taut.model.likelihood.linear_gaussian import LinearGaussian
 
 
 class Mixture(NamedTuple):
@@ -67,7 +67,7 @@ def gaussians(joint: Joint) -> Mixture:
     if not isinstance(likelihood, LinearGaussian):
         values = (joint.prior.probs, likelihood.means, likelihood.covariances())
         return Mixture(*(value.detach().numpy() for value in values))
-    log_w, means, covariances = (value.detach() for value in oracle._gaussians(joint.prior()))
+    log_w, means, covariances = (value.detach() for value in exact_inference._gaussians(joint.prior()))
     w, noise = likelihood.weight.detach(), likelihood.variance.detach() * torch.eye(len(likelihood.weight))
     centres = means @ w.mT + likelihood.mean.detach()
     return Mixture(log_w.softmax(0).numpy(), centres.numpy(), (w @ covariances @ w.mT + noise).numpy())

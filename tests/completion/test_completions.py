@@ -10,12 +10,13 @@ from completion.exact import gaussians, pixels
 from pieces import build
 from scipy.stats import chisquare, norm
 
-from taut import oracle
 from taut.completion import Completions, complete, hide, observed
 from taut.completion.latents import FEW, Latents, latents
 from taut.completion.modes import modes
-from taut.joint import Joint
-from taut.sampling import Keys, exact_arithmetic
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import Keys
+from taut.model import exact_inference
+from taut.model.joint import Joint
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -168,10 +169,10 @@ def test_nothing_hidden_gives_x_itself_and_its_own_density(name):
     found = _complete(joint, q, x)
     for values in (found.mean, found.most_probable, *found.draws):
         assert torch.equal(values, x)
-    if oracle.tractable(joint):
+    if exact_inference.tractable(joint):
         nearly = hide(torch.cat([x, x]), torch.arange(14).view(-1, *[1] * (x.dim() - 1)).expand(14, *x.shape[1:]) < 7)
-        together = oracle.log_marginal(joint, nearly)
-        torch.testing.assert_close(together[:7], oracle.log_marginal(joint, x), rtol=1e-12, atol=1e-12)
+        together = exact_inference.log_marginal(joint, nearly)
+        torch.testing.assert_close(together[:7], exact_inference.log_marginal(joint, x), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(together[7:], torch.zeros(7), rtol=0, atol=1e-12)
 
 

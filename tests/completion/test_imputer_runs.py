@@ -12,9 +12,9 @@ from sklearn.base import clone
 
 from taut.completion import Imputer, complete
 from taut.errors import UserError
-from taut.holes import hide, observed
+from taut.functional.missing import hide, observed
+from taut.functional.sampling import Keys
 from taut.run import Run
-from taut.sampling import Keys
 
 NAMES = ["height", "weight", "age"]
 

@@ -10,9 +10,10 @@ from pieces import config, names
 
 from taut.build import refuse_unlearned_vamp
 from taut.errors import UserError
-from taut.evaluation import score
-from taut.joint import Joint, draw
+from taut.evidence.score import score
 from taut.make import make
+from taut.model.draws import draw
+from taut.model.joint import Joint
 
 pytestmark = pytest.mark.usefixtures("float64")
 X = (1, 4, 4)

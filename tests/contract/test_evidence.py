@@ -10,12 +10,12 @@ from hydra import compose, initialize_config_dir
 from pieces import CONF, build, names
 from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
 
-from taut import oracle
 from taut.errors import UserError
 from taut.evidence import Evidence, LogEvidence, Target
-from taut.holes import hide
-from taut.joint import Joint
+from taut.functional.missing import hide
 from taut.make import make
+from taut.model import exact_inference
+from taut.model.joint import Joint
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -30,7 +30,7 @@ def _with_holes(*words: str) -> Known:
         torch.manual_seed(2)
         z, x = joint.sample(40)
         x = hide(x, torch.rand(x.shape) < 0.6)
-        if oracle.tractable(joint):
+        if exact_inference.tractable(joint):
             truth = torch.tensor([gaussians(joint).log_prob(row) for row in x.numpy()])
         else:
             line = torch.linspace(-8, 8, 4001).view(-1, 1, 1)
@@ -40,9 +40,9 @@ def _with_holes(*words: str) -> Known:
 
 def _wider(joint: Joint, x: torch.Tensor) -> Distribution:
     """A q that is near the posterior and wider."""
-    if not oracle.tractable(joint):
+    if not exact_inference.tractable(joint):
         return joint.prior().expand((len(x),))
-    posterior = oracle.posterior(joint, x)
+    posterior = exact_inference.posterior(joint, x)
     if isinstance(posterior, OneHotCategorical):
         return OneHotCategorical(probs=0.5 * posterior.probs.detach() + 0.5 / posterior.probs.shape[-1])
     return Independent(Normal(posterior.mean.detach(), 1.2 * posterior.stddev.detach()), 1)

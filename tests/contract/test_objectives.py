@@ -9,9 +9,10 @@ from budget import assert_mean
 from pieces import build, names
 from torch.distributions import Independent, Normal, kl_divergence
 
-from taut import bounds, oracle
 from taut.errors import UserError
-from taut.joint import draw
+from taut.functional import bounds
+from taut.model import exact_inference
+from taut.model.draws import draw
 from taut.objective.base import mean_of_others
 from taut.objective.elbo import gaussian_kl
 
@@ -35,7 +36,7 @@ def test_under_the_posterior_the_bound_is_log_px(name, k, model):
     joint, q, objective = build(*model, f"objective={name}")
     x = torch.randn(5, 1, 4, 4)
     bound = objective.bound(draw(joint, q, x, k).log_w)
-    torch.testing.assert_close(bound, oracle.log_marginal(joint, x), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(bound, exact_inference.log_marginal(joint, x), rtol=1e-11, atol=1e-11)
 
 
 @objectives
@@ -133,7 +134,7 @@ def test_mean_gradient_is_the_exact_one_for_categories(name, k):
 def test_gradient_of_exact_has_no_noise(model):
     joint, q, objective = build(*model, "objective=exact")
     x = torch.randn(5, 1, 4, 4)
-    truth = _gradient(-oracle.log_marginal(joint, x).mean(), joint)
+    truth = _gradient(-exact_inference.log_marginal(joint, x).mean(), joint)
     for _ in range(3):
         torch.testing.assert_close(
             _gradient(objective.surrogate(draw(joint, q, x, 1)), joint), truth, rtol=1e-9, atol=1e-10
@@ -145,8 +146,8 @@ def _at_the_posterior(name: str):
     joint, q, objective = build(
         "model=ppca", "q=full", f"objective={name}", "network.hidden=[]", "latent_dim=2", x_shape=(3,)
     )
-    exact = oracle.posterior(joint, torch.zeros(1, 3))
-    gain = torch.stack([oracle.posterior(joint, row[None]).mean[0] for row in torch.eye(3)], 1) - exact.mean.T
+    exact = exact_inference.posterior(joint, torch.zeros(1, 3))
+    gain = torch.stack([exact_inference.posterior(joint, row[None]).mean[0] for row in torch.eye(3)], 1) - exact.mean.T
     factor = exact.scale_tril[0]
     with torch.no_grad():
         layer = q.encoder.net[0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import digamma, logsumexp
 
-from taut import bounds
+from taut.functional import bounds
 
 weights = arrays(np.float64, (12, 3), elements=st.one_of(st.floats(-1e4, 1e4), st.just(-np.inf), st.just(0.0)))
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from pieces import X, build
 
-from taut.consistency import Judge, Value, Void, refuse
-from taut.evaluation import score
+from taut.evidence.score import score
+from taut.functional.consistency import Judge, Value, Void, refuse
+from taut.functional.statistics import Moments, standard_error, variance_of_mean
 from taut.metrics import ScoreMeter, Trained
-from taut.statistics import Moments, standard_error, variance_of_mean
 
 CHECKS = 300_000
 MOST = 1e-4

@@ -7,7 +7,7 @@ from pieces import build
 from sklearn.mixture import GaussianMixture
 
 from taut.criteria import criteria
-from taut.holes import hide
+from taut.functional.missing import hide
 from taut.objective.em import expect
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -6,12 +6,12 @@ import torch
 from pieces import build
 from sklearn.mixture import GaussianMixture
 
-from taut import oracle
 from taut.completion import complete
-from taut.holes import hide
-from taut.likelihood import sums as sums_of_rows
+from taut.functional import m_step as sums_of_rows
+from taut.functional.missing import hide
+from taut.functional.sampling import Keys
+from taut.model import exact_inference
 from taut.objective.em import Maximiser, expect
-from taut.sampling import Keys
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -24,7 +24,7 @@ def _fit(joint, objective, x, epochs: int, batch: int | None = None) -> list[flo
         for rows in x.split(batch or len(x)):
             maximiser.step(lambda rows=rows: objective.expect(joint, rows))
         objective.end_of_epoch()
-        trace.append(oracle.log_marginal(joint, x).sum().item())
+        trace.append(exact_inference.log_marginal(joint, x).sum().item())
     return trace
 
 
@@ -42,7 +42,7 @@ def test_every_step_of_full_batch_em_climbs(covariance):
             "model=mog", "model.components=4", f"likelihood.covariance={covariance}", x_shape=(3,)
         )
         joint.likelihood.initialise(x)
-        trace = [oracle.log_marginal(joint, x).sum().item(), *_fit(joint, objective, x, 30, batch=77)]
+        trace = [exact_inference.log_marginal(joint, x).sum().item(), *_fit(joint, objective, x, 30, batch=77)]
         assert min(np.diff(trace)) > -1e-9 * abs(trace[-1])
 
 
@@ -175,7 +175,7 @@ def test_every_step_of_em_with_holes_climbs(kind):
         assert {0, 3} < set((~x.isnan()).sum(1).tolist())
         joint, _, objective = build(*KINDS[kind], x_shape=(3,))
         joint.likelihood.initialise(x)
-        trace = [oracle.log_marginal(joint, x).sum().item(), *_fit(joint, objective, x, 12, batch=33)]
+        trace = [exact_inference.log_marginal(joint, x).sum().item(), *_fit(joint, objective, x, 12, batch=33)]
         assert min(np.diff(trace)) > -1e-9 * abs(trace[-1])
         assert trace[-1] > trace[0] + 1
 
@@ -190,7 +190,7 @@ def test_em_with_holes_ends_where_the_observed_likelihood_is_flat(kind):
     for _ in range(2500 if kind == "fa" else 200):  # EM of factor analysis is slow where a column has little noise left
         objective.expect(joint, x)
         objective.end_of_epoch()
-    oracle.log_marginal(joint, x).mean().backward()
+    exact_inference.log_marginal(joint, x).mean().backward()
     for name, parameter in joint.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() < 1e-6, name

@@ -5,9 +5,10 @@ import torch
 from budget import assert_mean, assert_not_above
 from pieces import X, build
 
-from taut import evaluation, oracle
-from taut.evaluation import sample, score
-from taut.sampling import BLOCK, exact_arithmetic
+from taut.evidence.score import sample, score
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import BLOCK
+from taut.model import exact_inference
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -118,7 +119,7 @@ def test_weights_average_to_the_exact_evidence_and_bounds_stay_below(overrides):
     """E[w] = p(x) for any q; the log is below on average. One datum, many rows of independent noise."""
     joint, q, objective = build(*overrides, "latent_dim=1", x_shape=(1,))
     x = torch.randn(1, 1)
-    log_px = oracle.log_marginal(joint, x)
+    log_px = exact_inference.log_marginal(joint, x)
     many = x.expand(2000, 1)
     drawn = sample(joint, q, many, torch.arange(2000), 16, seed=0, split="val")
     assert_mean((drawn.log_w - log_px).exp().mean(0).detach(), 1.0, detects=0.6)
@@ -192,9 +193,9 @@ def test_sums_over_z_are_what_draws_estimate():
 def test_a_posterior_that_is_not_the_models_shows_its_gap(monkeypatch):
     joint, q, objective = _mixture()
     x = torch.randn(5, 2)
-    other = oracle.posterior(joint, x + 1)
+    other = exact_inference.posterior(joint, x + 1)
     monkeypatch.setattr(q, "forward", lambda x: other)
-    divergence = torch.distributions.kl_divergence(other, oracle.posterior(joint, x))
+    divergence = torch.distributions.kl_divergence(other, exact_inference.posterior(joint, x))
     torch.testing.assert_close(_score(joint, q, objective, x).values["gap"], divergence)
 
 
@@ -202,7 +203,7 @@ def test_sums_over_z_do_not_depend_on_how_many_data_are_held(monkeypatch):
     joint, q, objective = _mixture()
     x = torch.randn(7, 2)
     whole = _score(joint, q, objective, x)
-    monkeypatch.setattr(evaluation, "NUMBERS", 3 * 3 * 2)
+    monkeypatch.setattr("taut.evidence.score.NUMBERS", 3 * 3 * 2)
     parts = _score(joint, q, objective, x)
     assert parts.curve.shape == whole.curve.shape
     for name, value in whole.values.items():

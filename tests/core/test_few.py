@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from taut.build import build_model
 from taut.errors import UserError
-from taut.few import choose, threshold
-from taut.joint import draw
+from taut.functional.resampling import choose, threshold
+from taut.model.draws import draw
 from taut.objective.dreg import Dreg
 from taut.objective.iwae import Iwae
 

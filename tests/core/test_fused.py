@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Bernoulli
 from torch.nn.functional import linear
 
-from taut.likelihood.fused import log_prob
+from taut.distributions.bernoulli import fused_log_prob as log_prob
 
 D, F = 70, 9
 
@@ -78,8 +78,8 @@ def test_training_takes_the_fused_way(monkeypatch):
     """The likelihood of an MLP hands its features over; torch's own density is not asked."""
     from pieces import config
 
-    from taut.likelihood import bernoulli
     from taut.make import make
+    from taut.model.likelihood import bernoulli
 
     cfg = config("likelihood=bernoulli", "prior=normal")
     likelihood = make(cfg.likelihood, latent=3)

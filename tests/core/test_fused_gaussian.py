@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from taut.likelihood.fused_gaussian import log_prob
-from taut.likelihood.gaussian import Heads
+from taut.distributions.diagonal_gaussian import Heads, log_prob
 
 D, FLOOR = 11, 0.01
 

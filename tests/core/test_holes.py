@@ -9,12 +9,13 @@ from pieces import build
 from scipy.stats import multivariate_normal
 from torch.distributions import Normal
 
-from taut import oracle
+from taut.distributions.cells import Cells
 from taut.errors import UserError
 from taut.evidence import Target
-from taut.holes import Cells, hide, observed, patterns
-from taut.likelihood.component import Component
-from taut.partial import Partial
+from taut.functional.gaussian import Partial
+from taut.functional.missing import hide, observed, patterns
+from taut.model import exact_inference
+from taut.model.likelihood.component import Component
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -54,7 +55,7 @@ def test_masks_alike_share_a_batch_of_matrices(monkeypatch):
     """One matrix at a time where many masks of a few data each could share a call: tables are full of them."""
     x = hide(torch.randn(4, 3), torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0, 0]]) == 1)
     assert sorted(len(one.rows) for one in patterns(x)) == [1, 3]
-    monkeypatch.setattr("taut.holes.CELLS", 2 * 9)
+    monkeypatch.setattr("taut.functional.missing.CELLS", 2 * 9)
     assert sorted(len(one.rows) for one in patterns(x)) == [1, 1, 2]
 
 
@@ -119,7 +120,7 @@ def test_a_mixture_of_gaussians_scores_observed_cells(covariance):
     joint, _, _ = build("model=mog", "model.components=3", f"likelihood.covariance={covariance}", x_shape=(4,))
     likelihood = joint.likelihood
     x = hide(3 * torch.randn(20, 4), torch.rand(20, 4) < 0.5)
-    log_p = oracle.log_marginal(joint, x).detach()
+    log_p = exact_inference.log_marginal(joint, x).detach()
     means, covariances = likelihood.means.detach().numpy(), likelihood.covariances().detach().numpy()
     weights = joint.prior.probs.detach().numpy()
     for row, value in zip(x.numpy(), log_p, strict=True):
@@ -137,9 +138,9 @@ def test_a_linear_gaussian_model_scores_observed_cells(prior):
     words = ["model=ppca", f"prior={prior}", *(["prior.components=3", "objective=exact"] if prior == "mixture" else [])]
     joint, q, _ = build(*words, "latent_dim=2", x_shape=(5,))
     x = hide(2 * torch.randn(30, 5), torch.rand(30, 5) < 0.6)
-    log_p = oracle.log_marginal(joint, x).detach()
+    log_p = exact_inference.log_marginal(joint, x).detach()
     weight, mean = joint.likelihood.weight.detach(), joint.likelihood.mean.detach()
-    weights, means, covariances = (value.detach() for value in oracle._gaussians(joint.prior()))
+    weights, means, covariances = (value.detach() for value in exact_inference._gaussians(joint.prior()))
     for row, value in zip(x, log_p, strict=True):
         seen = observed(row)
         w = weight[seen]
@@ -162,8 +163,8 @@ def test_a_mixture_of_bernoullis_scores_observed_cells_as_the_sum_over_completio
     fillings = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)))
     complete = x.unsqueeze(1).repeat(1, 16, 1, 1, 1)
     complete[:, :, ~mask] = fillings
-    every = oracle.log_marginal(joint, complete.flatten(0, 1)).unflatten(0, (5, 16)).logsumexp(1)
-    assert torch.allclose(oracle.log_marginal(joint, hide(x, mask)), every, rtol=0, atol=1e-10)
+    every = exact_inference.log_marginal(joint, complete.flatten(0, 1)).unflatten(0, (5, 16)).logsumexp(1)
+    assert torch.allclose(exact_inference.log_marginal(joint, hide(x, mask)), every, rtol=0, atol=1e-10)
 
 
 def test_expected_sums_with_holes_are_those_of_many_completions():

@@ -9,17 +9,18 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 
-from taut import oracle
-from taut.bounds import elbo
-from taut.holes import hide
-from taut.joint import Joint, draw
-from taut.likelihood.factor import Factor
-from taut.likelihood.linear import Linear
-from taut.likelihood.linear_gaussian import LinearGaussian, column_deviation
+from taut.functional.bounds import elbo
+from taut.functional.missing import hide
+from taut.model import exact_inference
+from taut.model.draws import draw
+from taut.model.joint import Joint
+from taut.model.likelihood.factor import Factor
+from taut.model.likelihood.linear import Linear
+from taut.model.likelihood.linear_gaussian import LinearGaussian, column_deviation
+from taut.model.prior.mixture import Mixture
+from taut.model.prior.normal import Normal
+from taut.model.q.exact import Exact
 from taut.objective.em import Em
-from taut.prior.mixture import Mixture
-from taut.prior.normal import Normal
-from taut.q.exact import Exact
 
 pytestmark = pytest.mark.usefixtures("float64")
 KINDS = {"linear": Linear, "factor": Factor}
@@ -39,7 +40,7 @@ def _started(kind: str, x: torch.Tensor, latent: int, **settings) -> Joint:
 
 
 def _mean_log_p(joint: Joint, x: torch.Tensor) -> float:
-    return oracle.log_marginal(joint, x).mean().item()
+    return exact_inference.log_marginal(joint, x).mean().item()
 
 
 # --- the value, against 60 digits ---
@@ -121,7 +122,7 @@ def test_log_p_and_the_elbo_under_the_posterior_are_those_of_60_digits(kind, nam
     else:
         means, deviations, weights = torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1)
     truth = torch.tensor([_dense_log_p(likelihood, row, means, deviations, weights) for row in x])
-    log_p = oracle.log_marginal(joint, x)
+    log_p = exact_inference.log_marginal(joint, x)
     torch.testing.assert_close(log_p.detach(), truth, rtol=0, atol=1e-6)
     log_w = draw(joint, Exact(joint, (5,)), x, 50).log_w.detach()
     torch.testing.assert_close(elbo(log_w), truth, rtol=0, atol=1e-6)
@@ -136,7 +137,7 @@ def test_log_p_and_posterior_are_scipy_s(kind, missing):
     noise = joint.likelihood.variance.detach().numpy() * np.eye(4)
     x = torch.randn(9, 4) + 3
     x = hide(x, torch.rand(9, 4) < 0.6) if missing else x
-    log_p, posterior = oracle.log_marginal_and_posterior(joint, x)
+    log_p, posterior = exact_inference.log_marginal_and_posterior(joint, x)
     for i, row in enumerate(x.numpy()):
         o = ~np.isnan(row)
         cov = (w @ w.T + noise)[np.ix_(o, o)]
@@ -160,7 +161,7 @@ def test_a_float32_model_loses_no_offset(kind):
         torch.testing.assert_close(joint.likelihood.mean.detach(), (x + offset).mean(0), rtol=0, atol=1e-6)
         joint.likelihood.start_em(x + offset)
         assert joint.likelihood.loadings.dtype == torch.float32
-        log_p, posterior = oracle.log_marginal_and_posterior(joint, x + offset)
+        log_p, posterior = exact_inference.log_marginal_and_posterior(joint, x + offset)
         z = posterior.sample((3,))
         assert log_p.dtype == z.dtype == torch.float64
         log_w = joint.log_prob(x + offset, z) - posterior.log_prob(z)
@@ -194,12 +195,12 @@ def _trace(joint: Joint, x: torch.Tensor, epochs: int, batch: int = 60) -> list[
     """The sum of log p before EM and after each of so many iterations."""
     em = Em()
     maximiser = em.optimizer(joint, joint.parameters(), torch.optim.SGD)
-    trace = [oracle.log_marginal(joint, x).sum().item()]
+    trace = [exact_inference.log_marginal(joint, x).sum().item()]
     for _ in range(epochs):
         for rows in x.split(batch):
             maximiser.step(lambda rows=rows: em.expect(joint, rows))
         em.end_of_epoch()
-        trace.append(oracle.log_marginal(joint, x).sum().item())
+        trace.append(exact_inference.log_marginal(joint, x).sum().item())
     return trace
 
 
@@ -253,7 +254,7 @@ def test_the_sums_that_an_m_step_leaves_are_those_of_the_new_parameters(kind, mi
     joint = _joint(kind, 4, 2)
     likelihood = joint.likelihood
     likelihood.initialise(x)
-    posterior = oracle.posterior(joint, x)
+    posterior = exact_inference.posterior(joint, x)
     sums = likelihood.statistics(x, posterior)
     likelihood.maximise(sums)
     variance = likelihood.variance.detach().clone()

@@ -5,7 +5,7 @@ import torch
 from pieces import X, build
 from torch.distributions import AffineTransform, Independent, Normal, TransformedDistribution
 
-from taut.evaluation import Scores, score
+from taut.evidence.score import Scores, score
 from taut.metrics import NotANumber, ScoreMeter
 
 

@@ -9,8 +9,9 @@ import torch
 from pieces import build
 from sklearn.mixture import GaussianMixture
 
-from taut import moments, oracle
-from taut.gaussian import log_densities
+from taut.functional import e_step
+from taut.functional.gaussian import log_densities
+from taut.model import exact_inference
 from taut.objective.em import expect
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -66,9 +67,9 @@ def test_sums_are_those_under_the_exact_posterior(covariance):
     joint, _ = _mixture(covariance, x)
     joint.prior.logits.data = torch.randn(5)
     log_px, sums = expect(joint, x)
-    log_w = oracle.log_marginal(joint, x)
+    log_w = exact_inference.log_marginal(joint, x)
     torch.testing.assert_close(log_px, log_w, rtol=0, atol=1e-10)
-    posterior = oracle.posterior(joint, x)
+    posterior = exact_inference.posterior(joint, x)
     expected = {**joint.likelihood.statistics(x, posterior), "counts": posterior.mean.sum(0)}
     assert sums["likelihood"].keys() == expected.keys()
     for name, value in expected.items():
@@ -76,10 +77,10 @@ def test_sums_are_those_under_the_exact_posterior(covariance):
     torch.testing.assert_close(sums["prior"]["counts"], expected["counts"].detach())
 
 
-def _gaussians(joint) -> moments.Gaussians:
+def _gaussians(joint) -> e_step.Gaussians:
     likelihood, full = joint.likelihood, joint.likelihood.covariance == "full"
     means, factors = likelihood.offsets, likelihood.factors()
-    return moments.Gaussians(joint.prior().logits.detach(), means.detach(), factors.detach(), full)
+    return e_step.Gaussians(joint.prior().logits.detach(), means.detach(), factors.detach(), full)
 
 
 def _flat(found: tuple[torch.Tensor, dict[str, torch.Tensor]]) -> list[torch.Tensor]:
@@ -91,9 +92,9 @@ def test_stretches_of_any_length_give_the_same(covariance):
     x = _rows(101)
     joint, _ = _mixture(covariance, x)
     gaussians, rows = _gaussians(joint), joint.likelihood.units.inside(x)
-    whole = moments.expect(gaussians, rows)
+    whole = e_step.expect(gaussians, rows)
     for length in (1, 7, 100):
-        parts = moments.expect(gaussians, rows, stretch=length * sum(gaussians.natural.shape))
+        parts = e_step.expect(gaussians, rows, stretch=length * sum(gaussians.natural.shape))
         for one, other in zip(_flat(parts), _flat(whole), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-10)
 
@@ -102,10 +103,10 @@ def test_threads_share_the_rows_and_leave_torch_as_it_was():
     x = _rows(101)
     joint, _ = _mixture("full", x)
     gaussians, rows, before = _gaussians(joint), joint.likelihood.units.inside(x), torch.get_num_threads()
-    alone = moments.expect(gaussians, rows)
+    alone = e_step.expect(gaussians, rows)
     torch.set_num_threads(3)
     try:
-        shared = [moments.expect(gaussians, rows, stretch=1000) for _ in range(2)]
+        shared = [e_step.expect(gaussians, rows, stretch=1000) for _ in range(2)]
         with ThreadPoolExecutor(1) as later:
             assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == 3
     finally:
@@ -129,21 +130,21 @@ def test_the_rounding_is_below_its_bound_and_a_narrow_component_is_scored_withou
     joint.likelihood.log_scales.data[needle] = (1e-3 / joint.likelihood.unit).log()
     gaussians, rows = _gaussians(joint), joint.likelihood.units.inside(x)
     features = rows.new_empty(gaussians.natural.shape[1], len(x))
-    moments.fill(features, rows, full=True)
+    e_step.fill(features, rows, full=True)
     exact = log_densities(rows, gaussians.means, gaussians.scale_tril).mT + gaussians.log_weights.unsqueeze(-1)
     weights = exact.softmax(0)
     error = ((gaussians.natural @ features - exact).abs() * weights).sum(1) / weights.sum(1)
     assert (error <= gaussians.rounding).all()
-    assert error[needle] > moments.ROUNDING
-    assert moments.Scorer.of(gaussians).rough.tolist() == [needle]
-    torch.testing.assert_close(expect(joint, x)[0], oracle.log_marginal(joint, x).detach(), rtol=0, atol=1e-8)
+    assert error[needle] > e_step.ROUNDING
+    assert e_step.Scorer.of(gaussians).rough.tolist() == [needle]
+    torch.testing.assert_close(expect(joint, x)[0], exact_inference.log_marginal(joint, x).detach(), rtol=0, atol=1e-8)
 
 
 def test_a_narrow_component_is_scored_as_well_as_its_numbers_are_known():
     """Against rational numbers. 1e-16 of 3 is 3e-10 of a deviation, felt times 2 x 5.7 of them: 4e-9 nats."""
     mean, x = torch.tensor([[3.0, -2.0]]), torch.tensor([[3.0 + 4e-6, -2.0 - 3e-6]])
     factor = torch.tensor([[[1e-6, 0.0], [0.5e-6, 1e-6]]])
-    log_px, _ = moments.expect(moments.Gaussians(torch.zeros(1), mean, factor, full=True), x)
+    log_px, _ = e_step.expect(e_step.Gaussians(torch.zeros(1), mean, factor, full=True), x)
     difference = [Fraction(a) - Fraction(b) for a, b in zip(x[0].tolist(), mean[0].tolist(), strict=True)]
     rows = [[Fraction(a) for a in row] for row in factor[0].tolist()]
     first = difference[0] / rows[0][0]
@@ -157,14 +158,16 @@ def test_a_datum_far_from_every_component_has_the_density_it_has(covariance):
     """exp of its other terms is no normal number, or none at all."""
     x = torch.cat([_rows(), torch.full((1, 4), 3e4)])
     joint, _ = _mixture(covariance, x[:-1])
-    torch.testing.assert_close(expect(joint, x)[0], oracle.log_marginal(joint, x).detach(), rtol=1e-10, atol=1e-8)
+    torch.testing.assert_close(
+        expect(joint, x)[0], exact_inference.log_marginal(joint, x).detach(), rtol=1e-10, atol=1e-8
+    )
 
 
 def test_a_column_in_the_millions_leaves_nothing_to_feel():
     """Means that are large beside the deviations, for every component: x is relative to the middle of the rows."""
     x = _rows() + 1e6
     joint, _ = _mixture("full", x)
-    assert (_gaussians(joint).rounding < moments.ROUNDING).all()
+    assert (_gaussians(joint).rounding < e_step.ROUNDING).all()
 
 
 def test_a_cluster_that_shrinks_to_the_floor_climbs():
@@ -174,7 +177,7 @@ def test_a_cluster_that_shrinks_to_the_floor_climbs():
     for _ in range(60):
         trace.append(objective.expect(joint, x).sum().item())
         objective.end_of_epoch()
-    assert (_gaussians(joint).rounding > moments.ROUNDING).any()
+    assert (_gaussians(joint).rounding > e_step.ROUNDING).any()
     assert min(np.diff(trace)) > -1e-9 * abs(trace[-1])
 
 
@@ -184,4 +187,6 @@ def test_single_precision_is_accumulated_in_double():
     joint, _ = _mixture("full", x)
     log_px, sums = expect(joint.float(), x.float())
     assert {value.dtype for piece in sums.values() for value in piece.values()} == {torch.float64}
-    torch.testing.assert_close(log_px.double(), oracle.log_marginal(joint.double(), x).detach(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        log_px.double(), exact_inference.log_marginal(joint.double(), x).detach(), rtol=0, atol=1e-3
+    )

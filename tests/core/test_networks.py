@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from taut.networks import ACTIVATIONS, Tanh
+from taut.model.networks import ACTIVATIONS, Tanh
 
 ROUNDING = torch.finfo(torch.float32).eps
 

@@ -7,9 +7,9 @@ from pieces import build
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from taut import oracle
 from taut.errors import UserError
-from taut.joint import draw
+from taut.model import exact_inference
+from taut.model.draws import draw
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -35,8 +35,12 @@ def test_mixture_of_gaussians_equals_scikit_learn(covariance):
     sklearn.weights_ = joint.prior.probs.detach().numpy()
     sklearn.precisions_cholesky_ = np.linalg.inv(joint.likelihood.scale_tril().detach().numpy()).transpose(0, 2, 1)
     x = torch.randn(50, 4) * 3
-    np.testing.assert_allclose(oracle.log_marginal(joint, x).detach(), sklearn.score_samples(x.numpy()), rtol=1e-11)
-    np.testing.assert_allclose(oracle.posterior(joint, x).probs.detach(), sklearn.predict_proba(x.numpy()), atol=1e-11)
+    np.testing.assert_allclose(
+        exact_inference.log_marginal(joint, x).detach(), sklearn.score_samples(x.numpy()), rtol=1e-11
+    )
+    np.testing.assert_allclose(
+        exact_inference.posterior(joint, x).probs.detach(), sklearn.predict_proba(x.numpy()), atol=1e-11
+    )
 
 
 def test_ppca_equals_a_dense_normal_and_its_conditional():
@@ -53,9 +57,9 @@ def test_ppca_equals_a_dense_normal_and_its_conditional():
     cov = w @ w.T + s2 * np.eye(5)
     x = torch.randn(20, 5)
     np.testing.assert_allclose(
-        oracle.log_marginal(joint, x).detach(), multivariate_normal(mu, cov).logpdf(x.numpy()), rtol=1e-11
+        exact_inference.log_marginal(joint, x).detach(), multivariate_normal(mu, cov).logpdf(x.numpy()), rtol=1e-11
     )
-    posterior = oracle.posterior(joint, x)
+    posterior = exact_inference.posterior(joint, x)
     gain = w.T @ np.linalg.inv(cov)
     np.testing.assert_allclose(posterior.mean.detach(), (x.numpy() - mu) @ gain.T, atol=1e-11)
     np.testing.assert_allclose(posterior.covariance_matrix[0].detach(), np.eye(3) - gain @ w, atol=1e-11)
@@ -78,7 +82,9 @@ def test_mixture_prior_with_linear_decoder_equals_a_dense_mixture():
             strict=True,
         )
     ]
-    np.testing.assert_allclose(oracle.log_marginal(joint, x).detach(), np.logaddexp.reduce(terms, 0), rtol=1e-11)
+    np.testing.assert_allclose(
+        exact_inference.log_marginal(joint, x).detach(), np.logaddexp.reduce(terms, 0), rtol=1e-11
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,14 +103,14 @@ def test_under_the_exact_posterior_every_weight_is_log_px(overrides):
     joint, q, _ = build(*overrides)
     x = torch.randint(2, (5, 1, 4, 4)).double()
     log_w = draw(joint, q, x, 7).log_w
-    expected = oracle.log_marginal(joint, x)
+    expected = exact_inference.log_marginal(joint, x)
     torch.testing.assert_close(log_w, expected.expand(7, 5), rtol=1e-11, atol=1e-11)
 
 
 def test_bernoulli_mixture_sums_to_one_over_every_image():
     joint, _, _ = build("model=mog", "model.components=3", "likelihood=bernoulli", "q=exact", x_shape=(1, 2, 4))
     images = torch.tensor([[(i >> j) & 1 for j in range(8)] for i in range(256)]).double().view(256, 1, 2, 4)
-    assert oracle.log_marginal(joint, images).exp().sum().item() == pytest.approx(1, abs=1e-12)
+    assert exact_inference.log_marginal(joint, images).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
 def test_intractable_posterior_is_refused_by_name():

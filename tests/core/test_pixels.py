@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal
 
-from taut.gaussian import Gaussian
-from taut.likelihood.bernoulli import Pixels, log_product
+from taut.distributions.bernoulli import Pixels, log_product
+from taut.distributions.gaussian import Gaussian
 
 pytestmark = pytest.mark.usefixtures("float64")
 

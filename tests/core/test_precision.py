@@ -21,13 +21,14 @@ from torch.distributions import (
     constraints,
 )
 
+from taut.distributions.gaussian import Gaussian
 from taut.errors import RunError
-from taut.evaluation import score
 from taut.evidence import AIS, UK, Importance, Sumo, Target
-from taut.gaussian import Gaussian
-from taut.joint import Joint, draw
-from taut.precision import in_double, refuse_degenerate
-from taut.q.prior import Prior as PriorAsQ
+from taut.evidence.score import score
+from taut.functional.precision import in_double, refuse_degenerate
+from taut.model.draws import draw
+from taut.model.joint import Joint
+from taut.model.q.prior import Prior as PriorAsQ
 
 OF_NETWORKS_AND_LINES = [name for name in names("likelihood") if name != "component"]
 CONTINUOUS = [name for name in names("prior") if name != "categorical"]

@@ -8,11 +8,9 @@ from sklearn.datasets import load_wine
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from taut.holes import hide
-from taut.likelihood.clusters import clusters
-from taut.likelihood.component import Component
-from taut.objective.em import expect
-from taut.objective.restarts import _first, best_of
+from taut.functional.missing import hide
+from taut.model.likelihood.component import Component, clusters
+from taut.objective.em import _first, best_of, expect
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -97,7 +95,7 @@ def test_more_clusters_than_distinct_rows_leave_components_empty_and_finite():
 
 def test_rows_beyond_those_that_k_means_looks_at_have_their_nearest_centre(monkeypatch):
     x = torch.cat([torch.randn(150, 2), 20 + torch.randn(150, 2)])
-    monkeypatch.setattr("taut.likelihood.clusters.MOST", 50)
+    monkeypatch.setattr("taut.model.likelihood.component.KMEANS_ROWS", 50)
     labels = clusters(x, 2, 0)
     assert len(set(labels[:150].tolist())) == len(set(labels[150:].tolist())) == 1
     assert labels[0] != labels[-1]

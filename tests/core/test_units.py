@@ -4,7 +4,7 @@ import pytest
 import torch
 from pieces import SMALL_PRIOR, build
 
-from taut.evaluation import score
+from taut.evidence.score import score
 
 ROWS, COLUMNS = 200, 3
 MODELS = {

@@ -19,10 +19,10 @@ from taut.data.base import Data, Splits
 from taut.data.caltech101_silhouettes import Caltech101Silhouettes
 from taut.data.digits import Digits
 from taut.data.faithful import Faithful
-from taut.data.fetch import Remote, data_folder
 from taut.data.frey_faces import FreyFaces
 from taut.data.mnist import MNIST
 from taut.data.omniglot import _LEVELS, Omniglot, shrink
+from taut.data.readers.fetch import Remote, data_folder
 from taut.errors import UserError
 
 SHAPES = {

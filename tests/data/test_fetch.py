@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from taut.data import fetch
-from taut.data.fetch import Remote, check_digest, data_folder, gunzip, obtain
-from taut.data.mat import array_digest, read_mat
+from taut.data.readers import fetch
+from taut.data.readers.fetch import Remote, check_digest, data_folder, gunzip, obtain
+from taut.data.readers.mat import array_digest, read_mat
 from taut.errors import UserError
 
 CONTENT = bytes(range(256)) * 40

@@ -12,13 +12,11 @@ from pieces import build
 
 from taut.data.base import Data, Splits
 from taut.data.binarise import Scale
+from taut.data.mask.base import Mask
+from taut.data.mask.cells import File, FromData, Random
 from taut.data.table import Table
 from taut.errors import UserError
-from taut.holes import hide
-from taut.mask.base import Mask
-from taut.mask.file import File
-from taut.mask.from_data import FromData
-from taut.mask.random import Random
+from taut.functional.missing import hide
 
 CSV = "a,b,c\n1,NA,3\n,5,6\n7,8,nan\n?,11,12\n"
 HOLES = [[1, None, 3], [None, 5, 6], [7, 8, None], [None, 11, 12]]

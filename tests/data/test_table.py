@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from taut.data import array_file, csv_rows
+from taut.data.readers import array_file, csv_file
 from taut.data.table import Table
 from taut.errors import UserError
 
@@ -119,7 +119,7 @@ def test_refused_csv(tmp_path, kind):
 
 
 def test_a_line_without_end_is_not_read_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(csv_rows, "_LINE", 1 << 20)
+    monkeypatch.setattr(csv_file, "_LINE", 1 << 20)
     with (tmp_path / "my.csv").open("wb") as file:
         file.write(b"1,2\n1,")
         file.seek(1 << 31)  # sparse: two gigabytes of nothing

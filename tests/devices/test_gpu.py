@@ -17,9 +17,9 @@ from taut import recorded
 from taut.checkpoint import AtomicCheckpointIO
 from taut.errors import UserError
 from taut.metrics import NotANumber
-from taut.model.vae import VAE
 from taut.run import Run
 from taut.train import train
+from taut.training.models import VAE
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
 TINY = ["k_eval=20", "k_test=20", "network.hidden=[16]", "data.batch_size=100", *QUIET[1:]]

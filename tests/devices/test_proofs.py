@@ -11,11 +11,11 @@ from run.jobs import QUIET, composed
 from torch.distributions.utils import _standard_normal
 from torch.special import ndtri
 
-from taut import noise
 from taut.callbacks import history
-from taut.model import base
+from taut.functional import seeding
 from taut.objective import dreg  # noqa: F401 (before the fork)
 from taut.train import train
+from taut.training import module
 
 DOUBLE = [*QUIET, "trainer.precision=64-true", "k_eval=5", "k_test=5", "network.hidden=[8]", "latent_dim=3"]
 SMALL = [*DOUBLE, "trainer.max_epochs=1", "data.batch_size=211", "optimizer=sgd", "optimizer.lr=1e-9"]
@@ -40,20 +40,22 @@ class Recorder:
         self.rows: dict[str, list[torch.Tensor]] = {"train": [], "val": [], "test": []}
         self.gradients: list[torch.Tensor] = []
         self.shares: list[tuple[int, int]] = []
-        patch.setattr(base.noise, "key", self._key)
-        patch.setattr(base, "draw", self._draw)
+        patch.setattr(module.noise, "key", self._key)
+        patch.setattr(module, "draw", self._draw)
         for split, step in {"train": "training_step", "val": "validation_step", "test": "test_step"}.items():
-            patch.setattr(base.LatentVariableModel, step, self._step(split, getattr(base.LatentVariableModel, step)))
-        hook = base.LatentVariableModel.on_before_optimizer_step
-        patch.setattr(base.LatentVariableModel, "on_before_optimizer_step", self._gradient(hook))
+            patch.setattr(
+                module.LatentVariableModel, step, self._step(split, getattr(module.LatentVariableModel, step))
+            )
+        hook = module.LatentVariableModel.on_before_optimizer_step
+        patch.setattr(module.LatentVariableModel, "on_before_optimizer_step", self._gradient(hook))
 
-    def _key(self, seed, stream, counter, key=noise.key):
+    def _key(self, seed, stream, counter, key=seeding.key):
         found = key(seed, stream, counter)
         if stream == "train":
             self.keys.append(found)
         return found
 
-    def _draw(self, *args, draw=base.draw, **kwargs):
+    def _draw(self, *args, draw=module.draw, **kwargs):
         draws = draw(*args, **kwargs)
         self.draws.append(draws.z.detach().flatten(0, 1))
         return draws
@@ -128,8 +130,8 @@ def _noise_of_the_rows(patch: pytest.MonkeyPatch) -> None:
         phase = (x[None, :, None, :] * directions[:k, None, :size, :]).sum(-1) * 97
         return ndtri(phase.remainder(1).clamp(1e-3, 1 - 1e-3)).to(dtype)
 
-    patch.setattr(base.LatentVariableModel, "on_train_batch_start", start)
-    patch.setattr("taut.gaussian.standard_normal", standard_normal)
+    patch.setattr(module.LatentVariableModel, "on_train_batch_start", start)
+    patch.setattr("taut.distributions.gaussian.standard_normal", standard_normal)
     patch.setattr("torch.distributions.multivariate_normal._standard_normal", standard_normal)
 
 

@@ -10,13 +10,13 @@ from budget import assert_mean, assert_not_above
 from evidence.models import bernoulli_mixture, boxed, curved, gaussian_mixture, linear_gaussian, pair
 from scipy.special import digamma
 
-from taut import bounds
 from taut.errors import UserError
 from taut.evidence import AIS, BDMC, UK, Importance, Naive, Rows, Struski, Sumo, Target, Uniform
+from taut.evidence.gap import thermodynamic_curve
 from taut.evidence.jackknife import second_order
 from taut.evidence.struski import bound_parts
 from taut.evidence.sumo import _lengths, survival, telescoped
-from taut.evidence.thermodynamic import thermodynamic_curve
+from taut.functional import bounds
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from torch.distributions import Bernoulli, Categorical, Exponential, Independent, MixtureSameFamily, Normal
 
 from taut.errors import UserError
-from taut.evidence import Exact, Target, exact, marks
+from taut.evidence import Exact, Target, exact, peaks
 from taut.evidence.exact import Drawn
 from taut.evidence.quadrature import Marks, graded
 
@@ -227,7 +227,7 @@ def test_narrow_components_of_a_prior_mark_the_grid():
     target = _under(_prior(weights, means, deviations), lambda z: Independent(Normal(z, 0.5), 1), 0.01)
     seen = []
     log_f = lambda z: target.log_joint(torch.zeros(1, 2), z.unsqueeze(1))[:, 0]  # noqa: E731
-    found = marks.marked(log_f, [target.prior, target.q(torch.zeros(1, 2))], [], marks.limits(target.prior))
+    found = peaks.marked(log_f, [target.prior, target.q(torch.zeros(1, 2))], [], peaks.limits(target.prior))
     for mean, deviation in zip([*means, torch.zeros(2)], [*deviations, torch.full((2,), 0.01)], strict=True):
         seen.append(((found.centre == mean).all(1) & (found.scale == deviation).all(1)).any())
     assert all(seen)
@@ -245,7 +245,7 @@ def test_the_search_climbs_to_a_peak_and_tells_its_width():
     centre, deviation = torch.tensor([[3.3, -4.7]]), torch.tensor([[1e-5, 2e-2]])
     log_f = lambda z: Normal(centre, deviation).log_prob(z).sum(-1)  # noqa: E731
     ends = torch.full((2,), -torch.inf), torch.full((2,), torch.inf)
-    found = marks.climbed(log_f, torch.tensor([[-1.0, 0.9]]), torch.ones(1, 2), ends)
+    found = peaks.climbed(log_f, torch.tensor([[-1.0, 0.9]]), torch.ones(1, 2), ends)
     assert ((found.centre - centre).abs() < 0.2 * deviation).all()
     assert ((found.scale / deviation >= 0.99) & (found.scale / deviation <= 2.01)).all()
 

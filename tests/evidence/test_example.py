@@ -64,7 +64,7 @@ def test_estimating_loads_no_framework(programs):
     """In a process of its own: the tests around it have loaded everything."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); "
-        "import taut.evidence, taut.gap, taut.local, own_model; "
+        "import taut.evidence, taut.evidence.gap, taut.evidence.optimal_q, own_model; "
         "print([name for name in ('lightning', 'pytorch_lightning', 'hydra', 'wandb') if name in sys.modules])"
     )
     done = subprocess.run(

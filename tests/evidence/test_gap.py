@@ -11,9 +11,9 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from taut.errors import UserError
 from taut.evidence import Exact, Importance, LogEvidence, Rows, Target
-from taut.gap import Split, interval, split
-from taut.local import Family, Search, reparameterised
-from taut.oracle import log_marginal
+from taut.evidence.gap import Split, interval, split
+from taut.evidence.optimal_q import Family, Search, reparameterised
+from taut.model.exact_inference import log_marginal
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -12,7 +12,7 @@ from taut.evidence import AIS, BDMC
 from taut.evidence.annealing import Annealed
 from taut.evidence.hmc import Noise, Path, transition
 from taut.evidence.rows import Rows
-from taut.sampling import Keys
+from taut.functional.sampling import Keys
 
 pytestmark = pytest.mark.usefixtures("float64")
 

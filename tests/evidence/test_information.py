@@ -11,11 +11,11 @@ from scipy import integrate, stats
 from torch.distributions import Categorical as Weights
 from torch.distributions import Independent, MixtureSameFamily, Normal, OneHotCategorical
 
-from taut.assessment import information_summary
 from taut.evidence import Rows, Target
 from taut.evidence import information as module
+from taut.evidence.diagnostics import collapse
 from taut.evidence.information import Information, information_of
-from taut.judgement import collapse
+from taut.evidence.summary import information_summary
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -12,12 +12,12 @@ from pieces import X, build
 from torch import multiprocessing as mp
 from torch.distributions import Independent, Normal
 
-from taut import bounds, noise, sampling
 from taut.errors import UserError
 from taut.evidence import AIS, BDMC, UK, Exact, Importance, Jackknife, Naive, Rows, Struski, Sumo, Target, Uniform
 from taut.evidence.base import count
-from taut.gap import split
-from taut.local import Family, Search
+from taut.evidence.gap import split
+from taut.evidence.optimal_q import Family, Search
+from taut.functional import bounds, sampling, seeding
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -202,7 +202,7 @@ def _evaluate(rank: int, world: int, divide: str, place: str) -> None:
 
 
 def _measured(rank: int, world: int, divide: str) -> list[torch.Tensor]:
-    from taut.measure import Question, measure, measure_information
+    from taut.evidence.loop import Question, measure, measure_information
     from taut.processes import Processes
     from taut.progress import Stages
 
@@ -297,12 +297,12 @@ def test_noise_of_different_purposes_is_different():
     assert rows.weights(8) is rows.weights(8)
     keys = sampling.Keys(torch.arange(3), 0, "x")
     assert keys.of("a").seeds() != keys.of("b").seeds()
-    assert noise.key(0, "x", 1) == keys.seeds()[1]
+    assert seeding.key(0, "x", 1) == keys.seeds()[1]
 
 
 def test_importance_repeats_the_scores_of_training():
     """The same samples as the table at the end of a run: same seed, split, row and K."""
-    from taut.evaluation import score
+    from taut.evidence.score import score
 
     joint, q, objective = build("objective=iwae")
     x = torch.randint(2, (4, *X)).double()

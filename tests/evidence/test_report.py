@@ -7,17 +7,17 @@ import pytest
 import torch
 from evidence.models import linear_gaussian
 
-from taut import noise
 from taut.evaluate import Evaluation, noise_of
 from taut.evidence import AIS, Importance
+from taut.evidence.loop import Question, batches_of, measure, take_apart
+from taut.evidence.optimal_q import Search
 from taut.evidence.rows import MOST_WEIGHTS
-from taut.local import Search
-from taut.measure import Question, _batches, measure, take_apart
+from taut.functional import seeding
+from taut.functional.sampling import Keys
 from taut.processes import Processes
 from taut.progress import Stages
 from taut.report.compare import comparable
 from taut.report.evaluation import _certificate, ceiled, floored
-from taut.sampling import Keys
 
 RESULT = {
     "data": "digits",
@@ -61,16 +61,16 @@ def test_no_mass_has_a_certificate_of_minus_infinity():
     assert float(floored(-torch.inf)) == float(ceiled(-torch.inf)) == -torch.inf
 
 
-def test_batches_are_bounded_by_every_k():
+def testbatches_of_are_bounded_by_every_k():
     """The weights of the ELBO count too: K = 10^6 beside AIS alone is one or two data at a time."""
     for k, estimators in ((1_000_000, [AIS()]), (10, [Importance(1_000_000)])):
-        assert max(len(part) for part in _batches(torch.arange(1000), k, estimators)) <= MOST_WEIGHTS // 1_000_000
-    assert len(_batches(torch.arange(256), 1000, [AIS()])) == 2
+        assert max(len(part) for part in batches_of(torch.arange(1000), k, estimators)) <= MOST_WEIGHTS // 1_000_000
+    assert len(batches_of(torch.arange(256), 1000, [AIS()])) == 2
 
 
 @pytest.mark.parametrize("what", ["measured", "taken apart"])
 def test_no_more_data_at_once_than_their_samples_fit(what, monkeypatch):
-    monkeypatch.setattr("taut.measure.MOST_WEIGHTS", 60)
+    monkeypatch.setattr("taut.evidence.loop.MOST_WEIGHTS", 60)
     target, x, _, _ = linear_gaussian(2, 4, 7)
     seen = []
     monkeypatch.setattr(Question, "rows", _counted(Question.rows, seen))
@@ -94,7 +94,7 @@ def test_noise_that_chose_or_fitted_the_weights_does_not_score_them():
     """The best checkpoint is the best under the noise of validation; a training step is keyed by (seed, train)."""
     index = torch.arange(100)
     for split in ("val", "train"):
-        fitted = {noise.key(0, split, counter) for counter in range(2000)}
+        fitted = {seeding.key(0, split, counter) for counter in range(2000)}
         assert not fitted & set(Keys(index, 0, noise_of(split)).seeds())
     assert noise_of("test") == "test", "the table at the end of the run"
 

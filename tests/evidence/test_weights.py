@@ -9,12 +9,12 @@ from budget import assert_mean, assert_not_above
 from evidence.models import linear_gaussian
 from scipy.special import digamma
 
-from taut.assessment import assessed, certified, plain, scored, taken_apart
 from taut.evidence import AIS, Importance, LogEvidence, Naive, Rows, elbo
+from taut.evidence.diagnostics import doubts
+from taut.evidence.gap import Split
+from taut.evidence.loop import Answer
+from taut.evidence.summary import assessed, certified, plain, scored, taken_apart
 from taut.evidence.weights import Weights
-from taut.gap import Split
-from taut.judgement import doubts
-from taut.measure import Answer
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -15,12 +15,11 @@ from taut.build import build_model
 from taut.callbacks.checkpoints import best
 from taut.callbacks.early_stopping import early_stopping
 from taut.data.base import Batch
-from taut.evaluation import Scores, sample, score
-from taut.joint import draw
+from taut.evidence.score import Scores, sample, score
 from taut.metrics import NotANumber, ScoreMeter
-from taut.model.base import LatentVariableModel
+from taut.model.draws import Draws, draw
 from taut.objective.vimco import score_term
-from taut.types import Draws
+from taut.training.module import LatentVariableModel
 
 pytestmark = pytest.mark.usefixtures("float64")
 

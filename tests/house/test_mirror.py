@@ -12,7 +12,18 @@ from pieces import CONF, names
 from taut.targets import check_hydra, check_targets
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "taut"
-MIRRORED = ("prior", "q", "likelihood", "objective", "model", "data", "mask", "evidence")
+BASES = {
+    "prior": "taut.model.prior.base.Prior",
+    "q": "taut.model.q.base.Posterior",
+    "likelihood": "taut.model.likelihood.base.Likelihood",
+    "objective": "taut.objective.base.Objective",
+    "model": "taut.training.module.LatentVariableModel",
+    "data": "taut.data.base.Data",
+    "mask": "taut.data.mask.base.Mask",
+    "evidence": "taut.evidence.base.Evidence",
+}
+"""What every choice of a group is; the choices are beside it."""
+ABBREVIATED = {"mog": "mixtureofgaussians"}
 OTHERS = {"evidence": "evaluate", "experiment=gap": "evaluate", "experiment=lecture": "complete"}
 """The command that a group, or a single choice of one, belongs to where it is not train."""
 YAMLS = sorted(CONF.rglob("*.yaml"))
@@ -51,20 +62,33 @@ def _arguments(target: type) -> set[str] | None:
     return found
 
 
-@pytest.mark.parametrize("group", MIRRORED)
-def test_every_yaml_has_its_module_and_every_piece_its_yaml(group):
-    base = next(c for c in vars(importlib.import_module(f"taut.{group}.base")).values() if _is_base(c, group))
-    defined = set()
-    for path in (SOURCE / group).glob("*.py"):
-        module = importlib.import_module(f"taut.{group}.{path.stem}")
-        classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
-        if any(issubclass(c, base) and not inspect.isabstract(c) for c in classes):
-            defined.add(path.stem)
-    assert set(names(group)) - {"default"} == defined
+def _pieces(group: str) -> set[str]:
+    """The concrete classes of a group, by the folder of their base class."""
+    base = _locate(BASES[group])
+    package = BASES[group].rpartition(".")[0].rpartition(".")[0]
+    found = set()
+    for path in (SOURCE.parent / package.replace(".", "/")).glob("*.py"):
+        module = importlib.import_module(f"{package}.{path.stem}" if path.stem != "__init__" else package)
+        own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+        found |= {f"{c.__module__}.{c.__qualname__}" for c in own if issubclass(c, base) and not inspect.isabstract(c)}
+    return found - {BASES[group]}
 
 
-def _is_base(value, group: str) -> bool:
-    return inspect.isclass(value) and value.__module__ == f"taut.{group}.base" and inspect.isabstract(value)
+def _target(group: str, name: str) -> str:
+    """The piece that a yaml chooses: its own node, or the one of the group or of the choice within it."""
+    content = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"), resolve=False)
+    nodes = [content, content.get(group), content.get(name)]
+    (target,) = [node["_target_"] for node in nodes if isinstance(node, dict) and "_target_" in node]
+    return target
+
+
+@pytest.mark.parametrize("group", BASES)
+def test_every_yaml_has_its_class_and_every_piece_its_yaml(group):
+    targets = {name: _target(group, name) for name in names(group) if name != "default"}
+    assert sorted(targets.values()) == sorted(_pieces(group))
+    for name, target in targets.items():
+        word = target.rpartition(".")[2].lower()
+        assert word == ABBREVIATED.get(name, name.replace("_", ""))
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda p: str(p.relative_to(CONF)))

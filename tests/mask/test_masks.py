@@ -8,14 +8,11 @@ from hydra import compose, initialize_config_dir
 from pieces import CONF, names
 
 from taut.config import check
+from taut.data.mask.base import Mask, Region
+from taut.data.mask.cells import BLOCK, File, FromData, Random
+from taut.data.mask.regions import QUADRANTS, Quadrants, Square
 from taut.errors import UserError
 from taut.make import make
-from taut.mask.base import Mask, Region
-from taut.mask.file import File
-from taut.mask.from_data import FromData
-from taut.mask.quadrants import QUADRANTS, Quadrants
-from taut.mask.random import BLOCK, Random
-from taut.mask.square import Square
 
 IMAGE = (1, 8, 8)
 

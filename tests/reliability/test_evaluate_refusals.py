@@ -14,11 +14,11 @@ import yaml
 from evaluations import ROOT, TINY, VAE, command, contents, copied, evaluated, trained
 from torch.distributions import Independent, Normal
 
-from taut.assessment import assessed, columns, plain
 from taut.checkpoint import AtomicCheckpointIO
 from taut.errors import RunError, UserError
 from taut.evidence import AIS, Importance, Jackknife, LogEvidence, Naive, Rows, Struski, Sumo, Target, Uniform
-from taut.measure import Answer, Question, measure
+from taut.evidence.loop import Answer, Question, measure
+from taut.evidence.summary import assessed, columns, plain
 from taut.processes import Processes
 from taut.progress import Stages
 
@@ -92,7 +92,7 @@ MISTAKES = {
     "evidence=[ais] evidence.ais.steps=0": r"steps=0 cannot be",
     "evidence=[ais] evidence.ais.start=posterior": r"posterior.*choose q or prior",
     "evidence.importance._target_=os.system": r"os\.system",
-    "+evidence.x._target_=taut.model.vae.VAE": r"taut\.model\.vae\.VAE|evidence\.x",
+    "+evidence.x._target_=taut.training.models.VAE": r"taut\.model\.vae\.VAE|evidence\.x",
     "evidence.importance.kk=3": r"did you mean evidence\.importance\.k\?",
     "split=nosuch": r"split='nosuch' cannot be; split must be train, val or test",
     "gap.splits=[nosuch]": r"gap\.splits=\['nosuch'\] cannot be",

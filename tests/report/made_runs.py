@@ -105,11 +105,11 @@ def config(k=1, seed=0, **changes):
         "latent_dim": 10,
         "data": {"_target_": "taut.data.digits.Digits", "binarisation": "dynamic", "seed": "${seed}"},
         "trainer": {"max_epochs": 6},
-        "prior": {"_target_": "taut.prior.normal.Normal", "dim": "${latent_dim}"},
-        "q": {"_target_": "taut.q.diagonal.Diagonal"},
-        "likelihood": {"_target_": "taut.likelihood.bernoulli.Bernoulli"},
+        "prior": {"_target_": "taut.model.prior.normal.Normal", "dim": "${latent_dim}"},
+        "q": {"_target_": "taut.model.q.diagonal.Diagonal"},
+        "likelihood": {"_target_": "taut.model.likelihood.bernoulli.Bernoulli"},
         "objective": {"_target_": "taut.objective.elbo.Elbo"},
-        "model": {"_target_": "taut.model.vae.VAE", "k": "${k}"},
+        "model": {"_target_": "taut.training.models.VAE", "k": "${k}"},
         "network": {"hidden": [200, 200]},
     } | changes
 

@@ -183,7 +183,7 @@ def _mixture(components, bic, *, seed=0, **changes):
 def _swept(folder, made):
     for i, (components, one) in enumerate(made):
         seed = one["seed"]
-        cfg = config(seed=seed) | {"model": {"_target_": "taut.model.mog.MoG", "components": components}}
+        cfg = config(seed=seed) | {"model": {"_target_": "taut.training.models.MoG", "components": components}}
         write_run(folder / f"r{i}", one, cfg=cfg, words=[f"model.components={components}", f"seed={seed}"])
     (scores,) = score_sets([read_run(folder / f"r{i}") for i in range(len(made))])
     return scores
@@ -263,7 +263,7 @@ def test_a_narrow_terminal_loses_columns_and_no_digits(width, tmp_path, capsys, 
     monkeypatch.setenv("COLUMNS", str(width))
     members = {}
     for i in range(6):
-        cfg = config(seed=i % 3) | {"model": {"_target_": "taut.model.mog.MoG", "components": i // 3}}
+        cfg = config(seed=i % 3) | {"model": {"_target_": "taut.training.models.MoG", "components": i // 3}}
         words = [f"model.components={i // 3}", f"seed={i % 3}"]
         members[f"{i:03d}"] = {
             "made": _mixture(2, 2290.0 + i, seed=i % 3),

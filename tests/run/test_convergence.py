@@ -87,7 +87,7 @@ def test_several_starts_are_no_worse_and_are_made_once(trainings, tmp_path, monk
     one, five = (run(tmp_path / n, *FAITHFUL, "model.components=4", f"model.n_init={n}") for n in "15")
     assert five["scores"]["log_px"]["value"] >= one["scores"]["log_px"]["value"] - 1e-6
     assert five["epochs"] <= 5
-    monkeypatch.setattr("taut.model.mog.best_of", None)
+    monkeypatch.setattr("taut.training.models.best_of", None)
     again = _resumed(tmp_path / "5", *FAITHFUL, "model.components=4", "model.n_init=5")
     assert again["scores"]["log_px"]["value"] == pytest.approx(five["scores"]["log_px"]["value"], abs=1e-6)
 

@@ -192,7 +192,7 @@ def test_one_certificate_is_printed(default):
 
 @pytest.mark.usefixtures("unillustrated")
 def test_a_collapsed_posterior_is_said_to_be_one(copy, monkeypatch):
-    monkeypatch.setattr("taut.assessment.ACTIVE", 1e9)
+    monkeypatch.setattr("taut.evidence.summary.ACTIVE", 1e9)
     run = copy("vae")
     done = evaluated(run, "limit=20", "k=200")
     assert "posterior collapse: 0 of 3 latent units are active" in re.sub(r"\s+", " ", done.out)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from evaluations import TINY, command, trained
 
-from taut.sweep.lock import is_held
+from taut.files import is_held
 
 STUB = Path(__file__).with_name("stub.py")
 

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from taut import figures
-from taut.joint import draw
-from taut.oracle import posterior
+from taut.model.draws import draw
+from taut.model.exact_inference import posterior
 
 GRID, EXTENT, ELBO_DRAWS = 15, 2.5, 16
 

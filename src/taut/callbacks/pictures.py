@@ -16,7 +16,7 @@ from taut import figures
 from taut.callbacks.drawings import DRAWINGS, Subject
 from taut.callbacks.history import metrics_file, read
 from taut.errors import UserError
-from taut.noise import forked, key
+from taut.functional.seeding import forked, key
 from taut.strategies import whole_weights
 
 MOST_ROWS = 1000

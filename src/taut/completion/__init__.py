@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from taut.completion.complete import Completions, Fill, complete, fill_in
-from taut.holes import hide, observed
+from taut.functional.missing import hide, observed
 
 if TYPE_CHECKING:
     from taut.imputer import Imputer

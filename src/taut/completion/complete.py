@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taut import noise
 from taut.completion.latents import Latents, latents
 from taut.completion.modes import modes
-from taut.holes import observed
-from taut.joint import Joint
-from taut.sampling import ROWS, Keys, Proposal, exact_arithmetic
-from taut.types import PerDatum
+from taut.functional import seeding
+from taut.functional.missing import observed
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import ROWS, Keys, Proposal
+from taut.functional.types import PerDatum
+from taut.model.joint import Joint
 
 Fill = Literal["mean", "most_probable", "draw"]
 
@@ -69,7 +70,7 @@ def complete(
         k: Number of importance samples K.
         draws: Number of draws m.
     """
-    with exact_arithmetic(x.device), noise.forked(x.device):
+    with exact_arithmetic(x.device), seeding.forked(x.device):
         found = latents(joint, proposal, x, keys, k, draws)
         mean = _mean(joint, found, x)
         sampled = _draws(joint, found, x, keys.of("completion"), draws)
@@ -80,7 +81,7 @@ def fill_in(
     joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Keys, fill: Fill, *, k: int = 1000
 ) -> Float[Tensor, "b *x"]:
     """One of the answers of :func:`complete`, without the cost of the others; of draws, one."""
-    with exact_arithmetic(x.device), noise.forked(x.device):
+    with exact_arithmetic(x.device), seeding.forked(x.device):
         found = latents(joint, proposal, x, keys, k, 1)
         if fill == "draw":
             return _draws(joint, found, x, keys.of("completion"), 1)[0]
@@ -112,7 +113,7 @@ def _draws(joint: Joint, found: Latents, x: Tensor, keys: Keys, count: int) -> F
     """Z by its weight, then x given that z: one datum after another, each with its own noise."""
     out = x.new_empty(count, *x.shape)
     for i, seed in enumerate(keys.seeds()):
-        noise.seed(seed, x.device)
+        seeding.seed(seed, x.device)
         uniform = torch.rand(count, dtype=torch.float64, device=x.device)
         z = found.one(i).resampled(uniform) if found.centre is None else found.z[:count, i : i + 1]
         out[:, i] = joint.likelihood(z).given(x[i : i + 1]).sample()[:, 0]

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from taut import noise
-from taut.bounds import log_sum_exp
 from taut.errors import UserError
-from taut.types import PerDatum
+from taut.functional import seeding
+from taut.functional.bounds import log_sum_exp
+from taut.functional.types import PerDatum
 
 MOST = 16
 """Hidden pixels; 2^16 = 65,536 completions are enumerated in a moment."""
@@ -29,7 +29,7 @@ class BernoulliMixture:
     @classmethod
     def fit(cls, x: Float[Tensor, "n d"], components: int, seed: int) -> "BernoulliMixture":
         """EM from random rows, every pixel with half a count of each colour (Bishop, 2006, section 9.3.3)."""
-        generator = torch.Generator().manual_seed(noise.key(seed, "lecture/model", 0))
+        generator = torch.Generator().manual_seed(seeding.key(seed, "lecture/model", 0))
         chosen = torch.randperm(len(x), generator=generator)[:components]
         model = cls(x.new_zeros(components), 2 * (2 * x[chosen] - 1))
         for _ in range(ROUNDS):

@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import MultivariateNormal, OneHotCategorical
 
-from taut import oracle
-from taut.bounds import effective_sample_size, normalised_weights
-from taut.joint import Joint
-from taut.sampling import Keys, Proposal, blocks
-from taut.types import LogWeights, PerDatum
+from taut.functional.bounds import effective_sample_size, normalised_weights
+from taut.functional.sampling import Keys, Proposal, blocks
+from taut.functional.types import LogWeights, PerDatum
+from taut.model import exact_inference
+from taut.model.joint import Joint
 
 FEW = 128
 """Draws of z whose mixture stands for the density of a cell where its most probable value is sought."""
@@ -72,7 +72,7 @@ class Latents:
 def latents(joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Keys, k: int, draws: int) -> Latents:
     """Every category, draws of a known posterior, or importance samples: the best of these that the model admits.
 
-    Use it inside :func:`taut.noise.forked`. The importance samples are those of ``evidence=importance``.
+    Use it inside :func:`taut.functional.seeding.forked`. The importance samples are those of ``evidence=importance``.
 
     Args:
         joint: The model.
@@ -86,9 +86,9 @@ def latents(joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Ke
     if isinstance(prior, OneHotCategorical):
         z = prior.enumerate_support().unsqueeze(1).expand(-1, len(x), -1)
         return Latents(z, joint.log_prob(x, z).double(), exact=True)
-    if oracle.tractable(joint):
-        z, log_w = _drawn(lambda some: oracle.posterior(joint, x[some]), keys, max(draws, FEW), None)
-        posterior = oracle.posterior(joint, x)
+    if exact_inference.tractable(joint):
+        z, log_w = _drawn(lambda some: exact_inference.posterior(joint, x[some]), keys, max(draws, FEW), None)
+        posterior = exact_inference.posterior(joint, x)
         return Latents(z, log_w, True, posterior.mean, isinstance(posterior, MultivariateNormal))
     return Latents(*_drawn(proposal, keys, k, lambda some, z: joint.log_prob(x[some], z)), exact=False)
 

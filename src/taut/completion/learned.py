@@ -5,8 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from taut import noise
 from taut.completion.enumerate import BernoulliMixture
+from taut.functional import seeding
 
 WIDTH, STEPS, BATCH, LR = 64, 500, 256, 1e-2
 
@@ -30,9 +30,9 @@ class Learned(nn.Module):
 
         That KL makes q cover all the mass, as importance sampling needs it.
         """
-        generator = torch.Generator().manual_seed(noise.key(seed, "lecture/q", 0))
-        with noise.forked():
-            torch.manual_seed(noise.key(seed, "lecture/q", 1))
+        generator = torch.Generator().manual_seed(seeding.key(seed, "lecture/q", 0))
+        with seeding.forked():
+            torch.manual_seed(seeding.key(seed, "lecture/q", 1))
             q = cls(seen).double()
         optimizer = torch.optim.Adam(q.parameters(), lr=LR)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from taut import bounds, noise
 from taut.completion.enumerate import (
     BernoulliMixture,
     completed,
@@ -23,6 +22,7 @@ from taut.completion.enumerate import (
     number_of,
 )
 from taut.completion.learned import Learned
+from taut.functional import bounds, seeding
 
 SHOWN = 4
 """Completions of each method in the picture."""
@@ -112,7 +112,7 @@ def lecture(
     methods = {}
     for name, log_q in log_qs.items():
         draws = [_draw(name, model, q, one, seen) for one in x]
-        keys = [noise.key(seed, f"lecture/{name}", i) for i in range(len(x))]
+        keys = [seeding.key(seed, f"lecture/{name}", i) for i in range(len(x))]
         index = torch.stack([_numbers(d, repetitions * k, s) for d, s in zip(draws, keys, strict=True)], 1)
         log_w = (log_p - log_q).gather(0, index).unflatten(0, (repetitions, k)).movedim(1, 0)  # [k, r, b]
         error = torch.stack([bounds.iwae(log_w[:size].flatten(1)) for size in sizes]).unflatten(1, log_w.shape[1:])

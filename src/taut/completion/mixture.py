@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taut import noise
-from taut.joint import Joint
-from taut.likelihood.component import Component
+from taut.functional import seeding
+from taut.model.joint import Joint
+from taut.model.likelihood.component import Component
+from taut.model.prior.categorical import Categorical
 from taut.objective.em import expect
-from taut.prior.categorical import Categorical
 
 ROUNDS, GAIN = 200, 1e-6
 
@@ -39,8 +39,8 @@ def fit_mixture(x: Float[Tensor, "n d"], components: int, *, floor: float, seed:
 
 
 def _start(x: Tensor, components: int, floor: float, seed: int) -> Joint:
-    with noise.forked():
-        noise.seed(noise.key(seed, "mixture", 0), x.device)
+    with seeding.forked():
+        seeding.seed(seeding.key(seed, "mixture", 0), x.device)
         likelihood = Component(x.shape[1:], components, min_variance=floor)
         joint = Joint(Categorical(components), likelihood).to(x)
         likelihood.initialise(x)

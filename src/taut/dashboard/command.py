@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from taut.errors import UserError
-from taut.nearest import nearest
+from taut.errors import UserError, nearest
 
 HELP = """\
 Save a W&B workspace that shows how tight the bounds of all runs are, and with sweep= a report page on one sweep.

@@ -13,19 +13,11 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from taut.data.batches import Batch, Batches
-from taut.data.binarise import (
-    Binarisation,
-    Scale,
-    bernoulli,
-    bernoulli_on_device,
-    check_name,
-    check_pixels,
-    generator,
-    threshold,
-)
+from taut.data.binarise import Binarisation, Scale, bernoulli, bernoulli_on_device, check_name, check_pixels, threshold
+from taut.data.mask.base import Mask
 from taut.errors import UserError
-from taut.holes import hide
-from taut.mask.base import Mask
+from taut.functional.missing import hide
+from taut.functional.seeding import generator
 
 __all__ = ["Batch", "Batches", "Data", "Splits", "cut"]
 

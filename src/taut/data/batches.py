@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from taut.data.binarise import Scale, generator
+from taut.data.binarise import Scale
 from taut.errors import UserError
-from taut.holes import hide
+from taut.functional.missing import hide
+from taut.functional.seeding import generator
 
 
 class Batch(NamedTuple):

@@ -9,12 +9,12 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from taut.errors import UserError
+from taut.functional.seeding import generator
 
 Binarisation = Literal["dynamic", "fixed", "threshold", "none"]
 
 _BLOCK = 1024  # rows drawn at once: bounds memory, and is part of the definition of the noise
 _ON_DEVICE = 65536  # the same on a device that is not a CPU
-_STREAMS = {"order": 0, "cut": 1, "train": 2, "val": 3, "test": 4, "source": 5}
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,6 @@ class Scale:
         """
         numbers = values if values.dtype == torch.float64 else values.to(torch.get_default_dtype())
         return numbers if self == Scale() else (numbers + self.offset) / self.levels
-
-
-def generator(seed: int, stream: str, *counters: int) -> np.random.Generator:
-    """Random numbers that are a pure function of the arguments (PCG of O'Neill 2014, seed hashed)."""
-    words = np.random.SeedSequence([seed, _STREAMS[stream], *counters])
-    return np.random.Generator(np.random.PCG64DXSM(words))
 
 
 def check_name(binarisation: str) -> None:

@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from taut.data.base import Data, Splits
-from taut.data.fetch import Remote, obtain
-from taut.data.mat import read_mat
+from taut.data.readers.fetch import Remote, obtain
+from taut.data.readers.mat import read_mat
 
 _FILE = Remote(
     folder="caltech101-silhouettes",

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, final
 
 from taut.data.base import Data, Splits
 from taut.data.binarise import Scale
-from taut.data.idx import idx_file, idx_splits
+from taut.data.readers.idx import idx_file, idx_splits
 
 _MIRRORS = (
     "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",

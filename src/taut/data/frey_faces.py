@@ -7,8 +7,8 @@ import torch
 
 from taut.data.base import Data, Splits, cut
 from taut.data.binarise import Scale
-from taut.data.fetch import Remote, obtain
-from taut.data.mat import read_mat
+from taut.data.readers.fetch import Remote, obtain
+from taut.data.readers.mat import read_mat
 
 _FILE = Remote(
     folder="frey-faces",

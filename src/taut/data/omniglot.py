@@ -15,8 +15,8 @@ from torch import Tensor
 
 from taut.data.base import Data, Splits, cut
 from taut.data.binarise import Scale
-from taut.data.fetch import DamagedError, Remote, check_digest, obtain
-from taut.data.mat import read_mat
+from taut.data.readers.fetch import DamagedError, Remote, check_digest, obtain
+from taut.data.readers.mat import read_mat
 from taut.errors import UserError
 
 _MIRRORS = (

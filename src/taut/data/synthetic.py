@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from taut.data.base import Data, Splits, cut
-from taut.data.binarise import generator
 from taut.errors import UserError
+from taut.functional.seeding import generator
 
 Parameters = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -5,9 +5,9 @@ from typing import Any, ClassVar, final
 
 import torch
 
-from taut.data.array_file import read_array
 from taut.data.base import Data, Splits, cut
-from taut.data.csv_file import read_csv
+from taut.data.readers.array_file import read_array
+from taut.data.readers.csv_file import read_csv
 from taut.errors import UserError
 
 

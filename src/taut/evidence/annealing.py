@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from taut import noise
 from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.hmc import Noise, Path, Point, transition
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.rows import Rows
 from taut.evidence.target import Target
-from taut.precision import refuse_degenerate
-from taut.sampling import Proposal
-from taut.types import LogWeights, PerDatum
+from taut.functional import seeding
+from taut.functional.precision import refuse_degenerate
+from taut.functional.sampling import Proposal
+from taut.functional.types import LogWeights, PerDatum
 
 TARGET, RATE, FIRST = 0.65, 0.5, 0.3
 """Acceptance aimed at, speed of adaptation in log step size, and the first step size."""
@@ -48,7 +48,7 @@ class Annealed:
         assert support is not None
         self.rows, self.proposal, self.betas, self.chains, self.leapfrog = rows, proposal, betas, chains, leapfrog
         self.path = Path(lambda z: rows.target.log_joint(rows.x, z), start, support)
-        with noise.forked(rows.x.device):
+        with seeding.forked(rows.x.device):
             self.scale = self.path.scale()
         self.moves, self.moved = len(betas[::TUNED_EVERY]) + len(betas) - 2, 0
 
@@ -71,7 +71,7 @@ class Annealed:
         belongs to the weights.
         """
         seeds = self.rows.keys.of(f"anneal/{purpose}/start").seeds()
-        with noise.forked(self.rows.x.device):
+        with seeding.forked(self.rows.x.device):
             draws = [self._first(i, seed) for i, seed in enumerate(seeds)]
         z, log_drawn = (torch.cat(parts, 1) for parts in zip(*draws, strict=True))
         point = self.path.place(z)
@@ -99,7 +99,7 @@ class Annealed:
         return transition(self.path, point, beta, step, self.scale, source, self.leapfrog)
 
     def _first(self, i: int, seed: int) -> tuple[Tensor, Tensor]:
-        noise.seed(seed, self.rows.x.device)
+        seeding.seed(seed, self.rows.x.device)
         q = self.proposal(slice(i, i + 1))
         z = q.sample((self.chains,))
         return z, q.log_prob(z)

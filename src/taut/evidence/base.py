@@ -6,14 +6,14 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from taut.consistency import Void
 from taut.errors import UserError
 from taut.evidence import rows as limits
 from taut.evidence.contradictions import impossible
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows, refuse_inconsistent
 from taut.evidence.target import Target
-from taut.sampling import exact_arithmetic
+from taut.functional.consistency import Void
+from taut.functional.precision import exact_arithmetic
 
 
 class Evidence(ABC):

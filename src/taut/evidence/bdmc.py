@@ -4,12 +4,12 @@ from typing import ClassVar
 
 import torch
 
-from taut import bounds
 from taut.errors import UserError
 from taut.evidence.annealing import Annealing
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
 from taut.evidence.target import Target
+from taut.functional import bounds
 
 
 class BDMC(Annealing):

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from taut.consistency import REMEDY, Judge, Value
 from taut.evidence.log_evidence import LogEvidence
-from taut.statistics import standard_error
-from taut.types import PerDatum
+from taut.functional.consistency import REMEDY, Judge, Value
+from taut.functional.statistics import standard_error
+from taut.functional.types import PerDatum
 
 MISSED = "the upper bound, which rests on q alone, is too low where q misses a mode: do not use it for this run"
 

@@ -8,14 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from taut import noise
-from taut.bounds import log_mean_exp, log_sum_exp
 from taut.errors import UserError
-from taut.evidence import marks, quadrature
+from taut.evidence import peaks, quadrature
 from taut.evidence.base import Evidence
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
 from taut.evidence.target import Target
+from taut.functional import seeding
+from taut.functional.bounds import log_mean_exp, log_sum_exp
 
 WIDER = 12
 """Times a box may grow by its own width on a side where it cuts mass off."""
@@ -100,10 +100,10 @@ def _integral(one: Rows, goal: float) -> Tensor:
     assert prior is not None
     found = [
         _drawn(one, log_f, "q", one.q(slice(None))),
-        _drawn(one, log_f, "the prior", marks.equally_weighted(prior)),
+        _drawn(one, log_f, "the prior", peaks.equally_weighted(prior)),
     ]
-    low, high = (end.to(one.x.device) for end in marks.limits(prior))
-    where = marks.marked(log_f, [prior, one.q(slice(None))], [(each.z, each.log_f) for each in found], (low, high))
+    low, high = (end.to(one.x.device) for end in peaks.limits(prior))
+    where = peaks.marked(log_f, [prior, one.q(slice(None))], [(each.z, each.log_f) for each in found], (low, high))
     value, moved = _grown(log_f, goal, where, low, high)
     if not moved <= goal:
         raise UserError(
@@ -172,8 +172,8 @@ class Drawn:
 
 
 def _drawn(one: Rows, log_f: quadrature.LogDensity, name: str, distribution: Distribution) -> Drawn:
-    with noise.forked(one.x.device):
-        noise.seed(one.keys.of(f"exact/{name}").seeds()[0], one.x.device)
+    with seeding.forked(one.x.device):
+        seeding.seed(one.keys.of(f"exact/{name}").seeds()[0], one.x.device)
         z = distribution.sample((DRAWS,))
     log_density = distribution.log_prob(z).double().flatten()
     points = z.reshape(DRAWS, -1).double()

@@ -11,8 +11,8 @@ from torch.distributions.constraints import Constraint, MixtureSameFamilyConstra
 
 from taut.errors import UserError
 from taut.evidence.target import innermost
-from taut.sampling import Keys
-from taut.types import LogWeights, PerDatum
+from taut.functional.sampling import Keys
+from taut.functional.types import LogWeights, PerDatum
 
 NO_GRADIENT = (
     "log_joint(x, z) passes no gradient to z, and moving z needs it; take no_grad and detach out of log_joint, or use "

@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-from taut import bounds
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
 from taut.evidence.weights import Weights
-from taut.statistics import variance_of_mean
+from taut.functional import bounds
+from taut.functional.statistics import variance_of_mean
 
 
 class Importance(Evidence):

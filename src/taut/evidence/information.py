@@ -12,12 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution, Independent, OneHotCategorical, kl_divergence
 
-from taut import noise
-from taut.bounds import log_mean_exp
 from taut.evidence.rows import Rows
-from taut.sampling import blocks, exact_arithmetic
-from taut.statistics import variance_of_mean
-from taut.types import PerDatum
+from taut.functional import seeding
+from taut.functional.bounds import log_mean_exp
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import blocks
+from taut.functional.statistics import variance_of_mean
+from taut.functional.types import PerDatum
 
 MAX_DATA = 1000
 """Data that are told apart: every draw is scored under the q of each."""
@@ -127,7 +128,7 @@ def _scored(rows: Rows, every: Distribution, prior: Distribution) -> tuple[Tenso
     z = torch.zeros(k, len(rows), d, dtype=torch.float64, device=rows.x.device)
     keys = rows.keys.of("information")
     at_once = max(1, NUMBERS // (n * d))
-    with noise.forked(rows.x.device):
+    with seeding.forked(rows.x.device):
         for some, samples, drawn, log_own in blocks(rows.q, keys, k, rows=at_once):
             theirs = keys.index[some].expand(len(drawn), -1).unsqueeze(-1)
             log_q = every.log_prob(drawn.unsqueeze(2).expand(-1, -1, n, *drawn.shape[2:])).double()

@@ -5,13 +5,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from taut import bounds
 from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
-from taut.statistics import variance_of_mean
-from taut.types import LogWeights, PerDatum
+from taut.functional import bounds
+from taut.functional.statistics import variance_of_mean
+from taut.functional.types import LogWeights, PerDatum
 
 MOST_PAIRED = 1000
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from taut.consistency import Kind
-from taut.statistics import standard_error
-from taut.types import PerDatum
+from taut.functional.consistency import Kind
+from taut.functional.statistics import standard_error
+from taut.functional.types import PerDatum
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Integrals over one or two dimensions by Gauss-Legendre rules on cells that are halved where they are unsettled.
 
 A rule on a grid sees nothing of a peak between its nodes. So the first grid is refined around *marks*, places where the
-integrand may have a peak and how wide it may be there (:mod:`taut.evidence.marks`), before anything is integrated.
+integrand may have a peak and how wide it may be there (:mod:`taut.evidence.peaks`), before anything is integrated.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from taut import bounds
+from taut.functional import bounds
 
 LogDensity = Callable[[Tensor], Tensor]
 """From points ``[n, d]`` to ``[n]``."""

@@ -7,12 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution
 
-from taut import noise
 from taut.errors import UserError
 from taut.evidence.target import Target
 from taut.evidence.weights import Weights
-from taut.sampling import Keys, Proposal, Share, exact_arithmetic, log_weights
-from taut.types import LogWeights
+from taut.functional import seeding
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import Keys, Proposal, Share, log_weights
+from taut.functional.types import LogWeights
 
 MOST_WEIGHTS = 2_000_000
 """Log-weights held at once: a few dozen arrays of 16 MB."""
@@ -111,7 +112,7 @@ def refuse_inconsistent(target: Target, x: Tensor) -> None:
     Raises:
         UserError: Naming the remedy.
     """
-    with exact_arithmetic(x.device), noise.forked(x.device):
+    with exact_arithmetic(x.device), seeding.forked(x.device):
         torch.manual_seed(0)
         q = target.q(x[:1])
         if q.batch_shape != (1,):

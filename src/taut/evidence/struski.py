@@ -5,13 +5,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from taut.bounds import log_mean_exp
 from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
-from taut.statistics import variance_of_mean
-from taut.types import LogWeights
+from taut.functional.bounds import log_mean_exp
+from taut.functional.statistics import variance_of_mean
+from taut.functional.types import LogWeights
 
 FEWEST_BLOCKS, MOST_BLOCKS = 4, 64
 

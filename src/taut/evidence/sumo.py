@@ -8,12 +8,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from taut import noise
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
-from taut.precision import in_double
-from taut.statistics import variance_of_mean
+from taut.functional import seeding
+from taut.functional.precision import in_double
+from taut.functional.statistics import variance_of_mean
 
 HARMONIC, RATIO = 80, 0.9
 """P(N >= n) is 1/n up to 80 and shrinks by 0.9 a step beyond."""
@@ -43,12 +43,12 @@ class Sumo(Evidence):
         return 6.0 * self.runs
 
     def estimate(self, rows: Rows) -> LogEvidence:
-        with noise.forked(rows.x.device):
+        with seeding.forked(rows.x.device):
             values = torch.stack([self._runs(rows, i, seed) for i, seed in enumerate(rows.keys.of(self.name).seeds())])
         return LogEvidence(self.name, self.kind, values.mean(1), variance_of_mean(values.T))
 
     def _runs(self, rows: Rows, i: int, seed: int) -> Tensor:
-        noise.seed(seed, rows.x.device)
+        seeding.seed(seed, rows.x.device)
         lengths = _lengths(torch.rand(self.runs, dtype=torch.float64, device=rows.x.device))
         one = slice(i, i + 1)
         q = rows.q(one)

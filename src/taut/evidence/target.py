@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
-from taut import oracle
-from taut.joint import Joint
+from taut.model import exact_inference
+from taut.model.joint import Joint
 
 
 def innermost(support: Constraint) -> Constraint:
@@ -61,7 +61,7 @@ class Target:
         def log_joint(x: Tensor, z: Tensor) -> Tensor:
             return joint.likelihood(z).log_prob(x).double() + prior.log_prob(z).double()
 
-        exact = (lambda x: oracle.log_marginal(joint, x)) if oracle.tractable(joint) else None
+        exact = (lambda x: exact_inference.log_marginal(joint, x)) if exact_inference.tractable(joint) else None
         return cls(log_joint, q, prior, exact, joint.sample, True, _precision(joint), joint.likelihood.is_mass)
 
     @property

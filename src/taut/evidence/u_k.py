@@ -4,11 +4,11 @@ from typing import ClassVar
 
 import torch
 
-from taut.bounds import log_mean_exp
 from taut.evidence.base import Simulated, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
-from taut.precision import in_double
+from taut.functional.bounds import log_mean_exp
+from taut.functional.precision import in_double
 
 
 class UK(Simulated):

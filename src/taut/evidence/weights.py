@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taut import bounds
-from taut.statistics import variance_of_mean
-from taut.types import LogWeights, PerDatum
+from taut.functional import bounds
+from taut.functional.statistics import variance_of_mean
+from taut.functional.types import LogWeights, PerDatum
 
 EQUAL = 1e-9
 """Nats within which log-weights are equal: what differs is rounding, and rounding has no tail."""

@@ -9,7 +9,6 @@ from taut.figures.gaps import gap_histogram
 from taut.figures.history import history
 from taut.figures.images import image_rows
 from taut.figures.latent import latent_plane
-from taut.figures.lecture import lecture
 from taut.figures.mixture import mixture_scatter
 from taut.figures.style import save
 from taut.figures.thermodynamic import thermodynamic
@@ -24,7 +23,6 @@ __all__ = [
     "history",
     "image_rows",
     "latent_plane",
-    "lecture",
     "mixture_scatter",
     "save",
     "stacked_gaps",

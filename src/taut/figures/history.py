@@ -38,7 +38,7 @@ def history(
     series = {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name, *_ in LINES}
     for name, label, colour, width in LINES:
         _line(axes, epoch, series[name], _named(label, name, log_px_kind), color=colour, linewidth=width)
-    _shade_gap(axes, epoch, series, "gap" if log_px_kind == "exact" else "gap, at least")
+    _shade_between(axes, epoch, series, "gap" if log_px_kind == "exact" else "gap, at least")
     _fit_view(axes, series)
     axes.set(xlabel="epoch", ylabel="nats per datum", title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -57,7 +57,7 @@ def _line(axes: Axes, epoch: np.ndarray, values: np.ndarray, label: str, **look:
         axes.plot(epoch[seen], values[seen], label=label, marker="o" if seen.sum() < 15 else "", **look)
 
 
-def _shade_gap(axes: Axes, epoch: np.ndarray, series: Mapping[str, np.ndarray], label: str) -> None:
+def _shade_between(axes: Axes, epoch: np.ndarray, series: Mapping[str, np.ndarray], label: str) -> None:
     elbo, log_px = series["val/elbo"], series["val/log_px"]
     seen = np.isfinite(elbo) & np.isfinite(log_px)
     if seen.any():

@@ -1,1 +1,1 @@
-"""LightningModules: thin shells around a joint, a q and an objective."""
+"""The parts of a model, p(z), p(x | z) and q(z | x): one piece per file, each forward returns a distribution."""

@@ -10,9 +10,10 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from taut.errors import UserError
-from taut.joint import Joint
-from taut.q.base import Posterior
-from taut.types import Draws, LogWeights, PerDatum
+from taut.functional.types import LogWeights, PerDatum
+from taut.model.draws import Draws
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 
 
 class Objective(ABC):

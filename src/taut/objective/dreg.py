@@ -5,11 +5,12 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from taut.bounds import iwae, normalised_weights
-from taut.joint import Joint
+from taut.functional.bounds import iwae, normalised_weights
+from taut.functional.types import LogWeights
+from taut.model.draws import Draws
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 from taut.objective.base import Objective, require_reparameterised
-from taut.q.base import Posterior
-from taut.types import Draws, LogWeights
 
 
 class Dreg(Objective):
@@ -21,7 +22,8 @@ class Dreg(Objective):
     \tilde w_k$).
 
     Args:
-        backward: Go back through all draws, or through so many of them, chosen by their weights (see ``taut.few``).
+        backward: Go back through all draws, or through so many of them, chosen by their weights (see
+            ``taut.functional.resampling``).
     """
 
     path_only = True

@@ -13,12 +13,13 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from taut.bounds import elbo
 from taut.errors import UserError
-from taut.joint import Joint
+from taut.functional.bounds import elbo
+from taut.functional.types import LogWeights
+from taut.model.draws import Draws
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 from taut.objective.base import Objective, leave_one_out, mean_of_others
-from taut.q.base import Posterior
-from taut.types import Draws, LogWeights
 
 
 class Elbo(Objective):

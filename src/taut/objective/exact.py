@@ -3,12 +3,13 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from taut.bounds import elbo
 from taut.errors import UserError
-from taut.joint import Joint
+from taut.functional.bounds import elbo
+from taut.functional.types import LogWeights
+from taut.model.draws import Draws
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 from taut.objective.base import Objective
-from taut.q.base import Posterior
-from taut.types import Draws, LogWeights
 
 
 class Exact(Objective):

@@ -5,12 +5,13 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from taut.bounds import iwae
-from taut.joint import Joint
+from taut.functional.bounds import iwae
+from taut.functional.types import LogWeights
+from taut.model.draws import Draws
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 from taut.objective.base import Objective, require_reparameterised
 from taut.objective.vimco import score_term
-from taut.q.base import Posterior
-from taut.types import Draws, LogWeights
 
 
 class Iwae(Objective):
@@ -21,7 +22,7 @@ class Iwae(Objective):
 
     Args:
         backward: Go back through all draws, or through so many of them, chosen by their weights: the same gradient
-            on average, noisier and cheaper (see ``taut.few``).
+            on average, noisier and cheaper (see ``taut.functional.resampling``).
     """
 
     def __init__(self, backward: int | Literal["all"] = "all") -> None:

@@ -3,11 +3,12 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from taut.bounds import iwae
-from taut.joint import Joint
+from taut.functional.bounds import iwae
+from taut.functional.types import LogWeights
+from taut.model.draws import Draws
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 from taut.objective.base import Objective, require_reparameterised
-from taut.q.base import Posterior
-from taut.types import Draws, LogWeights
 
 
 class Stl(Objective):

@@ -32,7 +32,7 @@ def comparable(results: Sequence[Result]) -> dict[tuple[str, ...], list[Result]]
 
 def comparison_tables(results: Sequence[Result]) -> list[RenderableType]:
     """One table for each group of comparable evaluations, each with what is void and what its scores depend on."""
-    return [shown for group in comparable(results).values() for shown in (_table(group), _notes(group))]
+    return [shown for group in comparable(results).values() for shown in (_table(group), _comparison_notes(group))]
 
 
 def _table(results: Sequence[Result]) -> Table:
@@ -54,11 +54,11 @@ def _table(results: Sequence[Result]) -> Table:
         table.add_column("amortisation", justify="right")
     for result in results:
         scores = Scores.evaluated(result, "")
-        table.add_row(*_row(result, scores.voids if scores else {}, estimators, len(table.columns)))
+        table.add_row(*_comparison_row(result, scores.voids if scores else {}, estimators, len(table.columns)))
     return table
 
 
-def _notes(results: Sequence[Result]) -> Text:
+def _comparison_notes(results: Sequence[Result]) -> Text:
     known = [(result["run"], scores) for result in results if (scores := Scores.evaluated(result, ""))]
     lines = [(f"void: {run}: {sentence}\n", "bold red") for run, scores in known for sentence in scores.broken]
     lines += [(f"limit: {run}: {sentence}\n", "bold yellow") for run, scores in known for sentence in scores.limits]
@@ -72,7 +72,7 @@ def _settings(result: Result) -> list[str]:
     return [f"{LABELS.get(name, name)} {words}" for name, words in told.items() if words]
 
 
-def _row(result: Result, voids: Mapping[str, str], estimators: Sequence[str], width: int) -> list[str]:
+def _comparison_row(result: Result, voids: Mapping[str, str], estimators: Sequence[str], width: int) -> list[str]:
     cells = [result["run"]]
     for name in estimators:
         score = result["evidence"].get(name)

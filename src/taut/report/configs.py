@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from taut.report.files import word
-from taut.secret import HIDDEN, SECRET, redacted
+from taut.secrecy import NAMED
+from taut.secret import HIDDEN, redacted_by_name
 
 MOST = 2_000
 """Values of one config that are shown."""
@@ -31,7 +32,7 @@ def keys_given(words: Any) -> dict[str, str]:
     pairs = (word(one).partition("=") for one in words if isinstance(one, str)) if isinstance(words, list) else ()
     found = {key.lstrip("+~"): value for key, _, value in pairs}
     return {
-        key: HIDDEN if SECRET.search(key) else redacted(value)
+        key: HIDDEN if NAMED.search(key) else redacted_by_name(value)
         for key, value in found.items()
         if key.split(".")[0] not in NOT_OF_A_RUN
     }
@@ -45,7 +46,7 @@ def differing(values: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    if SECRET.search(key.rpartition(".")[2]) and value is not None:
+    if NAMED.search(key.rpartition(".")[2]) and value is not None:
         yield key, HIDDEN
     elif isinstance(value, Mapping) and value:
         for name, part in value.items():
@@ -54,12 +55,12 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
         for index, part in enumerate(value):
             yield from _flat(f"{key}.{index}", part)
     else:
-        yield key, redacted(_words(value))
+        yield key, redacted_by_name(_text(value))
 
 
-def _words(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(_words(one) for one in value)}]"[:200]
+        return f"[{', '.join(_text(one) for one in value)}]"[:200]
     if value is None:
         return "null"
     if isinstance(value, bool):

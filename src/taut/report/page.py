@@ -23,7 +23,7 @@ from taut.report.names import Names
 from taut.report.pictures import Kind
 from taut.report.runs import STATES, Run
 from taut.report.tables import Section, state_cells
-from taut.secret import redacted
+from taut.secret import redacted_by_name
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]")
 BAD = ("failed", "interrupted", "unknown")
@@ -160,7 +160,7 @@ def _failures(runs: Sequence[Run], names: Names) -> Iterator[dict[str, Any]]:
     for place, run in enumerate(runs):
         if run.state in BAD or run.problems:
             log = run.log if run.state in BAD else ""
-            tail = CONTROL.sub("", redacted(Reader(run.folder).tail(log).replace("\r", "\n"))) if log else ""
+            tail = CONTROL.sub("", redacted_by_name(Reader(run.folder).tail(log).replace("\r", "\n"))) if log else ""
             yield {"place": place, "label": names.labels[place], "run": run, "log": log, "tail": tail.strip()}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from taut.report.configs import flat, keys_given
 from taut.report.files import Reader, legible, number, part, whole, word
 from taut.report.scores import Scores, void_of
-from taut.secret import redacted
+from taut.secret import redacted_by_name
 
 STATES = ("failed", "interrupted", "running", "unfinished", "queued", "unknown", "finished")
 CHOICES = ("model", "data", "prior", "q", "likelihood", "objective")
@@ -175,7 +175,7 @@ def _held(path: Path) -> bool:
 
 
 def _reason(status: Mapping[str, Any], state: str) -> str:
-    said = redacted(word(status.get("reason"), LONGEST_REASON))
+    said = redacted_by_name(word(status.get("reason"), LONGEST_REASON))
     return said or ("its process is gone; the same command goes on with it" if state == "interrupted" else "")
 
 

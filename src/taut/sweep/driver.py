@@ -18,10 +18,10 @@ from rich.progress import track
 from taut import devices
 from taut.config import check
 from taut.errors import RunError, UserError
+from taut.files import held
 from taut.report.members import members_table, write_members
 from taut.resume import own_words, quoted
 from taut.sweep import engines
-from taut.sweep.lock import held
 from taut.sweep.member import LOCK, LOG, Member, Status
 from taut.sweep.plan import Plan, digest, refuse_changes
 from taut.sweep.rehearsal import rehearse

@@ -36,7 +36,7 @@ def rehearse(configs: Sequence[DictConfig]) -> list[str | None]:
 def _all(configs: Sequence[dict[str, Any]]) -> list[str | None]:
     """In this process, loading data anew only where they differ from those of the member before."""
     from taut.build import build_data, build_model, set_up_torch
-    from taut.config import check_targets_resolved
+    from taut.targets import check_targets_resolved
 
     found: list[str | None] = []
     loaded, data = None, None

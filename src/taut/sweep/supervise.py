@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from taut.files import held
 from taut.resume import RESULT, is_run, quoted
-from taut.sweep import lifeline
-from taut.sweep.lock import held
+from taut.sweep.lifeline import SUPERVISOR_PIPE
 from taut.sweep.member import LOCK, LOG, Status
 from taut.sweep.reason import reason
 
@@ -141,7 +141,7 @@ class Supervisor:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=(watched, watch.lock),
-                    env={**os.environ, **ONE_TASK, **watch.job.env, lifeline.NAME: str(watched)},
+                    env={**os.environ, **ONE_TASK, **watch.job.env, SUPERVISOR_PIPE: str(watched)},
                 )
             while self._process.poll() is None:
                 if self.stopping():

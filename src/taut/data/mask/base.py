@@ -1,0 +1,60 @@
+"""What every mask is."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from taut.errors import UserError
+
+
+class Mask(ABC):
+    """Which cells of a datum are observed, named after what it hides. A new one implements ``draw``.
+
+    Attributes:
+        fresh: Whether training data are hidden anew in every epoch.
+    """
+
+    fresh: bool = False
+
+    @abstractmethod
+    def draw(self, rows: int, x_shape: Sequence[int], *, seed: int, stream: str) -> Bool[Tensor, "n *x"]:
+        """The masks of so many data, true where a cell is observed.
+
+        Args:
+            rows: Number of data.
+            x_shape: Shape of one.
+            seed: Seed of masks that are drawn.
+            stream: What they are for; two streams are independent.
+
+        Raises:
+            UserError: If the mask does not fit data of this shape.
+        """
+
+
+class Region(Mask):
+    """A mask that hides the same part of every image. A new one implements ``region``."""
+
+    def draw(self, rows: int, x_shape: Sequence[int], *, seed: int, stream: str) -> Bool[Tensor, "n *x"]:
+        del seed, stream
+        if len(x_shape) != 3:
+            raise UserError(
+                f"mask={self.name} hides a part of an image [c, h, w], but x has shape {list(x_shape)}; choose "
+                "mask=random, or from_data for the empty cells of a table."
+            )
+        height, width = x_shape[1:]
+        hidden = torch.zeros(height, width, dtype=torch.bool)
+        self.region(hidden)
+        return (~hidden).expand(rows, *x_shape)
+
+    @property
+    def name(self) -> str:
+        """The word on the command line."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @abstractmethod
+    def region(self, hidden: Bool[Tensor, "h w"]) -> None:
+        """Set what is hidden."""

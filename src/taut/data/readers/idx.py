@@ -1,0 +1,44 @@
+"""Image files of the MNIST family: IDX inside gzip."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from taut.data.base import Splits
+from taut.data.readers.fetch import Remote, check_digest, gunzip, obtain
+from taut.errors import UserError
+
+_HEADER = 16  # magic number and three sizes, four bytes each
+_SIDE = 28
+
+
+def idx_file(folder: str, name: str, count: int, sha256: str, mirrors: tuple[str, ...]) -> Remote[np.ndarray]:
+    """An IDX file of ``count`` images of 28x28 bytes whose unpacked content has this SHA-256."""
+    urls = tuple(mirror + name for mirror in mirrors)
+    return Remote(folder, name, urls, partial(_read, count=count, sha256=sha256))
+
+
+def _read(path: Path, count: int, sha256: str) -> np.ndarray:
+    content = gunzip(path, _HEADER + count * _SIDE * _SIDE)
+    check_digest(content, sha256)
+    return np.frombuffer(content, np.uint8, offset=_HEADER).reshape(count, 1, _SIDE, _SIDE)
+
+
+def idx_splits(
+    train: Remote[np.ndarray], test: Remote[np.ndarray], folder: str | Path | None, validation: int
+) -> Splits:
+    """The published training and test images; validation is the end of the training images."""
+    images, held_out = (_tensor(obtain(remote, folder)) for remote in (train, test))
+    if not 0 < validation < len(images):
+        raise UserError(
+            f"data.validation={validation} must leave training images: choose 1 to {len(images) - 1} of {len(images)}."
+        )
+    return Splits(images[:-validation], images[-validation:], held_out)
+
+
+def _tensor(images: np.ndarray) -> UInt8[Tensor, "n 1 28 28"]:
+    return torch.from_numpy(images.copy())

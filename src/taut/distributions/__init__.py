@@ -1,0 +1,1 @@
+"""Torch distributions that accept missing cells, with densities fused where that pays."""

@@ -1,0 +1,167 @@
+r"""The last linear map and the density of Bernoulli pixels in one step, with a backward pass of two matrix products.
+
+For features h, weights W, offset o, and signs $s = 2 x - 1$ (0 where x is not observed),
+
+$$\log p(x \mid h) = \textstyle\sum_i \log u_i, \qquad u = \sigma(s \odot (W h + o)), \qquad
+  \partial \log p / \partial (W h + o) = s \odot (1 - u).$$
+
+u is made in place of the logits and kept; the sum of logarithms is that of products of many u. The gradient by the
+logits takes one pass over u, and that of each draw is put on its features, which are fewer than its pixels.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import Distribution
+from torch.nn.functional import binary_cross_entropy_with_logits, linear, logsigmoid
+
+from taut.distributions.cells import Cells
+from taut.functional.missing import filled
+
+FACTORS = 32
+"""Probabilities multiplied before a logarithm is taken; in float32 they may be 0.065 on average."""
+
+
+def fused_log_prob(
+    x: Float[Tensor, "b d"],
+    h: Float[Tensor, "k b f"],
+    weight: Float[Tensor, "d f"],
+    offset: Float[Tensor, " d"],
+    whole: bool = False,
+) -> Float[Tensor, "k b"]:
+    r"""$\sum_i \log \mathrm{Bernoulli}(x_i; \sigma(W h + o)_i)$ over the observed pixels, nats; differentiable once.
+
+    Args:
+        x: Binary data, NaN where not observed; gets no gradient.
+        h: Features of every draw.
+        weight: The last linear map W.
+        offset: The offset o.
+        whole: Whether it is known that no pixel is missing.
+    """
+    return _LogProb.apply(h, weight, offset, signs(x, whole), whole)  # type: ignore[return-value]
+
+
+def signs(x: Tensor, whole: bool = False) -> Tensor:
+    """1 for a white pixel, -1 for a black one, 0 for one that is not observed, unless it is known that none is."""
+    sign = 2 * x - 1
+    return sign if whole else sign.nan_to_num_(0.0)
+
+
+class _LogProb(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor, offset: Tensor, sign: Tensor, whole: bool) -> Tensor:
+        logits = torch.addmm(offset, h.flatten(0, 1), weight.mT)  # in half precision under autocast
+        u = logits.to(h.dtype).view(*h.shape[:2], -1).mul_(sign).sigmoid_()
+        if not whole:
+            u.masked_fill_(sign == 0, 1.0)
+        ctx.save_for_backward(h, weight, sign, u)
+        ctx.low = logits.dtype
+        log_p = log_product(u)
+        lost = ~log_p.isfinite()
+        if lost.any():
+            log_p[lost] = _one_by_one(h[lost], weight, offset, sign.expand_as(u)[lost])
+        return log_p
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        h, weight, sign, u = ctx.saved_tensors
+        by_logit = torch.addcmul(sign, sign, u, value=-1).flatten(0, 1).to(ctx.low)
+        each = gradient.reshape(-1, 1)
+        by_h = (by_logit @ weight.to(ctx.low)).to(h.dtype).mul_(each).view_as(h)
+        by_weight = (by_logit.mT @ (each * h.flatten(0, 1)).to(ctx.low)).to(h.dtype)
+        by_offset = (by_logit.mT @ each.to(ctx.low)).to(h.dtype).flatten()
+        return by_h, by_weight, by_offset, None, None
+
+
+def _one_by_one(h: Tensor, weight: Tensor, offset: Tensor, sign: Tensor) -> Tensor:
+    """Some images with a logarithm for each pixel: their products are too small for a number."""
+    return logsigmoid(sign * linear(h, weight, offset)).masked_fill_(sign == 0, 0.0).sum(-1)
+
+
+def log_product(p: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+    r"""$\sum_i \log p_i$ of probabilities, as logarithms of products of a few; $-\infty$ where one is too small."""
+    whole = p.shape[-1] - p.shape[-1] % FACTORS
+    products = p[..., :whole].unflatten(-1, (whole // FACTORS, FACTORS)).prod(-1)
+    products = torch.cat([products, p[..., whole:].prod(-1, keepdim=True)], -1)
+    return torch.threshold_(products, torch.finfo(p.dtype).tiny, 0.0).log_().sum(-1)
+
+
+class Pixels(Cells):
+    r"""Independent Bernoulli pixels, scored at less than half the price.
+
+    $\log p(x) = \sum_i \log \sigma(s_i l_i)$ with the sign $s_i = 2 x_i - 1$, or 0 where $x_i$ is NaN, a pixel that was
+    not observed.
+
+    Args:
+        source: Logits of the pixels without their offset; with a ``weight``, the features ``[*batch, h]`` it maps to
+            them, multiplied out when they are asked for.
+        offset: What is added to the logits of every draw, of the shape of one image.
+        weight: The last linear map of the network.
+    """
+
+    def __init__(self, source: Tensor, offset: Tensor, weight: Float[Tensor, "d h"] | None = None) -> None:
+        self.source, self.offset, self.weight = source, offset, weight
+        batch = source.shape[: source.dim() - (offset.dim() if weight is None else 1)]
+        Distribution.__init__(self, batch, offset.shape, False)
+        self.reinterpreted_batch_ndims = offset.dim()
+
+    @cached_property
+    def bare(self) -> Tensor:
+        """The logits without their offset."""
+        return self.source if self.weight is None else linear(self.source, self.weight).unflatten(-1, self.event_shape)
+
+    @cached_property
+    def base_dist(self) -> TorchBernoulli:  # type: ignore[override]
+        """The pixels one by one; made when asked for."""
+        return TorchBernoulli(logits=self.bare + self.offset, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        value = value.to(self.offset.dtype)  # the numbers of a table come in float64, and zeros and ones lose nothing
+        if value.device.type == "cuda":
+            return self._unseen(value)
+        whole = not (value - value * value).any()  # zeros and ones: neither grey, nor infinite, nor missing
+        if not whole and not ((value == 0) | (value == 1) | value.isnan()).all():
+            return super().log_prob(value)
+        if torch.is_grad_enabled():
+            return self._fused(value, whole) if self._matching(value) else super().log_prob(value)
+        sign = signs(value)
+        offset = (self.offset * sign).masked_fill(value.isnan(), torch.inf)  # a factor of 1
+        log_p = log_product(self._signed_logits(sign, offset).sigmoid_())
+        lost = ~log_p.isfinite()
+        if lost.any():
+            log_p[lost] = self._one_by_one(value, lost)
+        return log_p
+
+    def _unseen(self, value: Tensor) -> Tensor:
+        """The same without a look at the value: a GPU would have to be waited for."""
+        logits = (self.bare + self.offset).to(value.dtype)  # they are rough under autocast
+        x = filled(value, 0.5).expand_as(logits)
+        each = binary_cross_entropy_with_logits(logits, x, reduction="none").masked_fill(value.isnan(), 0.0)
+        return -each.flatten(-len(self.event_shape)).sum(-1)
+
+    def _signed_logits(self, sign: Tensor, offset: Tensor) -> Float[Tensor, "*batch d"]:
+        """Many draws for each datum share a last layer whose weights carry the sign."""
+        if self.weight is None or not self._matching(sign) or self.batch_shape[0] < self.weight.shape[1]:
+            return torch.addcmul(offset, self.bare, sign).flatten(-len(self.event_shape))
+        weight = self.weight * sign.flatten(1).unsqueeze(-1)
+        return torch.baddbmm(offset.flatten(1).unsqueeze(1), self.source.transpose(0, 1), weight.mT).transpose(0, 1)
+
+    def _matching(self, value: Tensor) -> bool:
+        """Whether there are draws, by their features, for each datum of a batch."""
+        return self.weight is not None and value.shape == (*self.batch_shape[1:], *self.event_shape) != self.event_shape
+
+    def _fused(self, value: Float[Tensor, "b *x"], whole: bool) -> Float[Tensor, "k b"]:
+        assert self.weight is not None
+        return fused_log_prob(value.flatten(1), self.source, self.weight, self.offset.flatten(), whole)
+
+    def _one_by_one(self, value: Tensor, rows: Bool[Tensor, "*batch"]) -> Float[Tensor, " n"]:
+        """Some images as torch scores them: their products are too small for a number."""
+        source = self.source.expand(*rows.shape, *self.source.shape[len(self.batch_shape) :])[rows]
+        some = Pixels(source, self.offset, self.weight)
+        return super(Pixels, some).log_prob(value.expand(*rows.shape, *self.event_shape)[rows])

@@ -1,0 +1,144 @@
+"""Whether the value of an estimator can be trusted, and whether a model uses its latents, in words."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from taut.evidence.log_evidence import LogEvidence
+from taut.evidence.weights import FEWEST
+
+MANY = 0.1
+"""Share of the data that may have bad weights before the mean over all is doubted."""
+HIGH_KHAT, FEW, FEW_CHAINS, DECIDES, MUCH, WIDE = 0.7, 10.0, 2.0, 0.5, 0.5, 1.0
+ACCEPTED = (0.3, 0.95)
+ACTIVE = 1e-2
+"""A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
+FEW_ACTIVE = 0.1
+"""Share of the latent units below which the posterior is said to have collapsed."""
+
+
+class Doubt(NamedTuple):
+    """A reason for distrust.
+
+    Args:
+        short: Two to five words for a table.
+        sentence: What it is and what it means.
+    """
+
+    short: str
+    sentence: str
+
+
+def doubts(evidence: LogEvidence) -> list[Doubt]:
+    """Every reason to doubt that the value is near log p(x), the gravest first; none is the good case.
+
+    A lower bound with bad weights is still a lower bound: what is in doubt is its distance to log p(x).
+    """
+    found = [*_infinite(evidence), *_weights(evidence), *_chains(evidence), *_tails(evidence)]
+    return [Doubt(short, f"{evidence.name}: {sentence}") for short, sentence in found]
+
+
+def collapse(active: float, units: int, kl: float) -> str | None:
+    r"""What to say where fewer than a tenth of the latent units are active (Bowman et al., 2016); None elsewhere.
+
+    Units of a q that is far narrower than its prior can tell x apart by differences that are too small to count as
+    active; a KL of more than a nat for each unit shows that they carry something.
+
+    Args:
+        active: Units with $Var_x(E_q[z])$ above 0.01 (Burda et al., 2016).
+        units: Number of latent units.
+        kl: Mean of $KL(q(z | x) \| p(z))$ in nats.
+    """
+    if kl > units or active >= max(1.0, FEW_ACTIVE * units):
+        return None
+    verb = "is" if active == 1 else "are"
+    return (
+        f"posterior collapse: {active:.0f} of {units} latent units {verb} active (Var_x E_q[z] above 0.01); q(z|x) of "
+        "the others is about the same for every x, so they carry nothing. What may help: KL warm-up "
+        "(callbacks=[default,warmup]), a smaller latent_dim, or objective=iwae k=50."
+    )
+
+
+def _infinite(evidence: LogEvidence) -> list[tuple[str, str]]:
+    found, value = [], evidence.value
+    if lost := int(value.isneginf().sum()):
+        found.append(("no mass found", f"no sample of {lost} of {len(value)} data had any mass."))
+    if lost := int(value.isposinf().sum()):
+        short, meaning = "no finite value", "and so is the mean: hardly a sample had mass, or the density has no bound"
+        if evidence.kind == "upper":
+            short, meaning = "no finite bound", "and bounds nothing there"
+        found.append((short, f"it is +infinite for {lost} of {len(value)} data, {meaning}."))
+    return found
+
+
+def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:
+    found, k = [], evidence.k or 0
+    khat, ess, largest = (evidence.diagnostics.get(name) for name in ("khat", "ess", "max_weight"))
+    annealed = "acceptance" in evidence.diagnostics
+    least = FEW_CHAINS if annealed else FEW
+    if ess is not None and ess.median() < least < k:
+        unit = "chains" if annealed else "samples"
+        found.append(
+            (f"ESS {ess.median():.1f}", f"of {k} {unit} about {ess.median():.1f} count (median over the data).")
+        )
+    if khat is not None and k < FEWEST:
+        found.append(
+            (
+                "k-hat unknown",
+                f"{k} samples are too few for k-hat ({FEWEST} or more tell it), so nothing says whether the weights "
+                "have a variance.",
+            )
+        )
+    if khat is not None and _share(khat > HIGH_KHAT, khat) > MANY:
+        share, known = _share(khat > HIGH_KHAT, khat), int((~khat.isnan()).sum())
+        of = "the data" if known == len(khat) else f"the {known} of {len(khat)} data that have one"
+        found.append(
+            (
+                f"k-hat > 0.7: {share:.0%}",
+                f"k-hat is above 0.7 for {share:.0%} of {of}: their weights have no variance to speak of, so the "
+                "value may be far from log p(x) and its stated error is too small.",
+            )
+        )
+    if largest is not None and not annealed and _share(largest > DECIDES, largest) > MANY:
+        share = _share(largest > DECIDES, largest)
+        found.append(
+            ("one sample decides", f"one sample holds more than half of the weight of {share:.0%} of the data.")
+        )
+    return found
+
+
+def _chains(evidence: LogEvidence) -> list[tuple[str, str]]:
+    acceptance = evidence.diagnostics.get("acceptance")
+    if acceptance is None or acceptance.isnan().all():
+        return []
+    rate, (low, high) = acceptance.nanmean().item(), ACCEPTED
+    if low <= rate <= high:
+        return []
+    advice = "the tuning did not settle: take more steps."
+    return [(f"acceptance {rate:.2f}", f"HMC accepts {rate:.0%} of its moves, aimed at 65%; {advice}")]
+
+
+def _tails(evidence: LogEvidence) -> list[tuple[str, str]]:
+    correction = evidence.diagnostics.get("correction")
+    if correction is not None and correction.isfinite().all() and correction.mean() > WIDE:
+        top = correction.sort().values[-max(1, len(correction) // 100) :].sum() / correction.sum()
+        worst = "the worst datum" if len(correction) < 200 else "the worst 1% of the data"
+        sentence = (
+            f"E[Y/X] - 1 is {correction.mean():.3g} nats on average, and {top:.0%} of it comes from {worst}: "
+            "the tail is heavy, the stated error too small and the bound loose."
+        )
+        return [("heavy tail", sentence)]
+    bias = evidence.diagnostics.get("bias")
+    if evidence.kind == "estimate" and bias is not None and bias.isfinite().all() and -bias.mean() > MUCH:
+        return [
+            (
+                "large correction",
+                f"it moves importance sampling by {-bias.mean():.2f} nats; take more samples.",
+            )
+        ]
+    return []
+
+
+def _share(bad: Tensor, values: Tensor) -> float:
+    known = ~values.isnan()
+    return (bad & known).sum().item() / max(1, int(known.sum()))

@@ -1,0 +1,122 @@
+r"""Bounds of $\log p(x)$ as pure functions of log-weights, in nats.
+
+Every function reads log-weights of shape ``[k, b]`` (sample axis first) and returns one number per datum. A weight of
+zero (log-weight $-\infty$) is legal: it adds nothing and receives no gradient.
+"""
+
+from math import log
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from taut.functional.types import LogWeights, PerDatum
+
+
+def log_sum_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
+    r"""$\log \sum_k e^{\log w_k}$ over the first axis; $-\infty$ (and a zero gradient) where all weights are 0."""
+    shift = log_w.detach().amax(0)
+    shift = torch.where(shift.isfinite(), shift, 0.0)
+    total = (log_w - shift).exp().sum(0)
+    nothing = total == 0
+    return torch.where(nothing, -torch.inf, torch.where(nothing, 1.0, total).log() + shift)
+
+
+def log_mean_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
+    r"""$\log \frac1K \sum_k e^{\log w_k}$ over the first axis."""
+    return log_sum_exp(log_w) - log(log_w.shape[0])
+
+
+def elbo(log_w: LogWeights) -> PerDatum:
+    r"""Monte Carlo evidence lower bound, $\frac1K \sum_k \log w_k$ (Kingma & Welling, 2014)."""
+    return log_w.mean(0)
+
+
+def iwae(log_w: LogWeights) -> PerDatum:
+    r"""Importance-weighted bound $\log \frac1K \sum_k w_k$ (Burda, Grosse & Salakhutdinov, 2016).
+
+    Equal to :func:`elbo` at K = 1; in expectation non-decreasing in K and never above $\log p(x)$.
+    """
+    return log_mean_exp(log_w)
+
+
+def block_bound(log_w: LogWeights, k: int) -> PerDatum:
+    r"""IWAE-k averaged over the K/k disjoint blocks of one set of K samples.
+
+    For k dividing k' dividing K the result never decreases from k to k', sample by sample (Jensen).
+
+    Raises:
+        ValueError: If the blocks do not tile the samples.
+    """
+    if log_w.shape[0] % k:
+        raise ValueError(f"blocks of {k} do not tile {log_w.shape[0]} samples")
+    return log_mean_exp(log_w.unflatten(0, (-1, k)).transpose(0, 1)).mean(0)
+
+
+def normalised_weights(log_w: LogWeights) -> LogWeights:
+    r"""$\tilde w_k = w_k / \sum_j w_j$; all zero where every weight is zero."""
+    total = log_sum_exp(log_w)
+    return (log_w - torch.where(total.isfinite(), total, 0.0)).exp()
+
+
+def effective_sample_size(log_w: LogWeights) -> PerDatum:
+    r"""Kish's effective sample size $(\sum_k w_k)^2 / \sum_k w_k^2$, between 1 and K (0 if all weights are 0)."""
+    squares = normalised_weights(log_w).square().sum(0)
+    return torch.where(squares == 0, 0.0, 1 / squares)
+
+
+def leave_one_out(log_w: LogWeights) -> LogWeights:
+    r"""$\log \sum_{j \ne k} w_j$ for every k.
+
+    $\log S + \log(1 - w_k / S)$ where no weight holds more than half of the sum S; elsewhere, where that would lose all
+    digits, from the sums of what stands before and behind.
+    """
+    total = log_sum_exp(log_w)
+    share = (log_w - torch.where(total.isfinite(), total, 0.0)).exp()
+    left = total + torch.log1p(-share.clamp_max(0.5))
+    hard = (share.amax(0) > 0.5) | ~total.isfinite()
+    left[:, hard] = _around(log_w[:, hard])
+    return left
+
+
+def _around(log_w: LogWeights) -> LogWeights:
+    nothing = torch.full_like(log_w[:1], -torch.inf)
+    before = torch.cat([nothing, log_w[:-1]]).logcumsumexp(0)
+    behind = torch.cat([log_w[1:], nothing]).flip(0).logcumsumexp(0).flip(0)
+    return torch.logaddexp(before, behind)
+
+
+def jackknife(log_w: LogWeights) -> PerDatum:
+    r"""First-order jackknife of IWAE-K, $K L_K - (K-1) \frac1K \sum_k L_{K-1}^{(-k)}$ (Nowozin, 2018); no bound.
+
+    $-\infty$ where every weight is zero, $+\infty$ where a single one is not.
+    """
+    return jackknife_parts(log_w).mean(0)
+
+
+def jackknife_parts(log_w: LogWeights) -> LogWeights:
+    r"""The pseudo-values $K L_K - (K-1) L_{K-1}^{(-k)}$, whose mean is :func:`jackknife`."""
+    k = log_w.shape[0]
+    without = leave_one_out(log_w) - torch.tensor(max(k - 1, 1), dtype=log_w.dtype, device=log_w.device).log()
+    whole = iwae(log_w)
+    return torch.where(whole.isfinite(), k * whole - (k - 1) * without, whole) if k > 1 else log_w
+
+
+def block_curve(log_w: LogWeights) -> Float[Tensor, "sizes b"]:
+    """:func:`block_bound` at every one of :func:`block_sizes`, each made of the sums of the size before it."""
+    samples = log_w.shape[0]
+    sums: dict[int, Tensor] = {1: log_w}
+    curve = []
+    for size in block_sizes(samples):
+        part = max(known for known in sums if size % known == 0)
+        sums[size] = (
+            sums[part] if part == size else log_sum_exp(sums[part].unflatten(0, (-1, size // part)).transpose(0, 1))
+        )
+        curve.append((sums[size] - torch.tensor(size, dtype=log_w.dtype, device=log_w.device).log()).mean(0))
+    return torch.stack(curve)
+
+
+def block_sizes(samples: int) -> list[int]:
+    """The sizes 1, 2, 5, 10, ... that tile ``samples``, and ``samples`` itself: abscissae of a bound-versus-K curve."""
+    decades = [m * 10**e for e in range(len(str(samples))) for m in (1, 2, 5)]
+    return [k for k in decades if k < samples and samples % k == 0] + [samples]

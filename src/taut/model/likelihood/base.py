@@ -1,0 +1,80 @@
+"""What every likelihood is."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution
+
+from taut.errors import UserError
+from taut.functional.precision import DoubleBuffers
+
+
+class Likelihood(DoubleBuffers, ABC):
+    r"""A likelihood p(x | z): a module whose forward returns a distribution over x.
+
+    For z of shape ``[k, b, *z_shape]`` the distribution has batch ``(k, b)`` and event ``x_shape``. Its ``log_prob`` of
+    an x with holes (NaN, see :mod:`taut.functional.missing`) is that of the observed cells, and ``given(x)`` is $p(x
+    \mid z, x_{obs})$: both are done by :class:`taut.distributions.cells.Cells` where cells are independent given z. A
+    new likelihood sets ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot,
+    ``binary`` that x is zeros and ones; ``initialise`` chooses starting values from training rows; ``statistics`` and
+    ``maximise`` are for those with a closed-form maximum in EM.
+    """
+
+    x_shape: tuple[int, ...]
+    of_categories: bool = False
+    binary: bool = False
+
+    @abstractmethod
+    def forward(self, z: Float[Tensor, "*batch d"]) -> Distribution:
+        """The distribution p(x | z)."""
+
+    @property
+    def is_mass(self) -> bool:
+        """Whether p(x | z) is a probability mass, as of pixels that are 0 or 1, so that no log p(x) is above 0."""
+        return self.binary
+
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        """Choose starting values from training rows."""
+        del x
+
+    def start_em(self, x: Float[Tensor, "n *x"]) -> None:
+        """Choose the starting values of EM: the maximum itself, where it is known; after ``initialise``."""
+        del x
+
+    def check(self, x: Float[Tensor, "n *x"]) -> None:
+        """Refuse data this likelihood gives no density to.
+
+        Raises:
+            UserError: If an observed value is not finite or outside the support.
+        """
+        if x.isinf().any():
+            raise UserError("The data hold an infinite value; remove or replace it first.")
+
+    def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> dict[str, Tensor]:
+        """Sums over a batch, expected under its posteriors, that determine the best parameters.
+
+        Raises:
+            NotImplementedError: If there is no closed-form maximum.
+        """
+        raise NotImplementedError
+
+    def limits(self, z: Float[Tensor, "*batch d"]) -> list[str]:
+        """Sentences about floors and caps that bind, on which the value of log p(x) then depends.
+
+        Args:
+            z: Draws of q(z | x) for the data scored, where a limit depends on z.
+        """
+        del z
+        return []
+
+    @property
+    def degrees_of_freedom(self) -> int | None:
+        """Number of free parameters, for information criteria; ``None`` where it means nothing, as for networks."""
+        return None
+
+    @torch.no_grad()
+    def maximise(self, statistics: dict[str, Tensor]) -> None:
+        """Set the parameters to the maximum that ``statistics`` (summed over all rows) determine."""
+        raise NotImplementedError

@@ -1,0 +1,304 @@
+"""A look-up table of Gaussians."""
+
+import warnings
+from collections.abc import Sequence
+from functools import reduce
+from math import prod
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from taut.distributions.component import ComponentNormal
+from taut.errors import UserError
+from taut.functional import e_step, m_step
+from taut.functional.gaussian import bounded
+from taut.functional.m_step import Sums
+from taut.functional.missing import filled
+from taut.functional.units import Units, measured
+from taut.model.likelihood.base import Likelihood
+
+KMEANS_ROWS = 2**14
+"""Rows that k-means looks at; of a larger table a random choice of so many."""
+DISTANCE_ROWS = 2**14
+"""Rows whose distances are held at once."""
+
+
+def clusters(rows: Float[Tensor, "n d"], count: int, seed: int, *, tries: int = 1) -> Int[Tensor, " n"]:
+    """The number of each row's cluster: k-means from a k-means++ start (Arthur & Vassilvitskii, 2007).
+
+    Args:
+        rows: Data without holes, columns in like units.
+        count: Number of clusters.
+        seed: Seed of the start, and of the choice of rows.
+        tries: Number of starts, of which the one with the nearest centres is taken.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    if count == 1:
+        return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+    chosen = rows if len(rows) <= KMEANS_ROWS else rows[_some(len(rows), seed).to(rows.device)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: some stay empty
+        means = KMeans(count, n_init=tries, random_state=seed)  # pyright: ignore[reportArgumentType] (its stub's fault)
+        found = means.fit(chosen.double().cpu().numpy())
+    centres = torch.as_tensor(found.cluster_centers_).to(rows)
+    return torch.cat([torch.cdist(part, centres).argmin(-1) for part in rows.split(DISTANCE_ROWS)])
+
+
+def _some(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:KMEANS_ROWS]
+
+
+Covariance = Literal["spherical", "diagonal", "full"]
+
+ROWS = 4096
+"""Rows of which tables are held at once where a formula needs them, so that memory is flat in N."""
+AT = 1 + 1e-6
+"""Times a floor up to which a variance is at it."""
+
+
+class Component(Likelihood):
+    r"""$p(x \mid z = c) = N(x; m_c, \Sigma_c)$: the look-up table of a mixture of Gaussians.
+
+    The parameters are relative to the mean and the standard deviation of each column of the training rows, so that
+    nothing depends on the units of the columns: $m = \bar x + u \odot o$ and $L = \mathrm{diag}(u \odot s) (I + A)$
+    with A strictly lower. Under ``spherical`` u is one number, the root of the columns' mean variance; that of a column
+    which has one value throughout is 1.
+
+    In EM, eigenvalues (variances) below the floor are raised to it in these units, which is the exact maximum under
+    that constraint, so the likelihood stays bounded and still never decreases. A component that explains a smaller
+    share of the rows than ``min_share`` keeps its last mean and covariance.
+
+    Args:
+        x_shape: Shape of one datum, D numbers in all.
+        latent: Number of components C, the length of the one-hot z.
+        covariance: ``spherical`` (one variance), ``diagonal`` or ``full``.
+        min_variance: Floor of every variance (eigenvalue), as a fraction of the columns' variances.
+        min_share: Expected share of the rows under which EM leaves a component alone.
+    """
+
+    of_categories = True
+    centre: Tensor
+    unit: Tensor
+    rows: Tensor
+    counts: Tensor
+    constant: Tensor
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent: int,
+        *,
+        covariance: Covariance = "full",
+        min_variance: float = 1e-14,
+        min_share: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        if covariance not in ("spherical", "diagonal", "full"):
+            raise UserError(f"likelihood.covariance={covariance!r} is not known; choose spherical, diagonal or full.")
+        size = prod(x_shape)
+        self.x_shape = tuple(x_shape)
+        self.covariance: Covariance = covariance
+        self.full = covariance == "full"
+        self.min_variance, self.min_share = min_variance, min_share
+        self.offsets = nn.Parameter(torch.randn(latent, size))
+        self.log_scales = nn.Parameter(torch.zeros(latent, 1 if covariance == "spherical" else size))
+        if self.full:
+            self.lower = nn.Parameter(torch.zeros(latent, size, size))
+        self.register_buffer("centre", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("unit", torch.ones(size, dtype=torch.float64))
+        self.register_buffer("rows", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("constant", torch.zeros(size, dtype=torch.bool))
+        self.register_buffer("counts", torch.full((latent,), torch.inf, dtype=torch.float64))
+
+    @property
+    def units(self) -> Units:
+        """What the parameters are relative to."""
+        return Units(self.centre, self.unit)
+
+    @property
+    def means(self) -> Float[Tensor, "c d"]:
+        """The means $m_c$."""
+        return self.units.outside(self.offsets)
+
+    def factors(self) -> Float[Tensor, "c d d"]:
+        """Cholesky factors of the covariances in ``units``; no diagonal is below the root of the floor."""
+        scales = self.log_scales.exp().clamp_min(self.min_variance**0.5).expand_as(self.offsets)
+        diagonal = torch.diag_embed(scales)
+        return diagonal + scales.unsqueeze(-1) * self.lower.tril(-1) if self.full else diagonal
+
+    def scale_tril(self) -> Float[Tensor, "c d d"]:
+        """Their Cholesky factors in the units of x."""
+        return self.unit.unsqueeze(-1) * self.factors()
+
+    def covariances(self) -> Float[Tensor, "c d d"]:
+        r"""$\Sigma_c$, in squared units of x."""
+        factors = self.scale_tril()
+        return factors @ factors.mT
+
+    def forward(self, z: Float[Tensor, "*batch c"]) -> ComponentNormal:
+        return ComponentNormal(z, self.offsets, self.factors(), self.units, torch.Size(self.x_shape))
+
+    @torch.no_grad()
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        """The means and covariances of the clusters that k-means finds, the best of 3 as k-means judges them."""
+        count, rows = len(self.offsets), x.flatten(1)
+        if len(x) < count:
+            raise UserError(
+                f"model.components={count} is more than the {len(x)} training rows; choose fewer components."
+            )
+        self.measure(rows)
+        inside, seed = self.starting_rows(rows), int(torch.randint(2**31, ()))
+        self.start(inside, clusters(inside, count, seed, tries=3))
+
+    @torch.no_grad()
+    def measure(self, rows: Float[Tensor, "n d"]) -> None:
+        """Set what the parameters are relative to."""
+        units, constant = measured(rows, common=self.covariance == "spherical")
+        self.centre.copy_(units.centre)
+        self.unit.copy_(units.unit)
+        self.rows.fill_(len(rows))
+        self.constant.copy_(constant)
+
+    def starting_rows(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """In ``units``, with each hole at the mean of its column."""
+        return filled(self.units.inside(rows))
+
+    @torch.no_grad()
+    def start(self, inside: Float[Tensor, "n d"], *labels: Int[Tensor, " n"]) -> None:
+        """Mean and covariance of the rows of each component; one of too few rows has the covariance of all, pooled.
+
+        Args:
+            inside: Data without holes, in ``units``.
+            labels: The component of every row; several, one after the other, where this table is of several mixtures.
+        """
+        found = [m_step.of_clusters(inside, own, len(self.offsets) // len(labels)) for own in labels]
+        counts, means, second = (torch.cat(part) for part in zip(*found, strict=True))
+        few, spread = counts < self.needed, second / counts.clamp_min(1.0)[:, None, None]
+        spread[few] = second.sum(0) / counts.sum()
+        self.counts.copy_(counts)
+        self.offsets.copy_(means)
+        self._set_factors(torch.ones_like(few), torch.eye(inside.shape[1]).to(second).expand_as(second), spread)
+
+    @property
+    def needed(self) -> int:
+        """Rows below which a component's covariance is singular, wherever they are."""
+        return self.offsets.shape[1] + 1 if self.full else 2
+
+    def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> Sums:
+        """The sums of :mod:`taut.functional.m_step` at the parameters as they are, without correlations a diagonal."""
+        return self._sums(self.units.inside(x.flatten(1)), posterior.mean.double())  # one-hot z: responsibilities
+
+    def _sums(self, rows: Float[Tensor, "b d"], r: Float[Tensor, "b c"]) -> Sums:
+        form = m_step.expected if rows.isnan().any() else m_step.complete
+        return self._shaped(form(rows, r, self.offsets.double(), self.factors().double()))
+
+    def _shaped(self, found: Sums) -> Sums:
+        if self.full:
+            return found
+        return {**found, "second": torch.diag_embed(found["second"].diagonal(dim1=-2, dim2=-1))}
+
+    @torch.no_grad()
+    def expect(
+        self, x: Float[Tensor, "b *x"], log_weights: Float[Tensor, "*s c"]
+    ) -> tuple[Float[Tensor, "*s b"], Sums]:
+        r"""$\log p(x)$ of the mixture in nats, and the ``statistics`` under its posterior.
+
+        Args:
+            x: Data.
+            log_weights: $\log \pi_c$; of several mixtures, whose components are those of this table in their order,
+                if there is one more axis.
+        """
+        weights = log_weights.double().reshape(-1, log_weights.shape[-1])
+        if e_step.pays(prod(self.x_shape), self.full) and not x.isnan().any():
+            found = self._in_one_pass(x.flatten(1), weights)
+        else:
+            parts = [self._by_table(rows, weights) for rows in x.split(ROWS)]
+            found = torch.cat([log_px for log_px, _ in parts], -1), reduce(m_step.added, (some for _, some in parts))
+        return found[0].reshape(*log_weights.shape[:-1], len(x)), found[1]
+
+    def _in_one_pass(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Sums]:
+        rows, factors = self.units.inside(x), self.factors().double()
+        gaussians = e_step.Gaussians(weights.flatten(), self.offsets.double(), factors, self.full)
+        log_px, found = e_step.expect(gaussians, rows, mixtures=len(weights))
+        return log_px - self.unit.log().sum(), found
+
+    def _by_table(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Sums]:
+        rows = self.units.inside(x.flatten(1))
+        table = self(weights.new_zeros(1, weights.numel())).table(x.flatten(1))
+        table = table.unflatten(-1, weights.shape) + weights  # [b, s, c]
+        log_px, r = table.logsumexp(-1).mT, table.softmax(-1).flatten(1)
+        return log_px, self._sums(rows, r)
+
+    @torch.no_grad()
+    def maximise(self, statistics: Sums) -> None:
+        """Set the parameters to the maximum; the sums are relative to the new ones afterwards, to be added to."""
+        counts = statistics["counts"]
+        self.counts.copy_(counts / counts.sum() * self.rows)
+        alive = counts > self.min_share * counts.sum()
+        means, factors, n = self.offsets.double(), self.factors().double(), counts[alive].unsqueeze(-1)
+        shift = statistics["first"][alive] / n
+        spread = statistics["second"][alive] / n.unsqueeze(-1) - torch.einsum("ci,cj->cij", shift, shift)
+        self.offsets[alive] = (means[alive] + (factors[alive] @ shift.unsqueeze(-1)).squeeze(-1)).to(self.offsets)
+        self._set_factors(alive, factors[alive], spread)
+        new = self.offsets.double(), self.factors().double()
+        statistics.update(self._shaped(m_step.moved(statistics, (means, factors), new)))
+
+    def _set_factors(self, which: Tensor, factors: Float[Tensor, "m d d"], spread: Float[Tensor, "m d d"]) -> None:
+        r"""Set the covariances to $F M F^\top$, in ``units``, or to the nearest this table can hold."""
+        if self.full:
+            found = bounded(factors, spread, self.min_variance)
+            scales = found.diagonal(dim1=-2, dim2=-1)
+            self.lower[which] = (found.tril(-1) / scales.unsqueeze(-1)).to(self.lower)
+        else:
+            variances = factors.diagonal(dim1=-2, dim2=-1).square() * spread.diagonal(dim1=-2, dim2=-1)
+            variances = variances.mean(-1, keepdim=True) if self.covariance == "spherical" else variances
+            scales = variances.clamp_min(self.min_variance).sqrt()
+        self.log_scales[which] = scales.log().to(self.log_scales)
+
+    @property
+    def at_the_floor(self) -> Bool[Tensor, " c"]:
+        """The components of which a variance is at the floor."""
+        factors = self.factors().detach().double()
+        low = factors.diagonal(dim1=-2, dim2=-1) <= AT * self.min_variance**0.5
+        if not self.full:
+            return low.any(-1)
+        least = torch.linalg.svdvals(factors)[:, -1].square() / self.min_variance
+        return low.any(-1) | (least.log().abs() <= AT - 1)
+
+    @property
+    def too_few(self) -> Bool[Tensor, " c"]:
+        """The components that explain too few rows for a covariance, in the M-step last made."""
+        return self.counts < self.needed
+
+    def limits(self, z: Float[Tensor, "*batch c"]) -> list[str]:
+        del z
+        count, words = len(self.offsets), f"likelihood.min_variance={self.min_variance:g}"
+        constant, low, few = (int(some.sum()) for some in (self.constant, self.at_the_floor, self.too_few))
+        found = []
+        if constant:
+            found.append(
+                f"{constant} of {len(self.constant)} columns have one value in all training rows; log p(x) depends on "
+                f"the variance they are given, {words} in squared units."
+            )
+        if low:
+            found.append(
+                f"the floor of the variances binds in {low} of {count} components, and the value of log p(x) depends "
+                f"on it: {words} of each column's variance."
+            )
+        if few:
+            found.append(
+                f"{few} of {count} components explain fewer than the {self.needed} rows that likelihood.covariance="
+                f"{self.covariance} takes: the likelihood has no maximum, it is bounded by {words} alone; choose fewer "
+                "components or a simpler covariance."
+            )
+        return found
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        count, size = self.offsets.shape
+        return count * (size + {"spherical": 1, "diagonal": size, "full": size * (size + 1) // 2}[self.covariance])

@@ -1,0 +1,86 @@
+"""Gaussian likelihood with a network."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from taut.distributions.diagonal_gaussian import MOST, Heads
+from taut.functional.missing import column_mean, column_scale, is_constant
+from taut.model.likelihood.base import Likelihood
+
+
+class Gaussian(Likelihood):
+    r"""$p(x \mid z) = N(x; \mu + s \odot f(z),\ s^2 \odot v(z))$ with a diagonal covariance.
+
+    $\mu$ and s are the mean and standard deviation of the training rows, so the network works in units of the data;
+    the density is that of x itself, in nats. $v = v_{\min} + e^{g(z)}$: the floor $v_{\min}$ keeps the likelihood
+    bounded.
+
+    Args:
+        x_shape: Shape of one datum.
+        latent: Number of latent coordinates.
+        decoder: Builds a network from ``(latent, shape)``; with its own variance it has the heads f and g.
+        shared: Learn one variance for all coordinates and all z instead of a network g.
+        min_variance: The floor $v_{\min}$, as a fraction of each coordinate's variance.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    constant: Tensor
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent: int,
+        decoder: Callable[..., nn.Module],
+        *,
+        shared: bool = False,
+        min_variance: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.x_shape = tuple(x_shape)
+        self.min_variance = min_variance
+        self.shared = shared
+        self.decoder = decoder(latent, (1 if shared else 2, *self.x_shape))
+        self.offset = nn.Parameter(torch.zeros(1 if shared else 2, *self.x_shape))
+        if shared:
+            self.log_variance = nn.Parameter(torch.zeros(()))
+        self.register_buffer("shift", torch.zeros(self.x_shape, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(self.x_shape, dtype=torch.float64))
+        self.register_buffer("constant", torch.zeros(self.x_shape, dtype=torch.bool))
+
+    def forward(self, z: Float[Tensor, "*batch d"]) -> Heads:
+        heads = (self.decoder(z) + self.offset).unbind(-1 - len(self.x_shape))
+        log_variance = self.log_variance.expand_as(heads[0]) if self.shared else heads[1]
+        return Heads(heads[0], log_variance, self.shift, self.scale, self.min_variance)
+
+    @torch.no_grad()
+    def limits(self, z: Float[Tensor, "*batch d"]) -> list[str]:
+        log_variance = self(z).g.double().flatten(-len(self.x_shape)).flatten(0, -2)
+        capped = int((log_variance >= MOST).any(0).sum())
+        floored = int((log_variance.exp().mean(0) < self.min_variance).sum())
+        count, found = log_variance.shape[1], []
+        if self.constant.any():
+            found.append(
+                f"{int(self.constant.sum())} of {count} columns have one value in all training rows, so they have no "
+                "unit of their own: theirs is 1, and log p(x) depends on it; leave them out."
+            )
+        if capped:
+            found.append(
+                f"the log-variance of {capped} of {count} columns is at its cap of {MOST:g} (in units of their "
+                "variance) for some data, where log p(x) depends on the cap."
+            )
+        if floored:
+            found.append(
+                f"the variance of {floored} of {count} columns is mostly the floor likelihood.min_variance="
+                f"{self.min_variance:g} (of their variance), so log p(x) depends on the floor."
+            )
+        return found
+
+    @torch.no_grad()
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        self.shift.copy_(column_mean(x))
+        self.scale.copy_(column_scale(x))
+        self.constant.copy_(is_constant(x))

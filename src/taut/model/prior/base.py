@@ -1,0 +1,66 @@
+"""What every prior is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.constraints import Constraint
+
+from taut.functional.precision import DoubleBuffers, in_double
+
+
+class Prior(DoubleBuffers, ABC):
+    """A prior p(z): a module whose forward returns a distribution with batch ``()`` and event ``z_shape``.
+
+    A new prior sets ``z_shape`` (and ``support``, where z is not any real vector) and implements ``forward``.
+    ``initialise`` and ``attach`` are there for priors that learn from data before training or are made of q;
+    ``statistics`` and ``maximise`` for those with a closed-form maximum in EM.
+    """
+
+    z_shape: tuple[int, ...]
+    support: Constraint = constraints.real_vector
+
+    def __call__(self) -> Distribution:
+        """The distribution p(z), in float64 whatever the precision of the parameters."""
+        return in_double(super().__call__())
+
+    @property
+    def discrete(self) -> bool:
+        """Whether z is a category."""
+        return self.support.is_discrete
+
+    @abstractmethod
+    def forward(self) -> Distribution:
+        """The distribution p(z)."""
+
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        """Choose starting values from training rows; most priors need none."""
+        del x
+
+    def attach(self, q: Callable[[Tensor], Distribution]) -> None:
+        """Meet the q of the model; only a prior that is made of q keeps it."""
+        del q
+
+    def statistics(self, posterior: Distribution) -> dict[str, Tensor]:
+        """Sums over a batch of posteriors that determine the best parameters; none if nothing is learned.
+
+        Raises:
+            NotImplementedError: If the prior has parameters but no closed-form maximum.
+        """
+        del posterior
+        if any(True for _ in self.parameters()):
+            raise NotImplementedError
+        return {}
+
+    @property
+    def degrees_of_freedom(self) -> int | None:
+        """Number of free parameters, for information criteria; ``None`` where it means nothing, as for networks."""
+        return None if any(True for _ in self.parameters()) else 0
+
+    @torch.no_grad()
+    def maximise(self, statistics: dict[str, Tensor]) -> None:
+        """Set the parameters to the maximum that ``statistics`` (summed over all rows) determine."""
+        del statistics

@@ -1,0 +1,1 @@
+"""LightningModules and all that only Lightning calls: building, checkpoints, metrics, strategies."""

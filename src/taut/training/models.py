@@ -1,0 +1,113 @@
+"""The model variants: what each is made of by default, and what it refuses."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from taut.errors import UserError
+from taut.functional import seeding
+from taut.model.exact_inference import tractable
+from taut.model.joint import Joint
+from taut.model.likelihood.component import Component
+from taut.model.likelihood.factor import Factor
+from taut.model.likelihood.linear import Linear
+from taut.model.prior.categorical import Categorical
+from taut.objective.em import Em, best_of
+from taut.training.module import LatentVariableModel, require
+
+
+class VAE(LatentVariableModel):
+    r"""$p(x) = \int p(z)\, p_\theta(x \mid z)\, dz$ with networks, trained on the ELBO (Kingma & Welling, 2014).
+
+    An infinite mixture of Gaussians (or Bernoullis): z is continuous, and $q_\phi(z \mid x)$ stands in for the
+    posterior.
+    """
+
+    def check_joint(self, joint: Joint) -> None:
+        require(not joint.prior.discrete, "vae", "a continuous z", joint)
+
+
+class IWAE(LatentVariableModel):
+    r"""The VAE's model trained on $L_K = E[\log \frac1K \sum_k w_k]$ (Burda, Grosse & Salakhutdinov, 2016).
+
+    The same code as :class:`~taut.training.models.VAE`: the variant is the objective and K.
+    """
+
+    def check_joint(self, joint: Joint) -> None:
+        require(not joint.prior.discrete, "iwae", "a continuous z", joint)
+
+
+class MixtureOfGaussians(LatentVariableModel):
+    r"""$p(x) = \sum_{c=1}^C \pi_c\, N(x; m_c, \Sigma_c)$: z is a category, a look-up table holds the Gaussians.
+
+    $\log p(x)$ and the posterior are sums over C categories, hence exact. With another likelihood, a mixture of that.
+
+    Args:
+        components: Number of categories C, which prior and likelihood share.
+        n_init: Number of starts by k-means that EM goes on from until it converges, all at once, before training goes
+            on from the best.
+        **shell: See :class:`~taut.training.module.LatentVariableModel`.
+    """
+
+    def __init__(self, components: int, n_init: int = 1, **shell: Any) -> None:
+        super().__init__(**shell)
+        self.n_init = n_init
+        found = self.joint.prior.z_shape[0]
+        if found != components:
+            raise UserError(
+                f"model.components={components}, but the prior has {found} categories; set model.components only."
+            )
+        if n_init > 1 and not (self._of_gaussians and isinstance(self.objective, Em)):
+            raise UserError(
+                f"model.n_init={n_init} compares starts by EM of a mixture of Gaussians, which needs "
+                "prior=categorical, likelihood=component and objective=em; leave it at 1."
+            )
+
+    @property
+    def _of_gaussians(self) -> bool:
+        return isinstance(self.joint.prior, Categorical) and isinstance(self.joint.likelihood, Component)
+
+    def check_joint(self, joint: Joint) -> None:
+        require(joint.prior.discrete, "mog", "a categorical z", joint)
+
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        super().initialise(x)
+        prior, likelihood = self.joint.prior, self.joint.likelihood
+        if isinstance(likelihood, Component):
+            prior.maximise({"counts": likelihood.counts})
+            if not isinstance(self.objective, Em):
+                likelihood.counts.fill_(torch.inf)  # a gradient does not tell how many rows a component explains
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        objective = self.objective
+        if self.n_init > 1 and self.trainer.global_step == 0 and isinstance(objective, Em):
+            seeds = [seeding.key(self.seed, "starts", start) for start in range(self.n_init)]
+            rows = getattr(self.trainer, "datamodule").training_rows()  # noqa: B009
+            best_of(self.joint, rows.to(self.device), seeds, objective.tolerance)
+
+
+class PPCA(LatentVariableModel):
+    r"""$z \sim N(0, I)$ (or a mixture), $x \mid z \sim N(W z + \mu, \sigma^2 I)$ (Tipping & Bishop, 1999).
+
+    $\log p(x) = \log N(x; \mu, W W^\top + \sigma^2 I)$, and the posterior is Gaussian: the anchor that bounds are
+    held against. Under ``objective=em`` it starts at the maximum of the likelihood where no cell is missing.
+    """
+
+    def check_joint(self, joint: Joint) -> None:
+        solvable = isinstance(joint.likelihood, Linear) and tractable(joint)
+        require(solvable, "ppca", "a linear likelihood under a Gaussian or mixture prior", joint)
+
+
+class FA(LatentVariableModel):
+    r"""$z \sim N(0, I)$ (or a mixture), $x \mid z \sim N(W z + \mu, \mathrm{diag}\, \psi)$ (Rubin & Thayer, 1982).
+
+    $\log p(x) = \log N(x; \mu, W W^\top + \mathrm{diag}\, \psi)$. Unlike probabilistic PCA, every column has a noise
+    of its own, so the fit is the same in every unit of every column.
+    """
+
+    def check_joint(self, joint: Joint) -> None:
+        solvable = isinstance(joint.likelihood, Factor) and tractable(joint)
+        require(solvable, "fa", "likelihood=factor under a Gaussian or mixture prior", joint)

@@ -1,0 +1,292 @@
+"""The training shell that every model variant shares."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+
+from taut import __version__
+from taut.criteria import criteria
+from taut.data.base import Batch
+from taut.errors import UserError
+from taut.evidence.score import DETAILS, score
+from taut.functional import bounds, seeding
+from taut.functional.consistency import Judge, Kind, Value, refuse
+from taut.metrics import ScoreMeter, Summary, Trained
+from taut.model import exact_inference
+from taut.model.draws import draw
+from taut.model.joint import Joint
+from taut.model.q.base import Posterior
+from taut.objective.base import Objective
+
+REPORT = 50
+"""Training batches between two reports of their bounds."""
+SCORES = ["elbo", "bound", "log_px", "gap", "kl", "reconstruction", "ess"]
+
+
+class LatentVariableModel(L.LightningModule, ABC):
+    """A joint, a q and an objective, trained and scored. A variant says in ``check_joint`` which joints it is.
+
+    Args:
+        joint: p(x, z).
+        q: q(z | x).
+        objective: The bound to maximise.
+        optimizer: Builds the optimiser from parameters.
+        scheduler: Builds the learning-rate scheduler from the optimiser, stepped every epoch; or None.
+        k: Importance samples K of the objective.
+        k_eval: Importance samples at validation, rounded up to a multiple of k and to at least two blocks of k, so
+            that the noise of the bound at k is known.
+        k_test: Importance samples at test, rounded likewise.
+        seed: Seed of all noise.
+    """
+
+    def __init__(
+        self,
+        joint: Joint,
+        q: Posterior,
+        objective: Objective,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[[Optimizer], Any] | None,
+        *,
+        k: int,
+        k_eval: int,
+        k_test: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.check_joint(joint)
+        self.joint, self.q, self.objective = joint, q, objective
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.k, self.seed = k, seed
+        self.samples = {"val": _tiled(k_eval, k), "test": _tiled(k_test, k)}
+        self.kl_weight = 1.0
+        self._rows = 0
+        self.summaries: dict[str, Summary] = {}
+        self.meters = torch.nn.ModuleDict(
+            {
+                stage: ScoreMeter(SCORES, len(bounds.block_sizes(samples)), joint.prior.z_shape, stage)
+                for stage, samples in self.samples.items()
+            }
+        )
+
+    @abstractmethod
+    def check_joint(self, joint: Joint) -> None:
+        """Refuse a joint that is not of this kind.
+
+        Raises:
+            UserError: Naming the way out.
+        """
+
+    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+        """Start every piece from the training rows, and refuse what cannot be trained on them.
+
+        Raises:
+            UserError: If the data are outside the likelihood's support, or the pieces do not go together.
+        """
+        self.joint.likelihood.check(x)
+        for piece in (self.joint.prior, self.joint.likelihood, self.q):
+            piece.initialise(x)
+        self.objective.check(self.joint, self.q, self.k, x[:2])
+        self.objective.initialise(self.joint, x)
+
+    def setup(self, stage: str) -> None:
+        """Ask what needs the parameters before a strategy spreads them."""
+        del stage
+        _ = self.log_px_kind
+
+    @cached_property
+    def log_px_kind(self) -> Literal["exact", "lower"]:
+        """How log p(x) is known: ``exact``, or a ``lower`` bound by importance sampling."""
+        return "exact" if exact_inference.tractable(self.joint) else "lower"
+
+    def on_train_start(self) -> None:
+        self.trained = Trained(self.trainer.global_step, self.device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
+        del batch, batch_idx
+        if self.objective.closed_form:
+            return
+        counter = self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank
+        seeding.seed(seeding.key(self.seed, "train", counter), self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """The surrogate of a batch; reads nothing back from the device."""
+        del batch_idx
+        if self.objective.closed_form:
+            bound = self.objective.expect(self.joint, batch.x)
+            surrogate = -bound.mean()
+        else:
+            how = {"path_only": self.objective.path_only, "backward": self.objective.backward}
+            draws = draw(self.joint, self.q, batch.x, self.k, kl_weight=self.kl_weight, **how)
+            surrogate = self.objective.surrogate(draws)
+            bound = self.objective.bound(draws.scored)
+        self.trained.note(bound, surrogate.detach(), batch.index)
+        return surrogate * (len(batch.x) * self.trainer.world_size / batch.total)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Look for numbers that are none, and now and then report what was gathered."""
+        del outputs
+        self._rows += len(batch.x)
+        report = batch_idx % REPORT == 0 or self.trainer.is_last_batch
+        if report or self.device.type == "cpu":
+            self.trained.check()
+        if report:
+            if self.is_mass and not self.objective.closed_form:
+                checks = 1 + self.trainer.global_step // REPORT + self.current_epoch
+                self.trained.refuse_above_mass(self._rows, self.current_epoch + 1, checks)
+            bound, surrogate = self.trained.take()
+            means = {"train/bound": bound / self._rows, "train/surrogate": surrogate / self._rows}
+            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=self._rows)
+            self._rows = 0
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do for a closed-form step."""
+        if not self.objective.closed_form:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.trainer.is_last_batch:
+            self.objective.end_of_epoch()
+            self._stop_or_go_on()
+
+    def _stop_or_go_on(self) -> None:
+        """End training where the objective has converged; what it ends with is validated, whatever the interval."""
+        converged = bool(self.objective.converged)
+        self.trainer.should_stop |= converged
+        if converged or (self.objective.runs_to_the_end and self.trainer.current_epoch + 1 == self.trainer.max_epochs):
+            self.trainer.check_val_every_n_epoch = 1
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        del batch_idx
+        self._score(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        del batch_idx
+        self._score(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        self._summarise("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._summarise("test")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.objective.optimizer(self.joint, self.parameters(), self.make_optimizer)
+        setattr(optimizer, "_step_supports_amp_scaling", False)  # noqa: B010 (or Lightning refuses to clip gradients)
+        for group in optimizer.param_groups if self.trainer.world_size > 1 else []:
+            group["fused"] = None  # it rounds by where a tensor ends, and shards end elsewhere than parameters
+        if self.make_scheduler is None or self.objective.closed_form:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say which version wrote it; weights that a NaN may have reached are not kept."""
+        if self.trainer.training:
+            self.trained.check()
+        checkpoint["taut_version"] = __version__
+
+    @torch.no_grad()
+    def reconstruct(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b *x"]:
+        """Mean of p(x | z) at one z drawn from q(z | x)."""
+        return self.joint.likelihood(self.q(x).sample()).mean
+
+    @torch.no_grad()
+    def limits(self, x: Float[Tensor, "n *x"]) -> list[str]:
+        """Sentences about floors and caps of the likelihood that bind on these rows."""
+        with seeding.forked(x.device):
+            z = self.q(x).sample((1,))
+        return self.joint.likelihood.limits(z)
+
+    def criteria(self, x: Float[Tensor, "n *x"]) -> dict[str, Any] | None:
+        """Information criteria on these rows; ``None`` where they mean nothing (see :mod:`taut.criteria`)."""
+        return criteria(self.joint, x) if self.log_px_kind == "exact" else None
+
+    def curve(self, stage: str) -> tuple[list[int], list[float], list[float], float, str] | None:
+        """(k, IWAE-k, standard errors, log p(x), its kind) of the last evaluation of a stage, if there was one."""
+        summary = self.summaries.get(stage)
+        if summary is None:
+            return None
+        sizes = bounds.block_sizes(self.samples[stage])
+        log_px = summary.scores["log_px"]["value"]
+        return sizes, summary.curve, summary.curve_errors, log_px, self.log_px_kind
+
+    def _score(self, batch: Batch, stage: str) -> None:
+        detailed = stage == "test" and self.log_px_kind == "lower"
+        if not len(batch.x):  # a split of fewer rows than there are processes, which gather the same lists all the same
+            if detailed:
+                self._meter(stage).details.append(torch.zeros(0, len(DETAILS), dtype=torch.float64, device=self.device))
+            return
+        scores = score(
+            self.joint,
+            self.q,
+            batch.x,
+            batch.index,
+            bound=self.objective.bound,
+            k=self.k,
+            samples=self.samples[stage],
+            seed=self.seed,
+            split=stage,
+            detailed=detailed,
+        )
+        self._meter(stage).update(scores, batch.index)
+
+    def _meter(self, stage: str) -> ScoreMeter:
+        meter = self.meters[stage]
+        assert isinstance(meter, ScoreMeter)
+        return meter
+
+    def _summarise(self, stage: str) -> None:
+        meter = self._meter(stage)
+        summary = meter.compute()
+        meter.reset()
+        self._refuse_impossible(summary, stage)
+        self.summaries[stage] = summary
+        values = {f"{stage}/{name}": score["value"] for name, score in summary.scores.items()}
+        self.log_dict(values, batch_size=summary.n, sync_dist=True)
+
+    def _refuse_impossible(self, summary: Summary, stage: str) -> None:
+        """Stop at a score that cannot be, before it is logged, kept or ranked.
+
+        Raises:
+            Void: Naming the score, the split and what to do.
+        """
+        samples, scores = self.samples[stage], summary.scores
+        kinds: dict[str, Kind] = {"elbo": "lower", "bound": "lower", "log_px": self.log_px_kind}
+        words = {"elbo": "the ELBO", "bound": f"the bound at k = {self.k}", "log_px": "log p(x)"}
+        found = {name: (scores[name]["value"], scores[name]["monte_carlo_error"]) for name in (*kinds, "kl")}
+        values = [Value(words[name], kind, *found[name]) for name, kind in kinds.items()]
+        judge = Judge(summary.n, summary.n * (samples - 1), 6 * (self.current_epoch + 1))
+        refuse(values, Value("KL(q(z|x) || p(z))", "estimate", *found["kl"]), judge, mass=self.is_mass, where=stage)
+
+    @property
+    def is_mass(self) -> bool:
+        """Whether p(x) is a probability mass, whose log is at most 0."""
+        return self.joint.likelihood.is_mass
+
+
+def _tiled(samples: int, k: int) -> int:
+    return max(2, -(-samples // k)) * k
+
+
+def require(condition: bool, model: str, needs: str, joint: Joint) -> None:
+    """Refuse a joint in one sentence.
+
+    Raises:
+        UserError: If ``condition`` does not hold.
+    """
+    if not condition:
+        raise UserError(
+            f"model={model} needs {needs}, but prior={type(joint.prior).__name__.lower()} and "
+            f"likelihood={type(joint.likelihood).__name__.lower()} were given; leave those choices to the model."
+        )
