@@ -41,6 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="the slow tier too: processes, browser, mutants, trainings")
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    return "tests: all" if config.getoption("--all") else "tests: the fast tier, and what is named; --all runs everything"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """No workers for one file: their start would take longer than most files."""
