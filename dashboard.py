@@ -2,7 +2,7 @@
 
 import sys
 
-from taut.dashboard.command import main
+from taut.commands.dashboard.command import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

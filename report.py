@@ -2,7 +2,7 @@
 
 import sys
 
-from taut.report.command import main
+from taut.commands.report import main
 
 if __name__ == "__main__":
     sys.exit(main())

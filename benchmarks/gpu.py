@@ -17,11 +17,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 from benchmarks.candidates.floor import training_products
-from taut import compose as _resolvers  # noqa: F401
+from taut.commands.train import train
+from taut.config import compose as _resolvers  # noqa: F401
 from taut.evidence import Importance, Target
 from taut.functional.precision import exact_arithmetic
-from taut.run import Run
-from taut.train import train
+from taut.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmarks.rounds import Summary
-from taut.figures.style import BLUE, GREY, INK, ORANGE, canvas, save, styled
+from taut.report.figures.style import BLUE, GREY, INK, ORANGE, canvas, save, styled
 
 PACKAGES = ("torch", "lightning", "numpy", "scikit-learn", "jax", "pythae", "pyro-ppl")
 OWN = "taut"

@@ -12,7 +12,7 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from taut.evidence import AIS, BDMC, UK, Importance, LogEvidence, Naive, Rows, Struski, Target, gap
-from taut.evidence.diagnostics import doubts
+from taut.evidence.diagnostics import reliability_warnings
 from taut.evidence.optimal_q import Family, Search
 
 PIXELS, LATENTS, HIDDEN = 64, 8, 128
@@ -85,7 +85,7 @@ def show(title: str, evidence: Iterable[LogEvidence]) -> None:
     """A table: mean over the data, its error, the noise at fixed data, and reasons for doubt."""
     print(f"\n{title:<34}{'log p(x)':>9}{'s.e.':>7}{'noise':>8}   doubts")
     for one in evidence:
-        words = ", ".join(doubt.short for doubt in doubts(one))
+        words = ", ".join(doubt.short for doubt in reliability_warnings(one))
         noise = f"{one.monte_carlo_error:8.3f}" if one.variance.isfinite().all() else f"{'?':>8}"
         print(f"  {one.name:<20}{one.kind:<12}{one.mean:9.3f}{one.standard_error:7.3f}{noise}   {words}".rstrip())
 
@@ -119,7 +119,7 @@ def main(epochs: int = 40, images: int = 100, k: int = 1000, steps: int = 50) ->
     above = [one(target, simulated, z=simulated_z) for one in (UK(k), BDMC(steps, chains=4))]
     show(f"{len(simulated)} simulated images, nats", below + above)
 
-    parts = gap.split(Rows(target, x), family, Search(steps=4 * steps), k)
+    parts = gap.decompose(Rows(target, x), family, Search(steps=4 * steps), k)
     found = gap.interval(parts.elbo, real)
     print(f"\nELBO {parts.elbo.mean():.3f}; the ends are from {found.lower} and {found.upper}:")
     assert found.high is not None  # Struski's bound is infinite only where weights are 0, and here none is

@@ -18,8 +18,8 @@ def assert_mean(samples: Tensor, truth: Tensor | float, detects: float) -> None:
     mean, error = samples.mean(0), samples.std(0) / len(samples) ** 0.5
     worst = float(error.max())
     assert (THRESHOLD + POWER) * worst <= detects, f"blind: detects {(THRESHOLD + POWER) * worst:.3g}, asked {detects}"
-    deviation = (mean - truth).abs()
-    assert bool((deviation <= THRESHOLD * error + 1e-12).all()), f"bias {float(deviation.max()):.3g}, error {worst:.3g}"
+    std = (mean - truth).abs()
+    assert bool((std <= THRESHOLD * error + 1e-12).all()), f"bias {float(std.max()):.3g}, error {worst:.3g}"
 
 
 def assert_not_above(samples: Tensor, limit: Tensor | float) -> None:

@@ -21,19 +21,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else what the tests start inherits deaf ears
 torch.set_num_threads(1)
 MATHEMATICS = [
-    "completion",
+    "completion.accuracy",
+    "completion.complete",
+    "completion.latents",
+    "completion.lecture",
     "distributions",
     "evidence",
     "functional",
     "model",
     "objective",
-    "report.significance",
     "report.rank.significance",
     "training.metrics",
     "training.models",
     "training.module",
 ]
-install_import_hook([f"taut.{name}" for name in MATHEMATICS], "beartype.beartype")  # shapes, in tests only
+install_import_hook([f"taut.{name}" for name in MATHEMATICS], "annotations.checked")  # shapes, in tests only
 pytest_plugins = ["helpers.tiers"]
 
 

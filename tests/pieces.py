@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
-from taut.make import make
+from taut.config.instantiate import instantiate
 from taut.model.joint import Joint
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
@@ -40,12 +40,12 @@ def _composed(*overrides: str) -> DictConfig:
 def build(*overrides: str, x_shape: tuple[int, ...] = X) -> tuple[Joint, Posterior, Objective]:
     """Joint, q and objective that the overrides describe."""
     cfg = config(*overrides, x_shape=x_shape)
-    prior = make(cfg.prior)
-    likelihood = make(cfg.likelihood, latent=prior.z_shape[0])
+    prior = instantiate(cfg.prior)
+    likelihood = instantiate(cfg.likelihood, latent=prior.z_shape[0])
     joint = Joint(prior, likelihood)
-    q = make(cfg.q, joint=joint)
+    q = instantiate(cfg.q, joint=joint)
     prior.attach(q)
-    return joint, q, make(cfg.objective)
+    return joint, q, instantiate(cfg.objective)
 
 
 SMALL_PRIOR = {"mixture": ["prior.components=4"], "vamp": ["prior.components=4"]}

@@ -30,7 +30,7 @@ def run(words: list[str], callback: Callable[[], Any]) -> None:
     from taut import cli
 
     def entry(cfg: Any) -> float:
-        from taut import train
+        from taut.commands import train
 
         build = train._build_trainer
 

@@ -17,8 +17,6 @@ from taut.data.batches import Batches
 from taut.data.binarise import Scale, bernoulli
 from taut.evidence import Importance, Target
 from taut.functional import seeding
-from taut.memory import keep_freed_pages
-from taut.metrics import Trained
 from taut.model.draws import draw
 from taut.model.joint import Joint
 from taut.model.likelihood.bernoulli import Bernoulli
@@ -26,6 +24,8 @@ from taut.model.networks import MLPDecoder, MLPEncoder
 from taut.model.prior.normal import Normal
 from taut.model.q.diagonal import Diagonal
 from taut.objective.iwae import Iwae
+from taut.runtime.launch import keep_freed_pages
+from taut.training.metrics import TrainingMonitor
 
 TOGETHER = 5
 """Images put before the estimator at once."""
@@ -66,7 +66,7 @@ def train(clock: Clock, k: int, weights: str) -> None:
         shuffle=True,
     )
     optimizer = torch.optim.Adam(parameters(joint, q), 1e-3, fused=True)
-    trained = Trained(0, device)
+    trained = TrainingMonitor(0, device)
     steps = count()
     clock.tick(0)
     for epoch in count():

@@ -25,19 +25,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from taut import crew, devices, flags, resume
-from taut.compose import Composer
-from taut.config import check, check_overrides, check_yaml, refuse_processes
+from taut.config import overrides, resume
+from taut.config.check import check, check_overrides, check_yaml, refuse_processes
+from taut.config.compose import Composer, explain, translated
+from taut.config.secrets import redacted
 from taut.errors import RunError, UserError
-from taut.explain import explain, translated
-from taut.files import Leftovers
-from taut.memory import keep_freed_pages
-from taut.ranks import first, launched
-from taut.secrecy import redacted
-from taut.sweep.lifeline import end_with_supervisor
+from taut.files import CreatedFolder
+from taut.runtime import devices, workers
+from taut.runtime.launch import first, keep_freed_pages, launched
+from taut.runtime.workers import end_with_supervisor
 
 if TYPE_CHECKING:
-    from taut.sweep.driver import Driver
+    from taut.commands.sweep.driver import Driver
 
 REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143
 ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)  # the second is what Slurm can send some time before its limit
@@ -47,15 +46,15 @@ FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES
 
 
 def run(name: str) -> NoReturn:
-    """Run the entry point ``taut.<name>.<name>`` on ``conf/<name>.yaml`` beside the script, and exit."""
+    """Run the entry point ``taut.commands.<name>.<name>`` on ``conf/<name>.yaml`` beside the script, and exit."""
     script = Path(sys.modules["__main__"].__file__ or sys.argv[0]).resolve()
     sys.exit(main(name, script.parent / "conf"))
 
 
 def main(name: str, conf: Path, entry: Callable[[DictConfig], Any] | None = None) -> int:
-    """The exit code of one command, ``sys.argv``; ``entry`` stands in for ``taut.<name>.<name>``."""
+    """The exit code of one command, ``sys.argv``; ``entry`` stands in for ``taut.commands.<name>.<name>``."""
     _asked.clear()
-    crew.end_with_parent()
+    workers.end_with_parent()
     end_with_supervisor()
     session = Session(name, conf, entry)
     try:
@@ -78,7 +77,7 @@ class Session:
         self.first = first()
         self.past: resume.Past | None = None
         self.driver: Driver | None = None
-        self.leftovers = Leftovers()
+        self.created = CreatedFolder()
         self.folder: Path | None = None
         self.error: Exception | None = None
         self.told: set[str] = set()
@@ -90,7 +89,7 @@ class Session:
         Raises:
             UserError: If it may not or cannot be done.
         """
-        args = flags.parsed()
+        args = overrides.parsed()
         if args.experimental_rerun is not None:
             raise UserError("--experimental-rerun unpickles a file and is not supported; use resume=<run folder>.")
         asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
@@ -124,7 +123,7 @@ class Session:
             return self.results[-1]
         except Exception as error:
             if isinstance(error, UserError) and self.past is None:
-                self.leftovers.remove(self.folder)
+                self.created.remove(self.folder)
             if sweeping:
                 self._tell(error)
                 raise error from None
@@ -146,7 +145,7 @@ class Session:
             return 1
         if isinstance(error, RunError):
             self._say(str(error))
-            if isinstance(error, crew.LostProcess):
+            if isinstance(error, workers.LostProcess):
                 self._say(self._way_on().strip())
             return error.code
         if self.folder is None and isinstance(error, (HydraException, OSError)):
@@ -175,7 +174,7 @@ class Session:
         if self.past is not None and not self._continue(args, composer):
             return False
         try:
-            self.leftovers = composer.check(args.overrides, mode, new=self.past is None)
+            self.created = composer.check(args.overrides, mode, new=self.past is None)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, args.overrides, composer.compose, Path(composer.conf))) from error
         return True
@@ -186,7 +185,7 @@ class Session:
         Raises:
             UserError: If ``resume`` is none of its words.
         """
-        from taut.sweep.driver import Driver
+        from taut.commands.sweep.driver import Driver
 
         asked, args.overrides = resume.of_a_sweep(args.overrides)
         kept = [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(args, name))]
@@ -228,7 +227,7 @@ class Session:
 
     def _compare(self) -> None:
         """After a sweep, what the command has to say of all its jobs."""
-        compare = getattr(import_module(f"taut.{self.name}"), "compare", None)
+        compare = getattr(import_module(f"taut.commands.{self.name}"), "compare", None)
         if compare is not None and self.entry is None:
             compare(self.results)
 
@@ -237,7 +236,7 @@ class Session:
         if past is not None:
             past.begin()
         try:
-            entry = self.entry or getattr(import_module(f"taut.{self.name}"), self.name)
+            entry = self.entry or getattr(import_module(f"taut.commands.{self.name}"), self.name)
             if _asked.is_set():
                 sys.exit(TERMINATED)  # a library may have swallowed the exit
             return entry(cfg)
@@ -263,7 +262,7 @@ class Session:
 
     def _say(self, sentence: str) -> None:
         if sentence:
-            crew.say(redacted(sentence))
+            workers.say(redacted(sentence))
 
 
 @contextmanager

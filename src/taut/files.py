@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def whole(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """A new folder to write to, which takes the place of ``folder`` at the end, or of nothing if the block raises."""
     _tidy(folder)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
@@ -127,7 +127,7 @@ TRACES_OF_TRAINING = ("checkpoints", "metrics.csv", "result.json")
 
 
 @dataclass(frozen=True)
-class Leftovers:
+class CreatedFolder:
     """The topmost folder that this command creates; nothing outside it is ever removed.
 
     Args:
@@ -137,7 +137,7 @@ class Leftovers:
     top: Path | None = None
 
     @classmethod
-    def of(cls, folder: Path) -> "Leftovers":
+    def of(cls, folder: Path) -> "CreatedFolder":
         """For a run or sweep folder that is about to be made."""
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
         return cls(missing[-1] if missing else None)

@@ -9,9 +9,9 @@ import torch
 from benchmarks import evaluate, imputation, mixture, startup, to_bound, train, variance, work
 from benchmarks.candidates import command, floor, ours, plain
 from benchmarks.rounds import Block, Candidate, interleave, summarise
-from taut.memory import keep_freed_pages
 from taut.model.draws import draw
 from taut.objective.iwae import Iwae
+from taut.runtime.launch import keep_freed_pages
 
 K, IMAGES = 7, 6
 
@@ -46,7 +46,7 @@ def by_us(weights, x, noise, monkeypatch):
     monkeypatch.setattr("taut.distributions.gaussian.standard_normal", lambda *_, **__: torch.tensor(noise))
     draws = draw(joint, q, torch.tensor(x), K)
     gradient = torch.autograd.grad(-Iwae().surrogate(draws), ours.parameters(joint, q))
-    return Iwae().bound(draws.scored).double().numpy(), [g.numpy() for g in gradient]
+    return Iwae().bound(draws.log_w_detached).double().numpy(), [g.numpy() for g in gradient]
 
 
 @pytest.mark.parametrize("name", ["plain", "taut", "JAX"])
@@ -78,7 +78,7 @@ def test_the_floor_is_that_of_the_published_architecture():
     assert floor.flops(floor.evaluation_products(5000)) == pytest.approx(2.068e9, rel=1e-3)
 
 
-def test_a_training_step_is_timed_through_the_command(trainings, monkeypatch, tmp_path, capsys):
+def test_a_training_step_is_timed_through_the_command(programs, monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("TAUT_DATA", raising=False)
     monkeypatch.setattr(train, "VARIANTS", {"taut": []})
     words = ["--k", "2", "--rounds", "1", "--seconds", "0.01", "--retries", "0", "--no-peers", "--out", str(tmp_path)]
@@ -89,7 +89,7 @@ def test_a_training_step_is_timed_through_the_command(trainings, monkeypatch, tm
     assert (tmp_path / "train_k2.png").exists()
 
 
-def test_an_evaluation_is_timed(trainings, monkeypatch, tmp_path, capsys):
+def test_an_evaluation_is_timed(programs, monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("TAUT_DATA", raising=False)
     monkeypatch.setattr(evaluate, "GROWTH", (3,))
     words = ["--k", "20", "--rounds", "1", "--seconds", "0.01", "--retries", "0", "--no-peers", "--out", str(tmp_path)]
@@ -98,7 +98,7 @@ def test_an_evaluation_is_timed(trainings, monkeypatch, tmp_path, capsys):
     assert "same noise" in capsys.readouterr().out
 
 
-def test_em_is_timed_and_finds_what_scikit_learn_finds(trainings, monkeypatch, tmp_path, capsys):
+def test_em_is_timed_and_finds_what_scikit_learn_finds(programs, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(mixture, "growth", lambda sizes, _: dict.fromkeys(sizes, 1.0))
     words = ["--n", "400", "--d", "3", "--components", "2", "--rounds", "1", "--seconds", "0.01", "--retries", "0"]
     found = mixture.main(mixture.parser().parse_args([*words, "--threads", "1", "--out", str(tmp_path)]))
@@ -119,7 +119,7 @@ def test_start_up_is_timed(programs, monkeypatch, tmp_path, capsys):
         startup.timed(["-c", "raise SystemExit(3)"], 0, threads=1)
 
 
-def test_the_race_ends_at_its_bound_and_both_sides_judge_alike(trainings, monkeypatch, tmp_path):
+def test_the_race_ends_at_its_bound_and_both_sides_judge_alike(programs, monkeypatch, tmp_path):
     monkeypatch.delenv("TAUT_DATA", raising=False)
     monkeypatch.setattr(to_bound, "EVERY", 1)
     np.savez(tmp_path / "weights.npz", *work.weights())

@@ -10,9 +10,9 @@ from completion.exact import gaussians, pixels
 from pieces import build
 from scipy.stats import chisquare, norm
 
-from taut.completion import Completions, complete, hide, observed
+from taut.completion import Completions, apply_mask, complete, observed
+from taut.completion.complete import modes
 from taut.completion.latents import FEW, Latents, latents
-from taut.completion.modes import modes
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import Keys
 from taut.model import exact_inference
@@ -49,7 +49,7 @@ def _built(words: list[str], x_shape: tuple[int, ...] = (4,)):
 def _with_holes(joint: Joint, n: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Data of the model, and the same with half of the cells hidden."""
     _, x = joint.sample(n)
-    return x, hide(x, torch.rand(x.shape) < 0.5)
+    return x, apply_mask(x, torch.rand(x.shape) < 0.5)
 
 
 def _complete(joint: Joint, q, x: torch.Tensor, index: torch.Tensor | None = None, **options) -> Completions:
@@ -133,14 +133,14 @@ def test_modes_are_those_of_a_dense_grid(k, equal):
     """As high as the highest of 2,001 points between the outermost means, where every mode lies."""
     n = 1000
     weights, means = torch.rand(k, n).softmax(0), 1.5 * torch.randn(k, n)
-    deviations = torch.ones(k, n) if equal else (0.7 * torch.randn(k, n)).exp()
+    stds = torch.ones(k, n) if equal else (0.7 * torch.randn(k, n)).exp()
 
     def height(x: np.ndarray) -> np.ndarray:
-        return np.einsum("kn,k...n->...n", weights.numpy(), norm.pdf(x, means.numpy()[:, None], deviations[:, None]))
+        return np.einsum("kn,k...n->...n", weights.numpy(), norm.pdf(x, means.numpy()[:, None], stds[:, None]))
 
     grid = np.linspace(means.amin(0).numpy(), means.amax(0).numpy(), 2001)
     best = np.concatenate([height(part).max(0, keepdims=True) for part in np.array_split(grid, 50)]).max(0)
-    assert (height(modes(weights, means, deviations).numpy()[None])[0] >= best * (1 - 1e-9)).all()
+    assert (height(modes(weights, means, stds).numpy()[None])[0] >= best * (1 - 1e-9)).all()
 
 
 def test_modes_of_cells_that_are_known_are_their_values():
@@ -170,7 +170,9 @@ def test_nothing_hidden_gives_x_itself_and_its_own_density(name):
     for values in (found.mean, found.most_probable, *found.draws):
         assert torch.equal(values, x)
     if exact_inference.tractable(joint):
-        nearly = hide(torch.cat([x, x]), torch.arange(14).view(-1, *[1] * (x.dim() - 1)).expand(14, *x.shape[1:]) < 7)
+        nearly = apply_mask(
+            torch.cat([x, x]), torch.arange(14).view(-1, *[1] * (x.dim() - 1)).expand(14, *x.shape[1:]) < 7
+        )
         together = exact_inference.log_marginal(joint, nearly)
         torch.testing.assert_close(together[:7], exact_inference.log_marginal(joint, x), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(together[7:], torch.zeros(7), rtol=0, atol=1e-12)
@@ -223,7 +225,7 @@ def test_hidden_values_cannot_leak_and_gradients_stay_finite(name):
     others = torch.tensor([0.0, 1e300, torch.inf, -torch.inf, torch.nan, -7.0])[torch.randint(6, x.shape)]
     answers = []
     for data in (x, torch.where(seen, x, others)):
-        holes = hide(data, seen)
+        holes = apply_mask(data, seen)
         torch.manual_seed(1)
         posterior = q(holes)
         z = posterior.sample((2,))
@@ -306,7 +308,7 @@ def test_ranks_of_the_truth_among_completions_are_uniform(name):
     seen[torch.arange(n), cell] = False
     beside = x[torch.arange(n), (cell + 1) % x.shape[1]]
     seen[torch.arange(n), (cell + 1) % x.shape[1]] = True
-    draws = _complete(joint, q, hide(x, seen), draws=m, k=300).draws
+    draws = _complete(joint, q, apply_mask(x, seen), draws=m, k=300).draws
     below = draws[:, torch.arange(n), cell] < x[torch.arange(n), cell]
     for turned in (torch.zeros(n, dtype=torch.bool), beside < beside.median()):
         ranks = (below ^ turned).sum(0)

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import taut.imputer
+import taut.completion.imputer
 from taut.completion import Imputer
 from taut.errors import UserError
 
@@ -153,7 +153,7 @@ def test_a_classifier_behind_it_learns_from_a_table_withholes():
 
 
 def test_the_example_in_its_docstring():
-    assert doctest.testmod(taut.imputer) == (0, 2)
+    assert doctest.testmod(taut.completion.imputer) == (0, 2)
 
 
 def test_completions_are_met_without_what_the_imputer_needs(programs):

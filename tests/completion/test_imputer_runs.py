@@ -12,9 +12,9 @@ from sklearn.base import clone
 
 from taut.completion import Imputer, complete
 from taut.errors import UserError
-from taut.functional.missing import hide, observed
+from taut.functional.missing import apply_mask, observed
 from taut.functional.sampling import Keys
-from taut.run import Run
+from taut.training.run import Run
 
 NAMES = ["height", "weight", "age"]
 
@@ -106,7 +106,7 @@ def test_columns_that_are_not_the_run_s_are_refused(runs, table):
 def test_hidden_cells_cannot_matter(runs, table):
     x = table[1]
     mask = np.random.default_rng(6).random(x.shape) < 0.5
-    first, second = (hide(torch.from_numpy(values), torch.from_numpy(mask)).numpy() for values in (x, -5 * x))
+    first, second = (apply_mask(torch.from_numpy(values), torch.from_numpy(mask)).numpy() for values in (x, -5 * x))
     second[mask] = first[mask]
     assert observed(torch.from_numpy(first)).numpy().sum() == mask.sum()
     for run in (None, runs["vae"]):

@@ -6,16 +6,16 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from taut.completion.enumerate import (
+from taut.completion.lecture.completions import (
     BernoulliMixture,
+    Learned,
     completed,
     completions,
     divergence,
     hidden_in_the_middle,
     number_of,
 )
-from taut.completion.learned import Learned
-from taut.completion.lecture import LEARNED, POSTERIOR, UNIFORM, Lecture, lecture
+from taut.completion.lecture.lecture import LEARNED, POSTERIOR, UNIFORM, Lecture, lecture
 from taut.errors import UserError
 
 PIXELS, REPETITIONS = 6, 400

@@ -8,12 +8,12 @@ import torch
 from budget import assert_mean
 from pieces import config, names
 
-from taut.build import refuse_unlearned_vamp
+from taut.config.instantiate import instantiate
 from taut.errors import UserError
 from taut.evidence.score import score
-from taut.make import make
 from taut.model.draws import draw
 from taut.model.joint import Joint
+from taut.training.build import refuse_unlearned_vamp
 
 pytestmark = pytest.mark.usefixtures("float64")
 X = (1, 4, 4)
@@ -27,12 +27,12 @@ def _node(group: str, *overrides: str):
 def _pieces(prior: str, q: str, likelihood: str, objective: str):
     discrete = ("model=mog", "model.components=3") if prior == "categorical" else ()
     size = ("prior.components=3",) if prior in ("mixture", "vamp") else ()
-    made = make(_node("prior", *discrete, f"prior={prior}", *size))
-    joint = Joint(made, make(_node("likelihood", f"likelihood={likelihood}"), latent=made.z_shape[0]))
-    posterior = make(_node("q", f"q={q}"), joint=joint)
+    made = instantiate(_node("prior", *discrete, f"prior={prior}", *size))
+    joint = Joint(made, instantiate(_node("likelihood", f"likelihood={likelihood}"), latent=made.z_shape[0]))
+    posterior = instantiate(_node("q", f"q={q}"), joint=joint)
     refuse_unlearned_vamp(made, posterior)
     made.attach(posterior)
-    return joint, posterior, make(_node("objective", f"objective={objective}"))
+    return joint, posterior, instantiate(_node("objective", f"objective={objective}"))
 
 
 @pytest.mark.parametrize("likelihood", names("likelihood"))
@@ -61,8 +61,8 @@ def test_combination_works_or_is_refused(prior, likelihood):
 def test_bound_under_a_box_prior_stays_a_bound_where_the_encoder_is_extreme(q):
     """p(x) = 2^-16 for every x at zero logits; a saturated sigmoid must not score z by a rounding error."""
     cfg = config("prior=uniform", f"q={q}", "latent_dim=2", "network.hidden=[]")
-    joint = Joint(make(cfg.prior), make(cfg.likelihood, latent=2)).float()
-    posterior = make(cfg.q, joint=joint).float()
+    joint = Joint(instantiate(cfg.prior), instantiate(cfg.likelihood, latent=2)).float()
+    posterior = instantiate(cfg.q, joint=joint).float()
     with torch.no_grad():
         for parameter in joint.parameters():
             parameter.zero_()
@@ -79,9 +79,9 @@ def test_dreg_under_warm_up_has_the_gradient_of_iwae(beta):
     for name in ("dreg", "iwae"):
         torch.manual_seed(1)
         cfg = config("model=ppca", "q=diagonal", f"objective={name}", "latent_dim=1", "network.hidden=[]", x_shape=(2,))
-        prior = make(cfg.prior)
-        joint = Joint(prior, make(cfg.likelihood, latent=1))
-        posterior, recipe = make(cfg.q, joint=joint), make(cfg.objective)
+        prior = instantiate(cfg.prior)
+        joint = Joint(prior, instantiate(cfg.likelihood, latent=1))
+        posterior, recipe = instantiate(cfg.q, joint=joint), instantiate(cfg.objective)
         x = torch.tensor([[0.5, -1.0]]).expand(300, -1)
         rows = []
         for _ in range(150):

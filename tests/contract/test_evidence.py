@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from pieces import CONF, build, names
 from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
 
+from taut.config.instantiate import instantiate
 from taut.errors import UserError
 from taut.evidence import Evidence, LogEvidence, Target
-from taut.functional.missing import hide
-from taut.make import make
+from taut.functional.missing import apply_mask
 from taut.model import exact_inference
 from taut.model.joint import Joint
 
@@ -29,7 +29,7 @@ def _with_holes(*words: str) -> Known:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(2)
         z, x = joint.sample(40)
-        x = hide(x, torch.rand(x.shape) < 0.6)
+        x = apply_mask(x, torch.rand(x.shape) < 0.6)
         if exact_inference.tractable(joint):
             truth = torch.tensor([gaussians(joint).log_prob(row) for row in x.numpy()])
         else:
@@ -64,7 +64,7 @@ def _made(name: str) -> Evidence:
         node = compose("evaluate", [f"evidence={name}", "run=x", "k=40"]).evidence[name]
     for key in FEW.keys() & node.keys():
         node[key] = FEW[key]
-    return make(node)
+    return instantiate(node)
 
 
 def _of(name: str, model: str) -> tuple[Evidence, LogEvidence, torch.Tensor]:

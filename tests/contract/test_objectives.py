@@ -184,7 +184,7 @@ def test_dreg_has_the_bound_of_iwae_and_less_noise_than_it():
 
 @pytest.mark.parametrize(("left", "right"), [("diagonal", "full"), ("full", "diagonal"), ("diagonal", "diagonal")])
 def test_gaussian_kl_equals_monte_carlo_free_formula(left, right):
-    def make(kind: str):
+    def instantiate(kind: str):
         mean = torch.randn(4, 3)
         if kind == "diagonal":
             return Independent(Normal(mean, torch.rand(4, 3) + 0.5), 1)
@@ -193,7 +193,7 @@ def test_gaussian_kl_equals_monte_carlo_free_formula(left, right):
     def dense(d):
         return d.covariance_matrix if hasattr(d, "covariance_matrix") else torch.diag_embed(d.variance)
 
-    q, p = make(left), make(right)
+    q, p = instantiate(left), instantiate(right)
     precision, difference = torch.linalg.inv(dense(p)), p.mean - q.mean
     expected = 0.5 * (
         torch.einsum("bij,bji->b", precision, dense(q))

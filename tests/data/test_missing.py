@@ -16,7 +16,7 @@ from taut.data.mask.base import Mask
 from taut.data.mask.cells import File, FromData, Random
 from taut.data.table import Table
 from taut.errors import UserError
-from taut.functional.missing import hide
+from taut.functional.missing import apply_mask
 
 CSV = "a,b,c\n1,NA,3\n,5,6\n7,8,nan\n?,11,12\n"
 HOLES = [[1, None, 3], [None, 5, 6], [7, 8, None], [None, 11, 12]]
@@ -118,7 +118,7 @@ def test_binarisation_keeps_holes(binarisation, kind):
         rows, truth = data.rows_of(split), data.complete_rows_of(split)
         assert torch.equal(rows.isnan(), ~seen | stored.isnan())
         assert torch.equal(truth.isnan(), stored.isnan())
-        assert _same(rows, hide(truth, seen))
+        assert _same(rows, apply_mask(truth, seen))
         assert _same(truth, bare.rows_of(split))
         if binarisation != "none":
             assert set(rows[~rows.isnan()].unique().tolist()) == {0.0, 1.0}

@@ -58,9 +58,9 @@ def linear_gaussian(d: int, size: int, n: int, noise: float = 0.5, width: float 
     return Known(Target(log_joint, q, prior, simulate=simulate), x, z, torch.as_tensor(truth).view(n))
 
 
-def pair(mean: float = 0.3, deviation: float = 1.0, q_deviation: float = 1.3, n: int = 1) -> Known:
+def pair(mean: float = 0.3, std: float = 1.0, q_deviation: float = 1.3, n: int = 1) -> Known:
     """log p(x, z) = log N(z; mean, deviation), q = N(0, q_deviation): log Z = 0, the digits are in the tests."""
-    posterior = Independent(Normal(torch.full((1,), mean), deviation), 1)
+    posterior = Independent(Normal(torch.full((1,), mean), std), 1)
     target = Target(
         lambda x, z: posterior.log_prob(z),
         lambda x: Independent(Normal(torch.zeros(len(x), 1), q_deviation), 1),
@@ -119,16 +119,16 @@ def _pixels(means: list[float], row: list[float]) -> float:
     return math.prod(m if value else 1 - m for m, value in zip(means, row, strict=True))
 
 
-def curved(deviation: float = 0.1, shift: float = 0.0) -> Known:
+def curved(std: float = 0.1, shift: float = 0.0) -> Known:
     """x = (z + shift)^2 + noise: two modes; truth by scipy's adaptive quadrature around each."""
     prior = Independent(Normal(torch.zeros(1), 1.0), 1)
     x = torch.tensor([[1.2345], [0.5], [2.0]])
 
     def log_joint(x: Tensor, z: Tensor) -> Tensor:
-        return prior.log_prob(z) + Normal((z + shift) ** 2, deviation).log_prob(x).sum(-1)
+        return prior.log_prob(z) + Normal((z + shift) ** 2, std).log_prob(x).sum(-1)
 
     def density(z: float, value: float) -> float:
-        return stats.norm.pdf(z) * stats.norm.pdf(value, (z + shift) ** 2, deviation)
+        return stats.norm.pdf(z) * stats.norm.pdf(value, (z + shift) ** 2, std)
 
     def mode(value: float, sign: int) -> float:
         ends = sorted((-shift, sign * 4.0))

@@ -10,12 +10,12 @@ from torch.distributions import Bernoulli, Independent, Normal
 
 from taut.evidence import AIS, Importance, LogEvidence, Struski, Target
 from taut.evidence.contradictions import impossible
-from taut.evidence.loop import Answer, Question, measure
+from taut.evidence.loop import EvalResult, EvalTask, measure
 from taut.evidence.summary import assessed, columns, plain
 from taut.functional.consistency import Void
-from taut.processes import Processes
-from taut.progress import Stages
-from taut.report.evaluation import section
+from taut.report.tables.evaluation import section
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stages
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -80,10 +80,10 @@ def test_infinities_are_no_contradiction():
         assert impossible(pair, mass=True, where="x") == {}
 
 
-def _answer(void: str) -> Answer:
+def _answer(void: str) -> EvalResult:
     elbo = _said("elbo", "lower", -10.0, k=None)
     sentence = f"test data: {void} cannot be."
-    return Answer(elbo, [LOW, HIGH], torch.zeros(21, 100), {void: sentence})
+    return EvalResult(elbo, [LOW, HIGH], torch.zeros(21, 100), {void: sentence})
 
 
 def _text(result) -> str:
@@ -112,9 +112,9 @@ def test_a_void_estimator_has_no_value_certificate_or_end_of_the_gap(void):
         assert void not in (gap["lower"], gap["upper"])
 
 
-def _measured(target: Target, x: torch.Tensor) -> Answer:
+def _measured(target: Target, x: torch.Tensor) -> EvalResult:
     with Stages(False).running() as stages:
-        question = Question(target, x, "evaluate/test", 0, 100)
+        question = EvalTask(target, x, "evaluate/test", 0, 100)
         return measure(question, [Importance(100), Struski(100)], Processes(), stages.stage("x", len(x)))
 
 

@@ -45,8 +45,8 @@ UNBIASED = {
 @pytest.mark.parametrize("name", UNBIASED)
 def test_the_exponential_is_unbiased_for_the_evidence(name):
     """A bias of a hundredth of a nat would be seen."""
-    estimator, make, n = UNBIASED[name]
-    target, x, truth = _many(make(), n)
+    estimator, instantiate, n = UNBIASED[name]
+    target, x, truth = _many(instantiate(), n)
     found = estimator(target, x)
     assert found.unbiased
     assert found.kind == "lower"

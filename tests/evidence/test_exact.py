@@ -105,8 +105,8 @@ def _mixture(seed, d):
     components = 2 + seed % 4
     weights = (2 * torch.randn(components, generator=generator)).softmax(0)
     means = 2 * torch.randn(components, d, generator=generator)
-    deviations = 10 ** (-1 - 5 * torch.rand(components, d if seed % 2 else 1, generator=generator)).expand(-1, d)
-    return weights, means, torch.cat([torch.ones(1, d), deviations[1:]])
+    stds = 10 ** (-1 - 5 * torch.rand(components, d if seed % 2 else 1, generator=generator)).expand(-1, d)
+    return weights, means, torch.cat([torch.ones(1, d), stds[1:]])
 
 
 def _under(prior, likelihood, q_deviation):
@@ -118,8 +118,8 @@ def _under(prior, likelihood, q_deviation):
     )
 
 
-def _prior(weights, means, deviations):
-    return MixtureSameFamily(Categorical(probs=weights), Independent(Normal(means, deviations), 1))
+def _prior(weights, means, stds):
+    return MixtureSameFamily(Categorical(probs=weights), Independent(Normal(means, stds), 1))
 
 
 @pytest.mark.parametrize("d", [1, 2])
@@ -146,16 +146,16 @@ def test_narrow_components_of_a_prior_are_found_wherever_they_are(seed, d):
 @pytest.mark.parametrize("seed", range(4))
 def test_narrow_components_under_pixels(seed, d):
     """Each component integrated by itself, by numpy's Gauss-Hermite rule of 80 nodes."""
-    weights, means, deviations = _mixture(seed, d)
+    weights, means, stds = _mixture(seed, d)
     weight = torch.randn(6, d, generator=torch.Generator().manual_seed(200 + seed))
     x = (torch.arange(6) % 2).double().unsqueeze(0)
     nodes, masses = np.polynomial.hermite_e.hermegauss(80)
     grid = torch.tensor(list(product(nodes, repeat=d)))
     mass = torch.tensor(list(product(masses, repeat=d))).prod(1) / (2 * torch.pi) ** (d / 2)
     likelihood = lambda z: Independent(Bernoulli(logits=z @ weight.T), 1)  # noqa: E731
-    each = [(mass * likelihood(m + s * grid).log_prob(x).exp()).sum() for m, s in zip(means, deviations, strict=True)]
+    each = [(mass * likelihood(m + s * grid).log_prob(x).exp()).sum() for m, s in zip(means, stds, strict=True)]
     truth = (weights * torch.stack(each)).sum().log().item()
-    target = _under(_prior(weights, means, deviations), likelihood, 0.3)
+    target = _under(_prior(weights, means, stds), likelihood, 0.3)
     assert Exact()(target, x).value.item() == pytest.approx(truth, abs=1e-8)
 
 
@@ -185,7 +185,7 @@ def test_an_integral_below_what_samples_find_is_refused(monkeypatch):
     parts = torch.tensor([0.5, 0.5]), torch.tensor([[0.0, 0.0], [0.7, 0.3]]), torch.tensor([[1.0, 1.0], [1e-3, 1e-3]])
     target = _under(_prior(*parts), lambda z: Independent(Normal(z, 0.5), 1), 1.0)
     x = torch.tensor([[0.7, 0.3]])
-    near, far = (stats.norm(0, (deviation**2 + 0.25) ** 0.5).pdf([(0.0, 0.0), (0.7, 0.3)]) for deviation in (1e-3, 1.0))
+    near, far = (stats.norm(0, (std**2 + 0.25) ** 0.5).pdf([(0.0, 0.0), (0.7, 0.3)]) for std in (1e-3, 1.0))
     truth = np.log(0.5 * near[0].prod() + 0.5 * far[1].prod())
     assert Exact()(target, x).value.item() == pytest.approx(truth, abs=1e-8)
     monkeypatch.setattr(exact.marks, "marked", lambda *_: Marks(torch.zeros(1, 2), torch.ones(1, 2)))
@@ -223,13 +223,13 @@ def test_samples_that_find_twice_as_much_contradict():
 
 def test_narrow_components_of_a_prior_mark_the_grid():
     """Mean and deviations of every component, whatever its weight, and of q."""
-    weights, means, deviations = _mixture(3, 2)
-    target = _under(_prior(weights, means, deviations), lambda z: Independent(Normal(z, 0.5), 1), 0.01)
+    weights, means, stds = _mixture(3, 2)
+    target = _under(_prior(weights, means, stds), lambda z: Independent(Normal(z, 0.5), 1), 0.01)
     seen = []
     log_f = lambda z: target.log_joint(torch.zeros(1, 2), z.unsqueeze(1))[:, 0]  # noqa: E731
     found = peaks.marked(log_f, [target.prior, target.q(torch.zeros(1, 2))], [], peaks.limits(target.prior))
-    for mean, deviation in zip([*means, torch.zeros(2)], [*deviations, torch.full((2,), 0.01)], strict=True):
-        seen.append(((found.centre == mean).all(1) & (found.scale == deviation).all(1)).any())
+    for mean, std in zip([*means, torch.zeros(2)], [*stds, torch.full((2,), 0.01)], strict=True):
+        seen.append(((found.centre == mean).all(1) & (found.scale == std).all(1)).any())
     assert all(seen)
 
 
@@ -242,12 +242,12 @@ def test_a_narrow_likelihood_blind_to_marks_is_found_by_its_slopes(monkeypatch):
 
 def test_the_search_climbs_to_a_peak_and_tells_its_width():
     """From 7 away to a peak 10^-5 wide, within a hundredth of its deviations; its width to a factor of 2."""
-    centre, deviation = torch.tensor([[3.3, -4.7]]), torch.tensor([[1e-5, 2e-2]])
-    log_f = lambda z: Normal(centre, deviation).log_prob(z).sum(-1)  # noqa: E731
+    centre, std = torch.tensor([[3.3, -4.7]]), torch.tensor([[1e-5, 2e-2]])
+    log_f = lambda z: Normal(centre, std).log_prob(z).sum(-1)  # noqa: E731
     ends = torch.full((2,), -torch.inf), torch.full((2,), torch.inf)
     found = peaks.climbed(log_f, torch.tensor([[-1.0, 0.9]]), torch.ones(1, 2), ends)
-    assert ((found.centre - centre).abs() < 0.2 * deviation).all()
-    assert ((found.scale / deviation >= 0.99) & (found.scale / deviation <= 2.01)).all()
+    assert ((found.centre - centre).abs() < 0.2 * std).all()
+    assert ((found.scale / std >= 0.99) & (found.scale / std <= 2.01)).all()
 
 
 @pytest.mark.parametrize("d", [1, 2])

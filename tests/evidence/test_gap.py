@@ -11,7 +11,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from taut.errors import UserError
 from taut.evidence import Exact, Importance, LogEvidence, Rows, Target
-from taut.evidence.gap import Split, interval, split
+from taut.evidence.gap import GapDecomposition, interval
 from taut.evidence.optimal_q import Family, Search, reparameterised
 from taut.model.exact_inference import log_marginal
 
@@ -87,7 +87,7 @@ def test_the_split_of_probabilistic_pca_is_its_formula(lost):
     log_variance = -precision.diagonal().log()
     family = _mean_field(3, lambda x: torch.cat([(1 - lost) * mean(x), log_variance.expand(len(x), 3)], 1))
     target = Target(known.target.log_joint, lambda x: family.distribution(family.parameters(x)), known.target.prior)
-    parts = split(Rows(target, known.x), family, SEARCH, k=20_000)
+    parts = decompose(Rows(target, known.x), family, SEARCH, k=20_000)
     approximation = (precision.diagonal().log().sum() - precision.logdet()).item() / 2
     off = lost * mean(known.x)
     amortisation = ((off @ precision) * off).sum(1) / 2
@@ -106,7 +106,7 @@ def test_a_family_that_holds_the_posterior_has_no_approximation_gap():
 
     family = Family(distribution, lambda x: torch.zeros(len(x), 5))
     target = Target(known.target.log_joint, lambda x: distribution(torch.zeros(len(x), 5)), known.target.prior)
-    parts = split(Rows(target, known.x), family, Search(1500, 16, 0.1), k=2000)
+    parts = decompose(Rows(target, known.x), family, Search(1500, 16, 0.1), k=2000)
     assert parts.approximation(known.log_px).abs().mean() < 0.01
 
 
@@ -114,7 +114,7 @@ def test_a_search_too_short_says_so():
     known, _, _ = _ppca()
     family = _mean_field(3, lambda x: torch.full((len(x), 6), 3.0))
     target = Target(known.target.log_joint, lambda x: family.distribution(family.parameters(x)), known.target.prior)
-    assert not split(Rows(target, known.x), family, Search(8, 4, 0.01), k=200).settled.any()
+    assert not decompose(Rows(target, known.x), family, Search(8, 4, 0.01), k=200).settled.any()
 
 
 def test_the_best_of_all_starts_is_kept():
@@ -122,7 +122,7 @@ def test_the_best_of_all_starts_is_kept():
     known, precision, mean = _ppca()
     family = _mean_field(3, lambda x: torch.cat([mean(x), -precision.diagonal().log().expand(len(x), 3)], 1))
     target = Target(known.target.log_joint, lambda x: family.distribution(family.parameters(x)), known.target.prior)
-    parts = split(Rows(target, known.x), family, Search(8, 4, 1e-9), k=4000)
+    parts = decompose(Rows(target, known.x), family, Search(8, 4, 1e-9), k=4000)
     assert parts.from_encoder.all()
     assert parts.amortisation.abs().max() < 0.1
     assert not parts.settled.any()
@@ -131,7 +131,7 @@ def test_the_best_of_all_starts_is_kept():
 def test_an_em_mixture_has_no_gap_at_all():
     joint, q, _ = build("model=mog", "model.components=4", x_shape=(2,))
     x = torch.randn(9, 2)
-    parts = split(Rows(Target.of(joint, q), x), Family.of(q), k=5)
+    parts = decompose(Rows(Target.of(joint, q), x), Family.of(q), k=5)
     truth = log_marginal(joint, x).double().detach()
     assert parts.amortisation.abs().max() == 0
     assert parts.approximation(truth).abs().max() < 1e-9
@@ -141,7 +141,7 @@ def test_an_em_mixture_has_no_gap_at_all():
 def test_among_categories_everything_is_amortisation():
     joint, q, _ = build("model=mog", "model.components=4", "q=categorical", x_shape=(2,))
     x = torch.randn(9, 2)
-    parts = split(Rows(Target.of(joint, q), x), Family.of(q), k=40)
+    parts = decompose(Rows(Target.of(joint, q), x), Family.of(q), k=40)
     truth = log_marginal(joint, x).double().detach()
     assert parts.approximation(truth).abs().max() < 1e-9
     torch.testing.assert_close(parts.amortisation, truth - parts.elbo, rtol=0, atol=1e-9)
@@ -152,7 +152,7 @@ def test_a_local_search_closes_the_amortisation_gap_of_a_vae_and_stays_a_bound()
     joint, q, _ = build("latent_dim=2")
     x = torch.randint(2, (4, 1, 4, 4)).double()
     target = Target.of(joint, q)
-    parts = split(Rows(target, x), Family.of(q), Search(300, 16, 0.05), k=2000)
+    parts = decompose(Rows(target, x), Family.of(q), Search(300, 16, 0.05), k=2000)
     exact = Exact()(target, x).value
     error = 6 * parts.best_variance.sqrt()
     assert (parts.best >= parts.elbo - error).all()
@@ -189,14 +189,14 @@ def test_parts_and_evidence_come_together_in_any_order():
     torch.testing.assert_close(joined.value, whole.value)
     torch.testing.assert_close(joined.curve, whole.curve)
     torch.testing.assert_close(joined.diagnostics["ess"], whole.diagnostics["ess"])
-    part = Split(*[torch.arange(3.0)] * 6, torch.ones(3, dtype=torch.bool))
-    assert Split.cat([part, part]).select(torch.tensor([5, 0])).elbo.tolist() == [2, 0]
+    part = GapDecomposition(*[torch.arange(3.0)] * 6, torch.ones(3, dtype=torch.bool))
+    assert GapDecomposition.cat([part, part]).select(torch.tensor([5, 0])).elbo.tolist() == [2, 0]
 
 
 def test_an_amortisation_gap_of_nothing_has_no_noise():
     """q without free parameters is its own best member: nothing was measured that could have noise."""
     known, _, _ = _ppca()
-    parts = split(Rows(known.target, known.x), None, SEARCH, k=50)
+    parts = decompose(Rows(known.target, known.x), None, SEARCH, k=50)
     assert (parts.amortisation == 0).all()
     assert (parts.amortisation_variance == 0).all()
     assert (parts.elbo_variance > 0).all()
@@ -208,7 +208,7 @@ def test_the_noise_of_the_amortisation_gap_is_that_of_a_difference():
     log_variance = -precision.diagonal().log()
     family = _mean_field(3, lambda x: torch.cat([0.98 * mean(x), log_variance.expand(len(x), 3)], 1))
     target = Target(known.target.log_joint, lambda x: family.distribution(family.parameters(x)), known.target.prior)
-    again = [split(Rows(target, known.x, seed=seed), family, Search(30), k=200) for seed in range(30)]
+    again = [decompose(Rows(target, known.x, seed=seed), family, Search(30), k=200) for seed in range(30)]
     spread = torch.stack([parts.amortisation for parts in again]).var(0).mean().item()
     stated = torch.stack([parts.amortisation_variance for parts in again]).mean().item()
     assert stated / spread == pytest.approx(1, abs=5 * (2 / (29 * len(known.x))) ** 0.5)  # a variance of 30 draws each
@@ -220,6 +220,6 @@ def test_one_sample_leaves_the_noise_unknown():
     known, _, mean = _ppca()
     family = _mean_field(3, lambda x: torch.cat([mean(x), torch.full((len(x), 3), -2.0)], 1))
     target = Target(known.target.log_joint, lambda x: family.distribution(family.parameters(x)), known.target.prior)
-    parts = split(Rows(target, known.x), family, Search(8), k=1)
+    parts = decompose(Rows(target, known.x), family, Search(8), k=1)
     for noise in (parts.elbo_variance, parts.best_variance, parts.amortisation_variance):
         assert noise.isnan().all()

@@ -15,7 +15,6 @@ from torch.distributions import Independent, Normal
 from taut.errors import UserError
 from taut.evidence import AIS, BDMC, UK, Exact, Importance, Jackknife, Naive, Rows, Struski, Sumo, Target, Uniform
 from taut.evidence.base import count
-from taut.evidence.gap import split
 from taut.evidence.optimal_q import Family, Search
 from taut.functional import bounds, sampling, seeding
 
@@ -79,8 +78,8 @@ def test_the_split_of_a_datum_is_its_own():
     target, x, _, _ = linear_gaussian(2, 4, 5)
     family = _family(x)
     search = Search(steps=20, samples=4)
-    together = split(Rows(target, x), family, search, 50)
-    alone = split(Rows(target, x[3:4], torch.tensor([3])), family, search, 50)
+    together = decompose(Rows(target, x), family, search, 50)
+    alone = decompose(Rows(target, x[3:4], torch.tensor([3])), family, search, 50)
     for name in ("elbo", "best", "apart"):
         torch.testing.assert_close(getattr(alone, name)[0], getattr(together, name)[3], rtol=1e-10, atol=1e-10)
 
@@ -202,15 +201,15 @@ def _evaluate(rank: int, world: int, divide: str, place: str) -> None:
 
 
 def _measured(rank: int, world: int, divide: str) -> list[torch.Tensor]:
-    from taut.evidence.loop import Question, measure, measure_information
-    from taut.processes import Processes
-    from taut.progress import Stages
+    from taut.evidence.loop import EvalTask, measure, measure_information
+    from taut.runtime.processes import Processes
+    from taut.runtime.progress import Stages
 
     target, x, _, _ = linear_gaussian(2, 4, 7)
     estimators = [Importance(1100), Jackknife(1100), Struski(1100), AIS(3, 2, 2), Sumo(4), Naive(40)]
     processes = Processes(rank, world, torch.device("cpu"), divide)  # type: ignore[arg-type]
     stage = Stages(shown=False).stage("test", 7)
-    question = Question(target, x, "test", 0, 1100)
+    question = EvalTask(target, x, "test", 0, 1100)
     answer = measure(question, estimators, processes, stage)
     information = measure_information(question, processes, stage)
     told = list(vars(information).values())
@@ -245,9 +244,9 @@ def test_a_number_of_samples_is_a_count(k):
     with pytest.raises(UserError, match=r"evidence.importance.k=.* whole number of 1 or more"):
         count("evidence.importance.k", k)
     if type(k) is int:
-        for make in (Importance, Naive, Uniform, UK, Jackknife, Struski):
+        for instantiate in (Importance, Naive, Uniform, UK, Jackknife, Struski):
             with pytest.raises(UserError, match="whole number"):
-                make(k)
+                instantiate(k)
         for annealing in (AIS, BDMC):
             with pytest.raises(UserError, match="whole number"):
                 annealing(steps=k)
@@ -268,7 +267,7 @@ import resource, torch
 from torch import nn
 from torch.distributions import Independent, Normal
 from taut.evidence import Importance, Target
-from taut.likelihood.bernoulli import Bernoulli
+from taut.model.likelihood.bernoulli import Bernoulli
 torch.set_num_threads(1)
 likelihood = Bernoulli((784,), 10, lambda i, o: nn.Linear(i, o[0])).requires_grad_(False)
 prior = Independent(Normal(torch.zeros(10), 1.0), 1)
@@ -337,4 +336,4 @@ def test_a_model_without_a_gradient_is_refused_where_one_is_needed():
     with pytest.raises(UserError, match="passes no gradient"):
         AIS(2, 2, 2)(cut, x)
     with pytest.raises(UserError, match="passes no gradient"):
-        split(Rows(cut, x), _family(x), Search(8, 2), 10)
+        decompose(Rows(cut, x), _family(x), Search(8, 2), 10)

@@ -7,17 +7,16 @@ import pytest
 import torch
 from evidence.models import linear_gaussian
 
-from taut.evaluate import Evaluation, noise_of
+from taut.commands.evaluate import Evaluation, noise_of
 from taut.evidence import AIS, Importance
-from taut.evidence.loop import Question, batches_of, measure, take_apart
+from taut.evidence.loop import EvalTask, batches_of, decompose_gap, measure
 from taut.evidence.optimal_q import Search
 from taut.evidence.rows import MOST_WEIGHTS
 from taut.functional import seeding
 from taut.functional.sampling import Keys
-from taut.processes import Processes
-from taut.progress import Stages
-from taut.report.compare import comparable
-from taut.report.evaluation import _certificate, ceiled, floored
+from taut.report.tables.evaluation import _certificate, ceiled, comparable, floored
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stages
 
 RESULT = {
     "data": "digits",
@@ -73,12 +72,12 @@ def test_no_more_data_at_once_than_their_samples_fit(what, monkeypatch):
     monkeypatch.setattr("taut.evidence.loop.MOST_WEIGHTS", 60)
     target, x, _, _ = linear_gaussian(2, 4, 7)
     seen = []
-    monkeypatch.setattr(Question, "rows", _counted(Question.rows, seen))
-    question, stage = Question(target, x, "test", 0, 20), Stages(False).stage("test", 7)
+    monkeypatch.setattr(EvalTask, "rows", _counted(EvalTask.rows, seen))
+    question, stage = EvalTask(target, x, "test", 0, 20), Stages(False).stage("test", 7)
     if what == "measured":
         measure(question, [AIS(2, 2, 2)], Processes(), stage)
     else:
-        take_apart(question, None, Search(), Processes(), stage)
+        decompose_gap(question, None, Search(), Processes(), stage)
     assert seen == [3, 3, 1]
 
 

@@ -10,9 +10,9 @@ from evidence.models import linear_gaussian
 from scipy.special import digamma
 
 from taut.evidence import AIS, Importance, LogEvidence, Naive, Rows, elbo
-from taut.evidence.diagnostics import doubts
-from taut.evidence.gap import Split
-from taut.evidence.loop import Answer
+from taut.evidence.diagnostics import reliability_warnings
+from taut.evidence.gap import GapDecomposition
+from taut.evidence.loop import EvalResult
 from taut.evidence.summary import assessed, certified, plain, scored, taken_apart
 from taut.evidence.weights import Weights
 
@@ -88,16 +88,18 @@ DOUBTFUL = [
 
 @pytest.mark.parametrize(("evidence", "words"), DOUBTFUL, ids=[words for _, words in DOUBTFUL])
 def test_doubts_are_said_in_words(evidence, words):
-    assert words in " ".join(doubt.sentence for doubt in doubts(evidence))
+    assert words in " ".join(doubt.sentence for doubt in reliability_warnings(evidence))
 
 
 def test_plus_infinity_is_not_a_want_of_mass():
-    assert "no mass found" not in [doubt.short for doubt in doubts(_evidence("jackknife", "estimate", math.inf))]
+    assert "no mass found" not in [
+        doubt.short for doubt in reliability_warnings(_evidence("jackknife", "estimate", math.inf))
+    ]
 
 
 def test_k_hat_speaks_of_the_data_that_have_one():
     khat = torch.tensor([0.9] * 3 + [math.nan] * 7)
-    said = " ".join(doubt.sentence for doubt in doubts(replace(_evidence(), diagnostics={"khat": khat})))
+    said = " ".join(doubt.sentence for doubt in reliability_warnings(replace(_evidence(), diagnostics={"khat": khat})))
     assert "above 0.7 for 100% of the 3 of 10 data that have one" in said
     summary = scored(replace(_evidence(), diagnostics={"khat": khat}))["diagnostics"]["khat"]
     assert summary["n"] == 3
@@ -114,18 +116,18 @@ def test_one_sample_does_not_tell_its_noise(estimator):
     own = elbo(Rows(known.target, known.x), 1)
     assert own.variance.isnan().all()
     sure = replace(_evidence("exact", "upper", 9.0), value=found.value + 1, variance=torch.zeros(3))
-    result = assessed(Answer(own, [found, sure], torch.zeros(21, 3)), 0.95)
+    result = assessed(EvalResult(own, [found, sure], torch.zeros(21, 3)), 0.95)
     gap = result["gap"]
     assert math.isnan(gap["high"]["monte_carlo_error"])
     assert math.isnan(gap["low"]["monte_carlo_error"]) or (gap["lower"], gap["low"]["value"]) == ("elbo", 0)
-    crossed = assessed(Answer(own, [found, replace(sure, value=found.value - 1)], torch.zeros(21, 3)), 0.95)
+    crossed = assessed(EvalResult(own, [found, replace(sure, value=found.value - 1)], torch.zeros(21, 3)), 0.95)
     assert not any("lies above" in words for words in crossed["warnings"]), "of an unknown noise nothing can be said"
 
 
 def test_good_weights_raise_no_doubt():
-    assert doubts(_evidence(**GOOD)) == []
-    assert doubts(_evidence("ais", ess=14.0, k=16, max_weight=0.1, acceptance=0.66)) == []
-    assert doubts(_evidence("exact", "exact")) == []
+    assert reliability_warnings(_evidence(**GOOD)) == []
+    assert reliability_warnings(_evidence("ais", ess=14.0, k=16, max_weight=0.1, acceptance=0.66)) == []
+    assert reliability_warnings(_evidence("exact", "exact")) == []
 
 
 def test_a_certificate_holds_however_heavy_the_tail():
@@ -209,9 +211,9 @@ def test_the_certificate_is_the_log_of_the_mean_of_products():
     assert certified([guess], [guess], 0.9) == {"certificate": None, "upper_certificate": None}
 
 
-def _noisy(name, kind, truth, deviation):
+def _noisy(name, kind, truth, std):
     """An estimator of five data, each with a normal noise of its own size."""
-    return LogEvidence(name, kind, truth + deviation * torch.randn(5), deviation.square())
+    return LogEvidence(name, kind, truth + std * torch.randn(5), std.square())
 
 
 NOISE = {"elbo": (-3.0, 0.2), "ais": (-2.0, 0.7), "struski": (-1.0, 1.1)}
@@ -220,14 +222,14 @@ NOISE = {"elbo": (-3.0, 0.2), "ais": (-2.0, 0.7), "struski": (-1.0, 1.1)}
 def test_the_errors_of_the_gap_are_those_of_repetitions():
     """Both ends of the interval, over 4,000 repetitions of independent noise that is known."""
     truths = {name: torch.linspace(-1, 1, 5) + at for name, (at, _) in NOISE.items()}
-    deviations = {name: size * torch.arange(1.0, 6.0) / 5 for name, (_, size) in NOISE.items()}
+    stds = {name: size * torch.arange(1.0, 6.0) / 5 for name, (_, size) in NOISE.items()}
     ends = {"low": [], "high": []}
     for _ in range(REPETITIONS):
         elbo_, lower, upper = (
-            _noisy(name, kind, truths[name], deviations[name])
+            _noisy(name, kind, truths[name], stds[name])
             for name, kind in {"elbo": "lower", "ais": "lower", "struski": "upper"}.items()
         )
-        found = assessed(Answer(elbo_, [lower, upper], torch.zeros(21, 5)), 0.95)["gap"]
+        found = assessed(EvalResult(elbo_, [lower, upper], torch.zeros(21, 5)), 0.95)["gap"]
         for end, values in ends.items():
             values.append([found[end]["value"], found[end]["monte_carlo_error"]])
     for values in ends.values():
@@ -239,19 +241,21 @@ def test_the_errors_of_the_gap_are_those_of_repetitions():
 def test_a_gap_of_nothing_has_no_error():
     """Where no bound beats the ELBO the low end is 0, whatever the noise of the ELBO."""
     own = _noisy("elbo", "lower", torch.zeros(5), torch.ones(5))
-    found = assessed(Answer(own, [], torch.zeros(21, 5)), 0.95)["gap"]
+    found = assessed(EvalResult(own, [], torch.zeros(21, 5)), 0.95)["gap"]
     assert (found["lower"], found["low"]["value"], found["low"]["monte_carlo_error"]) == ("elbo", 0.0, 0.0)
 
 
 def test_the_errors_of_the_approximation_gap_are_those_of_both_its_parts():
     variance = torch.tensor([0.04, 0.09])
-    parts = Split(*[torch.zeros(2)] * 2, variance, 2 * variance, 3 * variance, torch.zeros(2), torch.ones(2) > 0)
+    parts = GapDecomposition(
+        *[torch.zeros(2)] * 2, variance, 2 * variance, 3 * variance, torch.zeros(2), torch.ones(2) > 0
+    )
     bounds_ = [
         LogEvidence("ais", "lower", torch.ones(2), 4 * variance),
         LogEvidence("u", "upper", torch.ones(2), variance),
     ]
     own = LogEvidence("elbo", "lower", torch.zeros(2), variance)
-    found = taken_apart(parts, Answer(own, bounds_, torch.zeros(21, 2)))
+    found = taken_apart(parts, EvalResult(own, bounds_, torch.zeros(21, 2)))
     one = math.sqrt(0.13) / 2
     assert found["approximation"]["low"]["monte_carlo_error"] == pytest.approx(math.sqrt(6) * one)
     assert found["approximation"]["high"]["monte_carlo_error"] == pytest.approx(math.sqrt(3) * one)

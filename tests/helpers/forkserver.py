@@ -39,9 +39,9 @@ IMPORTED = [
     "sklearn.cluster",
     "sklearn.decomposition",
     "taut.cli",
-    "taut.train",
-    "taut.evaluate",
-    "taut.complete",
+    "taut.commands.train",
+    "taut.commands.evaluate",
+    "taut.commands.complete",
 ]
 """What most commands import. W&B is not among them: some tests have it missing."""
 ADOPT, NAME = 36, 15  # PR_SET_CHILD_SUBREAPER, PR_SET_NAME

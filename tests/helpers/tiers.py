@@ -42,7 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return "tests: all" if config.getoption("--all") else "tests: the fast tier, and what is named; --all runs everything"
+    return (
+        "tests: all" if config.getoption("--all") else "tests: the fast tier, and what is named; --all runs everything"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

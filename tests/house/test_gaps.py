@@ -6,19 +6,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from commands.jobs import QUIET, run
 from pieces import X, build, config, names
-from run.jobs import QUIET, run
 from scipy.special import logsumexp
 from torch.distributions import MultivariateNormal, OneHotCategorical
 
-from taut.build import build_model
-from taut.callbacks.checkpoints import best
-from taut.callbacks.early_stopping import early_stopping
 from taut.data.base import Batch
 from taut.evidence.score import Scores, sample, score
-from taut.metrics import NotANumber, ScoreMeter
 from taut.model.draws import Draws, draw
 from taut.objective.vimco import score_term
+from taut.training.build import build_model
+from taut.training.callbacks.checkpoints import best, early_stopping
+from taut.training.metrics import NotANumber, ScoreMeter
 from taut.training.module import LatentVariableModel
 
 pytestmark = pytest.mark.usefixtures("float64")

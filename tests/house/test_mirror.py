@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pieces import CONF, names
 
-from taut.targets import check_hydra, check_targets
+from taut.config.instantiate import check_hydra, check_targets
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "taut"
 BASES = {

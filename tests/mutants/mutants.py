@@ -13,25 +13,25 @@ class Mutant(NamedTuple):
     tests: str
 
 
-BOUNDS = "tests/core/test_bounds.py"
+BOUNDS = "tests/functional/test_bounds.py"
 OBJECTIVES = "tests/contract/test_objectives.py"
 PIECES = "tests/contract/test_pieces.py"
-ORACLE = "tests/core/test_oracle.py"
-LINEAR = "tests/core/test_linear_gaussian.py"
-EM = "tests/core/test_em.py"
-MOMENTS = "tests/core/test_moments.py"
-FLOOR = "tests/core/test_floor.py"
-EVALUATION = "tests/core/test_evaluation.py"
-METRICS = "tests/core/test_metrics.py"
-CONSISTENCY = "tests/core/test_consistency.py"
+ORACLE = "tests/model/test_exact_inference.py"
+LINEAR = "tests/model/test_linear_gaussian.py"
+EM = "tests/objective/test_em.py"
+MOMENTS = "tests/functional/test_e_step.py"
+FLOOR = "tests/model/test_floor.py"
+EVALUATION = "tests/evidence/test_score.py"
+METRICS = "tests/training/test_metrics.py"
+CONSISTENCY = "tests/functional/test_consistency.py"
 CONTRADICTIONS = "tests/evidence/test_contradictions.py"
-NOISE = "tests/core/test_noise.py"
+NOISE = "tests/functional/test_seeding.py"
 GAPS = "tests/house/test_gaps.py"
-HOLES = "tests/core/test_holes.py"
-MASKS = "tests/mask/test_masks.py"
+HOLES = "tests/functional/test_missing_cells.py"
+MASKS = "tests/data/test_masks.py"
 MISSING = "tests/data/test_missing.py"
-FUSED = "tests/core/test_fused.py"
-FEW = "tests/core/test_few.py"
+FUSED = "tests/distributions/test_fused.py"
+FEW = "tests/functional/test_resampling.py"
 COMPLETIONS = "tests/completion/test_completions.py"
 
 ESTIMATORS = "tests/evidence/test_estimators.py"
@@ -39,23 +39,23 @@ E_EXACT = "tests/evidence/test_exact.py"
 HMC = "tests/evidence/test_hmc.py"
 INVARIANCE = "tests/evidence/test_invariance.py"
 GAP = "tests/evidence/test_gap.py"
-PIXELS = "tests/core/test_pixels.py"
-PRECISION = "tests/core/test_precision.py"
+PIXELS = "tests/distributions/test_densities.py"
+PRECISION = "tests/functional/test_precision.py"
 REPORT = "tests/evidence/test_report.py"
 WEIGHTS = "tests/evidence/test_weights.py"
 INFORMATION = "tests/evidence/test_information.py"
 UNBIASED = ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence"
 PROCESSES = INVARIANCE + "::test_one_two_and_three_processes_agree"
-HOLES = "tests/core/test_holes.py"
+HOLES = "tests/functional/test_missing_cells.py"
 IMPUTER = "tests/completion/test_imputer.py"
 LEVELS = "tests/report/test_significance.py"
 RANKS = "tests/report/test_ranking.py"
 SEEDS = "tests/report/test_seeds.py"
 VOIDS = "tests/report/test_voids.py"
 TEN_EQUAL = LEVELS + "::test_of_equal_runs_none_is_called_better_in_95_of_100_sets"
-PROOFS = "tests/devices/test_proofs.py"
+PROOFS = "tests/runtime/test_proofs.py"
 GRADIENT = PROOFS + "::test_the_gradient_is_that_of_one_process_on_the_joint_batch[iwae]"
-SHARDS = "tests/devices/test_sharded.py::test_shards_train_as_whole_models_do[stl]"
+SHARDS = "tests/runtime/test_sharded.py::test_shards_train_as_whole_models_do[stl]"
 DIGITS = ESTIMATORS + "::test_digits_of_the_gaussian_pair"
 
 MUTANTS = [
@@ -293,7 +293,7 @@ MUTANTS = [
     Mutant("mean of batch means", "functional/statistics.py", "more.count / total.clamp_min(1)", "0.5", METRICS),
     Mutant(
         "NaN averaged away",
-        "metrics.py",
+        "training/metrics.py",
         "bad = (~values.isfinite()).any(0)",
         "values = values.nan_to_num(); bad = values.isnan().any(0)",
         METRICS,
@@ -307,7 +307,7 @@ MUTANTS = [
     ),
     Mutant(
         "units active by deviation",
-        "metrics.py",
+        "training/metrics.py",
         "(variance > ACTIVE).sum()",
         "(variance > ACTIVE**2).sum()",
         METRICS,
@@ -366,7 +366,7 @@ MUTANTS = [
         "model/networks.py",
         "(x * 2).sigmoid_()",
         "x.sigmoid()",
-        "tests/core/test_networks.py::test_tanh_without_a_graph_is_tanh_to_two_roundings_of_one",
+        "tests/model/test_networks.py::test_tanh_without_a_graph_is_tanh_to_two_roundings_of_one",
     ),
     Mutant(
         "a whitened component off its mean",
@@ -504,8 +504,8 @@ MUTANTS = [
     Mutant(
         "density in the wrong unit",
         "distributions/diagonal_gaussian.py",
-        "self.scale * deviation",
-        "deviation",
+        "self.scale * std",
+        "std",
         PIECES + "::test_gaussian_variance_is_what_it_says",
     ),
     Mutant(
@@ -545,14 +545,14 @@ MUTANTS = [
     ),
     Mutant(
         "second moment for variance",
-        "metrics.py",
+        "training/metrics.py",
         "(moments.squares[z] - self.z_noise)",
         "(moments.squares[z] + moments.count * moments.mean[z].square() - self.z_noise)",
         GAPS + "::test_a_unit_that_is_the_same_for_every_datum_is_not_active",
     ),
     Mutant(
         "units active by the noise of their mean",
-        "metrics.py",
+        "training/metrics.py",
         "(moments.squares[z] - self.z_noise) / moments.count",
         "moments.squares[z] / moments.count",
         METRICS + "::test_a_q_of_unknown_mean_that_is_the_same_for_all_x_has_no_active_unit",
@@ -566,7 +566,7 @@ MUTANTS = [
     ),
     Mutant(
         "variance of the noise for its deviation",
-        "metrics.py",
+        "training/metrics.py",
         "self.spreads.sqrt() / moments.count",
         "self.spreads / moments.count",
         METRICS + "::test_short_last_batch_weighs_what_it_holds",
@@ -574,7 +574,7 @@ MUTANTS = [
     Mutant(
         "warm-up in the logged bound",
         "training/module.py",
-        "self.objective.bound(draws.scored)",
+        "self.objective.bound(draws.log_w_detached)",
         "self.objective.bound(draws.tempered_log_w.detach())",
         GAPS + "::test_a_training_step_follows_its_objective",
     ),
@@ -699,7 +699,7 @@ MUTANTS = [
     ),
     Mutant(
         "an upper certificate rounded down",
-        "report/evaluation.py",
+        "report/tables/evaluation.py",
         "return _whole(value, digits, math.ceil)",
         "return _whole(value, digits, math.floor)",
         REPORT + "::test_the_certificate_in_the_report_is_rounded_outwards",
@@ -987,21 +987,21 @@ MUTANTS = [
     ),
     Mutant(
         "a certificate rounded up",
-        "report/evaluation.py",
+        "report/tables/evaluation.py",
         "return number(rounded(value / unit) * unit, digits)",
         "return number(value, digits)",
         REPORT + "::test_a_certificate_is_never_printed_above_itself",
     ),
     Mutant(
         "two likelihoods in one column",
-        "report/compare.py",
+        "report/tables/evaluation.py",
         '"mask", "likelihood",',
         '"binarisation",',
         REPORT + "::test_runs_scored_differently_share_no_column[likelihood]",
     ),
     Mutant(
         "scored by the noise that chose it",
-        "evaluate.py",
+        "commands/evaluate.py",
         'return split if split == "test" else f"evaluate/{split}"',
         "return split",
         REPORT + "::test_noise_that_chose_or_fitted_the_weights_does_not_score_them",
@@ -1095,28 +1095,28 @@ MUTANTS = [
         "distributions/bernoulli.py",
         ".masked_fill(value.isnan(), torch.inf)",
         ".masked_fill(value.isnan(), 0.0)",
-        "tests/core/test_pixels.py::test_pixels_that_were_not_observed_add_nothing[40]",
+        "tests/distributions/test_densities.py::test_pixels_that_were_not_observed_add_nothing[40]",
     ),
     Mutant(
         "a product without digits is believed",
         "distributions/bernoulli.py",
         "torch.threshold_(products, torch.finfo(p.dtype).tiny, 0.0)",
         "products",
-        "tests/core/test_pixels.py::test_a_product_that_has_lost_digits_is_none",
+        "tests/distributions/test_densities.py::test_a_product_that_has_lost_digits_is_none",
     ),
     Mutant(
         "one image taken for as many as it has pixels",
         "distributions/bernoulli.py",
         "value.shape == (*self.batch_shape[1:], *self.event_shape) != self.event_shape",
         "value.shape[:1] == self.batch_shape[1:]",
-        "tests/core/test_pixels.py::test_a_layer_held_back_gives_torchs_numbers[40-shape0]",
+        "tests/distributions/test_densities.py::test_a_layer_held_back_gives_torchs_numbers[40-shape0]",
     ),
     Mutant(
         "the rows done again are those of another datum",
         "distributions/bernoulli.py",
         "value.expand(*rows.shape, *self.event_shape)[rows]",
         "value.flip(0).expand(*rows.shape, *self.event_shape)[rows]",
-        "tests/core/test_pixels.py::test_a_layer_held_back_survives_products_too_small_for_a_number[40]",
+        "tests/distributions/test_densities.py::test_a_layer_held_back_survives_products_too_small_for_a_number[40]",
     ),
     Mutant(
         "blocks of the last process left out",
@@ -1127,7 +1127,7 @@ MUTANTS = [
     ),
     Mutant(
         "columns in the order of the run",
-        "imputer.py",
+        "completion/imputer.py",
         "inside[:, self.columns_] =",
         "inside[:] =",
         "tests/completion/test_imputer_runs.py::test_columns_in_another_order_are_found_by_name",
@@ -1233,7 +1233,7 @@ MUTANTS = [
     Mutant(
         "an offset that is part of x",
         "model/likelihood/linear_gaussian.py",
-        "        r = ((inside - self.f) / self.deviation)",
+        "        r = ((inside - self.f) / self.std)",
         "        inside = filled(value.float() - self.centre.float()).double() / self.unit\n"
         "        r = ((inside - self.f) / self.deviation)",
         LINEAR + "::test_log_p_and_the_elbo_under_the_posterior_are_those_of_60_digits",
@@ -1345,7 +1345,7 @@ MUTANTS = [
     ),
     Mutant(
         "a component mean for the mode",
-        "completion/modes.py",
+        "completion/complete.py",
         "for _ in range(STEPS):",
         "for _ in range(0):",
         COMPLETIONS + "::test_modes_are_those_of_a_dense_grid[5-True]",
@@ -1395,7 +1395,7 @@ MUTANTS = [
     Mutant(
         "a missing pixel binarised to zero",
         "data/base.py",
-        "return hide(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows",
+        "return apply_mask(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows",
         "return rows",
         MISSING + "::test_binarisation_keeps_holes[Greys-fixed]",
     ),
@@ -1465,7 +1465,7 @@ MUTANTS = [
     Mutant(
         "the bound of few draws reported",
         "model/draws.py",
-        "self.log_w.detach() if self.few is None else self.few.log_w",
+        "self.log_w.detach() if self.resampled is None else self.resampled.log_w",
         "self.log_w.detach()",
         FEW + "::test_the_gradient_is_that_of_all_draws_on_average[1.0-2-Iwae]",
     ),
@@ -1506,7 +1506,7 @@ MUTANTS = [
     ),
     Mutant(
         "scores averaged over the processes",
-        "metrics.py",
+        "training/metrics.py",
         "[Moments(*each) for each in zip(self.count, self.mean, self.squares, strict=True)]",
         "[Moments(self.count[0], self.mean[0], self.squares[0])]",
         PROOFS + "::test_scores_are_those_of_one_process",
@@ -1527,18 +1527,18 @@ MUTANTS = [
     ),
     Mutant(
         "parameters held constant that are not",
-        "strategies.py",
+        "training/strategies.py",
         "vars(module).pop(name, None)",
         "pass",
         SHARDS,
     ),
-    Mutant("sums in the precision of the weights", "strategies.py", "torch.float64", "torch.float32", SHARDS),
+    Mutant("sums in the precision of the weights", "training/strategies.py", "torch.float64", "torch.float32", SHARDS),
     Mutant(
         "a process that outlives the first",
-        "crew.py",
+        "runtime/workers.py",
         "        line.recv(1)\n    os.kill(os.getpid(), signal.SIGKILL)\n",
         "        line.recv(1)\n    pass\n",
-        "tests/devices/test_crew.py::test_the_second_process_does_not_outlive_the_first",
+        "tests/runtime/test_crew.py::test_the_second_process_does_not_outlive_the_first",
     ),
     Mutant(
         "products of two coordinates counted once",
@@ -1627,8 +1627,8 @@ MUTANTS = [
     Mutant(
         "residue for the spread of equal numbers",
         "functional/statistics.py",
-        "deviations = values - pivot",
-        "deviations = values; pivot = 0 * pivot",
+        "stds = values - pivot",
+        "stds = values; pivot = 0 * pivot",
         CONSISTENCY + "::test_equal_numbers_have_no_spread",
     ),
     Mutant(
@@ -1654,105 +1654,105 @@ MUTANTS = [
     ),
     Mutant(
         "each pair of runs at the level of one",
-        "report/significance.py",
+        "report/rank/significance.py",
         "passed = flat[order] <= level / np.arange(len(order), 0, -1)",
         "passed = flat[order] <= level",
         TEN_EQUAL + "[10-20]",
     ),
     Mutant(
         "normal quantiles for ten data",
-        "report/significance.py",
+        "report/rank/significance.py",
         "stdtr(self.freedom, -self.mean / self.error)",
         "stdtr(1e9, -self.mean / self.error)",
         TEN_EQUAL + "[10-10]",
     ),
     Mutant(
         "a step-down that does not stop",
-        "report/significance.py",
+        "report/rank/significance.py",
         "rejected[order[: len(passed) if passed.all() else int(passed.argmin())]] = True",
         "rejected[order[passed]] = True",
         LEVELS + "::test_holm_stops_at_the_first_that_fails",
     ),
     Mutant(
         "the fractional freedom of Welch at two seeds",
-        "report/significance.py",
+        "report/rank/significance.py",
         "np.floor(welch + 1e-9)",
         "welch",
         LEVELS + "::test_of_equal_settings_none_is_called_better_over_seeds[(1, 0.07)-2-16000]",
     ),
     Mutant(
         "a spread from the mean of squares",
-        "report/significance.py",
+        "report/rank/significance.py",
         "std = np.sqrt(np.square(apart - mean).sum(1) / (values.shape[1] - 1))",
         "std = np.sqrt(np.maximum(np.square(values).mean(1) - values.mean(1) ** 2, 0.0))",
         LEVELS + "::test_equal_numbers_have_no_spread",
     ),
     Mutant(
         "the questions of a set, each at the full level",
-        "report/ranking.py",
+        "report/rank/ranking.py",
         "behind = holm(p_values) if p_values else [np.zeros((1, 1), dtype=bool)] * len(found)",
         "behind = [holm([p])[0] for p in p_values] if p_values else [np.zeros((1, 1), dtype=bool)] * len(found)",
         RANKS + "::test_a_difference_is_clear_where_all_comparisons_hold_together",
     ),
     Mutant(
         "gaps held against the upper ends of the others",
-        "report/answers.py",
-        '"gap": Question(GAP_HIGH, GAP_LOW)',
-        '"gap": Question(GAP_HIGH)',
+        "report/rank/answers.py",
+        '"gap": EvalTask(GAP_HIGH, GAP_LOW)',
+        '"gap": EvalTask(GAP_HIGH)',
         RANKS + "::test_a_gap_known_from_below_can_lose_and_not_win",
     ),
     Mutant(
         "the order of two lower bounds sold as that of log p(x)",
-        "report/ranking.py",
+        "report/rank/ranking.py",
         "return self.measure, self.against or self.measure",
         "return self.measure, self.measure",
         RANKS + "::test_an_upper_bound_above_leaves_log_px_open",
     ),
     Mutant(
         "experiments that no word tells apart as seeds of one setting",
-        "report/candidates.py",
+        "report/rank/candidates.py",
         "return {**settings(run.config), **run.about}",
         "return {**run.about}",
         SEEDS + "::test_what_no_word_says_and_the_config_does_is_another_setting",
     ),
     Mutant(
         "the same seed counted twice",
-        "report/candidates.py",
+        "report/rank/candidates.py",
         "return len(self.by_seed)",
         "return len(self.entries)",
         SEEDS + "::test_the_same_seed_twice_is_no_second_seed",
     ),
     Mutant(
         "a mean of the seeds that did well",
-        "report/candidates.py",
+        "report/rank/candidates.py",
         "if any(len(values) < len(scores) for values, scores in zip(known, picked, strict=True)):",
         "if not all(known):\n            known = [values for values in known if values]\n        if not known:",
         SEEDS + "::test_a_seed_without_a_score_takes_its_setting_out",
     ),
     Mutant(
         "a void score read like any other",
-        "report/scores.py",
+        "report/read/scores.py",
         "if found is None or void_of(value):",
         "if found is None:",
         VOIDS + "::test_a_void_score_has_no_place_in_a_ranking",
     ),
     Mutant(
         "the gap of a void bound",
-        "report/scores.py",
+        "report/read/scores.py",
         '"gap": void_of(told) or lower or missing or voids.get("elbo", "")',
         '"gap": void_of(told) or missing',
         VOIDS + "::test_what_rests_on_a_void_score_is_void",
     ),
     Mutant(
         "the lowest criterion of a component that collapsed",
-        "report/scores.py",
+        "report/read/scores.py",
         'criteria={} if "log_px" in voids else',
         "criteria={} if False else",
         VOIDS + "::test_a_void_likelihood_has_no_criterion",
     ),
     Mutant(
         "a validation bound under the head of the test",
-        "report/heads.py",
+        "report/tables/cells.py",
         'label=f"{split}: {head.label}"',
         'label=f"test: {head.label}"',
         VOIDS + "::test_every_head_says_the_split",
@@ -1825,60 +1825,60 @@ MUTANTS = [
         "objective/em.py",
         "bounded if bounded.any() else torch.ones_like(bounded)",
         "torch.ones_like(bounded)",
-        "tests/core/test_restarts.py::test_a_start_whose_likelihood_has_no_maximum_is_kept_only_if_all_are_such",
+        "tests/objective/test_restarts.py::test_a_start_whose_likelihood_has_no_maximum_is_kept_only_if_all_are_such",
     ),
     Mutant(
         "the rows of one start shared by all",
         "objective/em.py",
         "    table.rows.mul_(len(seeds))  # every row is explained by each mixture\n",
         "",
-        "tests/core/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
+        "tests/objective/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
     ),
     Mutant(
         "the first start for the best",
         "objective/em.py",
         "return int(means.masked_fill(~eligible, -torch.inf).argmax())",
         "return int(eligible.int().argmax())",
-        "tests/core/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
+        "tests/objective/test_restarts.py::test_the_best_of_several_is_the_best_of_each_alone",
     ),
     Mutant(
         "half of the entropy in ICL",
-        "criteria.py",
+        "training/metrics.py",
         "bic + 2 * entropy",
         "bic + entropy",
-        "tests/core/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
+        "tests/training/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
     ),
     Mutant(
         "a weight too many",
         "model/prior/categorical.py",
         "return len(self.logits) - 1",
         "return len(self.logits)",
-        "tests/core/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
+        "tests/training/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters",
     ),
     Mutant(
         "EM that never converges",
         "objective/em.py",
         "return change < tolerance",
         "return False",
-        "tests/run/test_convergence.py::test_em_stops_at_its_tolerance_and_its_criteria_are_those_of_scikit_learn",
+        "tests/commands/test_convergence.py::test_em_stops_at_its_tolerance_and_its_criteria_are_those_of_scikit_learn",
     ),
     Mutant(
         "what EM ends with, not validated",
         "training/module.py",
         "            self.trainer.check_val_every_n_epoch = 1\n",
         "            pass\n",
-        "tests/run/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
+        "tests/commands/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
     ),
     Mutant(
         "the best of EM on the way",
-        "callbacks/checkpoints.py",
+        "training/callbacks/checkpoints.py",
         "return last or super().check_monitor_top_k",
         "return super().check_monitor_top_k",
-        "tests/run/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
+        "tests/commands/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
     ),
     Mutant(
         "members with a floor among the first",
-        "report/members.py",
+        "report/tables/jobs.py",
         'if not one.get("limits") and',
         "if",
         "tests/report/test_members.py::test_a_member_whose_value_depends_on_a_floor_is_not_ranked",

@@ -12,7 +12,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 def train(cfg):
     if cfg.seed == 1:
         raise RuntimeError(f"no answer from {cfg.data.path} with {os.environ['HF_TOKEN']}, {os.environ['HTTPS_PROXY']}")
-    from taut.train import train
+    from taut.commands.train import train
 
     return train(cfg)
 

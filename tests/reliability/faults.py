@@ -7,8 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-from taut.callbacks.speed import Speed
 from taut.cli import main
+from taut.training.callbacks.progress import Speed
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 LIMIT = 120

@@ -15,9 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from pieces import names
 
-from taut import crew
 from taut.cli import main
 from taut.errors import UserError
+from taut.runtime import workers
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "ab12" * 10
@@ -397,7 +397,7 @@ def test_a_process_started_by_the_first_tells_it_alone_and_cleans_nothing(taut, 
     monkeypatch.setenv("LOCAL_RANK", "1")
     ears, mouth = socket.socketpair()
     with ears, mouth:
-        monkeypatch.setattr(crew, "_line", mouth)
+        monkeypatch.setattr(workers, "_line", mouth)
         assert taut("hydra.run.dir=run", "hydra.output_subdir=null", entry=refusing) == (2, "")
         assert ears.recv(1 << 10).decode() == SENTENCE
     assert os.listdir(tmp_path) == ["run"]

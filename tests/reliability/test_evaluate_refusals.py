@@ -14,13 +14,13 @@ import yaml
 from evaluations import ROOT, TINY, VAE, command, contents, copied, evaluated, trained
 from torch.distributions import Independent, Normal
 
-from taut.checkpoint import AtomicCheckpointIO
 from taut.errors import RunError, UserError
 from taut.evidence import AIS, Importance, Jackknife, LogEvidence, Naive, Rows, Struski, Sumo, Target, Uniform
-from taut.evidence.loop import Answer, Question, measure
+from taut.evidence.loop import EvalResult, EvalTask, measure
 from taut.evidence.summary import assessed, columns, plain
-from taut.processes import Processes
-from taut.progress import Stages
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stages
+from taut.training.checkpoint import AtomicCheckpointIO
 
 FOUR = [*TINY, "logger=csv", "data=table", "network.hidden=[8]", "likelihood=gaussian", "latent_dim=2"]
 
@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
 def copy(runs, tmp_path, monkeypatch):
     """A run of one's own, in a folder of one's own; evaluations draw no pictures, which take half of their time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("taut.dossier.depicted", lambda *_: [])
+    monkeypatch.setattr("taut.commands.evaluate_output.depicted", lambda *_: [])
     return lambda name: copied(runs(name), tmp_path)
 
 
@@ -373,10 +373,10 @@ def test_no_mass_at_all_is_never_nan(estimator):
     assert assessed(simple_answer(found), 0.95)["evidence"][found.name]["doubts"]
 
 
-def simple_answer(found: LogEvidence) -> Answer:
+def simple_answer(found: LogEvidence) -> EvalResult:
     """One estimator of three data beside an ELBO."""
     elbo = LogEvidence("elbo", "lower", torch.full((3,), -9.0).double(), torch.ones(3).double())
-    return Answer(elbo, [found], torch.zeros(21, 3, dtype=torch.float64))
+    return EvalResult(elbo, [found], torch.zeros(21, 3, dtype=torch.float64))
 
 
 def test_half_the_mass_lost_is_finite():
@@ -404,7 +404,7 @@ def test_a_model_that_gives_no_number_is_told_with_its_row():
     def joint(x, z):
         return torch.where(x[:, 0] > 1, torch.nan, _target().log_joint(x, z))
 
-    question = Question(_target(log_joint=joint), X, "test", 0, 8)
+    question = EvalTask(_target(log_joint=joint), X, "test", 0, 8)
     with pytest.raises(RunError, match=r"of row 1 is nan"):
         measure(question, [Importance(8)], Processes(), Stages(False).stage("test", 3))
 
@@ -415,7 +415,7 @@ def test_a_density_without_a_bound_is_told_with_its_row():
     def joint(x, z):
         return torch.where(x[:, 0] > 1, torch.inf, _target().log_joint(x, z))
 
-    question = Question(_target(log_joint=joint), X, "test", 0, 8)
+    question = EvalTask(_target(log_joint=joint), X, "test", 0, 8)
     with pytest.raises(RunError, match=r"importance of row 1 is inf: .* its density has no bound there"):
         measure(question, [Importance(8)], Processes(), Stages(False).stage("test", 3))
 

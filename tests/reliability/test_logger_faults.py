@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from taut.loggers.tracker import PARTING, PATIENCE
+from taut.training.loggers.tracker import PARTING, PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = Path(__file__).with_name("faults.py")

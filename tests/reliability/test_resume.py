@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from taut.checkpoint import newest_good
-from taut.resume import is_run
+from taut.config.resume import is_run
+from taut.training.checkpoint import newest_good
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMINGS = ("seconds", "speed/images_per_second", "speed/val_images_per_second")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_runs import config, evaluation, large_sweep, result, status, table, write_run
 
-from taut.report.command import main
+from taut.commands.report import main
 
 pytestmark = pytest.mark.skipif(shutil.which("chromedriver") is None, reason="needs chromium and chromedriver")
 WIDTHS = (375, 900, 1600)

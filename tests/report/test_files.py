@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 from made_runs import config, evaluation, result, status, table, write_run, write_sweep
 
-from taut.callbacks import history
+from taut.config.secrets import redacted_by_name
 from taut.errors import UserError
-from taut.report.configs import differing, flat
-from taut.report.files import LARGEST, Reader
-from taut.report.find import find
-from taut.report.names import names_of
-from taut.report.runs import read_run
-from taut.report.sets import score_sets
-from taut.report.tables import section, state_cells
-from taut.secret import redacted_by_name
+from taut.report.rank.candidates import score_sets
+from taut.report.read.configs import differing, flat
+from taut.report.read.files import LARGEST, Reader
+from taut.report.read.find import find
+from taut.report.read.runs import names_of, read_run
+from taut.report.tables.sections import section, state_cells
+from taut.training.callbacks import history
 
 DEEP = "[" * 100_000 + "]" * 100_000
 WRONG = [None, [], {}, "x", [[1]], {"value": "x"}, float("nan"), float("inf"), -1, 10**400, True, "1e5", {"value": 3}]
@@ -246,7 +245,7 @@ def test_only_what_differs_is_told():
 
 
 def test_pictures_that_are_none_are_left_out(tmp_path):
-    from taut.report.pictures import pictures
+    from taut.report.page.plots import pictures
 
     folder = write_run(tmp_path / "run", result(), picture=True)
     for name, content in {"cut": (folder / "figures" / "images_test.png").read_bytes()[:60], "text": b"hello"}.items():
@@ -258,7 +257,7 @@ def test_pictures_that_are_none_are_left_out(tmp_path):
 def test_a_huge_picture_is_made_smaller(tmp_path):
     from PIL import Image
 
-    from taut.report.pictures import WIDEST, pictures
+    from taut.report.page.plots import WIDEST, pictures
 
     folder = write_run(tmp_path / "run", result(), picture=True)
     Image.effect_noise((3000, 900), 80).save(folder / "figures" / "images_test.png")
@@ -282,4 +281,4 @@ def test_an_evaluation_of_other_weights_than_the_test_is_doubted(tmp_path):
         found = evaluation([1.0, 2.0], [0.5, 0.5], checkpoint={"step": step}), table([1.0, 2.0], [0.5, 0.5])
         run = read_run(write_run(tmp_path / name, result(checkpoint={"step": 400}), found=found))
         (scores,) = run.evaluations.values()
-        assert ("evaluate it again" in " ".join(scores.doubts)) == doubted, name
+        assert ("evaluate it again" in " ".join(scores.reliability_warnings)) == doubted, name

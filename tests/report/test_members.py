@@ -2,7 +2,7 @@
 
 import pytest
 
-from taut.report.members import firsts
+from taut.report.tables.jobs import firsts
 
 
 def _result(bic: float, log_px: float, **changes: object) -> dict[str, object]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from made_runs import config, evaluation, large_sweep, result, status, table, write_run, write_sweep
 
-from taut.report.command import main
-from taut.report.plots import thinned
+from taut.commands.report import main
+from taut.report.page.plots import thinned
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 5_000_000
@@ -298,14 +298,14 @@ def test_help_and_reports_load_no_heavy_library(programs, tmp_path):
     heavy = ["torch", "lightning", "wandb", "matplotlib", "sklearn", "scipy.stats", "hydra", "omegaconf"]
     for folder, none in (("one", [*heavy, "scipy"]), ("two", heavy)):
         code = (
-            "import sys; from taut.report.command import main; main(sys.argv[1:]); "
+            "import sys; from taut.commands.report import main; main(sys.argv[1:]); "
             f"print([n for n in {none!r} if n in sys.modules])"
         )
         command = [sys.executable, "-c", code, str(tmp_path / folder), "--out", str(tmp_path / "out.html")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
     light = (
-        "import sys, taut.report.command; print([n for n in ('rich', 'yaml', 'plotly', 'jinja2') if n in sys.modules])"
+        "import sys, taut.commands.report; print([n for n in ('rich', 'yaml', 'plotly', 'jinja2') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", light], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

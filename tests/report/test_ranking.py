@@ -7,13 +7,12 @@ import pytest
 from made_runs import evaluation, result, score, table, write_run
 from scipy.stats import t
 
-from taut.report.answers import answers, best_validations
-from taut.report.candidates import singles
-from taut.report.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, Question, _read, compared
-from taut.report.runs import read_run
-from taut.report.scores import Bracket, Score
-from taut.report.sentences import bracket_words
-from taut.report.sets import score_sets
+from taut.report.rank.answers import answers, best_validations
+from taut.report.rank.candidates import score_sets, singles
+from taut.report.rank.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, EvalTask, _read, compared
+from taut.report.rank.sentences import bracket_words
+from taut.report.read.runs import read_run
+from taut.report.read.scores import Bracket, Score
 
 
 def _runs(folder, results):
@@ -34,7 +33,7 @@ def _said(sets, question):
 
 
 def _ranked(scores, measure, against=None):
-    (found,) = compared(singles(scores.entries), [Question(measure, against)]).rankings
+    (found,) = compared(singles(scores.entries), [EvalTask(measure, against)]).rankings
     assert found is not None
     return found
 
@@ -253,7 +252,7 @@ def test_one_run_is_compared_with_nothing(tmp_path):
         (Bracket(Score(0.25)), "≥ 0.250"),
         (Bracket(Score(0.25), Score(0.5)), "[0.250, 0.500]"),
         (Bracket(Score(0.26), Score(0.25)), "about 0.255"),
-        (Bracket(Score(0.25, doubts=("k-hat > 0.7",)), Score(0.5)), "[0.250, 0.500] ?"),
+        (Bracket(Score(0.25, reliability_warnings=("k-hat > 0.7",)), Score(0.5)), "[0.250, 0.500] ?"),
         (None, ""),
     ],
 )

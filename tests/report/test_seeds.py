@@ -6,12 +6,10 @@ import pytest
 from made_runs import config, evaluation, result, table, write_run
 from scipy.stats import ttest_ind
 
-from taut.report.answers import answers
-from taut.report.candidates import labels_of, settings_of
-from taut.report.names import names_of
-from taut.report.runs import read_run
-from taut.report.sets import score_sets
-from taut.report.tables import section
+from taut.report.rank.answers import answers
+from taut.report.rank.candidates import labels_of, score_sets, settings_of
+from taut.report.read.runs import names_of, read_run
+from taut.report.tables.sections import section
 
 FIRST, SECOND = [-24.0, -24.1, -24.2, -23.9, -24.05], [-26.0, -26.2, -26.1, -25.9, -26.3]
 
@@ -75,11 +73,11 @@ def test_the_table_says_mean_deviation_and_number_of_seeds(tmp_path):
     heads = [column.label for column in found.group_columns]
     first, second = found.groups
     cells = dict(zip(heads, first.cells, strict=True))
-    mean, deviation = statistics.mean(FIRST), statistics.stdev(FIRST)
+    mean, std = statistics.mean(FIRST), statistics.stdev(FIRST)
     assert (cells["setting"].text, cells["seeds"].text) == ("k=1", "5")
-    assert (cells["test: log p(x)"].text, cells["test: log p(x)"].note) == (f"≥ {mean:.3f}", f"sd {deviation:.3f}")
+    assert (cells["test: log p(x)"].text, cells["test: log p(x)"].note) == (f"≥ {mean:.3f}", f"sd {std:.3f}")
     assert cells["test: ELBO"].text == f"{statistics.mean(value - 0.5 for value in FIRST):.3f}"
-    assert cells["validation: bound at k"].note == f"sd {deviation:.3f} k=1"
+    assert cells["validation: bound at k"].note == f"sd {std:.3f} k=1"
     assert first.runs == [0, 1, 2, 3, 4]
     assert second.runs == [5, 6, 7, 8, 9]
     assert cells["test: log p(x)"].mark == "first"

@@ -7,7 +7,7 @@ import pytest
 from budget import BUDGET, CHECKS
 from scipy.stats import binom, ttest_1samp, ttest_ind
 
-from taut.report.significance import EQUAL, LEVEL, Differences, Means, holm, moments, over_data, over_seeds
+from taut.report.rank.significance import EQUAL, LEVEL, Differences, Means, holm, moments, over_data, over_seeds
 
 TRIALS = 4_000
 

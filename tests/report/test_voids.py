@@ -7,15 +7,14 @@ import pytest
 from made_runs import config, evaluation, result, status, table, write_run, write_sweep
 from rich.console import Console
 
-from taut.report.answers import answers
-from taut.report.command import main
-from taut.report.compare import comparison_tables
-from taut.report.members import _signed, write_members
-from taut.report.names import names_of
-from taut.report.runs import read_run
-from taut.report.scores import Scores
-from taut.report.sets import score_sets
-from taut.report.tables import section
+from taut.commands.report import main
+from taut.report.rank.answers import answers
+from taut.report.rank.candidates import score_sets
+from taut.report.read.runs import names_of, read_run
+from taut.report.read.scores import Scores
+from taut.report.tables.evaluation import comparison_tables
+from taut.report.tables.jobs import _signed, write_members
+from taut.report.tables.sections import section
 
 WHY = "importance: the mean log p(x) of masses is 20.5 nats above 0; train in float64"
 

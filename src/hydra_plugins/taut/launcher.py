@@ -19,7 +19,7 @@ class MemberLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from taut.sweep.driver import Driver, job_return
+        from taut.commands.sweep.driver import Driver, job_return
 
         driver = Driver.current
         assert driver is not None

@@ -1,13 +1,13 @@
 """Completing the data of a split, batch by batch, on one process or several."""
 
 from taut.completion.complete import Completions, complete
-from taut.evidence.loop import Clock, Question, batches_of, in_order
+from taut.evidence.loop import Clock, EvalTask, batches_of, in_order
 from taut.model.joint import Joint
-from taut.processes import Processes
-from taut.progress import Stage
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stage
 
 
-def complete_data(joint: Joint, question: Question, draws: int, processes: Processes, stage: Stage) -> Completions:
+def complete_data(joint: Joint, question: EvalTask, draws: int, processes: Processes, stage: Stage) -> Completions:
     """Completions of data with holes."""
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [1.0])

@@ -16,7 +16,7 @@ from taut.data.batches import Batch, Batches
 from taut.data.binarise import Binarisation, Scale, bernoulli, bernoulli_on_device, check_name, check_pixels, threshold
 from taut.data.mask.base import Mask
 from taut.errors import UserError
-from taut.functional.missing import hide
+from taut.functional.missing import apply_mask
 from taut.functional.seeding import generator
 
 __all__ = ["Batch", "Batches", "Data", "Splits", "cut"]
@@ -140,13 +140,13 @@ class Data(LightningDataModule, ABC):
     def rows_of(self, split: str) -> Float[Tensor, "n *x"]:
         """A split as it is trained on or scored, in its order; the training split as epoch 0 sees it."""
         rows, seen = self.complete_rows_of(split), self.seen(split)
-        return rows if seen is None else hide(rows, seen)
+        return rows if seen is None else apply_mask(rows, seen)
 
     def complete_rows_of(self, split: str) -> Float[Tensor, "n *x"]:
         """A split with what the mask hides: the truth that completions are held against."""
         rows = self._decode(self._binarised(split))
         stored = getattr(self.stored, split)
-        return hide(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows
+        return apply_mask(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows
 
     def seen(self, split: str, epoch: int = 0) -> Bool[Tensor, "n *x"] | None:
         """The mask of a split, true where a cell is shown; ``None`` without one.

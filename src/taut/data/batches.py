@@ -9,7 +9,7 @@ from torch import Tensor
 
 from taut.data.binarise import Scale
 from taut.errors import UserError
-from taut.functional.missing import hide
+from taut.functional.missing import apply_mask
 from taut.functional.seeding import generator
 
 
@@ -156,4 +156,4 @@ class Batches:
         index = torch.arange(self.rows, device=data.device)[part] if order is None else order[part]
         rows = part if order is None else index
         x = self.scale.decode(data[rows])
-        return Batch(x if seen is None else hide(x, seen[rows]), index, stop - start, self.step)
+        return Batch(x if seen is None else apply_mask(x, seen[rows]), index, stop - start, self.step)

@@ -49,8 +49,8 @@ class ComponentNormal(Distribution):
             z = self.z.double()
             shape = (*sample_shape, *z.shape[:-1], self.means.shape[-1])
             noise = torch.randn(shape, dtype=self.means.dtype, device=self.means.device)
-            deviation = torch.einsum("...c,cij,...j->...i", z, self.factors, noise)
-            return self.outside(z @ self.means + deviation)
+            std = torch.einsum("...c,cij,...j->...i", z, self.factors, noise)
+            return self.outside(z @ self.means + std)
 
     def outside(self, y: Float[Tensor, "*n d"]) -> Tensor:
         """In the units and the shape of x."""
@@ -119,8 +119,8 @@ class GivenComponent:
     @property
     def stddev(self) -> Float[Tensor, "k b *x"]:
         """Standard deviation of every cell, 0 where it is observed."""
-        deviations = self.factors.square().sum(-1).sqrt() * self.distribution.units.unit
-        return torch.einsum("...bc,bcd->...bd", self.z, deviations).unflatten(-1, self.x.shape[1:]).to(self.x)
+        stds = self.factors.square().sum(-1).sqrt() * self.distribution.units.unit
+        return torch.einsum("...bc,bcd->...bd", self.z, stds).unflatten(-1, self.x.shape[1:]).to(self.x)
 
     def sample(self) -> Float[Tensor, "k b *x"]:
         """One completion for every z."""

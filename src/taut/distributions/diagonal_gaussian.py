@@ -82,8 +82,8 @@ class Heads(Cells):
     @cached_property
     def base_dist(self) -> Normal:  # type: ignore[override]
         """The cells one by one; made when asked for."""
-        deviation = (self.floor + self.g.clamp(max=MOST).exp()).sqrt()
-        return Normal(self.shift + self.scale * self.f, self.scale * deviation, validate_args=False)
+        std = (self.floor + self.g.clamp(max=MOST).exp()).sqrt()
+        return Normal(self.shift + self.scale * self.f, self.scale * std, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         axes = len(self.event_shape)

@@ -21,9 +21,9 @@ class Gaussian(Independent):
     noise: torch.dtype
 
     @classmethod
-    def of(cls, mean: Tensor, deviation: Tensor) -> "Gaussian":
+    def of(cls, mean: Tensor, std: Tensor) -> "Gaussian":
         """The Gaussian of this mean and standard deviation, both ``[*batch, d]``."""
-        made = cls(Normal(mean, deviation, validate_args=False), 1, validate_args=False)
+        made = cls(Normal(mean, std, validate_args=False), 1, validate_args=False)
         made.noise = torch.promote_types(mean.dtype, torch.float32)
         return made
 
@@ -45,14 +45,14 @@ class Gaussian(Independent):
         The noise has the precision in which m and s were made, also when they are in float64 by now: its own rounding
         matters to no density, and float64 noise takes four times as long.
         """
-        mean, deviation = self.base_dist.loc, self.base_dist.scale
+        mean, std = self.base_dist.loc, self.base_dist.scale
         noise = standard_normal(torch.Size((*sample_shape, *mean.shape)), self.noise, mean.device)
-        return torch.addcmul(mean, noise.to(mean.dtype), deviation)
+        return torch.addcmul(mean, noise.to(mean.dtype), std)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        mean, deviation = self.base_dist.loc, self.base_dist.scale
-        constant = deviation.log().sum(-1) + 0.5 * mean.shape[-1] * math.log(2 * math.pi)
-        return -0.5 * ((value - mean) / deviation).square().sum(-1) - constant
+        mean, std = self.base_dist.loc, self.base_dist.scale
+        constant = std.log().sum(-1) + 0.5 * mean.shape[-1] * math.log(2 * math.pi)
+        return -0.5 * ((value - mean) / std).square().sum(-1) - constant
 
 
 def standard_normal(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:

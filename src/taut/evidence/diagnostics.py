@@ -17,7 +17,7 @@ FEW_ACTIVE = 0.1
 """Share of the latent units below which the posterior is said to have collapsed."""
 
 
-class Doubt(NamedTuple):
+class ReliabilityWarning(NamedTuple):
     """A reason for distrust.
 
     Args:
@@ -29,13 +29,13 @@ class Doubt(NamedTuple):
     sentence: str
 
 
-def doubts(evidence: LogEvidence) -> list[Doubt]:
+def reliability_warnings(evidence: LogEvidence) -> list[ReliabilityWarning]:
     """Every reason to doubt that the value is near log p(x), the gravest first; none is the good case.
 
     A lower bound with bad weights is still a lower bound: what is in doubt is its distance to log p(x).
     """
     found = [*_infinite(evidence), *_weights(evidence), *_chains(evidence), *_tails(evidence)]
-    return [Doubt(short, f"{evidence.name}: {sentence}") for short, sentence in found]
+    return [ReliabilityWarning(short, f"{evidence.name}: {sentence}") for short, sentence in found]
 
 
 def collapse(active: float, units: int, kl: float) -> str | None:

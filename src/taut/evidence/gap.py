@@ -76,7 +76,7 @@ def _doubt(one: LogEvidence) -> float:
 
 
 @dataclass(frozen=True)
-class Split:
+class GapDecomposition:
     r"""The gap in two parts (Cremer, Li & Duvenaud, 2018); nats, ``[b]``, evaluated on samples the search never saw.
 
     Both ELBOs are made of the same noise, so that their difference holds little of it, and none where q is q*.
@@ -116,21 +116,28 @@ class Split:
         """What the family loses against the posterior; negative where ``log_px`` is too low a bound."""
         return log_px - self.best
 
-    def select(self, index: Int[Tensor, " m"]) -> "Split":
+    def select(self, index: Int[Tensor, " m"]) -> "GapDecomposition":
         """Some of the data, or all in another order."""
-        return Split(*(values[index] for values in vars(self).values()))
+        return GapDecomposition(*(values[index] for values in vars(self).values()))
 
-    def cpu(self) -> "Split":
+    def cpu(self) -> "GapDecomposition":
         """The same numbers in main memory."""
-        return Split(*(values.cpu() for values in vars(self).values()))
+        return GapDecomposition(*(values.cpu() for values in vars(self).values()))
 
     @staticmethod
-    def cat(parts: Sequence["Split"]) -> "Split":
+    def cat(parts: Sequence["GapDecomposition"]) -> "GapDecomposition":
         """The split of further data."""
-        return Split(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
+        return GapDecomposition(
+            *(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True))
+        )
 
 
-def split(rows: Rows, family: Family | None, search: Search = Search(), k: int = 1000) -> Split:  # noqa: B008 (frozen)
+def decompose(
+    rows: Rows,
+    family: Family | None,
+    search: Search = Search(),  # noqa: B008 (frozen)
+    k: int = 1000,
+) -> GapDecomposition:
     """Take the gap of each datum apart.
 
     The search starts from the encoder and from standard parameters; of what both found and the encoder itself, each
@@ -160,7 +167,7 @@ def split(rows: Rows, family: Family | None, search: Search = Search(), k: int =
         choice = scores.nan_to_num(nan=-torch.inf).argmax(0)  # a search that diverged is not chosen
         best = candidates[choice, torch.arange(len(rows), device=choice.device)]
         kept = _elbo(rows, family, best, k, OF_THE_ELBO)
-        return Split(
+        return GapDecomposition(
             bounds.elbo(own),
             kept.mean(0),
             variance_of_mean(own),
@@ -171,12 +178,12 @@ def split(rows: Rows, family: Family | None, search: Search = Search(), k: int =
         )
 
 
-def _closed(rows: Rows, family: Family | None, log_w: Float[Tensor, "k b"]) -> Split:
+def _closed(rows: Rows, family: Family | None, log_w: Float[Tensor, "k b"]) -> GapDecomposition:
     elbo, noise = bounds.elbo(log_w), variance_of_mean(log_w)
     zero, yes = torch.zeros_like(elbo), torch.ones_like(elbo, dtype=torch.bool)
     if family is None:
-        return Split(elbo, elbo, noise, noise, zero, zero, yes)
-    return Split(elbo, Exact().estimate(rows).value, noise, zero, noise, zero, yes)
+        return GapDecomposition(elbo, elbo, noise, noise, zero, zero, yes)
+    return GapDecomposition(elbo, Exact().estimate(rows).value, noise, zero, noise, zero, yes)
 
 
 def _elbo(rows: Rows, family: Family, parameters: Tensor, k: int, purpose: str) -> Float[Tensor, "k b"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from taut.errors import RunError
 from taut.evidence.base import Evidence
 from taut.evidence.contradictions import impossible
-from taut.evidence.gap import Split, split, thermodynamic_curve
+from taut.evidence.gap import GapDecomposition, decompose, thermodynamic_curve
 from taut.evidence.importance import elbo
 from taut.evidence.information import MAX_DATA, Information, information_of
 from taut.evidence.log_evidence import LogEvidence
@@ -22,8 +22,8 @@ from taut.functional import seeding
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import Proposal
 from taut.functional.types import PerDatum
-from taut.processes import Processes
-from taut.progress import Stage
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stage
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ MOST_DATA = 128
 
 
 @dataclass(frozen=True)
-class Question:
+class EvalTask:
     """What is measured.
 
     Args:
@@ -70,7 +70,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class EvalResult:
     """What was measured of each datum, in the order of the rows.
 
     Args:
@@ -95,20 +95,20 @@ class Answer:
         """The ELBO of each datum; NaN where it is void."""
         return torch.full_like(self.elbo.value, torch.nan) if self.elbo.name in self.void else self.elbo.value
 
-    def select(self, order: Int[Tensor, " n"]) -> "Answer":
+    def select(self, order: Int[Tensor, " n"]) -> "EvalResult":
         """The data in another order."""
         evidence = [one.select(order) for one in self.evidence]
-        return Answer(self.elbo.select(order), evidence, self.thermodynamic[:, order], self.void)
+        return EvalResult(self.elbo.select(order), evidence, self.thermodynamic[:, order], self.void)
 
     @staticmethod
-    def cat(parts: Sequence["Answer"]) -> "Answer":
+    def cat(parts: Sequence["EvalResult"]) -> "EvalResult":
         """What was measured of further data."""
         evidence = [LogEvidence.cat(one) for one in zip(*(part.evidence for part in parts), strict=True)]
         curves = torch.cat([part.thermodynamic for part in parts], 1)
-        return Answer(LogEvidence.cat([part.elbo for part in parts]), evidence, curves)
+        return EvalResult(LogEvidence.cat([part.elbo for part in parts]), evidence, curves)
 
 
-def measure(question: Question, estimators: Sequence[Evidence], processes: Processes, stage: Stage) -> Answer:
+def measure(question: EvalTask, estimators: Sequence[Evidence], processes: Processes, stage: Stage) -> EvalResult:
     """Put the data before every estimator; those that share samples draw them once.
 
     Raises:
@@ -118,7 +118,7 @@ def measure(question: Question, estimators: Sequence[Evidence], processes: Proce
     clock = Clock(stage, len(mine), [one.cost for one in estimators])
     batches = batches_of(mine, question.k, estimators)
     parts = [_batch(question.rows(index, processes), estimators, question.k, clock) for index in batches]
-    answer = in_order(processes.gathered((mine, Answer.cat(parts) if parts else None)), Answer.cat)
+    answer = in_order(processes.gathered((mine, EvalResult.cat(parts) if parts else None)), EvalResult.cat)
     where = f"{question.split.rpartition('/')[2]} data"
     return replace(answer, void=impossible([answer.elbo, *answer.evidence], mass=question.target.mass, where=where))
 
@@ -132,7 +132,9 @@ def simulated(target: Target, n: int, seed: int, processes: Processes) -> tuple[
     return z.cpu(), x.cpu()
 
 
-def take_apart(question: Question, family: Family | None, search: Search, processes: Processes, stage: Stage) -> Split:
+def decompose_gap(
+    question: EvalTask, family: Family | None, search: Search, processes: Processes, stage: Stage
+) -> GapDecomposition:
     """The gap of each datum in its two parts."""
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [1.0])
@@ -140,12 +142,12 @@ def take_apart(question: Question, family: Family | None, search: Search, proces
     for index in batches_of(mine, question.k):
         rows = question.rows(index, processes)
         rows.tick = clock.ticker(len(index), 0)
-        parts.append(split(rows, family, search, question.k).cpu())
+        parts.append(decompose(rows, family, search, question.k).cpu())
         clock.finished(len(index))
-    return in_order(processes.gathered((mine, Split.cat(parts) if parts else None)), Split.cat)
+    return in_order(processes.gathered((mine, GapDecomposition.cat(parts) if parts else None)), GapDecomposition.cat)
 
 
-def measure_information(question: Question, processes: Processes, stage: Stage) -> Information:
+def measure_information(question: EvalTask, processes: Processes, stage: Stage) -> Information:
     """What z tells of x, over the first 1,000 data: each process needs the q of all of them, and scores its own."""
     x = question.x[:MAX_DATA].to(processes.device)
     mine = processes.rows(len(x))
@@ -160,9 +162,9 @@ def measure_information(question: Question, processes: Processes, stage: Stage) 
 
 
 def refine(
-    question: Question, family: Family, search: Search, processes: Processes, stage: Stage
+    question: EvalTask, family: Family, search: Search, processes: Processes, stage: Stage
 ) -> Callable[[Int[Tensor, " b"]], Proposal]:
-    """The best member of q's family for each datum, by local optimisation: a proposal for :class:`Question`."""
+    """The best member of q's family for each datum, by local optimisation: a proposal for :class:`EvalTask`."""
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [1.0])
     found: Tensor | None = None
@@ -209,7 +211,7 @@ class Clock:
         self.stage.at(self.done / self.images)
 
 
-def _batch(rows: Rows, estimators: Sequence[Evidence], k: int, clock: Clock) -> Answer:
+def _batch(rows: Rows, estimators: Sequence[Evidence], k: int, clock: Clock) -> EvalResult:
     evidence = []
     with exact_arithmetic(rows.x.device):
         for i, one in enumerate(estimators):
@@ -218,7 +220,7 @@ def _batch(rows: Rows, estimators: Sequence[Evidence], k: int, clock: Clock) -> 
         own = _checked(elbo(rows, k), rows, finite=True)
         curve = thermodynamic_curve(rows.weights(k).log_w, BETAS)
     clock.finished(len(rows))
-    return Answer(own.cpu(), evidence, curve.cpu())
+    return EvalResult(own.cpu(), evidence, curve.cpu())
 
 
 def batches_of(mine: Int[Tensor, " m"], k: int, estimators: Sequence[Evidence] = ()) -> tuple[Tensor, ...]:

@@ -28,11 +28,11 @@ def components_of(distribution: Distribution) -> Marks | None:
     if isinstance(distribution, MixtureSameFamily):
         return components_of(distribution.component_distribution)
     try:
-        mean, deviation = distribution.mean, distribution.stddev
+        mean, std = distribution.mean, distribution.stddev
     except NotImplementedError:
         return None
     d = distribution.event_shape.numel()
-    return Marks(mean.reshape(-1, d).double(), deviation.reshape(-1, d).double())
+    return Marks(mean.reshape(-1, d).double(), std.reshape(-1, d).double())
 
 
 def equally_weighted(distribution: Distribution) -> Distribution:

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from taut.evidence.diagnostics import ACTIVE, doubts
-from taut.evidence.gap import Interval, Split, interval
+from taut.evidence.diagnostics import ACTIVE, reliability_warnings
+from taut.evidence.gap import GapDecomposition, Interval, interval
 from taut.evidence.information import Information
 from taut.evidence.log_evidence import LogEvidence, certificate
-from taut.evidence.loop import BETAS, Answer
+from taut.evidence.loop import BETAS, EvalResult
 from taut.functional.bounds import block_sizes
 from taut.functional.statistics import standard_error
 from taut.functional.types import PerDatum
 
 
-def assessed(answer: Answer, confidence: float) -> dict[str, Any]:
+def assessed(answer: EvalResult, confidence: float) -> dict[str, Any]:
     """Every estimator, what they certify together, the interval for the gap, and the reasons for doubt."""
     found = interval(answer.trusted_elbo, answer.trusted)
     by_name = {one.name: one for one in [answer.elbo, *answer.evidence]}
@@ -29,7 +29,7 @@ def assessed(answer: Answer, confidence: float) -> dict[str, Any]:
         "curve": _curve(answer.trusted),
         "thermodynamic": {"beta": BETAS, "value": answer.thermodynamic.mean(1).tolist()},
         "void": list(dict.fromkeys(answer.void.values())),
-        "warnings": [doubt.sentence for one in answer.trusted for doubt in doubts(one)],
+        "warnings": [doubt.sentence for one in answer.trusted for doubt in reliability_warnings(one)],
     }
 
 
@@ -43,7 +43,7 @@ def scored(evidence: LogEvidence, void: str | None = None) -> dict[str, Any]:
         "kind": evidence.kind,
         "k": evidence.k,
         "diagnostics": {name: _summary(values) for name, values in evidence.diagnostics.items()},
-        "doubts": [doubt.short for doubt in doubts(evidence)],
+        "doubts": [doubt.short for doubt in reliability_warnings(evidence)],
     }
 
 
@@ -86,7 +86,7 @@ def bracketed(found: Interval, by_name: dict[str, LogEvidence]) -> dict[str, Any
     }
 
 
-def taken_apart(parts: Split, answer: Answer) -> dict[str, Any]:
+def taken_apart(parts: GapDecomposition, answer: EvalResult) -> dict[str, Any]:
     """Approximation and amortisation gap of a split of the data; the first is an interval where log p(x) is."""
     found = interval(parts.best, answer.trusted)
     noise = {one.name: one.variance for one in answer.trusted} | {"elbo": parts.best_variance}
@@ -167,7 +167,7 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def columns(answer: Answer, parts: Split | None) -> dict[str, Tensor]:
+def columns(answer: EvalResult, parts: GapDecomposition | None) -> dict[str, Tensor]:
     """The per-datum table: every value, error and diagnostic, and the gap; NaN where something was not computed."""
     found = interval(answer.trusted_elbo, answer.trusted)
     table = {}

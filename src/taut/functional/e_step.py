@@ -81,8 +81,8 @@ class Gaussians:
         from the mean: four roundings of the sum of all terms without their signs. No partial sum is larger, and the
         roundings of many terms mostly cancel (Higham & Mary, 2019). At d such distances, $d^2$ times as much at most.
         """
-        deviation = self.scale_tril.norm(dim=-1)
-        terms = (self.inverse.abs() @ (2 * self.means.abs() + deviation).unsqueeze(-1)).squeeze(-1)
+        std = self.scale_tril.norm(dim=-1)
+        terms = (self.inverse.abs() @ (2 * self.means.abs() + std).unsqueeze(-1)).squeeze(-1)
         return 2 * torch.finfo(terms.dtype).eps * terms.square().sum(-1)
 
     def whitening(self, which: Int[Tensor, " m"]) -> Float[Tensor, "m d e"]:

@@ -136,5 +136,5 @@ def bounded(factor: Float[Tensor, "c d d"], spread: Float[Tensor, "c d d"], leas
 
 def _raised(factor: Tensor, spread: Tensor, least: float) -> Tensor:
     values, vectors = torch.linalg.eigh(spread)
-    axes, deviations, _ = torch.linalg.svd(factor @ (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)))
-    return triangular(axes * deviations.clamp_min(least**0.5).unsqueeze(-2))
+    axes, stds, _ = torch.linalg.svd(factor @ (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)))
+    return triangular(axes * stds.clamp_min(least**0.5).unsqueeze(-2))

@@ -1,7 +1,8 @@
 r"""Data with holes: a NaN is a cell that was not observed, and nothing behind it can be read.
 
-Masks are boolean, true where a cell is observed. ``hide`` puts them on once, at the door; from there on every density
-of an x with holes is that of its observed cells, $p(x_{obs})$, the sum of $p(x)$ over every way to fill the others.
+Masks are boolean, true where a cell is observed. ``apply_mask`` puts them on once, at the door; from there on every
+density of an x with holes is that of its observed cells, $p(x_{obs})$, the sum of $p(x)$ over every way to fill the
+others.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ def observed(x: Float[Tensor, "*x"]) -> Bool[Tensor, "*x"]:
     return ~x.isnan()
 
 
-def hide(x: Float[Tensor, "b *x"], mask: Shaped[Tensor, "*m"]) -> Float[Tensor, "b *x"]:
+def apply_mask(x: Float[Tensor, "b *x"], mask: Shaped[Tensor, "*m"]) -> Float[Tensor, "b *x"]:
     """X without the cells where the mask is false; what they held, NaN and infinities included, is gone.
 
     Args:

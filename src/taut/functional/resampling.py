@@ -3,9 +3,9 @@ r"""Some of K draws, in the place of all: an unbiased choice by normalised weigh
 A gradient $\sum_k \tilde w_k g_k$ costs a backward pass through every draw, although few of them have a weight. Burda
 et al. (2016) draw one k with probability $\tilde w_k$ and go back through it alone. Here m draws are chosen without
 replacement: k with probability $\pi_k = \min(1, \tilde w_k / \tau)$, where $\tau$ makes the $\pi_k$ sum to m, and
-counted with the share $\tilde w_k / \pi_k = \max(\tilde w_k, \tau)$, so that on average each counts as much as its
-weight. No other unbiased choice of m draws changes the shares less (Fearnhead & Clifford, 2003). One uniform number
-chooses all m: systematic sampling.
+given the weight $\tilde w_k / \pi_k = \max(\tilde w_k, \tau)$, so that on average each counts as much as its
+normalised weight. No other unbiased choice of m draws changes the weights less (Fearnhead & Clifford, 2003). One
+uniform number chooses all m: systematic sampling.
 """
 
 import torch
@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def choose(
+def resample(
     weights: Float[Tensor, "k b"], m: int, u: Float[Tensor, " b"]
 ) -> tuple[Int[Tensor, "m b"], Float[Tensor, "m b"]]:
-    r"""Which draws are chosen for each datum, and the shares they count with.
+    r"""Choose m draws for each datum, with the weights that keep the sum over all draws unbiased.
 
     Args:
         weights: Normalised weights $\tilde w_k$.
@@ -24,7 +24,7 @@ def choose(
         u: A number in [0, 1) for each datum.
 
     Returns:
-        Indices into the k draws, all different, and shares, 0 where fewer than m draws have any weight.
+        Indices into the k draws, all different, and their weights, 0 where fewer than m draws have any weight.
     """
     exact = weights.double()
     tau = threshold(exact, m)
@@ -33,8 +33,8 @@ def choose(
     index = torch.searchsorted(chance.cumsum(0).mT.contiguous(), places, right=True).mT
     nothing = index == len(weights)
     index = index.masked_fill(nothing, 0)
-    shares = torch.maximum(exact.gather(0, index), tau).masked_fill(nothing, 0.0)
-    return index, shares.to(weights.dtype)
+    resampled = torch.maximum(exact.gather(0, index), tau).masked_fill(nothing, 0.0)
+    return index, resampled.to(weights.dtype)
 
 
 def threshold(weights: Float[Tensor, "k b"], m: int) -> Float[Tensor, " b"]:

@@ -30,10 +30,10 @@ class Moments(NamedTuple):
         """Of one or more values along the first axis."""
         values = values.double()
         pivot = values[0]
-        deviations = values - pivot
-        shift = deviations.mean(0)
+        stds = values - pivot
+        shift = stds.mean(0)
         count = torch.tensor(float(len(values)), dtype=torch.float64, device=values.device)
-        return cls(count, pivot + shift, (deviations - shift).square().sum(0))
+        return cls(count, pivot + shift, (stds - shift).square().sum(0))
 
     @classmethod
     def merged(cls, parts: "Sequence[Moments]") -> "Moments":

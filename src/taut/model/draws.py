@@ -9,24 +9,24 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.functional.bounds import normalised_weights
-from taut.functional.resampling import choose
+from taut.functional.resampling import resample
 from taut.functional.types import LogWeights
 from taut.model.joint import Joint
 
 
 @dataclass(frozen=True)
-class Few:
+class Resampled:
     r"""What is known of all K draws where the backward pass goes through few of them.
 
     Args:
         log_w: Log-weights of all draws, without a graph.
-        weights: Normalised weights $\tilde w$ of the few among all, under KL warm-up where there is one.
-        shares: What each of the few counts with in the gradient; $\tilde w$ of all draws on average.
+        normalised: Normalised weights $\tilde w$ of the few among all, under KL warm-up where there is one.
+        weights: What each of the few counts with in the gradient; $\tilde w$ of all draws on average.
     """
 
     log_w: LogWeights
+    normalised: Float[Tensor, "m b"]
     weights: Float[Tensor, "m b"]
-    shares: Float[Tensor, "m b"]
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Draws:
     prior: Distribution
     q: Distribution
     kl_weight: float = 1.0
-    few: Few | None = None
+    resampled: Resampled | None = None
 
     @property
-    def scored(self) -> LogWeights:
+    def log_w_detached(self) -> LogWeights:
         """The log-weights a bound is reported of: all of them, without a graph."""
-        return self.log_w.detach() if self.few is None else self.few.log_w
+        return self.log_w.detach() if self.resampled is None else self.resampled.log_w
 
     @property
     def log_w(self) -> LogWeights:
@@ -103,10 +103,10 @@ def draw(
     with torch.no_grad():
         every = _scored(joint, q, posterior, x, z, False, kl_weight)
         weights = normalised_weights(every.tempered_log_w)
-        index, shares = choose(weights, backward, torch.rand(len(x), device=x.device))
+        index, kept_weights = resample(weights, backward, torch.rand(len(x), device=x.device))
     kept = z.gather(0, index.reshape(*index.shape, *[1] * (z.dim() - 2)).expand(-1, -1, *z.shape[2:]))
     draws = _scored(joint, q, posterior, x, kept, path_only, kl_weight)
-    return replace(draws, few=Few(every.log_w, weights.gather(0, index), shares))
+    return replace(draws, resampled=Resampled(every.log_w, weights.gather(0, index), kept_weights))
 
 
 def _scored(

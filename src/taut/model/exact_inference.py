@@ -79,8 +79,8 @@ def _log_table(joint: Joint, prior: OneHotCategorical, x: Tensor) -> Float[Tenso
 def _gaussians(prior: Distribution) -> tuple[Tensor, Tensor, Tensor] | None:
     """(log-weights [c], means [c, d], covariances [c, d, d]) of a prior that is one Gaussian or a mixture of them."""
     if isinstance(prior, Independent) and isinstance(prior.base_dist, Normal):
-        mean, deviation = prior.mean.double(), prior.stddev.double()
-        return mean.new_zeros(1), mean.unsqueeze(0), torch.diag_embed(deviation.square()).unsqueeze(0)
+        mean, std = prior.mean.double(), prior.stddev.double()
+        return mean.new_zeros(1), mean.unsqueeze(0), torch.diag_embed(std.square()).unsqueeze(0)
     if isinstance(prior, MixtureSameFamily) and _gaussians(prior.component_distribution) is not None:
         parts = prior.component_distribution
         weights = prior.mixture_distribution.logits.double().log_softmax(0)

@@ -63,11 +63,11 @@ class Objective(ABC):
         del joint, x
 
     def optimizer(
-        self, joint: Joint, parameters: Iterable[Parameter], make: Callable[[Iterable[Parameter]], Optimizer]
+        self, joint: Joint, parameters: Iterable[Parameter], instantiate: Callable[[Iterable[Parameter]], Optimizer]
     ) -> Optimizer:
         """The optimiser that minimises the surrogate: the configured one."""
         del joint
-        return make(parameters)
+        return instantiate(parameters)
 
     def end_of_epoch(self) -> None:
         """Called after the last step of an epoch."""

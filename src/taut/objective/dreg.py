@@ -36,14 +36,14 @@ class Dreg(Objective):
 
     def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
         log_w = draws.tempered_log_w
-        few = draws.few
-        weights = normalised_weights(log_w.detach()) if few is None else few.weights
-        shares = weights if few is None else few.shares
+        resampled = draws.resampled
+        normalised = normalised_weights(log_w.detach()) if resampled is None else resampled.normalised
+        weights = normalised if resampled is None else resampled.weights
         if draws.z.requires_grad:
-            factor = 1 - draws.kl_weight + draws.kl_weight * weights
+            factor = 1 - draws.kl_weight + draws.kl_weight * normalised
             event = factor.reshape(*weights.shape, *[1] * (draws.z.dim() - weights.dim()))
             draws.z.register_hook(lambda gradient: gradient * event)
-        return -(shares * log_w).sum(0).mean()
+        return -(weights * log_w).sum(0).mean()
 
     def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
         require_reparameterised(self, q, x)

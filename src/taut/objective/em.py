@@ -77,9 +77,9 @@ class Em(Objective):
         joint.likelihood.start_em(x)
 
     def optimizer(
-        self, joint: Joint, parameters: Iterable[Parameter], make: Callable[[Iterable[Parameter]], Optimizer]
+        self, joint: Joint, parameters: Iterable[Parameter], instantiate: Callable[[Iterable[Parameter]], Optimizer]
     ) -> Optimizer:
-        del make
+        del instantiate
         self._maximiser = Maximiser(parameters, joint, self.decay if self.minibatch else None)
         return self._maximiser
 

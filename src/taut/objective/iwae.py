@@ -33,8 +33,8 @@ class Iwae(Objective):
 
     def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
         log_w = draws.tempered_log_w
-        if draws.few is not None:
-            return -(draws.few.shares * log_w).sum(0).mean()
+        if draws.resampled is not None:
+            return -(draws.resampled.weights * log_w).sum(0).mean()
         value = iwae(log_w)
         if not draws.q.has_rsample:
             value = value + score_term(log_w, draws.log_qz)

@@ -12,18 +12,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from taut import __version__
-from taut.criteria import criteria
 from taut.data.base import Batch
 from taut.errors import UserError
 from taut.evidence.score import DETAILS, score
 from taut.functional import bounds, seeding
 from taut.functional.consistency import Judge, Kind, Value, refuse
-from taut.metrics import ScoreMeter, Summary, Trained
 from taut.model import exact_inference
 from taut.model.draws import draw
 from taut.model.joint import Joint
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
+from taut.training.metrics import ScoreMeter, Summary, TrainingMonitor, criteria
 
 REPORT = 50
 """Training batches between two reports of their bounds."""
@@ -106,7 +105,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         return "exact" if exact_inference.tractable(self.joint) else "lower"
 
     def on_train_start(self) -> None:
-        self.trained = Trained(self.trainer.global_step, self.device)
+        self.trained = TrainingMonitor(self.trainer.global_step, self.device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
@@ -126,7 +125,7 @@ class LatentVariableModel(L.LightningModule, ABC):
             how = {"path_only": self.objective.path_only, "backward": self.objective.backward}
             draws = draw(self.joint, self.q, batch.x, self.k, kl_weight=self.kl_weight, **how)
             surrogate = self.objective.surrogate(draws)
-            bound = self.objective.bound(draws.scored)
+            bound = self.objective.bound(draws.log_w_detached)
         self.trained.note(bound, surrogate.detach(), batch.index)
         return surrogate * (len(batch.x) * self.trainer.world_size / batch.total)
 
@@ -209,7 +208,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         return self.joint.likelihood.limits(z)
 
     def criteria(self, x: Float[Tensor, "n *x"]) -> dict[str, Any] | None:
-        """Information criteria on these rows; ``None`` where they mean nothing (see :mod:`taut.criteria`)."""
+        """Information criteria on these rows; ``None`` where they mean nothing (see :mod:`taut.training.metrics`)."""
         return criteria(self.joint, x) if self.log_px_kind == "exact" else None
 
     def curve(self, stage: str) -> tuple[list[int], list[float], list[float], float, str] | None:

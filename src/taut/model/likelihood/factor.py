@@ -36,7 +36,7 @@ class Factor(LinearGaussian):
     @property
     def variance(self) -> Float[Tensor, " D"]:
         r"""$\psi$, in squared units of x."""
-        return (self.unit * self.deviation).square()
+        return (self.unit * self.std).square()
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -44,8 +44,8 @@ class Factor(LinearGaussian):
         size = len(self.unit)
         return min(self._free_loadings() + 2 * size, size * (size + 3) // 2)
 
-    def unit_of(self, deviations: Float[Tensor, " D"]) -> Float[Tensor, "..."]:
-        return torch.where(deviations > 0, deviations, 1.0)
+    def unit_of(self, stds: Float[Tensor, " D"]) -> Float[Tensor, "..."]:
+        return torch.where(stds > 0, stds, 1.0)
 
     def fitted(self, root: Float[Tensor, "m D"], incomplete: bool) -> tuple[Tensor, Tensor]:
         weight, variance = principal(root, self.loadings.shape[1], self.min_variance)

@@ -30,7 +30,7 @@ class Linear(LinearGaussian):
     @property
     def variance(self) -> Float[Tensor, ""]:
         r"""$\sigma^2$, in squared units of x."""
-        return (self.unit[0] * self.deviation[0]).square()
+        return (self.unit[0] * self.std[0]).square()
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -38,9 +38,9 @@ class Linear(LinearGaussian):
         size = len(self.unit)
         return min(self._free_loadings() + size + 1, size * (size + 3) // 2)
 
-    def unit_of(self, deviations: Float[Tensor, " D"]) -> Float[Tensor, "..."]:
-        largest = deviations.max()
-        return largest * (deviations / largest).square().mean().sqrt() if largest > 0 else torch.ones_like(largest)
+    def unit_of(self, stds: Float[Tensor, " D"]) -> Float[Tensor, "..."]:
+        largest = stds.max()
+        return largest * (stds / largest).square().mean().sqrt() if largest > 0 else torch.ones_like(largest)
 
     def fitted(self, root: Float[Tensor, "m D"], incomplete: bool) -> tuple[Tensor, Tensor]:
         del incomplete

@@ -27,21 +27,21 @@ class UnitCells(Cells):
         unit: u.
     """
 
-    def __init__(self, f: Tensor, deviation: Tensor, centre: Tensor, unit: Tensor) -> None:
-        self.f, self.deviation, self.centre, self.unit = f, deviation, centre, unit
+    def __init__(self, f: Tensor, std: Tensor, centre: Tensor, unit: Tensor) -> None:
+        self.f, self.std, self.centre, self.unit = f, std, centre, unit
         Distribution.__init__(self, f.shape[: f.dim() - centre.dim()], centre.shape, False)
         self.reinterpreted_batch_ndims = centre.dim()
 
     @cached_property
     def base_dist(self) -> Normal:  # type: ignore[override]
         """The cells one by one, in units of x; made when asked for."""
-        return Normal(self.centre + self.unit * self.f, (self.unit * self.deviation).expand_as(self.f), False)
+        return Normal(self.centre + self.unit * self.f, (self.unit * self.std).expand_as(self.f), False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         seen, axes = observed(value), len(self.event_shape)
         inside = filled((value.double() - self.centre) / self.unit)  # a number first: NaN would reach gradients
-        r = ((inside - self.f) / self.deviation).masked_fill(~seen, 0.0)
-        constants = seen * (self.deviation.log() + self.unit.log() + 0.5 * log(2 * pi))
+        r = ((inside - self.f) / self.std).masked_fill(~seen, 0.0)
+        constants = seen * (self.std.log() + self.unit.log() + 0.5 * log(2 * pi))
         return -0.5 * r.square().flatten(-axes).sum(-1) - constants.flatten(-axes).sum(-1)
 
 
@@ -104,19 +104,19 @@ class LinearGaussian(Likelihood):
         return self.centre + self.unit * self.offset
 
     @property
-    def deviation(self) -> Float[Tensor, " D"]:
+    def std(self) -> Float[Tensor, " D"]:
         """Standard deviation of the noise of every column, relative to its unit."""
         return (self.min_variance + self.log_variance.double().exp()).sqrt().expand_as(self.unit)
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> UnitCells:
         f = z.double() @ self.loadings.double().mT + self.offset.double()
-        return UnitCells(*(value.unflatten(-1, self.x_shape) for value in (f, self.deviation, self.centre, self.unit)))
+        return UnitCells(*(value.unflatten(-1, self.x_shape) for value in (f, self.std, self.centre, self.unit)))
 
     def whitened(self, x: Float[Tensor, "b *x"]) -> Whitened:
         """Data and W relative to the mean and to the noise."""
-        deviation, rows = self.deviation, self._relative(x)
-        y = (filled(rows) - self.offset.double()) / deviation
-        return Whitened(rows, y, self.loadings.double() / deviation.unsqueeze(1), deviation.log() + self.unit.log())
+        std, rows = self.std, self._relative(x)
+        y = (filled(rows) - self.offset.double()) / std
+        return Whitened(rows, y, self.loadings.double() / std.unsqueeze(1), std.log() + self.unit.log())
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
@@ -139,7 +139,7 @@ class LinearGaussian(Likelihood):
         self._set_variance(variance.expand_as(self.unit), torch.ones_like(self.unit), slice(None))
 
     @abstractmethod
-    def unit_of(self, deviations: Float[Tensor, " D"]) -> Float[Tensor, "..."]:
+    def unit_of(self, stds: Float[Tensor, " D"]) -> Float[Tensor, "..."]:
         """The unit of every column, from the standard deviations of the training rows."""
 
     @abstractmethod

@@ -29,5 +29,5 @@ class Diagonal(Amortised):
     def distribution(self, parameters: Float[Tensor, "b out"]) -> Distribution:
         mean, log_variance = parameters.chunk(2, -1)
         mean, log_variance = kept_clear(mean, log_variance, self.joint.prior)
-        deviation = (0.5 * log_variance.clamp(-30, 30)).exp()
-        return onto_support(Gaussian.of(mean, deviation), self.joint.prior)
+        std = (0.5 * log_variance.clamp(-30, 30)).exp()
+        return onto_support(Gaussian.of(mean, std), self.joint.prior)

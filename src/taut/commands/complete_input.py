@@ -1,0 +1,114 @@
+"""The data that are to be completed: those of the run behind a mask, or a table of the user with empty cells."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from omegaconf import DictConfig
+from torch import Tensor
+
+from taut.config.instantiate import instantiate
+from taut.data.base import Data
+from taut.data.binarise import Scale
+from taut.data.mask.base import Mask
+from taut.data.mask.cells import FromData
+from taut.data.table import Table
+from taut.errors import UserError
+from taut.functional.missing import apply_mask
+from taut.training.module import LatentVariableModel
+
+FEW = 100
+"""Rows of a split that are completed unless more are asked for."""
+
+
+@dataclass(frozen=True)
+class Incomplete:
+    """Data with holes.
+
+    Args:
+        x: The data, NaN where a cell is missing.
+        truth: The same with what the mask hides; NaN where nobody knows.
+        split: The split they are from, or ``table``: part of what their noise is keyed by.
+        held_out: Whether they are others than the training rows.
+        table: The user's table, if it is one.
+        order: Where each column of the model stands in the table.
+    """
+
+    x: Float[Tensor, "n *x"]
+    truth: Float[Tensor, "n *x"]
+    split: str
+    held_out: bool
+    table: Table | None = None
+    order: tuple[int, ...] = ()
+
+    @property
+    def observed_share(self) -> float:
+        """Share of the cells that are observed."""
+        return (~self.x.isnan()).double().mean().item()
+
+
+def incomplete(cfg: DictConfig, data: Data, model: LatentVariableModel) -> Incomplete:
+    """What ``cfg`` asks to complete.
+
+    Raises:
+        UserError: If the mask does not fit, or the table is not like the data of the run.
+    """
+    if cfg.data:
+        return _of_table(cfg, data, model, instantiate(cfg.mask) if cfg.mask else FromData())
+    data.mask = instantiate(cfg.mask) if cfg.mask else data.mask or FromData()
+    rows = slice(FEW if cfg.limit == "auto" else cfg.limit)
+    held_out = data.held_out and cfg.split != "train"
+    return Incomplete(data.rows_of(cfg.split)[rows], data.complete_rows_of(cfg.split)[rows], cfg.split, held_out)
+
+
+def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mask) -> Incomplete:
+    table = instantiate(cfg.data, mask=FromData())
+    if not isinstance(table, Table):
+        raise UserError(
+            f"data={table.name} cannot be completed by this run, which was trained on {data.name}; leave data out to "
+            "complete the run's own data, or give a table: data=table data.path=<file>."
+        )
+    values = torch.from_numpy(table.read())
+    order = _columns(table, data, values)
+    truth = values[:, list(order)] if values.dim() == 2 else values
+    truth = Scale().decode(truth[: None if cfg.limit == "auto" else cfg.limit])
+    model.joint.likelihood.check(truth)
+    x = apply_mask(truth, mask.draw(len(truth), data.x_shape, seed=cfg.seed, stream="table"))
+    own = isinstance(data, Table) and table.path.resolve() == data.path.resolve()
+    return Incomplete(x, truth, "table", not own, table, order)
+
+
+def _columns(table: Table, data: Data, values: Tensor) -> tuple[int, ...]:
+    """Where each column of the model stands in the table: by name if both have names, else by place."""
+    here, there = table.columns, data.columns
+    if here is not None and there is not None and set(here) != set(there):
+        unknown, missing = [n for n in here if n not in there], [n for n in there if n not in here]
+        parts = [f"has no column {missing[0]!r}"] if missing else []
+        parts += [f"has a column {unknown[0]!r} that was not there at training"] if unknown else []
+        raise UserError(
+            f"{table.path} {' and '.join(parts)}; give the {len(there)} columns of the run, in any order, and leave "
+            "others out by data.columns."
+        )
+    if tuple(values.shape[1:]) != data.x_shape:
+        raise UserError(
+            f"{table.path} holds data of shape {list(values.shape[1:])}, but the run was trained on {data.name} of "
+            f"shape {list(data.x_shape)}; give a table of that shape, or another run."
+        )
+    if here is None or there is None:
+        return tuple(range(values[0].numel()))
+    return tuple(here.index(name) for name in there)
+
+
+def refuse_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output file before any work is done.
+
+    Raises:
+        UserError: If it exists, cannot be written to, or is of an unknown kind.
+    """
+    if path.suffix.lower() not in (".csv", ".npy"):
+        raise UserError(f"out={path}: the kind of file {path.suffix!r} is unknown; write a .csv or .npy file.")
+    if path.exists() and not overwrite:
+        raise UserError(f"out={path} exists; choose another file, or add overwrite=true.")
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise UserError(f"out={path} cannot be written: {path.absolute().parent} is no folder; make it first.")

@@ -1,0 +1,107 @@
+"""``python report.py <folder> ...``: read runs, tell the answer on the terminal, write one page."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from taut.errors import UserError
+
+REFUSED, INTERRUPTED = 2, 130
+EXAMPLES = """examples:
+  python report.py outputs/sweeps/k_grid             a sweep, also while it is running
+  python report.py outputs/runs/<a> outputs/runs/<b> some runs
+  python report.py outputs --out all.html            everything
+
+The page is one file that needs no network. It is written into the folder of the sweep or the run, and to
+outputs/report.html for several of them."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message.capitalize()}; see python report.py --help.")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The exit code of one command: 0, or 2 for a mistake in it."""
+    try:
+        report(_parser().parse_args(words))
+    except UserError as error:
+        print(str(error).encode(errors="replace").decode(), file=sys.stderr, flush=True)
+        return REFUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush into
+    return 0
+
+
+def report(asked: argparse.Namespace) -> Path:
+    """Read the runs, print what they say, write the page.
+
+    Raises:
+        UserError: If a folder holds no run, or the page cannot be made or written.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from taut.report.page import page
+    from taut.report.page.plots import pictures
+    from taut.report.rank.candidates import score_sets
+    from taut.report.read.files import legible
+    from taut.report.read.find import find
+    from taut.report.read.runs import names_of, read_run
+    from taut.report.tables.sections import section
+    from taut.report.tables.terminal import shown
+
+    folders = [folder.expanduser() for folder in asked.folders]
+    out = _out(asked.out, folders)
+    found = find(folders)
+    page.refuse_missing_libraries()
+    runs = [read_run(place.folder, place.words, member=bool(place.sweep)) for place in found.runs]
+    places = {id(run): place for place, run in enumerate(runs)}
+    names = names_of(runs)
+    sections = [section(scores, places, names) for scores in score_sets(runs)]
+    console = Console()
+    for one in shown(runs, sections, console.width):
+        console.print(one)
+    leaders = [places[id(answer.first.entries[0].run)] for one in sections for answer in one.found.answers]
+    kinds = pictures(runs, list(dict.fromkeys([*leaders, *range(len(runs))])))
+    title = ", ".join(folder.resolve().name for folder in folders[:3]) + (" …" if len(folders) > 3 else "")
+    page.write(out, page.render(title, runs, names, sections, kinds, found.problems))
+    console.print(Text(legible(_shown(out)), style="dim"), soft_wrap=True)
+    return out
+
+
+def _out(asked: Path | None, folders: Sequence[Path]) -> Path:
+    if asked is not None:
+        out = asked.expanduser()
+        if out.suffix.lower() not in (".html", ".htm") or out.is_dir():
+            raise UserError(f"--out {asked} is no page; name a file that ends in .html.")
+        return out
+    single = len(folders) == 1 and any((folders[0] / name).exists() for name in ("sweep.json", ".hydra", "result.json"))
+    return (folders[0] if single else Path("outputs")) / "report.html"
+
+
+def _shown(path: Path) -> str:
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="report.py",
+        description="Which run has the best bound, and which the tightest: on the terminal, and on a page of its own.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="a run, a sweep, or a folder of runs and sweeps"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where the page goes, a file that ends in .html")
+    return parser

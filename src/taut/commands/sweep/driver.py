@@ -1,0 +1,223 @@
+"""From the jobs Hydra asks for to members that have run: plan, check, run, tell."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.progress import track
+
+from taut.commands.sweep import engines
+from taut.commands.sweep.dry_run import rehearse
+from taut.commands.sweep.job import LOCK, LOG, Member, Status
+from taut.commands.sweep.plan import Plan, digest, refuse_changes
+from taut.commands.sweep.show import Progress
+from taut.commands.sweep.supervise import Job
+from taut.config.check import check
+from taut.config.overrides import own_words
+from taut.config.resume import quoted
+from taut.errors import RunError, UserError
+from taut.files import held
+from taut.report.tables.jobs import members_table, write_members
+from taut.runtime import devices
+
+Compose = Callable[[list[str]], DictConfig]
+Explain = Callable[[Exception, list[str]], str]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A job Hydra asks for: its words, its config, and why it cannot run, if it cannot."""
+
+    words: list[str]
+    cfg: DictConfig | None
+    wrong: str | None
+
+    @property
+    def digest(self) -> str:
+        """What its config is known by."""
+        return "" if self.cfg is None else digest(self.cfg)
+
+
+@dataclass
+class Driver:
+    """One sweep from the command line to its table.
+
+    Args:
+        script: ``train.py``.
+        flags: Flags of Hydra that every member is started with.
+        command: The words of the sweep.
+        resume: None to leave failed members alone, ``true`` to run them again, ``merge`` to do so and add members.
+        explain: One sentence for what Hydra refuses.
+    """
+
+    current: ClassVar["Driver | None"] = None
+
+    script: Path
+    flags: list[str]
+    command: list[str]
+    resume: str | None
+    explain: Explain
+    folder: Path | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Be the driver that Hydra's launcher finds, and let go of the sweep's folder afterwards."""
+        Driver.current = self
+        try:
+            with self._open:
+                yield
+        finally:
+            Driver.current = None
+
+    def launch(self, cfg: DictConfig, jobs: Sequence[Sequence[str]], first: int, compose: Compose) -> list[float]:
+        """Run jobs as members of the sweep; their scores, NaN for those without.
+
+        Args:
+            cfg: The config of the sweep, with Hydra's part.
+            jobs: The words of each.
+            first: Number of jobs launched before; a sweeper that learns asks several times.
+            compose: The task config for the words of a job.
+
+        Raises:
+            UserError: If none of them can run, or they are not those of the sweep in the folder.
+        """
+        engines.refuse_missing(cfg.launcher)
+        console = Console(stderr=True)
+        shown = track(jobs, "Composing the members", console=console, transient=True, disable=not console.is_terminal)
+        candidates = [self._candidate(list(words), cfg, compose) for words in shown]
+        folder = Path(cfg.hydra.sweep.dir).absolute()
+        earlier = Plan.read(folder)
+        if cfg.sweep.rehearse:
+            candidates = _rehearsed(candidates, earlier)
+        if earlier is None and candidates and all(one.wrong for one in candidates):
+            raise UserError(str(candidates[0].wrong))
+        wanted = [(one.words, one.digest) for one in candidates]
+        if earlier is not None:
+            refuse_changes(earlier, wanted, merge=self.resume == "merge" or first > 0)
+        self._take(folder)
+        plan = (earlier or Plan(folder.name, self.command, [])).joined(wanted).write(folder)
+        members = [plan.member(one.words) for one in candidates]
+        wrong = {member.folder: one.wrong for one, member in zip(candidates, members, strict=True) if one.wrong}
+        for name, why in wrong.items():
+            print(f"{name} cannot run: {why}", file=sys.stderr, flush=True)
+            _mark_wrong(folder / name, why)
+        self._run(plan, [member for member in members if member.folder not in wrong], cfg)
+        scores = [Status.read(folder / member.folder).score for member in members]
+        return [float("nan") if score is None else score for score in scores]
+
+    def conclude(self) -> None:
+        """Show the table of all members and write ``members.csv``.
+
+        Raises:
+            RunError: If members failed.
+        """
+        if self.folder is None:
+            return
+        plan = Plan.read(self.folder)
+        assert plan is not None
+        states = {member.folder: Status.read(self.folder / member.folder) for member in plan.members}
+        write_members(self.folder, plan.members, states)
+        Console().print(members_table(self.folder, plan.members, states))
+        failed = [name for name, status in states.items() if status.state == "failed"]
+        if failed:
+            raise RunError(
+                f"{len(failed)} of {len(states)} members failed; their logs are {_shown(self.folder)}/<member>/{LOG}. "
+                "Add resume=true to run them again."
+            )
+
+    def _candidate(self, words: list[str], cfg: DictConfig, compose: Compose) -> Candidate:
+        words = own_words(words)
+        try:
+            composed = compose(words)
+            if cfg.launcher.engine == "joblib" and cfg.launcher.n_jobs > 1 and composed.threads is None:
+                words = [*words, "threads=1"]
+                composed.threads = 1
+            check(composed)
+            devices.check(composed)
+        except UserError as error:
+            return Candidate(words, None, str(error))
+        except (HydraException, OmegaConfBaseException) as error:
+            return Candidate(words, None, self.explain(error, words))
+        return Candidate(words, composed, None)
+
+    def _take(self, folder: Path) -> None:
+        """Be the only driver of a sweep.
+
+        Raises:
+            UserError: If another one is at work.
+        """
+        if self.folder is not None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._open.enter_context(held(folder / LOCK, wait=bool))
+        except BlockingIOError:
+            raise UserError(
+                f"The sweep {_shown(folder)} is being run by another process; wait for it, or give this one a folder "
+                "of its own: hydra.sweep.dir=<new folder>."
+            ) from None
+        self.folder = folder
+
+    def _run(self, plan: Plan, members: Sequence[Member], cfg: DictConfig) -> None:
+        assert self.folder is not None
+        pending = [member for member in members if self._is_due(member)]
+        jobs = [self._job(member, plan, cfg.sweep) for member in pending]
+        with Progress(plan.name, len(members), len(members) - len(pending)) as progress:
+            engines.run(
+                jobs,
+                cfg.launcher,
+                self.folder,
+                lambda index, status: progress.tell(pending[index].folder, status),
+            )
+
+    def _is_due(self, member: Member) -> bool:
+        assert self.folder is not None
+        state = Status.read(self.folder / member.folder).state
+        return state != "finished" and (state != "failed" or self.resume is not None)
+
+    def _job(self, member: Member, plan: Plan, sweep: DictConfig) -> Job:
+        assert self.folder is not None
+        folder = self.folder / member.folder
+        place = quoted(str(folder))
+        words = [*self.flags, *member.words, "hydra.mode=RUN", f"hydra.run.dir={place}", f"sweep.name={plan.name}"]
+        evaluate = None if sweep.evaluate is None else shlex.split(sweep.evaluate)
+        return Job(folder, words, self.script, evaluate, sweep.timeout)
+
+
+def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candidate]:
+    """The same, with what building a model finds wrong about those that are new."""
+    new = [one for one in candidates if one.cfg is not None and (plan is None or one.words not in plan)]
+    found = dict(zip(map(id, new), rehearse([one.cfg for one in new if one.cfg is not None]), strict=True))
+    return [replace(one, wrong=one.wrong or found.get(id(one))) for one in candidates]
+
+
+def _mark_wrong(folder: Path, wrong: str) -> None:
+    """A member that cannot run has failed before it was started."""
+    status = Status("failed", reason=wrong, exit_code=2)
+    if Status.read(folder) != status:
+        folder.mkdir(parents=True, exist_ok=True)
+        status.write(folder)
+
+
+def _shown(folder: Path) -> str:
+    near = os.path.relpath(folder)
+    return str(folder) if near.startswith("..") else near
+
+
+def job_return(score: float) -> Any:
+    """What Hydra's sweepers want of a job."""
+    from hydra.core.utils import JobReturn, JobStatus
+
+    done = JobReturn()
+    done.return_value, done.status = score, JobStatus.COMPLETED
+    return done

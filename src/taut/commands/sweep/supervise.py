@@ -1,0 +1,216 @@
+"""Why a process failed, in one sentence, from its exit code and what it said last."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from taut.commands.sweep.job import LOCK, LOG, Status
+from taut.config.resume import RESULT, is_run, quoted
+from taut.files import held
+from taut.runtime.workers import SUPERVISOR_PIPE
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+ERROR = re.compile(r"[\w.]*(?:Error|Exception|Interrupt)\b(?::|$)")
+HINTS = {
+    signal.SIGKILL: "killed by SIGKILL: out of memory, or by hand",
+    signal.SIGSEGV: "killed by SIGSEGV: a segmentation fault",
+    signal.SIGABRT: "killed by SIGABRT: a library gave up",
+    signal.SIGTERM: "stopped by SIGTERM",
+    signal.SIGINT: "stopped by Ctrl-C",
+}
+LONGEST = 300
+
+
+def reason(code: int, said: str) -> str:
+    """Why a process that ended with ``code`` did not finish.
+
+    Args:
+        code: Its exit code; negative for the signal that ended it.
+        said: What it wrote to standard output and error.
+    """
+    number = -code if code < 0 else code - 128
+    if number in HINTS:
+        return HINTS[signal.Signals(number)]
+    if code < 0:
+        return f"killed by {signal.Signals(number).name}"
+    if code == 0:
+        return "ended with exit code 0 before its result was written"
+    return (_last_error(said) or f"ended with exit code {code} and said nothing")[:LONGEST]
+
+
+def _last_error(said: str) -> str:
+    lines = [ESCAPES.sub("", line).strip() for line in said.replace("\r", "\n").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Go on with:")][-60:]
+    errors = [line for line in lines if ERROR.match(line)]
+    return (errors or lines or [""])[-1]
+
+
+GRACE = 20.0
+"""Seconds between the request to stop and the end of patience."""
+PAUSE = 0.05
+ONE_TASK = {"SLURM_JOB_NAME": "interactive"} if "SLURM_JOB_ID" in os.environ else {}
+"""Has Lightning start the processes of a member itself, where Slurm has started one task for all of it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a supervisor starts.
+
+    Args:
+        folder: The member's run folder, absolute.
+        train: The words of ``train.py``.
+        script: ``train.py``; ``evaluate.py`` lies beside it.
+        evaluate: The words of an evaluation after the training, or None for none.
+        timeout: Seconds for both; None for no limit.
+        env: Added to the environment of its process.
+    """
+
+    folder: Path
+    train: Sequence[str]
+    script: Path
+    evaluate: Sequence[str] | None = None
+    timeout: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What holds for every process of a job: its deadline, and the lock it inherits."""
+
+    job: Job
+    deadline: float | None
+    lock: int
+
+
+@dataclass
+class Supervisor:
+    """Runs one job in a process of its own and leaves a status, whatever happens to the process.
+
+    The lock of the folder is held by the supervisor and by the process it starts: a second supervisor of the same
+    member waits, and then finds it finished. If this process dies, the other is killed.
+
+    Args:
+        stopping: Asked whether to stop; the process then gets SIGTERM, and time to write a checkpoint.
+    """
+
+    stopping: Callable[[], bool] = bool
+    _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
+
+    def __call__(self, job: Job) -> Status:
+        """The status the member ends with.
+
+        Raises:
+            BlockingIOError: If asked to stop while another process runs the member.
+            KeyboardInterrupt: If asked to stop; the member is queued again.
+        """
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with held(job.folder / LOCK, wait=lambda: not self.stopping()) as lock:
+            before = Status.read(job.folder)
+            if before.state == "finished":
+                return before
+            started = time.monotonic()
+            status = Status("running", attempts=before.attempts + 1, pid=os.getpid()).write(job.folder)
+            try:
+                end = self._ended(job, started, lock)
+            except BaseException:
+                self._end_process()
+                seconds = time.monotonic() - started
+                replace(status, state="queued", reason="stopped with the sweep", seconds=seconds).write(job.folder)
+                raise
+            return replace(status, seconds=time.monotonic() - started, **end).write(job.folder)
+
+    def checkpoint(self, job: Job) -> object:
+        """Stop for now, and ask submitit to run the job again (a time limit of the cluster, or a preemption)."""
+        from submitit.helpers import DelayedSubmission
+
+        self._end_process()
+        return DelayedSubmission(Supervisor(), job)
+
+    def _ended(self, job: Job, started: float, lock: int) -> dict[str, object]:
+        """Everything the job starts, one after another; the fields of the status it ends with."""
+        watch = Watch(job, None if job.timeout is None else started + job.timeout, lock)
+        again = is_run(job.folder)
+        words = [f"resume={quoted(str(job.folder))}"] if again else job.train
+        failure = self._failure([job.script, *words], watch)
+        score = None
+        if failure is None:
+            score = _score(job.folder)
+            if score is None:
+                failure = {"reason": reason(0, ""), "exit_code": 0}
+        if failure is None and job.evaluate is not None:
+            place = f"run={quoted(str(job.folder))}"
+            command = [job.script.with_name("evaluate.py"), place, *job.evaluate]
+            failure = self._failure(command, watch, "evaluation: ")
+        if failure is not None:
+            return {"state": "failed", "score": score, **failure}
+        return {"state": "finished", "score": score, "exit_code": 0, "reason": None}
+
+    def _failure(self, command: Sequence[str | Path], watch: Watch, what: str = "") -> dict[str, object] | None:
+        """What went wrong in one process, if anything did."""
+        log = watch.job.folder / LOG
+        since = log.stat().st_size if log.exists() else 0
+        code = self._run(command, log, watch)
+        if code == 0:
+            return None
+        if code is None:
+            return {"reason": f"{what}timed out", "exit_code": -signal.SIGKILL}
+        said = log.read_bytes()[since:].decode(errors="replace")
+        return {"reason": what + reason(code, said), "exit_code": code}
+
+    def _run(self, command: Sequence[str | Path], log: Path, watch: Watch) -> int | None:
+        """The exit code of a command; None if it was out of time."""
+        watched, watching = os.pipe()
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(  # noqa: S603 (our own script, by the running interpreter)
+                    [sys.executable, *map(str, command)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(watched, watch.lock),
+                    env={**os.environ, **ONE_TASK, **watch.job.env, SUPERVISOR_PIPE: str(watched)},
+                )
+            while self._process.poll() is None:
+                if self.stopping():
+                    raise KeyboardInterrupt
+                if watch.deadline is not None and time.monotonic() > watch.deadline:
+                    self._end_process()
+                    return None
+                time.sleep(PAUSE)
+            return self._process.returncode
+        finally:
+            self._end_process()
+            os.close(watched)
+            os.close(watching)
+
+    def _end_process(self) -> None:
+        """Ask the process to stop, wait for its checkpoint, and kill what is left of its group."""
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self._process = None
+
+
+def _score(folder: Path) -> float | None:
+    """The best validation bound of a finished run, in nats."""
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return float(result["validation"]["bound"]) if result["status"] == "finished" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

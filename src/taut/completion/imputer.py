@@ -1,0 +1,243 @@
+"""Missing cells of a table, for scikit-learn: p(x_mis | x_obs) as a transformer."""
+
+import math
+from collections.abc import Iterator
+from numbers import Integral
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+from torch import Tensor
+
+from taut.completion.complete import Fill, fill_in
+from taut.data.base import Data
+from taut.errors import UserError
+from taut.functional import bounds, seeding
+from taut.functional.sampling import Keys, log_weights
+from taut.model import exact_inference
+from taut.model.joint import Joint
+from taut.model.likelihood.component import Component
+from taut.model.prior.categorical import Categorical
+from taut.model.q.exact import Exact
+from taut.objective.em import expect
+from taut.training.module import LatentVariableModel
+from taut.training.run import Run
+
+ROWS = 256
+"""Rows completed at once."""
+
+FLOOR = 1e-3
+"""Smallest variance of the mixture in any direction, as a fraction of the columns' variances."""
+
+
+class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    r"""Fill the NaN of a table from $p(x_{mis} \mid x_{obs})$; observed cells stay as they are, to the bit.
+
+    Without a run, ``fit`` trains a mixture of Gaussians with full covariances on the observed cells: with one component
+    each hole is filled by the linear regression on whatever cells of its row are observed. It assumes that cells are
+    missing at random (Rubin, 1976). With a run, ``fit`` reads its model and looks at no value.
+
+    Args:
+        run: Folder of a trained run. Columns are found by name if X has them (a data frame) and the run's file has a
+            header, by position otherwise; values are in the units of the run's data.
+        fill: ``mean``, $E[x_{mis} \mid x_{obs}]$, the least squared error; ``most_probable``, the mode of every cell;
+            or ``draw``, one draw of $p(x_{mis} \mid x_{obs})$: several seeds are multiple imputations (Rubin, 1987).
+        k: Number of importance samples K where the posterior of a run's model is not known exactly.
+        components: Number of Gaussians C of the mixture.
+        seed: Seed of the start of the mixture and of all draws, which are keyed by the number of the row.
+
+    Attributes:
+        joint_: The model.
+
+    Raises:
+        UserError: If an argument is out of range, the columns are not those of the run, a column is observed in no row,
+            or a value is no number.
+
+    >>> X = [[0.0, 0.0], [1.0, 2.0], [2.0, 4.0], [3.0, 6.0], [4.0, float("nan")]]
+    >>> Imputer().fit_transform(X)[-1].round(1)
+    array([4., 8.])
+    """
+
+    def __init__(
+        self,
+        run: str | Path | None = None,
+        *,
+        fill: Fill = "mean",
+        k: int = 1000,
+        components: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.run = run
+        self.fill: Fill = fill
+        self.k = k
+        self.components = components
+        self.seed = seed
+
+    def fit(self, X: Any, y: Any = None) -> "Imputer":
+        """Train the mixture on the observed cells of X, or read the run and find its columns in X."""
+        del y
+        self._refuse_arguments()
+        x, names = self._validated(X, reset=True), _names(X)
+        if self.run is None:
+            self._train(x, names)
+        else:
+            self._read(Path(self.run), x.shape[1], names)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """X with its holes filled, of the same type."""
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        filled = torch.cat([self._filled(part, keys) for part, keys in self._parts(x)])
+        inside = np.empty(x.shape)
+        inside[:, self.columns_] = filled.flatten(1).double().numpy()
+        return np.where(np.isnan(x), inside, x).astype(x.dtype)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        r"""$\log p(x_{obs})$ of each row in nats: exact for the mixture, and for a run whose model has it.
+
+        For other runs it is a lower bound in expectation, by importance sampling with K draws of q (Burda, Grosse &
+        Salakhutdinov, 2016).
+        """
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        return torch.cat([self._score(part, keys) for part, keys in self._parts(x)]).double().numpy()
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _filled(self, x: Tensor, keys: Keys) -> Tensor:
+        return fill_in(self.joint_, lambda rows: self.q_(x[rows]), x, keys, self.fill, k=self.k)
+
+    def _score(self, x: Tensor, keys: Keys) -> Tensor:
+        if exact_inference.tractable(self.joint_):
+            return exact_inference.log_marginal(self.joint_, x)
+        return bounds.iwae(log_weights(self.joint_.log_prob, lambda rows: self.q_(x[rows]), x, keys, self.k))
+
+    def _refuse_arguments(self) -> None:
+        if self.fill not in get_args(Fill):
+            raise UserError(f"fill={self.fill!r} is not known; choose {', '.join(get_args(Fill))}.")
+        for name, least in (("k", 1), ("components", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                raise UserError(f"{name}={value!r} must be a whole number, {least} or more.")
+
+    def _validated(self, x: Any, *, reset: bool) -> np.ndarray:
+        least = self.components if reset and self.run is None else 1
+        settings = {"dtype": FLOAT_DTYPES, "ensure_all_finite": "allow-nan", "ensure_min_samples": least}
+        try:
+            return np.asarray(validate_data(self, x, reset=reset, **settings))
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise UserError(f"X holds text ({error}); leave such columns out, or encode them as numbers.") from error
+
+    def _train(self, x: np.ndarray, names: list[str] | None) -> None:
+        for column in np.flatnonzero(np.isnan(x).all(0)):
+            name = repr(names[column]) if names else column
+            raise UserError(f"Column {name} of X is observed in no row, so nothing can be learned about it; drop it.")
+        rows = torch.from_numpy(x.astype(np.float64))
+        _refuse_overflow(rows.numpy())
+        self.columns_ = np.arange(x.shape[1])
+        self.joint_ = fit_mixture(rows, self.components, floor=FLOOR, seed=self.seed)
+        self.q_ = Exact(self.joint_, rows.shape[1:])
+
+    def _read(self, folder: Path, columns: int, names: list[str] | None) -> None:
+        model, data = _loaded(folder)
+        width, known = math.prod(data.x_shape), data.columns
+        if columns != width:
+            them = "" if known is None else f" ({', '.join(known)})"
+            raise UserError(f"X has {columns} columns, and {folder.name} was trained on {width}{them}; give it those.")
+        self.columns_ = np.arange(width) if known is None or names is None else _matched(folder, list(known), names)
+        self.joint_, self.q_ = model.joint, model.q
+
+    def _parts(self, x: np.ndarray) -> Iterator[tuple[Tensor, Keys]]:
+        """X as the model knows it, some rows at a time, and what their noise is keyed by."""
+        rows = torch.from_numpy(x[:, self.columns_].astype(np.float64))
+        for index in torch.arange(len(x)).split(ROWS):
+            part = rows[index].unflatten(1, self.joint_.likelihood.x_shape)
+            self.joint_.likelihood.check(part)
+            yield part, Keys(index, self.seed, "impute")
+
+
+def _refuse_overflow(x: np.ndarray) -> None:
+    """Refuse columns whose variance is no number."""
+    with np.errstate(over="ignore"):
+        stds = np.nanstd(x, 0)
+    for column in np.flatnonzero(~np.isfinite(stds)):
+        raise UserError(f"Column {column} of X holds values so large that their squares overflow; rescale it.")
+
+
+def _names(x: Any) -> list[str] | None:
+    """The names of the columns of a data frame, whoever made it."""
+    names: list[Any] = list(getattr(x, "columns", ()))
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def _matched(folder: Path, known: list[str], names: list[str]) -> np.ndarray:
+    """Where in X each column of the run is."""
+    for name in known:
+        if name not in names:
+            raise UserError(
+                f"X has no column {name!r}, which {folder.name} was trained on; it has {', '.join(names)}: rename them."
+            )
+    return np.array([names.index(name) for name in known])
+
+
+def _loaded(folder: Path) -> tuple[LatentVariableModel, Data]:
+    """The model of a run, in its own precision, and its data; the process is left as it was."""
+    run = Run.open(folder)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if str(run.cfg.trainer.precision).startswith("64") else torch.float32)
+    try:
+        with seeding.forked():
+            model, data, _ = run.load()
+    finally:
+        torch.set_default_dtype(default)
+    return model, data
+
+
+ROUNDS, GAIN = 200, 1e-6
+
+
+@torch.no_grad()
+def fit_mixture(x: Float[Tensor, "n d"], components: int, *, floor: float, seed: int = 0) -> Joint:
+    r"""The mixture that EM on the observed cells ends at (Ghahramani & Jordan, 1994).
+
+    It stops when $\log p(x_{obs})$ gains less than 1e-6 nats a row, or after 200 rounds.
+
+    Args:
+        x: Data with holes; every column is observed somewhere.
+        components: Number of Gaussians C.
+        floor: Smallest variance in any direction, as a fraction of the columns' variances.
+        seed: Seed of the start.
+    """
+    joint = _start(x, components, floor, seed)
+    last = -torch.inf
+    for _ in range(ROUNDS):
+        log_px, sums = expect(joint, x)
+        reached = log_px.mean().item()
+        if reached - last < GAIN:
+            break
+        last = reached
+        joint.prior.maximise(sums["prior"])
+        joint.likelihood.maximise(sums["likelihood"])
+    return joint
+
+
+def _start(x: Tensor, components: int, floor: float, seed: int) -> Joint:
+    with seeding.forked():
+        seeding.seed(seeding.key(seed, "mixture", 0), x.device)
+        likelihood = Component(x.shape[1:], components, min_variance=floor)
+        joint = Joint(Categorical(components), likelihood).to(x)
+        likelihood.initialise(x)
+        joint.prior.maximise({"counts": likelihood.counts})
+    return joint.requires_grad_(False)

@@ -1,0 +1,1 @@
+"""The lecture on missing pixels, run as an experiment on a model where everything can be summed."""

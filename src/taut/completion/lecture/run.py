@@ -1,0 +1,130 @@
+"""The lecture on missing pixels, run as an experiment: ``python complete.py experiment=lecture``."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console, RenderableType
+from rich.text import Text
+from torch import Tensor
+
+from taut.completion.lecture.figure import lecture as lecture_figure
+from taut.completion.lecture.lecture import Lecture, Method, lecture
+from taut.data.digits import Digits
+from taut.errors import UserError
+from taut.files import atomic_folder, write_json
+from taut.functional.statistics import standard_error
+from taut.report import figures
+from taut.report.tables.evaluation import new_table, number, signed
+
+
+def give(cfg: DictConfig) -> dict[str, Any]:
+    """Run the lecture, print its table, write its picture and numbers; return the numbers.
+
+    Raises:
+        UserError: If more pixels are to be hidden than completions can be summed for.
+    """
+    started = time.perf_counter()
+    console = Console()
+    data = Digits(batch_size=None, binarisation="threshold")
+    train, test = (data.rows_of(split)[:, 0] for split in ("train", "test"))
+    if cfg.lecture.images > len(test):
+        raise UserError(f"lecture.images={cfg.lecture.images} cannot be; there are {len(test)} test images.")
+    console.print("[dim]fitting a mixture of Bernoullis and q, summing every completion, drawing K of them[/]")
+    settings = {name: cfg.lecture[name] for name in ("components", "pixels", "repetitions")}
+    found = lecture(train, test[: cfg.lecture.images], k=cfg.lecture.k, seed=cfg.seed, **settings)
+    result = described(found) | {"seed": cfg.seed, "seconds": time.perf_counter() - started}
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with atomic_folder(folder) as partial:
+        write_json(partial / "result.json", result)
+        _draw(found, partial / "lecture.png")
+    for table in lecture_tables(result):
+        console.print(table)
+    console.print(f"[dim]{folder / 'lecture.png'}[/]", highlight=False, soft_wrap=True)
+    return result
+
+
+def described(found: Lecture) -> dict[str, Any]:
+    """Every number of the lecture."""
+    return {
+        "pixels": found.pixels,
+        "cells": found.seen.numel(),
+        "n": len(found.exact),
+        "k": found.sizes[-1],
+        "sizes": found.sizes,
+        "exact": found.exact.mean().item(),
+        "summed": found.summed.mean().item(),
+        "difference": (found.exact - found.summed).abs().max().item(),
+        "methods": {name: _numbers(one, found) for name, one in found.methods.items()},
+    }
+
+
+def _numbers(one: Method, found: Lecture) -> dict[str, Any]:
+    values = one.error + found.exact
+    return {
+        "gap": one.gap.mean().item(),
+        "first": _over_repetitions(values[0]),
+        "last": _over_repetitions(values[-1]),
+        "ratio": _over_repetitions(one.error[-1].exp()),
+        "ess": one.ess.mean().item(),
+        "curve": [_over_repetitions(error) for error in one.error],
+    }
+
+
+def _over_repetitions(values: Tensor) -> dict[str, float]:
+    """Mean over images and repetitions; the standard error is that of the repetitions."""
+    each = values.mean(1)
+    return {"value": each.mean().item(), "standard_error": standard_error(each).item()}
+
+
+def _draw(found: Lecture, path: Path) -> None:
+    every = {name: one.error.flatten(1) for name, one in found.methods.items()}
+    levels = torch.tensor([0.05, 0.95], dtype=torch.float64)
+    bands = {name: error.quantile(levels, 1).numpy() for name, error in every.items()}
+    methods = {
+        name: {
+            "mean": every[name].mean(1).numpy(),
+            "low": bands[name][0],
+            "high": bands[name][1],
+            "gap": one.gap.mean().item(),
+            "shown": one.shown.numpy(),
+        }
+        for name, one in found.methods.items()
+    }
+    title = f"p(x_obs) as a sum over {2**found.pixels:,} completions, and from K of them"
+    image = found.image.numpy()
+    figures.save(lecture_figure(found.sizes, methods, image=image, seen=found.seen.numpy(), title=title), path)
+
+
+MEANINGS = {
+    "uniform": "every way to fill the pixels is equally likely",
+    "learned q": "a network looks at the other pixels",
+    "posterior": "the model's own: every weight is p(x_obs)",
+}
+
+
+def lecture_tables(result: Mapping[str, Any]) -> list[RenderableType]:
+    """What every way to choose completions estimates, and how far below the truth it lies."""
+    count, n, k = f"{2 ** result['pixels']:,}", result["n"], f"{result['k']:,}"
+    heading = Text(f"{result['pixels']} of {result['cells']} pixels hidden in {n} images: {count} completions each")
+    heading.stylize("bold")
+    table = new_table("K completions drawn from ... (nats per image, ± s.e. over repetitions)")
+    table.add_column("", no_wrap=True)
+    table.add_column("gap = KL", justify="right")
+    table.add_column("L_1", justify="right", no_wrap=True)
+    table.add_column(f"L_{k}", justify="right", no_wrap=True)
+    table.add_column("p̂ / p", justify="right", no_wrap=True)
+    table.add_column("ESS / K", justify="right")
+    for name, one in result["methods"].items():
+        ends = [signed(one[end]) for end in ("first", "last")]
+        table.add_row(name, number(one["gap"]), *ends, signed(one["ratio"]), f"{one['ess']:.1%}")
+    exact = Text(
+        f"log p(x_obs) = {number(result['summed'])}, the sum over all completions; closed form "
+        f"{number(result['exact'])}, largest difference {result['difference']:.1e}\n"
+    )
+    notes = "\n".join(f"{name}: {MEANINGS[name]}" for name in result["methods"])
+    return [heading, exact, table, Text(f"{notes}\nL_K is the mean log-estimate: below log p(x_obs) by Jensen", "dim")]

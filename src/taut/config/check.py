@@ -1,0 +1,272 @@
+"""What a config must satisfy before anything is imported or written."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
+
+from taut.config.instantiate import check_targets
+from taut.config.secrets import IN_URL, NAMED, WANDB_KEY, remember
+from taut.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from taut.config.ranges import Range
+
+
+REQUIRED = object()
+
+KEYS = {
+    "train": {
+        *("k", "k_eval", "k_test", "latent_dim", "seed", "matmul", "threads", "resume", "x_shape"),
+        *("data", "mask", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
+        *("trainer", "callbacks", "logger", "model", "launcher", "sweep"),
+    },
+    "evaluate": {
+        *("run", "k", "split", "limit", "seed", "evidence", "unfit", "simulated", "confidence", "gap"),
+        *("share", "threads", "out", "trainer"),
+    },
+    "complete": {
+        *("run", "data", "mask", "k", "draws", "split", "limit", "seed", "refine", "confidence", "unfit", "threads"),
+        *("out", "fill", "overwrite", "lecture", "evidence", "trainer"),
+    },
+}
+"""The keys of each command's config."""
+ONE_OF = {
+    "data",
+    "mask",
+    "network",
+    "prior",
+    "likelihood",
+    "q",
+    "objective",
+    "optimizer",
+    "scheduler",
+    "strategy",
+    "launcher",
+    "model",
+}
+"""Groups of which a run has one; of a list Hydra would take the last without a word."""
+MEMBERS = "hydra_plugins.taut.launcher.MemberLauncher"
+MOST_YAML_NODES = 100_000
+SAMPLES = ("k", "k_eval", "k_test")
+BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
+"""Three log-densities in the smaller precision; all that the estimators keep of a log-weight, measured."""
+
+
+def check(cfg: DictConfig, command: str = "train") -> None:
+    """Refuse a config that cannot or may not be run, without importing what it names.
+
+    Unknown keys, unresolvable values, targets outside the list, and numbers out of range, in this order.
+
+    Args:
+        cfg: The config.
+        command: The command it is for.
+
+    Raises:
+        UserError: For the first thing that is wrong.
+    """
+    _check_keys(cfg, KEYS[command])
+    for key, name, value in _named(OmegaConf.to_container(cfg, resolve=False)):
+        _refuse_secret(key, name, value)
+    container = _resolved(cfg)
+    check_targets(container)
+    ranges = _ranges(command)
+    for key, name, value in _named(container):
+        if name in ranges:
+            _check_range(key, ranges[name], value)
+    if command != "train" and container["run"] is None and not container.get("lecture"):
+        raise UserError(f"{command}.py needs the folder of a run: add run=outputs/runs/<run>.")
+    _check_memory(container)
+
+
+def check_overrides(overrides: list[str]) -> None:
+    """Refuse several choices where there can be one, and secrets, because every override is kept in the run folder.
+
+    Raises:
+        UserError: Naming the key, and what to do instead.
+    """
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+") in ONE_OF and value.startswith("["):
+            raise UserError(f"{key}={value} names several; choose one of them, or run each with -m {key}=<a>,<b>.")
+        if value and (NAMED.search(key.rpartition(".")[2]) or WANDB_KEY.fullmatch(value.strip("'\""))):
+            raise UserError(
+                f"{key.lstrip('+')} looks like a secret, and the command line is kept in the run folder; "
+                "give it in the environment instead (WANDB_API_KEY for W&B)."
+            )
+        if is_for_wandb(key.lstrip("+"), value):
+            raise UserError(
+                f"{value} is a sweep that W&B deals out: wandb sweep sweeps/{value}.yaml; see docs/dashboards.md."
+            )
+        _refuse_password_in_url(key.lstrip("+"), value)
+
+
+def is_for_wandb(group: str, name: str) -> bool:
+    """Whether a file of ``sweeps/`` is none of Hydra's."""
+    return group == "sweep" and name.startswith("wandb_")
+
+
+def check_yaml(place: Path) -> None:
+    """Refuse YAML files whose aliases unfold to a giant or into themselves, before anything unfolds them.
+
+    Raises:
+        UserError: Naming the file.
+    """
+    for path in sorted(place.rglob("*.y*ml")) if place.is_dir() else [place]:
+        try:
+            nodes = _unfolded(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader), {})
+        except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0] or type(error).__name__
+            raise UserError(f"{path} is not a readable YAML file: {reason}.") from error
+        if nodes > MOST_YAML_NODES:
+            raise UserError(f"{path} unfolds to {nodes:.3g} values through its aliases (*name); write it without them.")
+
+
+def refuse_processes(cfg: DictConfig) -> None:
+    """Refuse several processes in jobs that Hydra runs in this one: each would start all the jobs again.
+
+    Raises:
+        UserError: Naming the ways out.
+    """
+    if not isinstance(cfg.trainer.strategy, str):
+        raise UserError(
+            "Several processes (strategy=ddp) and -m do not go together here; run the jobs one by one, or use "
+            "strategy=auto."
+        )
+
+
+def check_sweep(cfg: DictConfig) -> None:
+    """Refuse settings of a sweep that cannot be.
+
+    Args:
+        cfg: The config of the sweep, with Hydra's part.
+
+    Raises:
+        UserError: For the first thing that is wrong.
+    """
+    parts = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("launcher", "sweep")}
+    ranges = _ranges("train")
+    for key, name, value in _named(parts):
+        if name in ranges:
+            _check_range(key, ranges[name], value)
+    if any(word.startswith("hydra.sweep.subdir=") for word in cfg.hydra.overrides.hydra):
+        raise UserError(
+            "hydra.sweep.subdir: members name their folders themselves; choose the sweep's: hydra.sweep.dir=."
+        )
+    if cfg.hydra.launcher._target_ != MEMBERS:
+        raise UserError(
+            "Members of a sweep are processes of their own, which hydra/launcher= would undo; choose with launcher=, "
+            "e.g. launcher=joblib launcher.n_jobs=4."
+        )
+
+
+def _check_keys(cfg: DictConfig, keys: set[str]) -> None:
+    for key in map(str, cfg):
+        if key not in keys:
+            raise UserError(f"There is no key {key}; {nearest(key, keys)}")
+    for key in sorted(keys - set(map(str, cfg))):
+        raise UserError(f"The key {key} is missing; do not remove it.")
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except RecursionError as error:
+        raise UserError("The config refers to itself: two interpolations ${...} name each other.") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}; give it a value.") from error
+    assert isinstance(container, dict)
+    return container  # type: ignore[return-value]
+
+
+def _named(value: Any, key: str = "") -> Iterator[tuple[str, str, Any]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            path = f"{key}.{name}" if key else str(name)
+            yield path, str(name), part
+            yield from _named(part, path)
+    elif isinstance(value, list):
+        for i, part in enumerate(value):
+            yield from _named(part, f"{key}[{i}]")
+
+
+def _refuse_secret(key: str, name: str, value: Any) -> None:
+    if isinstance(value, str) and value and NAMED.search(name) and "${" not in value:
+        raise UserError(
+            f"{key} looks like a secret, and configs are kept in the run folder; read it from the environment: "
+            f"{key}=${{oc.env:NAME}}."
+        )
+    for text in value if isinstance(value, list) else [value]:
+        _refuse_password_in_url(key, text)
+
+
+def _refuse_password_in_url(key: str, value: Any) -> None:
+    if isinstance(value, str) and any("${" not in user for user in IN_URL.findall(value)):
+        raise UserError(
+            f"{key} holds a user or password in a URL, and it is kept in the run folder; put the whole URL into an "
+            f"environment variable and write {key}=${{oc.env:NAME}}."
+        )
+
+
+def _ranges(command: str) -> "dict[str, Range]":
+    from taut.config.ranges import OWN_RANGES, RANGES  # pydantic; --help and completion do without
+
+    return RANGES | OWN_RANGES.get(command, {})
+
+
+def _check_range(key: str, allowed: "Range", value: Any) -> None:
+    from pydantic import ValidationError
+
+    adapter, expected = allowed
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        raise UserError(f"{key}={value!r} cannot be; {key} must be {expected}.") from error
+
+
+def _check_memory(container: dict[str, Any]) -> None:
+    training = "model" in container
+    batch = container["data"].get("batch_size") or 1 if training else 1
+    bytes_per_sample = BYTES_PER_SAMPLE["train" if training else "evaluate"]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for key, name, value in _named(container):
+        need = value * batch * bytes_per_sample if name in SAMPLES else 0
+        if need > memory:
+            of = f"a batch of {batch} data" if training else "one datum"
+            ways_out = f"{key} or data.batch_size" if batch > 1 else key
+            raise UserError(
+                f"{key}={value} needs at least {_gib(need)} for the log-weights of {of}, and this machine has "
+                f"{_gib(memory)}; choose a smaller {ways_out}."
+            )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.0f} GiB"
+
+
+def _unfolded(node: yaml.Node | None, sizes: dict[int, float]) -> float:
+    """Values a YAML graph unfolds to; infinite where it contains itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf
+        parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else [pair])]
+        sizes[id(node)] = 1 + sum(_unfolded(part, sizes) for part in parts)
+    return sizes[id(node)]
+
+
+def _env(name: str, default: Any = REQUIRED) -> str | None:
+    """Hydra's ``oc.env``, which remembers what was read."""
+    value = oc.env(name) if default is REQUIRED else oc.env(name, default)
+    if name in os.environ:
+        remember(os.environ[name], name)
+    return value
+
+
+OmegaConf.register_new_resolver("oc.env", _env, replace=True)

@@ -1,0 +1,222 @@
+"""Composing a command's config ahead of Hydra, so that it is judged before anything runs or is written."""
+
+import hashlib
+import os
+import re
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from secrets import token_hex
+from time import strftime
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from taut.config.check import check, check_sweep, is_for_wandb, refuse_processes
+from taut.config.instantiate import check_hydra, check_process
+from taut.config.overrides import key, own_words
+from taut.config.resume import is_run
+from taut.errors import UserError, nearest
+from taut.files import CreatedFolder
+from taut.runtime import devices
+
+BUILT_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
+OF_THE_PROCESS = ("name", "env_set", "env_copy")
+
+
+@cache
+def _moment() -> str:
+    return strftime("%Y-%m-%d_%H-%M-%S")
+
+
+@cache
+def _unique() -> str:
+    return token_hex(3)
+
+
+def _sweep(words: Sequence[str]) -> str:
+    """A name for the sweep of these words, and for no other: its study, or its axes, and a digest of the rest."""
+    words = own_words(words)
+    study = [word.partition("=")[2] for word in words if word.startswith("+sweep=")]
+    others = [word for word in words if not word.startswith("+sweep=")]
+    axes = [re.sub(r"\W", "", key(word).rpartition(".")[2]) for word in others if re.search(r"[,(]", word)]
+    digest = hashlib.sha256("\n".join(others).encode()).hexdigest()[:6]
+    return "-".join([*(study or axes or ["sweep"]), *([digest] if others else [])])
+
+
+def _choices(*added: str, _root_: DictConfig) -> str:
+    """For ``--help``: a line for each group of this command, with what can be chosen."""
+    groups = {*(group for group in _root_.hydra.runtime.choices if not group.startswith("hydra/")), *added}
+    load = GlobalHydra.instance().config_loader().get_group_options
+    choices = {group: [name for name in load(group) if not is_for_wandb(group, name)] for group in sorted(groups)}
+    return "".join(f"{group}: {', '.join(names)}\n" for group, names in choices.items())
+
+
+OmegaConf.register_new_resolver("taut.choices", _choices, use_cache=False, replace=True)
+OmegaConf.register_new_resolver("taut.moment", _moment, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("taut.commands.sweep", _sweep, use_cache=False, replace=True)
+OmegaConf.register_new_resolver("taut.unique", _unique, use_cache=True, replace=True)
+
+
+class Composer:
+    """Composes as the command will.
+
+    Args:
+        name: Name of the primary config.
+        conf: Its folder.
+        args: The parsed command line.
+    """
+
+    def __init__(self, name: str, conf: Path, args: Namespace) -> None:
+        self.name = args.config_name or name
+        self.conf = os.path.abspath(args.config_path or conf)
+        self.task, self.extra, self.multirun = name, args.config_dir, args.multirun
+        self.typed = {key(word) for word in args.overrides}  # a run that is resumed has words of its own besides
+
+    def check(self, overrides: list[str], mode: RunMode, new: bool) -> CreatedFolder:
+        """Refuse what may not run, and note which folders will be new.
+
+        Raises:
+            UserError: For the first thing that is wrong; the config of a sweep's jobs is checked job by job.
+        """
+        cfg = self._composed(overrides, mode)
+        built = _built_by_hydra(cfg)
+        check_hydra(built)
+        check_process(built | {"job": _of_the_process(cfg)}, self.typed)
+        if cfg.hydra.mode == RunMode.MULTIRUN:
+            if self.task == "train":
+                check_sweep(cfg)
+            else:
+                refuse_processes(cfg)
+            return CreatedFolder.of(Path(cfg.hydra.sweep.dir).absolute())
+        check(_task(cfg), self.task)
+        devices.check(cfg)
+        devices.check_folder(cfg)
+        folder = Path(cfg.hydra.run.dir).absolute()
+        if self.task != "train":
+            if cfg.run is not None and not is_run(Path(cfg.run).expanduser()):
+                raise UserError(f"run={cfg.run} is not the folder of a run: its .hydra/overrides.yaml is missing.")
+        elif new and is_run(folder):
+            raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")
+        return CreatedFolder.of(folder)
+
+    def compose(self, overrides: list[str]) -> DictConfig:
+        """The task config of one run."""
+        return _task(self._composed(overrides, RunMode.RUN))
+
+    def mode(self, overrides: list[str]) -> RunMode:
+        """Whether these words, or a file they name, ask for several jobs."""
+        if self.multirun:
+            return RunMode.MULTIRUN
+        with _Opened(self) as hydra:
+            return hydra.get_mode(self.name, list(overrides)) or RunMode.RUN
+
+    def _composed(self, overrides: list[str], mode: RunMode) -> DictConfig:
+        with _Opened(self) as hydra:
+            cfg = hydra.compose_config(self.name, list(overrides), mode, from_shell=True)
+        cfg.hydra.mode = mode
+        HydraConfig.instance().set_config(cfg)
+        return cfg
+
+
+class _Opened:
+    """Hydra with the search path of the command, closed again afterwards."""
+
+    def __init__(self, composer: Composer) -> None:
+        self.composer = composer
+
+    def __enter__(self) -> Hydra:
+        version.setbase("1.3")
+        path = create_automatic_config_search_path(None, None, self.composer.conf)
+        if self.composer.extra:
+            extra = f"file://{os.path.abspath(self.composer.extra)}"
+            path.prepend("command-line", extra, SearchPathQuery(provider="schema"))
+        GlobalHydra.instance().clear()
+        return Hydra.create_main_hydra2(self.composer.task, path)
+
+    def __exit__(self, *_: object) -> None:
+        GlobalHydra.instance().clear()
+
+
+def _task(cfg: DictConfig) -> DictConfig:
+    cfg = deepcopy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def _built_by_hydra(cfg: DictConfig) -> dict:
+    """The parts of Hydra's own config that name classes, resolved as for the first job."""
+    cfg = deepcopy(cfg)
+    OmegaConf.set_readonly(cfg.hydra, False)
+    cfg.hydra.runtime.output_dir, cfg.hydra.job.num, cfg.hydra.job.id = ".", 0, "0"
+    return {part: OmegaConf.to_container(cfg.hydra[part], resolve=True) for part in BUILT_BY_HYDRA}
+
+
+def _of_the_process(cfg: DictConfig) -> dict:
+    """What Hydra would do to the environment, and the name of the job, as they are written."""
+    job = OmegaConf.to_container(cfg.hydra.job, resolve=False)
+    assert isinstance(job, dict)
+    return {part: job[part] for part in OF_THE_PROCESS}
+
+
+UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
+UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
+
+Compose = Callable[[list[str]], DictConfig]
+
+
+def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path) -> str:
+    """One sentence for what Hydra or OmegaConf refused.
+
+    Args:
+        error: What was raised by composing ``overrides``.
+        overrides: The words of the command line.
+        compose: Composes a config from overrides; asked for the keys that do exist.
+        conf: The folder of the configs; asked for the choices that do exist.
+    """
+    text = str(error)
+    if isinstance(error, MissingConfigException) and (match := UNKNOWN_CHOICE.search(text)):
+        options = error.options or [path.stem for path in (conf / match[1]).glob("*.yaml")]
+        return f"{match[1]}={match[2]} is not known; {nearest(match[2], options)}"
+    if match := UNKNOWN_KEY.search(text):
+        if match[1] == "sweep":
+            return "A study is added with a plus sign: +sweep=<study>."
+        return f"There is no key {match[1]}; {_suggestion(match[1], overrides, compose)}"
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    if first.startswith("Ambiguous value"):
+        return f"{first.removeprefix('Ambiguous value for argument ')} is a list of values; add -m to run each of them."
+    if first.startswith("Error parsing override"):
+        return f"{first.removeprefix('Error parsing override ')} is not of the form key=value."
+    key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
+    return f"{key}{first.rstrip('.')}."
+
+
+def translated(error: Exception) -> Exception:
+    """The same error, or what it means to the user where torch says it in its own words."""
+    if isinstance(error, RuntimeError) and str(error).startswith("Error(s) in loading state_dict"):
+        return UserError("The checkpoint is of a model of another shape; resume without words that change the model.")
+    return error
+
+
+def _suggestion(key: str, overrides: list[str], compose: Compose) -> str:
+    """The key beside the missing one that is spelt most like it; what exists of its path is taken as right."""
+    try:
+        node = compose([word for word in overrides if word.partition("=")[0].lstrip("+~") != key])
+    except Exception:
+        node = compose([])
+    prefix, names = "", key.split(".")
+    while len(names) > 1 and isinstance(node.get(names[0]), DictConfig):
+        node, prefix = node[names[0]], f"{prefix}{names[0]}."
+        names = names[1:]
+    return nearest(names[0], [str(name) for name in node], prefix)

@@ -1,0 +1,226 @@
+"""What a config may build: a positive list of names, checked before and after the import they cause."""
+
+import inspect
+import pkgutil
+import re
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate as hydra_instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from taut.errors import UserError
+
+PARTS = r"data|evidence|model|objective|training\.(?:callbacks|loggers|models|schedulers|strategies)"
+ACTIVATIONS = "CELU|ELU|GELU|Hardswish|Hardtanh|Identity|LeakyReLU|Mish|ReLU|ReLU6|SELU|Sigmoid|SiLU|Softplus|Tanh"
+LIGHTNING = "callbacks|loggers|profilers|strategies"
+
+SPELLED = re.compile(
+    rf"taut\.(?:{PARTS})(?:\.[a-z]\w*)*\.[A-Za-z]\w*"
+    r"|torch\.optim\.(?:lr_scheduler\.)?[A-Z]\w*"
+    rf"|torch\.nn\.(?:{ACTIVATIONS})"
+    rf"|lightning\.pytorch\.(?:Trainer|(?:{LIGHTNING})\.[A-Z]\w*)",
+    re.ASCII,
+)
+CLASSES = re.compile(
+    rf"taut\.(?:{PARTS})(?:\.\w+)*"
+    r"|torch\.optim(?:\.\w+)*|torch\.nn\.modules\.(?:activation|linear)"
+    rf"|lightning\.pytorch\.(?:trainer\.trainer|(?:{LIGHTNING})(?:\.\w+)*)",
+    re.ASCII,
+)
+FUNCTIONS = re.compile(r"taut\.training\.(?:callbacks|loggers|schedulers)(?:\.\w+)*", re.ASCII)
+HYDRA = re.compile(
+    r"hydra\._internal\.core_plugins\.basic_(?:launcher\.BasicLauncher|sweeper\.BasicSweeper)"
+    r"|hydra_plugins\.\w+\.\w+\.[A-Z]\w*"
+    r"|hydra\.experimental\.callbacks\.(?:LogJobReturnCallback|PickleJobInfoCallback)",
+    re.ASCII,
+)
+HANDLERS = re.compile(r"logging\.(?:StreamHandler|FileHandler|NullHandler|Formatter)|colorlog\.ColoredFormatter")
+REFERENCES = re.compile(r"(?:ext|cfg)://(?!sys\.std(?:out|err)$)")
+
+OURS = (
+    "the parts of taut, torch.optim, the activations of torch.nn, "
+    "and Lightning's Trainer, callbacks, loggers, profilers and strategies"
+)
+
+
+SHARED = ("taut.training.models.", "taut.data.mask.")
+"""Modules that hold several choices of a group; elsewhere a module has the name of its choice."""
+
+
+def choice_of(target: str) -> str:
+    """Word of the command line that chooses a target, e.g. ``top_half`` for ``taut.data.mask.regions.TopHalf``."""
+    module, _, name = target.rpartition(".")
+    if not target.startswith(SHARED):
+        return module.rpartition(".")[2]
+    return "mog" if name == "MixtureOfGaussians" else re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def check_targets(container: Any) -> None:
+    """Refuse every ``_target_`` in plain values whose name is not on the list.
+
+    Raises:
+        UserError: Naming the key and the target.
+    """
+    for key, node in nodes(container):
+        if not _matches(SPELLED, node["_target_"]):
+            _refuse(key, node["_target_"], OURS)
+
+
+def check_targets_resolved(cfg: DictConfig) -> None:
+    """Import every target and refuse what turns out to live elsewhere, or does not take the arguments it is given.
+
+    A listed name can be an alias (``taut.data.base.os.system``): what counts is the module the object says it is
+    from, and that it is a class, or a function of the few modules whose functions are factories.
+
+    Raises:
+        UserError: Naming the key and what it leads to.
+    """
+    container = OmegaConf.to_container(cfg, resolve=True)
+    check_targets(container)
+    for key, node in nodes(container):
+        _check_arguments(key, node, _located(key, node["_target_"]))
+
+
+def check_hydra(container: Any) -> None:
+    """Refuse launchers, sweepers, Hydra callbacks and log handlers that are not Hydra's or logging's own.
+
+    Raises:
+        UserError: Naming the key and the target.
+    """
+    for key, node in nodes(container):
+        if not _matches(HYDRA, node["_target_"]):
+            _refuse(f"hydra.{key}", node["_target_"], "Hydra's own launchers, sweepers and callbacks")
+    for part in ("job_logging", "hydra_logging"):
+        for key, value in _leaves(container.get(part), f"hydra.{part}"):
+            factory = key.endswith((".class", ".()")) and not _matches(HANDLERS, value)
+            if factory or (isinstance(value, str) and REFERENCES.match(value)):
+                _refuse(key, value, "logging's own handlers on standard output, standard error or a file")
+
+
+def check_process(container: Any, typed: Collection[str]) -> None:
+    """Refuse what a config says of the process: its environment, its log files, and words for the jobs of a sweep.
+
+    Any library can be loaded by a variable of the environment, and a key can be sent anywhere. A config says what a run
+    computes; words that the user typed are the user's own.
+
+    Args:
+        container: Hydra's own config: ``job`` and the parts that hold log handlers and the sweeper, resolved for a run
+            in the folder ``.``, where ``<job>.log`` is the log file of every command.
+        typed: The keys of the words on the command line.
+
+    Raises:
+        UserError: Naming the key.
+    """
+    found = _of_the_process(container)
+    for key, value in found:
+        if not any(key == word or key.startswith(f"{word}.") for word in typed):
+            raise UserError(
+                f"{key}={value!r} comes from a config file or a run folder, which may not change the environment, the "
+                f"log files or the jobs of the process; remove it, or type it on the command line if you trust it."
+            )
+
+
+def _of_the_process(container: Any) -> Iterator[tuple[str, Any]]:
+    job = container.get("job") or {}
+    yield from ((f"hydra.job.env_set.{name}", value) for name, value in (job.get("env_set") or {}).items())
+    yield from (("hydra.job.env_copy", name) for name in job.get("env_copy") or [])
+    for part in ("job_logging", "hydra_logging"):
+        for key, value in _leaves(container.get(part), f"hydra.{part}"):
+            if key.endswith(".filename") and not (value == f"./{job.get('name')}.log" and value.count("/") == 1):
+                yield key, value
+    sweeper = container.get("sweeper") or {}
+    for name, value in (sweeper.get("params") or {}).items():
+        if str(name).lstrip("+~").split(".")[0].split("/")[0] == "hydra":
+            yield f"hydra.sweeper.params.{name}", value
+
+
+def nodes(value: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping with a ``_target_`` and its dotted key, however deep in mappings and lists."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield key, value
+        for name, part in value.items():
+            yield from nodes(part, _join(key, name))
+    elif isinstance(value, list):
+        for i, part in enumerate(value):
+            yield from nodes(part, f"{key}[{i}]")
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _leaves(part, _join(key, name))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _leaves(part, key)
+    else:
+        yield key, value
+
+
+def _located(key: str, target: str) -> Any:
+    try:
+        found = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError) as error:
+        module, _, name = target.rpartition(".")
+        raise UserError(
+            f"{key}._target_={target} does not exist: {module} has no {name}; check its spelling."
+        ) from error
+    home, name = getattr(found, "__module__", None), getattr(found, "__qualname__", ".")
+    allowed = (inspect.isclass(found) and _matches(CLASSES, home)) or (
+        inspect.isfunction(found) and _matches(FUNCTIONS, home)
+    )
+    if not allowed or "." in name:
+        _refuse(key, f"{target} (which is {home}.{name})", OURS)
+    return found
+
+
+def _check_arguments(key: str, node: dict[str, Any], found: Any) -> None:
+    known = _parameters(found)
+    for name in node:
+        if known is not None and name not in known and not (name.startswith("_") and name.endswith("_")):
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known))}."
+            raise UserError(f"{_join(key, name)} is not an argument of {node['_target_']}; {hint}")
+
+
+def _parameters(found: Any) -> set[str] | None:
+    """Names of the arguments; ``None`` for any. A class of ours that takes ``**rest`` takes its bases' too."""
+    known: set[str] = set()
+    for owner in found.__mro__ if inspect.isclass(found) else [found]:
+        function = owner.__init__ if inspect.isclass(owner) else owner
+        parameters = inspect.signature(function).parameters.values()
+        known.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return known - {"self"}
+        if not (inspect.isclass(owner) and owner.__module__.startswith("taut.")):
+            break
+    return None
+
+
+def _matches(pattern: re.Pattern[str], name: Any) -> bool:
+    return isinstance(name, str) and pattern.fullmatch(name) is not None
+
+
+def _refuse(key: str, target: Any, allowed: str) -> None:
+    raise UserError(f"{key}: {target!r} may not be built from a config; allowed are {allowed}.")
+
+
+def _join(key: str, name: Any) -> str:
+    return f"{key}.{name}" if key else str(name)
+
+
+def instantiate(node: DictConfig, **known: Any) -> Any:
+    """The object a node describes, given plain containers and whatever only the program knows.
+
+    Raises:
+        UserError: As the object's own constructor said it, without Hydra's wrapping.
+    """
+    try:
+        return hydra_instantiate(node, **known, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise

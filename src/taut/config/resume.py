@@ -1,0 +1,159 @@
+"""Going on with a run from its folder: the words it was started with, and whether there is anything left to do."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from taut.config.aliases import current_targets, current_word
+from taut.config.check import check_yaml
+from taut.config.overrides import key, merged, quoted
+from taut.errors import UserError
+
+RESULT = "result.json"
+EARLIER_RESULT = "result.earlier.json"
+
+
+@dataclass(frozen=True)
+class Past:
+    """A run folder that is to be continued.
+
+    Args:
+        folder: The run folder, absolute.
+        stored: The overrides it was started with, from ``.hydra/overrides.yaml``, which is never rewritten.
+        added: Overrides of earlier continuations, kept in ``.hydra/resumed.yaml``.
+        new: Overrides of this continuation.
+    """
+
+    folder: Path
+    stored: list[str]
+    added: list[str]
+    new: list[str]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has written its result and nothing new is asked of it."""
+        if self.new:
+            return False
+        try:
+            return json.loads((self.folder / RESULT).read_text(encoding="utf-8"))["status"] == "finished"
+        except (OSError, ValueError, KeyError):
+            return False
+
+    @property
+    def overrides(self) -> list[str]:
+        """The command line that continues the run, without touching its ``.hydra``."""
+        place = quoted(str(self.folder))
+        words = merged(merged(self.stored, self.added), self.new)
+        return [
+            *words,
+            f"resume={place}",
+            f"hydra.run.dir={place}",
+            "hydra.output_subdir=null",
+            "hydra.mode=RUN",
+        ]
+
+    def begin(self) -> None:
+        """Keep the new overrides for the next continuation and set the result aside that they make obsolete."""
+        if self.new:
+            _write(self.folder / ".hydra" / "resumed.yaml", yaml.safe_dump(merged(self.added, self.new)))
+            if (self.folder / RESULT).exists():
+                os.replace(self.folder / RESULT, self.folder / EARLIER_RESULT)
+
+    def take_back(self) -> None:
+        """Undo ``begin`` when the continuation was refused."""
+        if self.new:
+            _write(self.folder / ".hydra" / "resumed.yaml", yaml.safe_dump(self.added))
+            if (self.folder / EARLIER_RESULT).exists() and not (self.folder / RESULT).exists():
+                os.replace(self.folder / EARLIER_RESULT, self.folder / RESULT)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether Hydra has described a run there; it writes the overrides last, and never nothing."""
+    path = folder / ".hydra" / "overrides.yaml"
+    return path.is_file() and path.stat().st_size > 0
+
+
+def read(words: list[str]) -> Past | None:
+    """The run that ``resume=<folder>`` names among the overrides, if it is there and not null.
+
+    Raises:
+        UserError: If the folder is not that of a run.
+    """
+    named = [word for word in words if key(word) == "resume"]
+    value = named[-1].partition("=")[2].strip("'\"") if named else ""
+    if value in ("", "null"):
+        return None
+    folder = Path(value).expanduser().resolve()
+    if not is_run(folder):
+        raise UserError(f"resume={value} is not the folder of a run: its .hydra/overrides.yaml is missing.")
+    new = [word for word in words if word not in named]
+    return Past(folder, _words(folder / ".hydra" / "overrides.yaml"), _words(folder / ".hydra" / "resumed.yaml"), new)
+
+
+def of_a_sweep(words: list[str]) -> tuple[str | None, list[str]]:
+    """What ``resume=`` asks of a sweep, ``true``, ``merge`` or nothing, and the words without it.
+
+    Raises:
+        UserError: If it is something else.
+    """
+    value = ([word.partition("=")[2] for word in words if key(word) == "resume"] or ["null"])[-1]
+    if value not in ("true", "merge", "false", "null"):
+        raise UserError(
+            f"resume={value} continues one run; a sweep takes resume=true (run failed members again) or resume=merge "
+            "(and add members)."
+        )
+    return value if value in ("true", "merge") else None, [word for word in words if key(word) != "resume"]
+
+
+def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> None:
+    """Refuse to continue under configs that are no longer those of the run.
+
+    Raises:
+        UserError: Naming the first key that differs.
+    """
+    path = past.folder / ".hydra" / "config.yaml"
+    check_yaml(path)
+    then = current_targets(OmegaConf.to_container(OmegaConf.load(path)))
+    now = OmegaConf.to_container(compose(past.stored))
+    changed = _difference(then, now)
+    if changed:
+        raise UserError(
+            f"The configs changed since {past.folder.name} was started: {changed} is no longer what it was; restore "
+            "them, or start a new run."
+        )
+
+
+def _words(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    check_yaml(path)
+    words = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{path} is damaged: it should be a list of overrides.")
+    return [current_word(word) for word in words if key(word) != "resume"]
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _difference(then: Any, now: Any, path: str = "") -> str:
+    """Dotted key of the first difference, in the order of ``now``; empty if there is none."""
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return "" if then == now or (then != then and now != now) else path
+    for name in [*now, *(name for name in then if name not in now)]:
+        below = f"{path}.{name}" if path else str(name)
+        if below == "resume":
+            continue
+        found = below if (name in then) != (name in now) else _difference(then[name], now[name], below)
+        if found:
+            return found
+    return ""

@@ -1,0 +1,28 @@
+"""Matplotlib figures as pure functions of numpy arrays; nothing here knows a model or a trainer."""
+
+from taut.report.figures.bound import bound_versus_k, history
+from taut.report.figures.bracket import bracket
+from taut.report.figures.completions import completed_columns, completions
+from taut.report.figures.equal_cost import equal_cost
+from taut.report.figures.gaps import gap_histogram, stacked_gaps
+from taut.report.figures.images import image_rows
+from taut.report.figures.latent import latent_plane
+from taut.report.figures.mixture import mixture_scatter
+from taut.report.figures.style import save
+from taut.report.figures.thermodynamic import thermodynamic
+
+__all__ = [
+    "bound_versus_k",
+    "bracket",
+    "completed_columns",
+    "completions",
+    "equal_cost",
+    "gap_histogram",
+    "history",
+    "image_rows",
+    "latent_plane",
+    "mixture_scatter",
+    "save",
+    "stacked_gaps",
+    "thermodynamic",
+]

@@ -1,0 +1,199 @@
+"""The bracket: the bound against K, and what encloses log p(x) from both sides."""
+
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
+from textwrap import fill
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from taut.report.figures.bound import k_axis
+from taut.report.figures.style import BLUE, GREEN, GREY, HALO, INK, ORANGE, canvas, legible, precise, spread, styled
+
+LOOK = {
+    "exact": (INK, "-"),
+    "lower": (BLUE, (0, (5, 3))),
+    "upper": (ORANGE, (0, (5, 3))),
+    "estimate": (GREY, ":"),
+}
+FAR = 3.0
+"""A level further away than so many times the gap is told in words rather than drawn."""
+
+FLAT = 0.05
+"""Nats: a gap below this does not set the scale of the picture, or rounding errors would fill it."""
+
+Level = Mapping[str, Any]
+
+
+class Enclosed(NamedTuple):
+    """Where log p(x) lies: best lower bound, best finite upper bound (``inf`` without one), whether both are it."""
+
+    low: float
+    high: float
+    exact: bool
+
+
+@styled
+def bracket(
+    ks: Int[np.ndarray, " n"],
+    curve: Float[np.ndarray, " n"],
+    curve_errors: Float[np.ndarray, " n"] | None = None,
+    *,
+    elbo: float,
+    levels: Sequence[Level],
+    title: str,
+    error: float | None = None,
+) -> Figure:
+    r"""$L_K$ against $K$, every other statement about $\log p(x)$ as a level, and the band it lies in shaded.
+
+    The band runs from the best lower bound (the last point of the curve being one) to the best finite upper bound,
+    and is open above where there is none. The axis is set by the curve; levels far from it are told at the edge.
+
+    Args:
+        ks: Numbers of importance samples, ascending from 1.
+        curve: Mean of $L_K$ over the data, nats.
+        curve_errors: Error bar of each point, nats, or ``None``.
+        elbo: Mean ELBO, nats.
+        levels: ``label``, ``value`` (nats; ``None`` or infinite where there is no finite one), ``kind`` (``exact``,
+            ``lower``, ``upper`` or ``estimate``) and possibly ``error`` (nats) of each estimator.
+        title: What the picture is of.
+        error: Standard error over the data, nats, said in words: it moves the curve and every level alike.
+    """
+    figure = canvas(7.2, 4.6)
+    axes = figure.add_subplot()
+    known = [{**one, "value": _number(one)} for one in levels]
+    band = enclosed(float(curve[-1]), known)
+    near, above, below = _sorted(known, elbo, band.low)
+    span = _limits(axes, [elbo, *curve, *(one["value"] for one in near)], len(above), len(below))
+    axes.errorbar(ks, curve, yerr=curve_errors, color=BLUE, marker="o", markersize=4, capsize=3, elinewidth=1.2)
+    _band(axes, band, span)
+    _levels(axes, [{"label": "importance", "value": float(curve[-1]), "kind": "lower"}, *near], span)
+    _edge(axes, above, "↑", 0.985, "top")
+    _edge(axes, below, "↓", 0.015, "bottom")
+    _gap(axes, elbo, band, span, len(below))
+    k_axis(axes, legible(ks))
+    axes.set_title(fill(title, 58))
+    axes.set_ylabel("nats per datum")
+    if error is not None:
+        axes.set_ylabel(f"nats per datum\n(± {precise(error, error)} over the data, for all alike)")
+    return figure
+
+
+def enclosed(importance: float, levels: Sequence[Level]) -> Enclosed:
+    """Best bounds of both sides; ``importance`` is the last point of the curve, nats."""
+    for one in levels:
+        if one["kind"] == "exact":
+            return Enclosed(one["value"], one["value"], True)
+    lower = [importance, *(one["value"] for one in levels if one["kind"] == "lower")]
+    upper = [one["value"] for one in levels if one["kind"] == "upper"]
+    return Enclosed(max(lower), min(upper, default=inf), False)
+
+
+def _number(one: Level) -> float:
+    value = one["value"]
+    if value is None or np.isnan(value):
+        return inf if one["kind"] == "upper" else -inf
+    return float(value)
+
+
+def _sorted(levels: Sequence[Level], elbo: float, low: float) -> tuple[list[Level], list[Level], list[Level]]:
+    """The levels that are drawn, those too far above, those too far below."""
+    reach = FAR * max(low - elbo, FLAT)
+    near = [one for one in levels if isfinite(one["value"]) and elbo - reach <= one["value"] <= low + reach]
+    far = [one for one in levels if one not in near]
+    return near, [one for one in far if one["value"] > low], [one for one in far if one["value"] <= low]
+
+
+def _limits(axes: Axes, values: Sequence[float], above: int, below: int) -> float:
+    """Room for words, and for a line of them per far level; returns the height of what is drawn."""
+    finite = [value for value in values if isfinite(value)] or [0.0]
+    bottom, top = min(finite), max(finite)
+    span = top - bottom if top - bottom > FLAT / 50 else 2 * FLAT
+    axes.set_ylim(bottom - (0.3 + 0.08 * below) * span, top + (0.2 + 0.08 * above) * span)
+    return top - bottom
+
+
+def _band(axes: Axes, band: Enclosed, span: float) -> None:
+    if band.exact:
+        return
+    bottom, top = axes.get_ylim()
+    low, high = sorted(min(max(end, bottom), top) for end in (band.low, band.high))
+    axes.axhspan(low, high, color=GREEN, alpha=0.14, linewidth=0)
+    words = r"$\log p(x)$ is in here" if band.high >= band.low else "the bounds cross here"
+    thin, unbounded = high - low <= 0.15 * span, band.high > top
+    axes.annotate(
+        f"{words}, open above" if unbounded else words,
+        (0.015, high if thin else low if unbounded else (low + high) / 2),
+        (0, 4 if thin or unbounded else 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="bottom" if thin or unbounded else "center",
+        color=GREEN,
+        path_effects=HALO,
+    )
+
+
+def _levels(axes: Axes, levels: Sequence[Level], span: float) -> None:
+    """Name, value and kind of every level at the right edge, apart from one another."""
+    bottom, top = axes.get_ylim()
+    heights = spread((one["value"] for one in levels), 0.068 * (top - bottom), bottom, top)
+    for index, (one, height) in enumerate(zip(levels, heights, strict=True)):
+        colour, line = LOOK[one["kind"]]
+        if index:
+            axes.axhline(one["value"], linewidth=1.2, color=colour, linestyle=line)
+        axes.annotate(
+            _said(one, span / 3),
+            (1.0, one["value"]),
+            (1.045, height),
+            xycoords=("axes fraction", "data"),
+            textcoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9,
+            color=colour,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "relpos": (0, 0.5)},
+            annotation_clip=False,
+        )
+
+
+def _edge(axes: Axes, far: Sequence[Level], arrow: str, y: float, va: str) -> None:
+    """What lies outside the picture, in words at the edge on its side."""
+    words = "\n".join(f"{arrow} {_said(one, inf)}" for one in far)
+    axes.annotate(words, (0.015, y), xycoords="axes fraction", va=va, fontsize=9, color=GREY, path_effects=HALO)
+
+
+def _gap(axes: Axes, elbo: float, band: Enclosed, span: float, below: int) -> None:
+    if isfinite(elbo):
+        axes.axhline(elbo, color=BLUE, linewidth=0.8, alpha=0.5)
+    low, high = (precise(end - elbo, band.low - elbo) for end in band[:2])
+    if not isfinite(band.low - elbo):
+        words = "no finite gap"
+    elif band.exact:
+        words = f"gap = {low} nats"
+    elif not isfinite(band.high):
+        words = f"gap ≥ {low} nats (no finite upper bound)"
+    elif band.high < band.low:
+        words = f"gap near {high} to {low} nats (noise)"
+    else:
+        words = f"gap in [{low}, {high}] nats"
+    axes.annotate(
+        f"ELBO {precise(elbo, span / 3)}\n{words}",
+        (0.985, 0),
+        (0, 5 + 13 * below),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=INK,
+        path_effects=HALO,
+    )
+
+
+def _said(one: Level, scale: float) -> str:
+    kind = "" if one["label"] == one["kind"] else f" ({one['kind']})"
+    if not isfinite(one["value"]):
+        return f"{one['label']}: no finite value{kind}"
+    error = "" if one.get("error") is None else f" ± {precise(one['error'], scale)}"
+    return f"{one['label']} {precise(one['value'], scale)}{error}{kind}"

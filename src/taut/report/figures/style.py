@@ -1,0 +1,146 @@
+"""Numbers and words on a picture: how many decimals, which ticks, and how far apart."""
+
+import os
+from collections.abc import Callable, Iterable
+from functools import wraps
+from math import floor, inf, isfinite, log10
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from jaxtyping import Int
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+
+def spread(values: Iterable[float], distance: float, low: float = -inf, high: float = inf) -> list[float]:
+    r"""Positions in the order of the values, ``distance`` apart or more, moved as little as can be (least squares).
+
+    Minimises $\sum_i (p_i - v_i)^2$ by isotonic regression of $v_i - i d$ over the sorted values. Inside
+    ``[low, high]`` where they fit there; where they do not, they are closer than ``distance``.
+    """
+    values = np.asarray(list(values), dtype=float)
+    n = len(values)
+    if n > 1:
+        distance = min(distance, (high - low) / (n - 1))
+    order, steps = np.argsort(values, kind="stable"), distance * np.arange(n)
+    free = values[order] - steps
+    level = [max(min(free[j : k + 1].mean() for k in range(i, n)) for j in range(i + 1)) for i in range(n)]
+    placed = np.empty(n)
+    placed[order] = np.clip(level, low, max(low, high - distance * (n - 1))) + steps
+    return placed.tolist()
+
+
+def legible(ks: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+    """The numbers of samples that can be written under a logarithmic axis without touching, both ends among them."""
+    apart = log10(ks[-1] / ks[0]) / 12
+    kept = [ks[-1]]
+    for k in ks[-2:0:-1]:
+        if min(log10(kept[-1] / k), log10(k / ks[0])) > apart:
+            kept.append(k)
+    return np.unique([ks[0], *kept])
+
+
+def precise(value: float, scale: float) -> str:
+    """As many decimals as show two digits of ``scale``, at least two; the minus sign of the axes, no minus zero."""
+    if not isfinite(value):
+        return "not finite"
+    decimals = min(max(2, 1 - floor(log10(scale))), 6) if isfinite(scale) and scale > 1e-6 else 2
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\u2212")
+
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+HOLE = "#F2C9A5"
+INK, GREY, PALE = "#222222", "#6B7280", "#E5E7EB"
+OKABE_ITO = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#A39A00", "#7F7F7F")
+
+HALO = [withStroke(linewidth=3, foreground="white")]
+
+STYLE: dict[str, Any] = {
+    "figure.dpi": 100,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "text.color": INK,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": PALE,
+    "grid.linewidth": 0.8,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw under the common style and leave matplotlib's own settings as they were."""
+
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def canvas(width: float = 6.4, height: float = 4.2) -> Figure:
+    """An empty figure, sizes in inches, that no global state knows about."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def nats(value: float) -> str:
+    """Two decimals with the minus sign the axes use, and never a minus zero."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\u2212")
+
+
+def bare(axes: Axes) -> None:
+    """Take ticks, grid and frame away: for pictures made of pixels."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def colours(count: int) -> list[tuple[float, float, float]]:
+    """One colour per component: colour-blind safe up to eight, evenly spaced hues beyond."""
+    if count <= len(OKABE_ITO):
+        return [to_rgb(colour) for colour in OKABE_ITO[:count]]
+    wheel = matplotlib.colormaps["turbo"]
+    return [wheel(0.05 + 0.9 * index / (count - 1))[:3] for index in range(count)]
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 144) -> Path:
+    """Write a PNG beside its target and rename it, so that no reader meets half a picture.
+
+    Returns:
+        The path written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        figure.savefig(partial, format="png", dpi=dpi, metadata={"Software": None})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,198 @@
+"""One self-contained page: the template filled in, with the plotting library, the numbers and the pictures inside."""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from taut.config.secrets import redacted_by_name
+from taut.errors import UserError
+from taut.report.page import plots
+from taut.report.page.plots import Kind
+from taut.report.read import configs
+from taut.report.read.files import Reader
+from taut.report.read.runs import STATES, Names, Run
+from taut.report.tables.cells import MARKS
+from taut.report.tables.sections import Section, state_cells
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]")
+BAD = ("failed", "interrupted", "unknown")
+
+
+def refuse_missing_libraries() -> None:
+    """Refuse to begin without what a page is drawn by.
+
+    Raises:
+        UserError: Saying how to install it.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import plotly  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"A page needs {error.name}, which is not installed: pip install -c constraints.txt -e '.[report]'."
+        ) from error
+
+
+def render(
+    title: str,
+    runs: Sequence[Run],
+    names: Names,
+    sections: Sequence[Section],
+    kinds: Sequence[Kind],
+    notes: Sequence[str],
+) -> str:
+    """The page.
+
+    Args:
+        title: Its title.
+        runs: All runs.
+        names: What they are called outside of their sets.
+        sections: The sets of comparable scores.
+        kinds: Their pictures.
+        notes: What could not be read of the sweeps.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    script, style, library = _asset("page.js") + _asset("plots.js"), _asset("page.css"), _library()
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["minus"] = lambda text: re.sub(r"(?<![\w.])-(?=[\d.])", "\u2212", text)
+    return environment.from_string(_asset("page.html")).render(
+        title=title,
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %z"),
+        runs=runs,
+        names=names,
+        states=_states(runs),
+        sections=sections,
+        links=_links(sections),
+        marks=MARKS,
+        waiting=list(_groups(runs)),
+        kinds=kinds,
+        failures=list(_failures(runs, names)),
+        notes=notes,
+        settings=configs.differing([configs.settings(run.config) for run in runs]),
+        versions=_versions(runs),
+        style=style,
+        script=script,
+        library=_packed(library),
+        hashes=[_hash(library), _hash(script)],
+        data=_embedded(_numbers(runs, names, sections)),
+        pictures=_embedded(_uris(kinds)),
+    )
+
+
+def write(path: Path, page: str) -> None:
+    """Put the page where it belongs, whole or not at all.
+
+    Raises:
+        UserError: If it cannot be written there.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(page.encode("utf-8", errors="replace"))
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); name another file with --out.") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def _numbers(runs: Sequence[Run], names: Names, sections: Sequence[Section]) -> Mapping[str, Any]:
+    return {
+        "runs": [
+            {"label": label, "name": run.name, "state": run.state, "history": plots.history(run)}
+            for run, label in zip(runs, names.labels, strict=True)
+        ],
+        "sets": [plots.plotted(section) for section in sections],
+        "waiting": [
+            plots.waiting([runs[place] for place in group["places"]], group["places"]) for group in _groups(runs)
+        ],
+    }
+
+
+def _uris(kinds: Sequence[Kind]) -> list[list[list[Any]]]:
+    return [[[one.run, one.uri] for one in kind.pictures] for kind in kinds]
+
+
+def _links(sections: Sequence[Section]) -> list[str]:
+    """A short name for each set: test or evaluation, and what tells it from others of its kind."""
+    told = ("data", "binarisation", "likelihood", "mask", "cells", "split", "n", "k_test", "k", "precision")
+    links = []
+    for one in sections:
+        others = [other.scores.about for other in sections if other.scores.source == one.scores.source]
+        about = one.scores.about
+        words = [name for name in told if len({other.get(name) for other in others}) > 1 and name in about]
+        shown = [f"K = {about[name]}" if name in ("k", "k_test") else about[name] for name in words]
+        links.append(" · ".join([one.scores.source.capitalize(), *shown]))
+    return links
+
+
+def _states(runs: Sequence[Run]) -> list[tuple[str, int]]:
+    counted = Counter(run.state for run in runs)
+    return [(state, counted[state]) for state in STATES[::-1] if counted[state]]
+
+
+def _groups(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    """The runs without scores, those with a bound by what it is of: bounds of other data stand apart."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, run in enumerate(runs):
+        if not run.scored:
+            groups["" if run.validation is None else run.problem].append(place)
+    for heading, places in sorted(groups.items(), key=lambda group: not group[0]):
+        cells = [state_cells(runs[place]) for place in places]
+        drawn = any(plots.history(runs[place]) for place in places)
+        yield {"heading": heading or "without a bound so far", "places": places, "cells": cells, "drawn": drawn}
+
+
+def _failures(runs: Sequence[Run], names: Names) -> Iterator[dict[str, Any]]:
+    for place, run in enumerate(runs):
+        if run.state in BAD or run.problems:
+            log = run.log if run.state in BAD else ""
+            tail = CONTROL.sub("", redacted_by_name(Reader(run.folder).tail(log).replace("\r", "\n"))) if log else ""
+            yield {"place": place, "label": names.labels[place], "run": run, "log": log, "tail": tail.strip()}
+
+
+def _versions(runs: Sequence[Run]) -> dict[str, list[tuple[str, int]]]:
+    """Of every library, and of the data, which versions the runs were made with, and how many runs each."""
+    names = dict.fromkeys(name for run in runs for name in run.versions)
+    return {name: Counter(run.versions[name] for run in runs if name in run.versions).most_common() for name in names}
+
+
+@cache
+def _library() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
+@cache
+def _packed(text: str) -> str:
+    """A script as text of a third of its size, which browsers unpack themselves."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode("ascii")
+
+
+def _hash(script: str) -> str:
+    """By which the page's own policy knows the scripts that may run in it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}'"
+
+
+def _embedded(value: Any) -> str:
+    """JSON that no tag and no script can end."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _asset(name: str) -> str:
+    return (files("taut.report") / "page" / name).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Comparing scores: what is comparable, who is ahead, how sure that is."""

@@ -1,0 +1,244 @@
+"""The answer first: which run has the best bound, which the tightest, and how sure that is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from taut.report.rank import criteria
+from taut.report.rank.candidates import Candidate, Entry, ScoreSet, settings_of, singles
+from taut.report.rank.ranking import (
+    CEILING,
+    ELBO,
+    GAP_HIGH,
+    GAP_LOW,
+    LOG_PX,
+    Comparison,
+    EvalTask,
+    Measure,
+    Over,
+    Ranking,
+    compared,
+)
+from taut.report.rank.sentences import ALONE, Name, Words, bracket_words, how, listed
+from taut.report.rank.significance import LEVEL
+from taut.report.tables.evaluation import number
+
+ENOUGH = 5
+"""Seeds of a setting from which on a difference of some three standard deviations is found among a few settings."""
+RANKED = 7
+"""Settings that are named in the order of a criterion."""
+
+Rankings = Mapping[str, Ranking | None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question and who is first.
+
+    Args:
+        question: What was asked.
+        column: The score it is about, as the columns of tables are called.
+        run: Name of the first.
+        value: Its score.
+        error: The errors of that, in words.
+        verdict: ``clear``, ``tie``, ``open`` where no bound decides it, ``ranked`` without errors, or ``alone``.
+        sentences: How far ahead it is of whom.
+        first: The first itself.
+        tied: Those that cannot be told apart from it.
+    """
+
+    question: str
+    column: str
+    run: str
+    value: str
+    error: str
+    verdict: str
+    sentences: Sequence[str]
+    first: Candidate
+    tied: Sequence[Candidate]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a set of comparable scores says.
+
+    Args:
+        answers: One for each question.
+        over: What errors of differences are of: the data, or the seeds.
+        procedure: How it was compared, and with which confidence; empty for a single run.
+    """
+
+    answers: Sequence[Answer]
+    over: Over
+    procedure: Sequence[str]
+
+
+def answers(scores: ScoreSet, name: Name) -> Answers:
+    """The highest log p(x), ELBO, the smallest gap, and the lowest information criteria.
+
+    Where two settings or more were trained from several seeds, those are compared over the seeds; elsewhere the trained
+    models over the data.
+
+    Args:
+        scores: The set.
+        name: What an entry, or a setting, is called.
+    """
+    settings = settings_of(scores.entries)
+    repeated = [one for one in settings if one.seeds > 1]
+    over: Over = "seeds" if len(repeated) > 1 else "data"
+    candidates = repeated if over == "seeds" else singles(scores.entries)
+    asked = _asked(candidates)
+    found = compared(candidates, list(asked.values()), over)
+    rankings = dict(zip(asked, found.rankings, strict=True))
+    words = Words(name, over)
+    made = [_log_px(rankings, candidates, words), _elbo(rankings, words), _tightest(rankings, candidates, words)]
+    made += [_criterion(criterion, settings, name) for criterion in criteria.given(settings)]
+    return Answers([one for one in made if one], over, _procedure(found, candidates, settings, name))
+
+
+def best_validations(scores: ScoreSet, name: Callable[[Entry], str]) -> list[tuple[str, str, str]]:
+    """For each k, the run with the best validation bound: bounds of different k are not compared."""
+    best: dict[int, tuple[float, Entry]] = {}
+    for entry in scores.entries:
+        value, k = entry.run.validation, entry.run.k
+        if value is not None and k is not None and (k not in best or value > best[k][0]):
+            best[k] = value, entry
+    return [(f"k = {k:,}", name(entry), number(value)) for k, (value, entry) in sorted(best.items())]
+
+
+def _asked(candidates: Sequence[Candidate]) -> dict[str, EvalTask]:
+    """The questions that these candidates raise: those that are not printed are not paid for."""
+    asked = {"log_px": EvalTask(LOG_PX), "elbo": EvalTask(ELBO), "gap": EvalTask(GAP_HIGH, GAP_LOW)}
+    if not any(one.values(GAP_HIGH.score) for one in candidates):
+        asked["gap"] = EvalTask(GAP_LOW)
+    if _bounded(candidates):
+        asked["ceiling"] = EvalTask(LOG_PX, CEILING)
+    return asked
+
+
+def _bounded(candidates: Sequence[Candidate]) -> bool:
+    """Whether some log p(x) is bounded from above, and not simply known."""
+    return not _exact(candidates) and any(one.values(CEILING.score) for one in candidates)
+
+
+def _exact(candidates: Sequence[Candidate]) -> bool:
+    brackets = [one.bracket(lambda scores: scores.log_px) for one in candidates]
+    return all(bracket.exact for bracket in brackets if bracket is not None)
+
+
+def _log_px(rankings: Rankings, candidates: Sequence[Candidate], words: Words) -> Answer | None:
+    found, certain = rankings["log_px"], rankings.get("ceiling")
+    if found is None:
+        return None
+    value = bracket_words(found.first.bracket(lambda scores: scores.log_px))
+    if _exact(candidates):
+        ahead = "Its log p(x) is above that of {who} by {apart}"
+        return _answer("Highest log p(x)", "log p(x)", value, found, LOG_PX, words, words.sentences(found, ahead))
+    sentences = words.sentences(found, "Its bound beats the bound of {who} by {apart}")
+    below = [words.name(one.candidate) for one in certain.rivals if not one.tied] if certain is not None else []
+    if below:
+        sentences.append(f"It lies above the upper bound of {listed(below)}: log p(x) is lower there.")
+    if found.rivals and (certain is None or any(one.tied for one in certain.rivals)):
+        sentences.append("Bounds from below order nothing but themselves: the log p(x) of another may still be higher.")
+    return _answer("Highest bound on log p(x)", "log p(x)", value, found, LOG_PX, words, sentences)
+
+
+def _elbo(rankings: Rankings, words: Words) -> Answer | None:
+    found = rankings["elbo"]
+    if found is None:
+        return None
+    score = found.first.score(ELBO.score)
+    sentences = words.sentences(found, "Its ELBO is above that of {who} by {apart}")
+    return _answer("Highest ELBO", "ELBO", number(score and score.value), found, ELBO, words, sentences)
+
+
+def _tightest(rankings: Rankings, candidates: Sequence[Candidate], words: Words) -> Answer | None:
+    found = rankings["gap"]
+    if found is None:
+        return None
+    value = bracket_words(found.first.bracket(lambda scores: scores.gap))
+    if any(one.values(GAP_HIGH.score) for one in candidates):
+        sentences = words.sentences(found, "Its gap is smaller than that of {who} by at least {apart}")
+        return _answer("Tightest bound", "gap", value, found, GAP_HIGH, words, sentences)
+    sentences = [
+        *words.sentences(found, "Its lower end is below that of {who} by {apart}"),
+        "Open: no gap is bounded from above. python evaluate.py run=<run> experiment=gap closes the bracket.",
+    ]
+    made = _answer("Smallest lower end of the gap", "gap", value, found, GAP_LOW, words, sentences)
+    return replace(made, verdict="open") if found.rivals else made
+
+
+def _answer(
+    question: str, column: str, value: str, found: Ranking, measure: Measure, words: Words, sentences: Sequence[str]
+) -> Answer:
+    verdict = "tie" if found.tied else "clear" if found.rivals else "alone"
+    error = words.error(found.first, measure)
+    tied = [one.candidate for one in found.tied]
+    return Answer(question, column, words.name(found.first), value, error, verdict, sentences, found.first, tied)
+
+
+def _criterion(criterion: str, settings: Sequence[Candidate], name: Name) -> Answer | None:
+    found = criteria.ranked(settings, criterion)
+    if found is None:
+        return None
+    first, label = found.first, criterion.upper()
+    seeds = f", the best of {first.seeds} seeds" if first.seeds > 1 else ""
+    rows = first.entries[0].scores.fitted
+    error = f"of the {'' if rows is None else f'{rows:,} '}training rows{seeds}; a criterion has no error"
+    verdict = "tie" if found.tied else "ranked" if found.rivals else "alone"
+    return Answer(
+        f"Lowest {label}",
+        label,
+        name(first),
+        f"{found.values[0]:,.1f}",
+        error,
+        verdict,
+        [*_criterion_sentences(found, criterion, name), *_left_out(settings)],
+        first,
+        [one.candidate for one in found.tied],
+    )
+
+
+def _left_out(settings: Sequence[Candidate]) -> list[str]:
+    """How many runs have no place in a ranking by criteria."""
+    count = criteria.left_out(settings)
+    return [f"Not ranked: {count} whose likelihood a floor decides, or that has not converged."] if count else []
+
+
+def _criterion_sentences(found: Ranking, criterion: str, name: Name) -> list[str]:
+    """All others in their order, each with what it is above the first, so that the whole ranking is seen."""
+    shown = [f"{name(one.candidate)} (+{number(one.behind, 1)})" for one in found.rivals[:RANKED]]
+    more = [f"{len(found.rivals) - len(shown)} more"] if len(found.rivals) > len(shown) else []
+    if not shown:
+        return [ALONE]
+    sentences = [f"Then {', '.join([*shown, *more])}."]
+    if found.tied:
+        who = "is" if len(found.tied) == 1 else f"{len(found.tied)} are"
+        sentences.append(f"The next {who} within {criteria.NEAR:g} of it: {criteria.MEANINGS[criterion]}.")
+    return sentences
+
+
+def _procedure(
+    found: Comparison, candidates: Sequence[Candidate], settings: Sequence[Candidate], name: Name
+) -> list[str]:
+    """How it was compared, which error that is, and with which confidence."""
+    if not found.tested:
+        return []
+    rivals = [rival for ranking in found.rankings if ranking for rival in ranking.rivals]
+    if found.over == "seeds":
+        first = "Compared over seeds, two or more of each setting, on these very data: nothing is said of other data."
+    else:
+        first = f"Compared over the data{how(rivals)}, as the trained models they are: nothing is said of another seed."
+    test = "Welch's t tests" if found.over == "seeds" else "t tests"
+    pairs = f"{test} of {found.tested:,} ordered pairs, corrected by Holm (1979)"
+    sentences = [first, f"{1 - LEVEL:.0%} for all comparisons of this set together: {pairs}."]
+    if found.over == "seeds" and min(one.seeds for one in candidates) < ENOUGH:
+        sentences.append("Few seeds tell few settings apart: five or more of each do better.")
+    if candidates[0].entries[0].scores.about["held_out"].lower() == "false":
+        sentences.append("The rows scored are those that were fitted, which favours the larger model.")
+    void = [name(one) for one in candidates if any(entry.scores.voids for entry in one.entries)]
+    if found.over == "seeds" and void:
+        sentences.append(f"Without a place where a score of one of their seeds is void: {listed(void)}.")
+    alone = [name(one) for one in settings if one.seeds == 1]
+    if found.over == "seeds" and alone:
+        sentences.append(f"One seed alone, and so not compared: {listed(alone)}.")
+    return sentences

@@ -1,0 +1,189 @@
+"""What is compared: scores of the same data made the same way, of single runs or of settings over their seeds."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import fmean
+from typing import Literal
+
+import numpy as np
+
+from taut.report.rank.significance import moments
+from taut.report.read.configs import differing, settings
+from taut.report.read.runs import REPEATS, Run, names_of
+from taut.report.read.scores import Bracket, Score, Scores
+
+Source = Literal["test", "evaluation"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run and its scores in one set of comparable ones."""
+
+    run: Run
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class ScoreSet:
+    """Scores that can be compared with one another, and with no others.
+
+    Args:
+        source: The test at the end of each run, or an evaluation.
+        about: What they have in common.
+        entries: One for each run, and one more for each further evaluation of it.
+    """
+
+    source: Source
+    about: Mapping[str, str]
+    entries: Sequence[Entry]
+
+    @property
+    def title(self) -> str:
+        """What was scored, and when."""
+        return f"{'Test' if self.source == 'test' else 'Evaluation'}: {self.heading}"
+
+    @property
+    def heading(self) -> str:
+        """What was scored."""
+        about = self.about
+        parts = [about["data"], f"binarisation {about['binarisation']}", f"{about['likelihood']} likelihood"]
+        if about["mask"] not in ("none", "unknown"):
+            parts.append(f"mask {about['mask']}")
+        if about["cells"] == "observed":
+            parts.append("observed cells")
+        return ", ".join(parts)
+
+    @property
+    def details(self) -> str:
+        """How it was scored."""
+        about = self.about
+        same = " (training rows)" if about["held_out"].lower() == "false" else ""
+        n = int(about["n"]) if about["n"].isdigit() else 0
+        k = about.get("k_test") or about.get("k", "unknown")
+        return f"{about['split']} split{same}, {n:,} data, K = {k}, {about['precision']}"
+
+    @property
+    def split(self) -> str:
+        """The rows that were scored, as the heads of columns say it."""
+        if self.about["held_out"].lower() == "false":
+            return "training rows"
+        return {"val": "validation"}.get(self.about["split"], self.about["split"])
+
+    @property
+    def digest(self) -> str:
+        """The first digits of the digest of the data."""
+        return self.about["data_digest"][:12]
+
+
+def score_sets(runs: Sequence[Run]) -> list[ScoreSet]:
+    """Every set of comparable scores: tests before evaluations, larger ones first."""
+    groups: dict[tuple[Source, tuple[tuple[str, str], ...]], list[Entry]] = defaultdict(list)
+    for run in runs:
+        if run.tested is not None:
+            groups["test", tuple(run.tested.about.items())].append(Entry(run, run.tested))
+        for scores in run.evaluations.values():
+            groups["evaluation", tuple(scores.about.items())].append(Entry(run, scores))
+    found = [ScoreSet(source, dict(about), entries) for (source, about), entries in groups.items()]
+    return sorted(found, key=lambda one: (one.source != "test", -len(one.entries)))
+
+
+Pick = Callable[[Scores], Score | None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Trainings that differ in the seed alone, or a single trained model.
+
+    Args:
+        entries: One for each training, and one more for each further evaluation of it.
+    """
+
+    entries: Sequence[Entry]
+
+    @cached_property
+    def by_seed(self) -> dict[tuple[str, ...], list[Entry]]:
+        """The entries of each seed."""
+        found: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in self.entries:
+            found.setdefault(tuple(_all(entry.run).get(name, "") for name in REPEATS), []).append(entry)
+        return found
+
+    @property
+    def seeds(self) -> int:
+        """Number of different seeds."""
+        return len(self.by_seed)
+
+    def values(self, pick: Pick) -> list[float]:
+        """A score for each seed, nats; none at all where one of the seeds lacks it, as what is left would flatter."""
+        picked = [[pick(entry.scores) for entry in entries] for entries in self.by_seed.values()]
+        known = [[score.value for score in scores if score is not None] for scores in picked]
+        if any(len(values) < len(scores) for values, scores in zip(known, picked, strict=True)):
+            return []
+        return [fmean(values) for values in known]
+
+    def score(self, pick: Pick) -> Score | None:
+        """The mean over the seeds, without an error over the data; the score itself where there is one entry."""
+        if len(self.entries) == 1:
+            return pick(self.entries[0].scores)
+        values = self.values(pick)
+        if not values:
+            return None
+        found = [score for entry in self.entries if (score := pick(entry.scores)) is not None]
+        kinds = {score.kind for score in found}
+        reliability_warnings = tuple(dict.fromkeys(doubt for score in found for doubt in score.reliability_warnings))
+        return Score(
+            fmean(values),
+            kind=kinds.pop() if len(kinds) == 1 else "estimate",
+            reliability_warnings=reliability_warnings,
+        )
+
+    def bracket(self, pick: Callable[[Scores], Bracket | None]) -> Bracket | None:
+        """The mean of both ends over the seeds; the upper one only where all of them have it."""
+        if len(self.entries) == 1:
+            return pick(self.entries[0].scores)
+        low = self.score(lambda scores: found.low if (found := pick(scores)) else None)
+        high = self.score(lambda scores: found.ceiling if (found := pick(scores)) else None)
+        if low is None:
+            return None
+        exact = all((found := pick(entry.scores)) is not None and found.exact for entry in self.entries)
+        return Bracket(low, None if exact else high, exact)
+
+    def spread(self, pick: Pick) -> float | None:
+        """Standard deviation over the seeds; ``None`` for a single one."""
+        values = self.values(pick)
+        return float(moments(np.array([values]))[1][0]) if len(values) > 1 else None
+
+
+def singles(entries: Sequence[Entry]) -> list[Candidate]:
+    """Every entry by itself."""
+    return [Candidate([entry]) for entry in entries]
+
+
+def settings_of(entries: Sequence[Entry]) -> list[Candidate]:
+    """Entries by what their runs were told to do, the seed aside, in the order in which they first come."""
+    found: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(tuple(sorted(_unseeded(_all(entry.run)).items())), []).append(entry)
+    return [Candidate(group) for group in found.values()]
+
+
+def labels_of(candidates: Sequence[Candidate]) -> list[str]:
+    """What settings are called: as their runs, without the seed; with keys of the config where nothing else differs."""
+    firsts = [candidate.entries[0].run for candidate in candidates]
+    abouts = [_unseeded(run.about) for run in firsts]
+    alike = [[place for place, other in enumerate(abouts) if other == about] for about in abouts]
+    for name, values in differing([_unseeded(settings(run.config)) for run in firsts]).items():
+        if any(len({values[place] for place in places}) > 1 for places in alike):
+            abouts = [about | {name: value} for about, value in zip(abouts, values, strict=True)]
+    return list(names_of([replace(run, about=about) for run, about in zip(firsts, abouts, strict=True)]).labels)
+
+
+def _unseeded(told: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in told.items() if name not in REPEATS}
+
+
+def _all(run: Run) -> dict[str, str]:
+    """Its choices, and every setting of its config."""
+    return {**settings(run.config), **run.about}

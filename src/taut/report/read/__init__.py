@@ -1,0 +1,1 @@
+"""Reading finished runs: files that may be damaged, folders, scores, configs, names."""

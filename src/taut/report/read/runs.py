@@ -1,0 +1,315 @@
+"""One run as its folder tells it: state, scores, history, config, pictures."""
+
+import fcntl
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from taut.config.aliases import current_target
+from taut.config.instantiate import choice_of
+from taut.config.secrets import redacted_by_name
+from taut.report.read.configs import differing, flat, keys_given
+from taut.report.read.files import Reader, legible, number, part, whole, word
+from taut.report.read.scores import Scores, void_of
+
+STATES = ("failed", "interrupted", "running", "unfinished", "queued", "unknown", "finished")
+CHOICES = ("model", "data", "prior", "q", "likelihood", "objective")
+LONGEST_REASON = 500
+MOST_FOLDERS = 20
+"""Evaluations and completions that are read of one run."""
+
+Rows = Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of one run.
+
+    Args:
+        folder: Its folder.
+        state: One of ``STATES``; ``unfinished`` is a run outside a sweep without a result: running, or stopped.
+        reason: Why it failed or waits; empty where nothing is known.
+        log: The file in its folder with what it said; empty where there is none.
+        about: Its choices, ``binarisation``, ``mask``, ``k``, ``seed`` and the words it was given, by key.
+        config: Its config with flat keys, unresolved, secrets hidden.
+        validation: The best validation bound, nats.
+        seconds: Of the training and its tests, or of the process.
+        tested: The test at its end.
+        evaluations: By folder, what ``evaluate.py`` found.
+        history: The rows of ``metrics.csv``.
+        epochs: Epochs done.
+        versions: Of the libraries, and the digest of the data.
+        pictures: By kind, the files.
+        problems: Files that could not be read.
+    """
+
+    folder: Path
+    state: str
+    reason: str = ""
+    log: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
+    validation: float | None = None
+    seconds: float | None = None
+    tested: Scores | None = None
+    evaluations: Mapping[str, Scores] = field(default_factory=dict)
+    history: Rows = ()
+    epochs: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, Path] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return legible(self.folder.name)
+
+    @property
+    def scored(self) -> bool:
+        """Whether it was tested or evaluated."""
+        return self.tested is not None or bool(self.evaluations)
+
+    @property
+    def problem(self) -> str:
+        """What its bounds are of, as far as its config says."""
+        about = self.about
+        words = [about.get("data"), about.get("binarisation"), about.get("likelihood")]
+        masked = about.get("mask", "none") not in ("none", "null")
+        return ", ".join([word for word in words if word] + ([f"mask {about['mask']}"] if masked else []))
+
+    @cached_property
+    def k(self) -> int | None:
+        """Importance samples of the training objective."""
+        return whole(self.about.get("k"))
+
+
+def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -> Run:
+    """Everything a report says of one run; what cannot be read is listed among its problems.
+
+    Args:
+        folder: Its folder, which need not exist for a member that waits.
+        words: What a sweep started it with, where it has no config of its own yet.
+        member: Whether it belongs to a sweep: without a status it then waits.
+    """
+    reader = Reader(folder)
+    result, status = reader.mapping("result.json"), reader.mapping("status.json")
+    config = flat(reader.yaml(".hydra/config.yaml"))
+    config |= {key: current_target(name) for key, name in config.items() if key.endswith("._target_")}
+    given = keys_given(reader.yaml(".hydra/overrides.yaml") or list(words))
+    history = reader.rows("metrics.csv")
+    below = _below(reader, result)
+    state = _state(folder, result, status, member)
+    log = word(status.get("log")) or "log.txt"
+    return Run(
+        folder,
+        state,
+        _reason(status, state),
+        log if log == Path(log).name and (folder / log).is_file() else "",
+        _about(result, config, given),
+        config,
+        _validation(result, status, history),
+        _seconds(result, status),
+        Scores.tested(result),
+        {place: found for place, found in below.items() if found is not None},
+        history,
+        whole(result.get("epochs")) or (int(history[-1].get("epoch", -1)) + 1 if history else None),
+        _versions(result),
+        _pictures(folder),
+        reader.problems,
+    )
+
+
+def _below(reader: Reader, tested: Mapping[str, Any]) -> dict[str, Scores | None]:
+    """What ``evaluate.py`` left in folders of any name; doubted where it is of other weights than the test."""
+    found = {}
+    for path in sorted(reader.folder.glob("[!.]*/result.json"))[:MOST_FOLDERS]:
+        place = path.parent.name
+        result = reader.mapping(f"{place}/result.json")
+        if "evidence" in result:
+            scores = Scores.evaluated(result, f"{place}/data.csv")
+            found[place] = scores and _of_other_weights(scores, _step(result), _step(tested))
+    return found
+
+
+def _step(result: Mapping[str, Any]) -> int | None:
+    """The training step of the weights that were scored."""
+    return whole(part(result, "checkpoint").get("step"))
+
+
+def _of_other_weights(scores: Scores, evaluated: int | None, tested: int | None) -> Scores:
+    if evaluated is None or tested is None or evaluated == tested:
+        return scores
+    sentence = (
+        f"evaluated with the weights of step {evaluated:,}, and the run now ends with those of step {tested:,}; "
+        "evaluate it again."
+    )
+    return replace(scores, reliability_warnings=(sentence, *scores.reliability_warnings))
+
+
+def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], member: bool) -> str:
+    said = word(status.get("state"))
+    if said == "running":
+        return "running" if _held(folder / ".lock") else "interrupted"
+    if said in ("queued", "finished", "failed"):
+        return said
+    if (folder / "status.json").exists():
+        return "unknown"
+    if member:
+        return "queued"
+    return "finished" if result.get("status") == "finished" else "unfinished"
+
+
+def _held(path: Path) -> bool:
+    """Whether a process holds the lock of a member: its supervisor, or what that started."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _reason(status: Mapping[str, Any], state: str) -> str:
+    said = redacted_by_name(word(status.get("reason"), LONGEST_REASON))
+    return said or ("its process is gone; the same command goes on with it" if state == "interrupted" else "")
+
+
+def _about(result: Mapping[str, Any], config: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """What it is made of, in the words of the command line: of the result, or of the config, or of its words."""
+    targets = {name: config.get(f"{name}._target_", "") for name in (*CHOICES, "mask")}
+    chosen = {name: choice_of(target) for name, target in targets.items() if "." in target}
+    scalars = {name: config[key] for name, key in SCALARS.items() if key in config}
+    told = {name: word(result.get(name)) for name in (*CHOICES, "binarisation", "mask", "k", "seed")}
+    return {**given, **{name: config[name] for name in given if name in config}, **chosen, **scalars} | {
+        name: value for name, value in told.items() if value
+    }
+
+
+SCALARS = {"k": "k", "seed": "seed", "binarisation": "data.binarisation"}
+
+
+def _validation(result: Mapping[str, Any], status: Mapping[str, Any], history: Rows) -> float | None:
+    if void_of(part(result, "validation")):
+        return None
+    bounds = [row["val/bound"] for row in history if "val/bound" in row]
+    known = number(part(result, "validation").get("bound"))
+    known = number(status.get("score")) if known is None else known
+    return max(bounds, default=None) if known is None else known
+
+
+def _seconds(result: Mapping[str, Any], status: Mapping[str, Any]) -> float | None:
+    said = number(status.get("seconds"))
+    parts = [number(value) for value in part(result, "seconds").values()]
+    return said if said is not None else sum(one for one in parts if one is not None) if parts else None
+
+
+def _versions(result: Mapping[str, Any]) -> dict[str, str]:
+    found = {word(name): word(value) for name, value in part(result, "versions").items()}
+    data = f"{word(result.get('data'))}, {word(result.get('binarisation'))}"
+    return found | ({"data digest": f"{word(result['data_digest'])} ({data})"} if result.get("data_digest") else {})
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """By kind, which is the name of the file and, for those of evaluations and completions, that of the folder."""
+    found = {path.stem: path for path in sorted(folder.glob("figures/*.png"))}
+    for path in sorted(folder.glob("[!.]*/figures/*.png")):
+        place = path.parent.parent.name
+        found[f"{place}: {path.stem}"] = path
+    return found
+
+
+VALUE_ALONE = (*CHOICES, "binarisation")
+"""Words whose value says what they are."""
+LONGEST = 56
+"""Letters of a name; where what tells the runs apart takes more, the names of their folders are better ones."""
+REPEATS = ("seed", "data.seed")
+"""What runs differ in that are the same run again."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """How runs are called.
+
+    Args:
+        labels: One short name for each run, all different.
+        series: For each run, what it shares with its repetitions and with runs of another k.
+        varied: What they differ in: for each key, the word of every run; empty where a run has none.
+    """
+
+    labels: Sequence[str]
+    series: Sequence[str]
+    varied: Mapping[str, Sequence[str]]
+
+
+def names_of(runs: Sequence[Run]) -> Names:
+    """Short names for some runs."""
+    varied = _without_repeats(differing([run.about for run in runs]))
+    order = sorted(varied, key=lambda name: (*_place(name), name))
+    varied = {name: varied[name] for name in order}
+    labels = [_words(varied, index, ()) or run.name for index, run in enumerate(runs)]
+    if max(map(len, labels), default=0) > LONGEST:
+        labels = [run.name for run in runs]
+    labels = [run.name if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)]
+    labels = [
+        legible(run.folder) if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)
+    ]
+    series = [
+        _words(varied, index, ("k", *REPEATS)) or run.about.get("model", "runs") for index, run in enumerate(runs)
+    ]
+    return Names(labels, series, varied)
+
+
+def shared_words(names: Names, runs: Sequence[int], without: Sequence[str]) -> list[str]:
+    """What some of the runs have in common and others have not, in the words of the command line.
+
+    Args:
+        names: What all runs are called.
+        runs: The places of some of them.
+        without: Keys to leave out.
+    """
+    kept = {name: {values[run] for run in runs} for name, values in names.varied.items() if name not in without}
+    return [_word(name, *found) for name, found in kept.items() if len(found) == 1 and found != {""}]
+
+
+def _place(name: str) -> tuple[int, int]:
+    order = ("data", "binarisation", "mask", "model", "prior", "q", "likelihood", "objective")
+    if name in order:
+        return 0, order.index(name)
+    return (2, ("k", *REPEATS).index(name)) if name in ("k", *REPEATS) else (1, 0)
+
+
+def _without_repeats(varied: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Without the objective where the model settles it, and without keys that only say a choice again."""
+    kept = dict(varied)
+    if "objective" in kept and "model" in kept and _settled(kept["model"], kept["objective"]):
+        del kept["objective"]
+    for name in [name for name in kept if "." in name and name.split(".")[0] in kept]:
+        if _settled(kept[name.split(".")[0]], kept[name]):
+            del kept[name]
+    kept.pop("data.binarisation", None)
+    return kept
+
+
+def _settled(by: Sequence[str], values: Sequence[str]) -> bool:
+    return len(set(zip(by, values, strict=True))) == len(set(by))
+
+
+def _words(varied: Mapping[str, Sequence[str]], index: int, without: Sequence[str]) -> str:
+    words = []
+    for name, values in varied.items():
+        value = values[index]
+        if value and name not in without:
+            words.append(_word(name, value))
+    return " ".join(words)
+
+
+def _word(name: str, value: str) -> str:
+    return value if name in VALUE_ALONE else f"{name.rpartition('.')[2]}={value}"

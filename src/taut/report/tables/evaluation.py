@@ -1,0 +1,337 @@
+"""The tables of an evaluation: every estimator, the interval for the gap, its parts, and what not to trust."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from taut.report.read.scores import Scores
+
+WIDE = 104
+MOST_DIMENSIONS = 10
+LABELS: dict[str, str] = {"elbo": "ELBO", "u_k": "U_K", "ais": "AIS", "bdmc": "BDMC", "sumo": "SUMO"}
+
+Result = Mapping[str, Any]
+
+
+def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
+    """Everything of ``evaluation/result.json`` that is worth a look.
+
+    Args:
+        result: What an evaluation found.
+        width: Columns of the terminal; from 104 on the largest weight and the 1/K extrapolation have one each.
+    """
+    wide = width >= WIDE
+    same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
+    found: list[RenderableType] = [Text(result["name"], style="bold")]
+    found += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
+    found += _information(result["information"]) if result["information"] else []
+    if result["simulated"]:
+        found += section("simulated from the model", result["simulated"], wide=wide)
+    if result["apart"]:
+        found.append(_apart(result))
+    return [*found, *_notes(result)]
+
+
+def signed(score: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Value and standard error over the data."""
+    if score is None or score["value"] is None or score["value"] != score["value"]:
+        return ""
+    error = score.get("standard_error")
+    tail = f" ± {error:.{digits}f}" if error is not None and error == error else ""
+    return f"{number(score['value'], digits)}{tail}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number of nats; empty where there is none, no minus zero."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.3e}" if abs(value) >= 1e7 else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def floored(value: float, digits: int = 3) -> str:
+    """A number that holds from below, in digits that never claim more than it."""
+    return _whole(value, digits, math.floor)
+
+
+def ceiled(value: float, digits: int = 3) -> str:
+    """A number that holds from above, in digits that never claim more than it."""
+    return _whole(value, digits, math.ceil)
+
+
+def _whole(value: float, digits: int, rounded: Callable[[float], int]) -> str:
+    if not math.isfinite(value):
+        return number(value, digits)
+    unit = 10.0**-digits if abs(value) < 1e7 else 10.0 ** (math.floor(math.log10(abs(value))) - 3)
+    return number(rounded(value / unit) * unit, digits)
+
+
+def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
+    """The gap as ``= a``, ``in [a, b]`` or ``>= a``; ``about a`` where noise makes the ends cross; void as the ELBO."""
+    low, high = gap["low"]["value"], gap["high"]
+    if gap.get("void"):
+        return "is void"
+    if gap["exact"]:
+        return f"= {number(low, digits)}"
+    if high is None:
+        return f">= {number(low, digits)}"
+    if high["value"] < low:
+        return f"about {number((low + high['value']) / 2, digits)}, ends cross"
+    return f"in [{number(low, digits)}, {number(high['value'], digits)}]"
+
+
+def _of(result: Result) -> str:
+    return "p(x_obs)" if result.get("cells") == "observed" else "p(x)"
+
+
+def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) -> list[RenderableType]:
+    """Table, gap and doubts of one set of data."""
+    found: list[RenderableType] = [
+        _evidence(f"{what}, {_data(result['n'])}: log {of} in nats per datum", result, wide=wide)
+    ]
+    found += [*_gap_lines(result["gap"], of), *_certificate(result, of)]
+    found += _remarks("void:", result.get("void", []), "bold red")
+    return [*found, *_remarks("?", result["warnings"], "yellow"), Text("")]
+
+
+def _evidence(title: str, result: Result, *, wide: bool) -> Table:
+    table = new_table(title)
+    table.add_column("estimator")
+    table.add_column("kind")
+    further = ("max weight", "1/K limit") if wide else ()
+    for name in ("K", "value", "s.e.", "MC s.e.", "ESS", "k-hat", "bias", *further):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", style="yellow")
+    for name, score in result["evidence"].items():
+        table.add_row(*_row(name, score, wide=wide), style="bold" if name in _best(result["gap"]) else None)
+    return table
+
+
+def _row(name: str, score: Mapping[str, Any], *, wide: bool) -> list[str]:
+    def median(diagnostic: str, digits: int) -> str:
+        return number(score["diagnostics"].get(diagnostic, {}).get("median"), digits)
+
+    def mean(diagnostic: str) -> str:
+        return number(score["diagnostics"].get(diagnostic, {}).get("mean")) if score["kind"] != "upper" else ""
+
+    return [
+        LABELS.get(name, name),
+        score["kind"],
+        "" if score["k"] is None else f"{score['k']:,}",
+        "void" if score.get("void") else number(score["value"]) or "none",
+        number(score["standard_error"]),
+        number(score["monte_carlo_error"]) if score["kind"] != "exact" else "",
+        median("ess", 1),
+        median("khat", 2),
+        mean("bias"),
+        *([median("max_weight", 3), mean("extrapolated")] if wide else []),
+        "?" if score["doubts"] else "",
+    ]
+
+
+def _data(n: int) -> str:
+    return "1 datum" if n == 1 else f"{n:,} data"
+
+
+def _these(n: int) -> str:
+    return "this datum" if n == 1 else f"these {n:,} data"
+
+
+def _best(gap: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return gap["lower"], gap["upper"]
+
+
+def _gap_lines(gap: Mapping[str, Any], of: str) -> list[RenderableType]:
+    ends = [gap["low"]] if gap["exact"] or gap["high"] is None else [gap["low"], gap["high"]]
+    names = [gap["lower"]] if len(ends) == 1 else [gap["lower"], gap["upper"]]
+    source = " to ".join(LABELS.get(str(name), str(name)) for name in names)
+    over, fixed = (" and ".join(number(end[part]) or "unknown" for end in ends) for part in _ERRORS)
+    text = Text(f"gap = log {of} - ELBO {interval_words(gap)}", style="bold")
+    return [text, _aside(f"from {source}; s.e. over the data {over}, at fixed data {fixed}")]
+
+
+_ERRORS = ("standard_error", "monte_carlo_error")
+
+
+def _certificate(result: Result, of: str) -> list[RenderableType]:
+    """What is certified of the data of a section; nothing where log p(x) is known, or nothing can be."""
+    if result["gap"]["exact"]:
+        return []
+    sides = [(result["certificate"], "above", floored), (result["upper_certificate"], "below", ceiled)]
+    parts = [
+        f"{side} {rounded(one['value'])} with {one['confidence']:.0%} confidence ({_names(one['estimators'])})"
+        for one, side, rounded in sides
+        if one is not None
+    ]
+    if not parts:
+        return []
+    text = f"certified: the mean log {of} of {_these(result['n'])} is {' and '.join(parts)}, however bad the weights"
+    return [Text(text, style="dim")]
+
+
+def _information(one: Mapping[str, Any]) -> list[RenderableType]:
+    """The KL taken apart, and by dimension from the largest on."""
+    mutual, marginal = one["mutual_information"], one["marginal_kl"]
+    signs = (">=", "<=") if mutual["at_least"] else ("=", "=")
+    kl, mi, rest = (number(part["value"]) for part in (one["kl"], mutual, marginal))
+    errors = ", ".join(number(part["monte_carlo_error"]) for part in (one["kl"], mutual, marginal))
+    capped = ", within a nat of its cap, log n" if mutual["at_least"] else ""
+    lines = [
+        f"I(x; z) {signs[0]} {mi}{capped}; KL(q(z) || p(z)) {signs[1]} {rest}",
+        f"over {_data(one['n'])}, MC s.e. {errors}",
+        *_by_dimension(one["kl_by_dimension"] or []),
+    ]
+    title = Text(f"KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)) = {kl}", style="bold")
+    return [title, *map(_aside, lines), Text("")]
+
+
+def _by_dimension(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not parts:
+        return []
+    first = ", ".join(f"z{part['dimension']}={number(part['value'], 2)}" for part in parts[:MOST_DIMENSIONS])
+    others = parts[MOST_DIMENSIONS:]
+    more = f" and {len(others)} more of at most {number(others[0]['value'], 2)}" if others else ""
+    return [f"KL by dimension: {first}{more}"]
+
+
+def _aside(line: str) -> Padding:
+    """A line below another, its continuations as far in as itself."""
+    return Padding(Text(line, style="dim"), (0, 0, 0, 2))
+
+
+def _names(estimators: Sequence[str]) -> str:
+    """Labels of estimators, those of several as one certificate."""
+    labels = [LABELS.get(name, name) for name in estimators]
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]} together"
+
+
+def _apart(result: Result) -> Table:
+    table = new_table("the gap taken apart, nats per datum (± s.e. over the data)")
+    table.add_column("split")
+    table.add_column("n", justify="right")
+    for name in ("ELBO", "best q's", "amortisation", "approximation", "settled"):
+        table.add_column(name, justify="right")
+    for split, one in result["apart"].items():
+        if one.get("void"):
+            table.add_row(split, f"{one['n']:,}", *["void"] * 4)
+            continue
+        approximation = {"exact": one["exact"], **one["approximation"]}
+        words = interval_words(approximation)
+        values = [number(one[name]["value"]) for name in ("elbo", "best")]
+        table.add_row(split, f"{one['n']:,}", *values, signed(one["amortisation"]), words, f"{one['settled']:.0%}")
+    return table
+
+
+def _notes(result: Result) -> list[RenderableType]:
+    warnings = _remarks("?", [*result["gap_warnings"], *result.get("limits", [])], "yellow")
+    return [*warnings, *_remarks("skipped:", result["skipped"], "dim"), Text(f"{result['seconds']:.1f} s", style="dim")]
+
+
+def _remarks(mark: str, sentences: Sequence[str], style: str) -> list[RenderableType]:
+    """Sentences behind a mark, with nothing below it; none if there are none."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True, style=style)
+    table.add_column(style=style)
+    for sentence in sentences:
+        table.add_row(mark, Text(sentence))
+    return [table] if sentences else []
+
+
+def new_table(title: str) -> Table:
+    """An empty table in the common style."""
+    return Table(
+        title=Text(title, style="italic"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+KEY = ("data", "binarisation", "mask", "likelihood", "split", "n", "data_digest", "precision", "k", "estimators")
+"""What evaluations must have in common to share a column."""
+
+
+def comparable(results: Sequence[Result]) -> dict[tuple[str, ...], list[Result]]:
+    """Evaluations by what they were scored on and how: data, likelihood, precision and settings of every estimator.
+
+    Scores of different binarisations, or a density and a mass of the same pixels, differ by nats for the same model,
+    and bounds of different K by what K is worth, so they never share a column.
+    """
+    groups = defaultdict(list)
+    for result in results:
+        groups[tuple(str(result[name]) for name in KEY)].append(result)
+    return dict(groups)
+
+
+def comparison_tables(results: Sequence[Result]) -> list[RenderableType]:
+    """One table for each group of comparable evaluations, each with what is void and what its scores depend on."""
+    return [shown for group in comparable(results).values() for shown in (_table(group), _comparison_notes(group))]
+
+
+def _table(results: Sequence[Result]) -> Table:
+    first = results[0]
+    rows = "" if first.get("held_out", True) else " (training rows)"
+    title = (
+        f"{first['split']} split{rows} of {first['data']}, binarisation {first['binarisation']}: log p(x) of "
+        f"{first['n']:,} data, K = {first['k']:,}, nats"
+    )
+    how = "; ".join([f"{first['likelihood']} likelihood", first["precision"], *_settings(first)])
+    title = Text(title, style="bold").append(f"\n{how}", style="not bold dim")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    estimators = list(dict.fromkeys(name for result in results for name in result["evidence"]))
+    table.add_column("run", overflow="fold")
+    for name in estimators:
+        table.add_column(LABELS.get(name) or name, justify="right", no_wrap=True)
+    table.add_column("gap", justify="right", no_wrap=True)
+    if any(result["apart"] for result in results):
+        table.add_column("amortisation", justify="right")
+    for result in results:
+        scores = Scores.evaluated(result, "")
+        table.add_row(*_comparison_row(result, scores.voids if scores else {}, estimators, len(table.columns)))
+    return table
+
+
+def _comparison_notes(results: Sequence[Result]) -> Text:
+    known = [(result["run"], scores) for result in results if (scores := Scores.evaluated(result, ""))]
+    lines = [(f"void: {run}: {sentence}\n", "bold red") for run, scores in known for sentence in scores.broken]
+    lines += [(f"limit: {run}: {sentence}\n", "bold yellow") for run, scores in known for sentence in scores.limits]
+    return Text.assemble(*lines, ("python report.py <runs> says which of these differences are clear\n", "dim"))
+
+
+def _settings(result: Result) -> list[str]:
+    told = {
+        name: ", ".join(f"{key}={value}" for key, value in one.items()) for name, one in result["estimators"].items()
+    }
+    return [f"{LABELS.get(name, name)} {words}" for name, words in told.items() if words]
+
+
+def _comparison_row(result: Result, voids: Mapping[str, str], estimators: Sequence[str], width: int) -> list[str]:
+    cells = [result["run"]]
+    for name in estimators:
+        score = result["evidence"].get(name)
+        cells.append("" if score is None else "void" if name in voids else _value(score))
+    cells.append(_gap(result, voids))
+    apart = result["apart"].get(result["split"]) if result["apart"] else None
+    void = f"apart {result['split']}" in voids
+    cells.append("" if apart is None else "void" if void else signed(apart["amortisation"], 2))
+    return cells[:width]
+
+
+def _gap(result: Result, voids: Mapping[str, str]) -> str:
+    if "gap" in voids:
+        return "void"
+    gap = result["gap"]
+    return interval_words(gap | {"high": None} if gap["upper"] in voids else gap, 2) if gap else ""
+
+
+def _value(score: Mapping[str, Any]) -> str:
+    sign = {"lower": "≥ ", "upper": "≤ ", "estimate": "~ ", "exact": ""}[score["kind"]]
+    doubt = " ?" if score["doubts"] else ""
+    return f"{sign}{number(score['value'], 2)}{doubt}"

@@ -1,0 +1,158 @@
+"""All members of a sweep in one table: on the terminal and as ``members.csv``."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from taut.report.read.scores import void_of
+from taut.report.tables.evaluation import number
+from taut.report.tables.training import CRITERIA
+
+NAME = "members.csv"
+HEADS = {"bound": "validation:\nbound", "log_px": "test:\nlog p(x)", "gap": "test:\ngap"}
+STYLES = {"finished": "green", "failed": "bold red"}
+SCORES = ("elbo", "log_px", "gap")
+
+
+class MemberLike(Protocol):
+    """What a table needs to know of a member."""
+
+    @property
+    def folder(self) -> str: ...
+    @property
+    def words(self) -> Sequence[str]: ...
+
+
+class StatusLike(Protocol):
+    """What a table needs to know of a status."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    @property
+    def seconds(self) -> float | None: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def log(self) -> str: ...
+
+
+def members_table(folder: Path, members: Sequence[MemberLike], states: Mapping[str, StatusLike]) -> Table:
+    """The members with their state, best validation bound and test scores in nats; failures with reason and log."""
+    title = Text(f"{folder.name}: {len(members)} members, nats per datum", style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    table.add_column("member", overflow="fold")
+    table.add_column("state")
+    results = {member.folder: _result(folder / member.folder) for member in members}
+    criteria = {name: result["criteria"] for name, result in results.items() if result.get("criteria")}
+    fitted = bool(criteria) and len(criteria) == sum(bool(result) for result in results.values())
+    shown = [name for name in HEADS if name == "log_px" or not fitted]  # 80 columns
+    for name in (*(HEADS[name] for name in shown), *(CRITERIA.values() if criteria else ()), "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for member in members:
+        status, own = states[member.folder], criteria.get(member.folder, {})
+        scores = results[member.folder].get("scores", {})
+        cells = {
+            "bound": "" if status.score is None else number(status.score, 3),
+            "log_px": _signed(scores, "log_px"),
+            "gap": _signed(scores, "gap"),
+        }
+        table.add_row(
+            member.folder,
+            Text(status.state, style=STYLES.get(status.state, "")),
+            *(cells[name] for name in shown),
+            *([number(own.get(key), 1) for key in CRITERIA] if criteria else []),
+            "" if status.seconds is None else f"{status.seconds:.0f}",
+        )
+    failed = [(member.folder, states[member.folder]) for member in members if states[member.folder].state == "failed"]
+    lines = [*(Text(line) for line in firsts(results)), *(_failure(folder, name, status) for name, status in failed)]
+    if lines:
+        table.caption, table.caption_style = Text("\n").join(lines), ""
+    return table
+
+
+def firsts(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which members come first by each information criterion and by log p(x) of the test split.
+
+    Members are held against each other only where they saw the same rows. Those on which a floor binds are left out:
+    their likelihood says how low the floor is; and those that have not converged, for criteria presume a maximum.
+
+    Args:
+        results: What each member wrote to ``result.json``, by its name.
+    """
+    fitted = {name: one for name, one in results.items() if one.get("criteria")}
+    if len({(one["data_digest"], one["criteria"]["n"], one["cells"]) for one in fitted.values()}) != 1:
+        return []
+    sound = {n: one for n, one in fitted.items() if not one.get("limits") and one.get("converged") is not False}
+    lines = [_first(label, {n: one["criteria"][key] for n, one in sound.items()}) for key, label in CRITERIA.items()]
+    held_out = {n: -one["scores"]["log_px"]["value"] for n, one in sound.items() if one["held_out"]}
+    lines.append(_first("log p(x) of the test split", held_out))
+    left = (
+        f"{len(fitted) - len(sound)} of {len(fitted)} members are not ranked: a floor binds, or EM has not converged."
+    )
+    return [line for line in lines if line] + [left] * (len(sound) < len(fitted))
+
+
+def _first(label: str, values: Mapping[str, float | None]) -> str:
+    """The member with the least value, and how far behind the next is."""
+    known = sorted((value, name) for name, value in values.items() if value is not None)
+    if not known:
+        return ""
+    ahead = f", {known[1][0] - known[0][0]:.3f} ahead of {known[1][1]}" if len(known) > 1 else ""
+    return f"First by {label}: {known[0][1]}{ahead}"
+
+
+def write_members(folder: Path, members: Sequence[MemberLike], states: Mapping[str, StatusLike]) -> None:
+    """The same as ``members.csv``, whole or not at all."""
+    partial = folder / f".{NAME}.{os.getpid()}.part"
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        columns = ["member", "words", "state", "val_bound", *SCORES, *CRITERIA, "converged"]
+        columns += ["exit_code", "reason", "log", "seconds"]
+        writer.writerow(columns)
+        for member in members:
+            status, result = states[member.folder], _result(folder / member.folder)
+            scores, criteria = result.get("scores", {}), result.get("criteria") or {}
+            found = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in SCORES]
+            found += [*(criteria.get(key) for key in CRITERIA), result.get("converged")]
+            known = [status.state, status.score, *found, status.exit_code, status.reason]
+            log = f"{member.folder}/{status.log}" if (folder / member.folder / status.log).exists() else None
+            writer.writerow([member.folder, " ".join(member.words), *known, log, status.seconds])
+    os.replace(partial, folder / NAME)
+
+
+def _result(folder: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("scores"), dict) else {}
+
+
+def _void(scores: Mapping[str, Any], name: str) -> bool:
+    """Whether a score, or one that it rests on, broke an inequality."""
+    rests_on = ("log_px", "elbo", "gap") if name == "gap" else (name,)
+    return any(void_of(scores.get(other)) for other in rests_on)
+
+
+def _signed(scores: Mapping[str, Any], name: str) -> str:
+    if _void(scores, name):
+        return "void"
+    score = scores.get(name)
+    return ("" if score["kind"] == "exact" else ">= ") + number(score["value"], 3) if score else ""
+
+
+def _failure(folder: Path, name: str, status: StatusLike) -> Text:
+    log = folder / name / status.log
+    text = Text(f"{name}: ", style="bold red").append(str(status.reason), style="not bold default")
+    return text.append(f"  {log}", style="dim") if log.exists() else text

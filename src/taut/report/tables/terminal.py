@@ -1,0 +1,137 @@
+"""The report on the terminal: the answer, one table for each set of comparable scores, and what is not finished."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from taut.report.rank.answers import Answer
+from taut.report.read.files import legible
+from taut.report.read.runs import STATES, Run
+from taut.report.tables.cells import MARKS, Cell, Column, Row
+from taut.report.tables.notes import Note
+from taut.report.tables.sections import Section, state_cells
+
+STYLES = {"finished": "green", "failed": "bold red", "interrupted": "red", "unknown": "red", "running": "cyan"}
+LONGEST = 26
+"""Letters of a name that stay on one line."""
+COLOURS = {"clear": "green", "tie": "yellow", "open": "yellow", "ranked": "", "alone": "dim"}
+
+
+def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Iterator[RenderableType]:
+    """Everything worth a look, from the answer to what failed, on a terminal of so many columns."""
+    yield states(runs)
+    for section in sections:
+        yield Text("")
+        yield _heading(section)
+        yield from map(_answer, section.found.answers)
+        if section.found.procedure:
+            yield Text(" ".join(section.found.procedure), style="dim")
+        if section.groups:
+            yield Text("\nmeans over seeds; sd is the standard deviation of one training", style="dim")
+            yield _table(section.group_columns, section.groups, width, notes=True)
+        yield Text("")
+        yield _table(section.columns, section.rows, width)
+        yield from (_note(note) for note in section.notes if note.kind != "doubt")
+    waiting = [run for run in runs if not run.scored]
+    if waiting:
+        yield Text("")
+        yield _waiting(waiting)
+    for run in runs:
+        if run.state in ("failed", "interrupted", "unknown") or run.problems:
+            yield _failure(run)
+
+
+def states(runs: Sequence[Run]) -> Text:
+    """How many runs are in which state."""
+    counted = Counter(run.state for run in runs)
+    text = Text(f"{len(runs)} run{'' if len(runs) == 1 else 's'}: ", style="bold")
+    parts = [Text(f"{counted[state]} {state}", style=STYLES.get(state, "")) for state in STATES[::-1] if counted[state]]
+    return text.append_text(Text(", ").join(parts))
+
+
+def _heading(section: Section) -> Text:
+    what = "evaluation" if section.scores.source == "evaluation" else "test at the end of the run"
+    text = Text(section.scores.heading, style="bold")
+    return text.append(f"\n{what}: {section.details}; nats per datum", style="not bold dim")
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, *, notes: bool = False) -> Table:
+    """A table of runs or of settings, with heads of two lines where they name a split, and the notes of its cells."""
+    cells = [[_cell(cell, note=notes) for cell in row.cells] for row in rows]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    kept = _fitting(columns, cells, width)
+    for place in kept:
+        column = columns[place]
+        table.add_column(
+            _head(column),
+            justify="right" if column.numeric else "left",
+            no_wrap=column.numeric,
+            overflow="fold",
+            min_width=None if place else min(LONGEST, max(len(row[0]) for row in cells)),
+        )
+    for row in cells:
+        table.add_row(*(row[place] for place in kept))
+    return table
+
+
+def _fitting(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """The places of the columns that a terminal has room for: those of a high rank give way first."""
+    kept = [place for place, column in enumerate(columns) if column.terminal]
+    texts = {place: [*_head(columns[place]).split("\n"), *(row[place] for row in cells)] for place in kept}
+    wide = {place: max(map(len, texts[place])) for place in kept}
+    wide[0] = min(wide[0], LONGEST)
+    while sum(wide[place] + 2 for place in kept) > width:
+        last = max(kept, key=lambda place: (columns[place].terminal, place))
+        if columns[last].terminal == 1:
+            break
+        kept.remove(last)
+    return kept
+
+
+def _head(column: Column) -> str:
+    return column.label.replace(": ", ":\n", 1)
+
+
+def _cell(cell: Cell, *, note: bool) -> Text:
+    text = Text(cell.text, style="bold" if cell.mark == "first" else "bold red" if cell.text == "void" else "")
+    if note and cell.note:
+        text.append(f" {cell.note}", style="not bold dim")
+    return text.append(f" {MARKS[cell.mark]}") if cell.mark else text
+
+
+def _note(note: Note) -> Text:
+    text = Text(f"{note.kind}: ", style="bold red" if note.kind == "void" else "bold yellow")
+    return text.append(f"{note.who}: {note.text}", style="not bold default")
+
+
+def _answer(answer: Answer) -> Text:
+    text = Text(f"{answer.question}: ", style="bold").append(answer.run, style="bold cyan")
+    text.append(f"  {answer.value} {answer.error}", style="not bold")
+    for sentence in answer.sentences:
+        text.append(f"\n  {sentence}", style=f"not bold {COLOURS[answer.verdict]}")
+    return text
+
+
+def _waiting(runs: Sequence[Run]) -> Table:
+    title = Text("without scores", style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("run", overflow="fold")
+    for name in ("state", "epochs", "validation:\nbound", "seconds"):
+        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+    for run in runs:
+        state, *others = state_cells(run)[:-1]
+        words = (" ".join(part for part in (cell.text, cell.note) if part) for cell in others)
+        table.add_row(Text(run.name), Text(state.text, style=STYLES.get(state.text, "")), *map(Text, words))
+    return table
+
+
+def _failure(run: Run) -> Text:
+    text = Text(f"{run.name}: ", style="bold red").append(f"{run.state} ", style="not bold")
+    text.append(run.reason, style="not bold default")
+    if run.log and run.state != "finished":
+        text.append(f"  {legible(run.folder / run.log)}", style="not bold dim")
+    return text.append("".join(f"\n  {problem}" for problem in run.problems), style="not bold yellow")

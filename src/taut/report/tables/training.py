@@ -1,0 +1,137 @@
+"""What a table says of how training ended: whether it converged, and the information criteria."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL"}
+
+Result = Mapping[str, Any]
+
+
+def fitted(result: Result) -> list[str]:
+    """Lines on the training rows; none for a run that has neither criteria nor a tolerance."""
+    lines, found, converged = [], result.get("criteria"), result.get("converged")
+    if found:
+        known = [f"{name} {found[key]:,.3f}" for key, name in CRITERIA.items() if found[key] is not None]
+        lines = [
+            f"{found['n']:,} training rows: log p(x) {found['log_likelihood']:,.3f} in all, {found['parameters']:,} "
+            "free parameters",
+            f"{', '.join(known)} (lower is better)",
+        ]
+    if converged is not None:
+        lines.append(f"converged: {'yes' if converged else 'no'}, {result['epochs']:,} epochs")
+    return lines
+
+
+def unfinished(result: Result) -> list[str]:
+    """The warning for training that ended before it converged."""
+    if result.get("converged") is not False:
+        return []
+    return ["EM has not converged, and the criteria presume a maximum; raise trainer.max_epochs and resume the run."]
+
+
+KIND = {"exact": "exact", "lower": "lower bound", "upper": "upper bound", "estimate": "estimate"}
+LOW_ESS = 1.5
+
+Score = Mapping[str, Any]
+
+
+def test_table(result: Result) -> Table:
+    """The scores of the test split with their errors, at most 80 columns wide.
+
+    Args:
+        result: What a run writes to ``result.json``: ``name``, ``data``, ``binarisation``, ``cells`` (``all`` or
+            ``observed``), ``k``, ``k_test``, ``n``, ``split``, ``seconds`` (``fit``, ``test``) and ``scores``: name to
+            ``value``, ``standard_error`` (over data), ``monte_carlo_error`` (at fixed data, or None), ``kind``, ``k``.
+
+    Returns:
+        A table for ``rich.print``.
+    """
+    table = Table(
+        title=Text(f"{result['name']}: {result['split']} split, {_of(result)}nats per datum", style="bold"),
+        caption=caption(result),
+        caption_justify="left",
+        title_justify="left",
+        caption_style="",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    table.add_column("s.e. (data)", justify="right")
+    table.add_column("s.e. (MC)", justify="right")
+    table.add_column("what it is", style="dim")
+    for name, (label, meaning) in ROWS.items():
+        if result["scores"].get(name, {}).get("value") is not None:
+            _add(table, name, label, meaning, result)
+    return table
+
+
+def _of(result: Result) -> str:
+    return "observed cells, " if result.get("cells") == "observed" else ""
+
+
+def caption(result: Result) -> Text:
+    """Where the numbers come from, the seconds, and a warning line for each reason to distrust them."""
+    seconds = result["seconds"]
+    rate = result["n"] / max(seconds["test"], 1e-9)
+    data = f"{result['data']}, binarisation {result['binarisation']}"
+    same = "" if result.get("held_out", True) else ", the training rows"
+    lines = [
+        f"{result['split']} split of {data}: {result['n']:,} data{same}",
+        f"fit {seconds['fit']:.1f} s, test {seconds['test']:.1f} s ({rate:,.0f} images/s)",
+        *fitted(result),
+    ]
+    text = Text("\n".join(lines), style="dim")
+    for warning in warnings(result):
+        text.append(f"\nWarning: {warning}", style="bold yellow")
+    return text
+
+
+def warnings(result: Result) -> list[str]:
+    """Reasons not to trust the scores, in full sentences; none is the good case."""
+    return [*result.get("warnings", []), *result.get("limits", []), *unfinished(result)]
+
+
+def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> None:
+    score = result["scores"][name]
+    sign = ">= " if name == "gap" and score.get("kind") != "exact" else ""
+    words = meaning.format(kind=KIND.get(score.get("kind"), ""), k=score.get("k"), k_test=result["k_test"])
+    if name == "log_px" and score["kind"] != "exact":
+        words += f", K = {score['k']}"
+    if result.get("cells") == "observed":
+        label, words = label.replace("p(x)", "p(x_obs)"), words.replace("p(x)", "p(x_obs)")
+    table.add_row(
+        label.format(k=result["k"]),
+        sign + _cell(score["value"], name),
+        _cell(score.get("standard_error"), name),
+        _cell(score.get("monte_carlo_error") or None, name),
+        Text(words).append(" ?" if score.get("doubts") else "", style="not dim yellow"),
+        style="bold" if name in ("bound", "gap") else None,
+    )
+
+
+def _cell(value: float | None, name: str) -> str:
+    if value is None:
+        return ""
+    if abs(value) >= 1e7:
+        return f"{value:.3e}"
+    digits = 0 if name == "active_units" else 2 if abs(value) >= 1e5 else 3
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no minus zero
+
+
+ROWS = {
+    "elbo": ("ELBO", "lower bound, K = 1"),
+    "bound": ("bound, k = {k}", "what was trained"),
+    "log_px": ("log p(x)", "{kind}"),
+    "gap": ("gap", "log p(x) - ELBO"),
+    "kl": ("KL", "q(z|x) from p(z)"),
+    "reconstruction": ("reconstruction", "E log p(x|z)"),
+    "active_units": ("active units", "latents in use"),
+    "ess": ("ESS", "of {k_test} samples"),
+    "khat": ("k-hat", "median, trusted to 0.7"),
+}

@@ -1,0 +1,117 @@
+"""From a composed config to objects."""
+
+import os
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, open_dict
+
+from taut.config.instantiate import instantiate
+from taut.data.base import Batches, Data
+from taut.errors import UserError
+from taut.functional import seeding
+from taut.model.joint import Joint
+from taut.model.prior.base import Prior
+from taut.model.prior.vamp import Vamp
+from taut.model.q.base import Posterior
+from taut.training.module import LatentVariableModel
+from taut.training.strategies import Sharded
+
+
+def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
+    """Threads, default dtype, products and seeds of a run.
+
+    Args:
+        cfg: The config of the run.
+        trainer: What says how many processes there are, the run's own by default; one of several has one thread
+            unless told otherwise.
+    """
+    alone = isinstance((trainer or cfg.trainer).strategy, str)
+    threads = cfg.threads or (None if alone else 1)
+    if threads:
+        torch.set_num_threads(threads)
+    if not alone:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # else Lightning takes all cores
+    torch.set_default_dtype(torch.float64 if str(cfg.trainer.precision).startswith("64") else torch.float32)
+    torch.set_float32_matmul_precision(cfg.get("matmul", "highest"))
+    # filling new buffers under deterministic algorithms costs a pass over each, and guards nothing here
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
+    L.seed_everything(cfg.seed, verbose=False)
+
+
+def build_data(cfg: DictConfig) -> Data:
+    """The data module, loaded and split; its shape is written to ``cfg.x_shape`` for the pieces that need it."""
+    data = instantiate(cfg.data, mask=instantiate(cfg.mask) if cfg.mask else None)
+    data.prepare_data()
+    data.setup("fit")
+    with open_dict(cfg):
+        cfg.x_shape = list(data.x_shape)
+    return data
+
+
+def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
+    """The model, with every piece started from the training rows.
+
+    Raises:
+        UserError: If the pieces do not go together, or not with the data.
+    """
+    torch.manual_seed(seeding.key(cfg.seed, "initial", 0))
+    prior = instantiate(cfg.prior)
+    likelihood = instantiate(cfg.likelihood, latent=prior.z_shape[0])
+    joint = Joint(prior, likelihood)
+    q = instantiate(cfg.q, joint=joint)
+    refuse_unlearned_vamp(prior, q)
+    prior.attach(q)
+    model = instantiate(
+        cfg.model,
+        joint=joint,
+        q=q,
+        objective=instantiate(cfg.objective),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+    )
+    model.initialise(data.training_rows())
+    for split in ("val", "test"):
+        likelihood.check(data.rows_of(split))
+    return model
+
+
+def refuse_unlearned_vamp(prior: Prior, q: Posterior) -> None:
+    """A prior made of q is nothing where q has no parameters.
+
+    Raises:
+        UserError: If prior and q are such a pair.
+    """
+    if isinstance(prior, Vamp) and not q.learned:
+        raise UserError(
+            f"prior=vamp is a mixture of q(z|u), but q={type(q).__name__.lower()} does not look at u; "
+            "choose q=diagonal or q=full."
+        )
+
+
+def refuse_closed_form_in_parallel(model: LatentVariableModel, trainer: L.Trainer) -> None:
+    """EM sums are those of one process, which holds all parameters.
+
+    Raises:
+        UserError: If there are more.
+    """
+    if model.objective.closed_form and (trainer.world_size > 1 or isinstance(trainer.strategy, Sharded)):
+        raise UserError(
+            "objective=em runs in one process; choose strategy=cpu or gpu with trainer.devices=1, or "
+            "objective=exact under ddp."
+        )
+
+
+def refuse_small_batches(data: Data, world_size: int) -> None:
+    """Every process needs a row of every training batch.
+
+    Raises:
+        UserError: If a batch has fewer rows than there are processes.
+    """
+    Batches(
+        lambda epoch: data.stored.train,
+        len(data.stored.train),
+        batch_size=data.batch_size,
+        shuffle=True,
+        world=world_size,
+    )

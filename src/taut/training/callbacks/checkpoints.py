@@ -1,0 +1,180 @@
+"""Early stopping on a number that may be selected on."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
+
+from taut.errors import UserError
+from taut.objective.base import Objective
+
+
+def early_stopping(monitor: str = "val/bound", mode: str = "max", **settings: Any) -> EarlyStopping:
+    """Lightning's ``EarlyStopping`` for a validation score; NaN stops the run.
+
+    Args:
+        monitor: Name of a ``val/`` metric.
+        mode: ``max`` for bounds, ``min`` for the gap.
+        settings: Further arguments of Lightning's callback, such as ``patience`` and ``min_delta`` (nats).
+
+    Raises:
+        UserError: If ``monitor`` is a test score or what training minimises.
+    """
+    return EarlyStopping(monitor=selectable(monitor), mode=mode, check_finite=True, **settings)
+
+
+def selectable(monitor: str) -> str:
+    """Let a validation score through and refuse any other.
+
+    Raises:
+        UserError: If ``monitor`` does not start with ``val/``.
+    """
+    if not monitor.startswith("val/"):
+        raise UserError(
+            f"monitor={monitor} may not choose when to stop or what to keep: test scores are for the end and "
+            "train/ scores reward over-fitting; use a validation score such as val/bound."
+        )
+    return monitor
+
+
+FOLDER = "checkpoints"
+
+
+class Kept(ModelCheckpoint):
+    """Lightning's ``ModelCheckpoint`` in the run folder, which may have been moved since it was written.
+
+    It writes at the end of an epoch and also, if asked, every so many steps within it; never between the last step
+    of an epoch and its validation, because a run that goes on from there would skip the validation.
+
+    Args:
+        name: How its files begin; also what its state is called in the checkpoint.
+        every_n_train_steps: Steps between two checkpoints within an epoch.
+        settings: Arguments of Lightning's callback.
+    """
+
+    def __init__(self, name: str, every_n_train_steps: int | None = None, **settings: Any) -> None:
+        super().__init__(auto_insert_metric_name=False, enable_version_counter=False, every_n_epochs=1, **settings)
+        self.name = name
+        self._every_n_train_steps = every_n_train_steps or 0  # Lightning's constructor wants epochs or steps
+
+    @property
+    def state_key(self) -> str:
+        return f"{type(self).__qualname__}.{self.name}"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.dirpath = str(Path(trainer.default_root_dir).absolute() / FOLDER)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._prune(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, *details: Any) -> None:
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *details)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self._prune(trainer)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether the weights are to be kept: the newest, where the objective is after those it ends with."""
+        objective = getattr(trainer.lightning_module, "objective", None)
+        last = isinstance(objective, Objective) and objective.runs_to_the_end
+        return last or super().check_monitor_top_k(trainer, current)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
+
+    def _prune(self, trainer: Trainer) -> None:
+        """Remove what a killed run left behind, and the file a run was resumed from, which Lightning spares."""
+        if trainer.is_global_zero and self.best_k_models:
+            for path in Path(str(self.dirpath)).glob(f"{self.name}*.ckpt"):
+                if str(path) not in self.best_k_models:
+                    path.unlink()
+
+
+def best(monitor: str = "val/bound", mode: str = "max") -> Kept:
+    """Keep ``best.ckpt``, the one with the best validation score.
+
+    Args:
+        monitor: Name of a ``val/`` metric.
+        mode: ``max`` for bounds, ``min`` for the gap.
+
+    Raises:
+        UserError: If ``monitor`` may not be selected on.
+    """
+    return Kept("best", monitor=selectable(monitor), mode=mode, save_top_k=1, filename="best")
+
+
+def recent(keep: int = 2, every_n_train_steps: int | None = None) -> Kept:
+    """Keep the newest few, to go on from: one at the end of each epoch, and more within it if asked.
+
+    Args:
+        keep: How many.
+        every_n_train_steps: Also write one after so many steps, for epochs that take hours.
+    """
+    return Kept(
+        "recent",
+        every_n_train_steps,
+        monitor="step",
+        mode="max",
+        save_top_k=keep,
+        filename="recent-epoch={epoch:05d}-step={step:08d}",
+        save_on_train_epoch_end=True,
+    )
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {_moved(name, old, new): _moved(part, old, new) for name, part in value.items()}
+    return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value
+
+
+States = dict[str, list[Tensor]]
+
+
+class RandomState(Callback):
+    """Keeps the states of torch's generators, CPU and CUDA, of every rank in the checkpoint.
+
+    Training noise is keyed and needs none of this; callbacks and layers of the user may draw as they please. The
+    states are restored when the fit starts, before its first batch is drawn. A rank the checkpoint does not know
+    keeps its own.
+    """
+
+    def __init__(self) -> None:
+        self._states: list[States] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all ranks; every rank must ask."""
+        own = {"cpu": [torch.get_rng_state()], "cuda": _cuda_states()}
+        if not (dist.is_available() and dist.is_initialized()):
+            return {"ranks": [own]}
+        ranks: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(ranks, own)
+        return {"ranks": ranks}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._states = state_dict["ranks"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_rank < len(self._states):
+            _restore(self._states[trainer.global_rank])
+        self._states = []
+
+
+def _cuda_states() -> list[Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _restore(states: States) -> None:
+    torch.set_rng_state(states["cpu"][0].cpu())
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])

@@ -1,0 +1,236 @@
+"""Means and standard errors over a split, as a torchmetrics shell around sums.
+
+All states are moments in float64 that merge, so batches of any size and any number of processes give the same numbers.
+"""
+
+import math
+from itertools import pairwise
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.distributions import OneHotCategorical
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from taut.errors import RunError
+from taut.evidence.diagnostics import ACTIVE
+from taut.evidence.score import Scores
+from taut.functional.consistency import Judge, Value, Void
+from taut.functional.statistics import Moments
+from taut.model import exact_inference
+from taut.model.joint import Joint
+
+
+class Summary(NamedTuple):
+    """What a split scored.
+
+    Args:
+        n: Number of data.
+        scores: By name: ``value``, ``standard_error`` over the data, ``monte_carlo_error`` at fixed x; nats.
+        curve: Mean of IWAE-k at every block size.
+        curve_errors: Its standard errors over the data.
+        details: Of each datum, in any order, what :data:`taut.evidence.score.DETAILS` lists; None where it was not
+            asked.
+    """
+
+    n: int
+    scores: dict[str, dict[str, Any]]
+    curve: list[float]
+    curve_errors: list[float]
+    details: Float[Tensor, "n 5"] | None = None
+
+
+class NotANumber(RunError):
+    """A score was NaN or infinite. It is never averaged away."""
+
+
+class TrainingMonitor:
+    """What training steps report, kept where it is computed: to read it at every step is to wait for the device.
+
+    Args:
+        step: Steps that were made before.
+        device: Where the bounds are.
+    """
+
+    def __init__(self, step: int, device: torch.device) -> None:
+        self.step = torch.tensor(step, device=device)
+        self.bad = torch.tensor([-1, -1], device=device)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+
+    def note(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
+        """One step: the bounds of its data, what it minimises, and the rows the data are."""
+        lost = ~bound.isfinite()
+        row = torch.where(lost.any(), index.gather(0, lost.int().argmax(0, keepdim=True)).squeeze(0), -1)
+        first = (lost.any() | ~surrogate.isfinite()) & (self.bad[0] < 0)
+        self.bad.copy_(torch.where(first, torch.stack([self.step, row]), self.bad))
+        bound = bound.double()
+        self.sums += torch.stack([bound.sum(), surrogate * len(bound), bound.square().sum()])
+        self.step += 1
+
+    def check(self) -> None:
+        """Refuse to go on from a bound that is not finite.
+
+        Raises:
+            NotANumber: Naming the first row and its step.
+        """
+        step, row = self.bad.tolist()
+        if step >= 0:
+            where = f"row {row}" if row >= 0 else "the gradient recipe"
+            raise NotANumber(
+                f"The training bound of {where} is not finite at step {step}; "
+                "lower optimizer.lr, or set trainer.gradient_clip_val."
+            )
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        """Sums over the data since the last time: of the bound and of the surrogate."""
+        bound, surrogate, *_ = self.sums.clone()
+        self.sums.zero_()
+        return bound, surrogate
+
+    def refuse_above_mass(self, count: int, epoch: int, checks: int) -> None:
+        """Refuse to go on from bounds of a probability mass whose mean since the last time is above 0.
+
+        Args:
+            count: Number of data since the last time.
+            epoch: Number of the epoch, counted from 1.
+            checks: How often this has been asked, this time included.
+
+        Raises:
+            Void: Naming the epoch and what to do.
+        """
+        if count < 2:
+            return  # one draw does not tell how draws differ
+        total, _, squares = self.sums.tolist()
+        mean = total / count
+        spread = max(squares - count * mean * mean, 0.0) / (count - 1)  # over the data, which is wider than the noise
+        error = math.sqrt(spread / count)
+        judge = Judge(count, count - 1, checks)
+        sentence = judge.above_mass(Value("the training bound", "lower", mean, error), f"epoch {epoch}")
+        if sentence is not None:
+            raise Void(f"{sentence[:-1]}. Training stops here.")
+
+
+class ScoreMeter(Metric):
+    """Moments of the scores of a split.
+
+    Args:
+        names: Names of the scores.
+        sizes: Number of points of the bound-versus-K curve.
+        z_shape: Shape of one z.
+        stage: Name of the split, for messages.
+
+    Raises:
+        NotANumber: From ``update``, naming the datum and the stage.
+    """
+
+    full_state_update = False
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+    spreads: Tensor
+    z_noise: Tensor
+    details: list[Tensor]
+
+    def __init__(self, names: list[str], sizes: int, z_shape: tuple[int, ...], stage: str) -> None:
+        super().__init__()
+        self.names, self.sizes, self.stage = names, sizes, stage
+        columns = len(names) + sizes + prod(z_shape)
+        for name, shape in {"count": (), "mean": (columns,), "squares": (columns,)}.items():
+            # moments of several processes are merged together, not one by one as torchmetrics reduces states
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx=None)
+        for name, shape in {"spreads": (len(names),), "z_noise": (prod(z_shape),)}.items():
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("details", [], dist_reduce_fx="cat")
+
+    def update(self, scores: Scores, index: Tensor) -> None:
+        """Add a batch, which may be empty where a split has fewer rows than there are processes."""
+        values = torch.stack([scores.values[name] for name in self.names])
+        self._refuse_nan(values, index)
+        if scores.details is not None:
+            self.details.append(scores.details.T)
+        if not values.shape[1]:
+            return
+        columns = torch.cat([values, scores.curve, scores.mean_z.flatten(1).T])
+        moments = Moments.merged([self._moments(), Moments.of(columns.T)])
+        self.count, self.mean, self.squares = moments
+        self.spreads += torch.stack([scores.noise.get(name, torch.zeros_like(values[0])).sum() for name in self.names])
+        self.z_noise += scores.noise_z.flatten(1).sum(0)
+
+    def compute(self) -> Summary:
+        """The means over the split, with their errors."""
+        moments = self._moments()
+        names, curve, z = (slice(*ends) for ends in pairwise([0, len(self.names), len(self.names) + self.sizes, None]))
+        errors = moments.standard_error.nan_to_num(0.0)
+        monte_carlo = self.spreads.sqrt() / moments.count
+        rows = zip(self.names, moments.mean[names].tolist(), errors[names].tolist(), monte_carlo.tolist(), strict=True)
+        unknown = int(moments.count) < 2  # one datum does not tell how data differ
+        scores: dict[str, dict[str, Any]] = {
+            name: {"value": v, "standard_error": None if unknown else e, "monte_carlo_error": m}
+            for name, v, e, m in rows
+        }
+        variance = (moments.squares[z] - self.z_noise) / moments.count  # of E_q[z], less the noise it is known with
+        scores["active_units"] = {"value": float((variance > ACTIVE).sum())}
+        details = dim_zero_cat(self.details) if len(self.details) else None
+        return Summary(int(moments.count), scores, moments.mean[curve].tolist(), errors[curve].tolist(), details)
+
+    def _moments(self) -> Moments:
+        """Those of all processes, which stand behind one another once they have been gathered."""
+        if self.count.dim() == 0:
+            return Moments(self.count, self.mean, self.squares)
+        return Moments.merged([Moments(*each) for each in zip(self.count, self.mean, self.squares, strict=True)])
+
+    def _refuse_nan(self, values: Tensor, index: Tensor) -> None:
+        bad = (~values.isfinite()).any(0)
+        if bad.any():
+            column = int(bad.nonzero()[0])
+            entry = int((~values[:, column].isfinite()).nonzero()[0])
+            raise NotANumber(
+                f"{self.stage}/{self.names[entry]} of row {int(index[column])} is {values[entry, column].item()}: "
+                "training diverged, or q puts z where the model has no mass; nothing was averaged."
+            )
+
+
+ROWS = 4096
+"""Rows of which tables are held at once."""
+
+
+@torch.no_grad()
+def criteria(joint: Joint, x: Float[Tensor, "n *x"]) -> dict[str, Any] | None:
+    r"""BIC, AIC and ICL of a model at the maximum of its likelihood on these rows; lower is better, as in scikit-learn.
+
+    With $\ell = \sum_n \log p(x_n)$, of the observed cells where some are missing, and p free parameters:
+
+    - $\mathrm{BIC} = -2 \ell + p \log n$ (Schwarz, 1978) and $\mathrm{AIC} = -2 \ell + 2 p$ (Akaike, 1974);
+    - $\mathrm{ICL} = \mathrm{BIC} + 2 \sum_n H(p(z \mid x_n))$ (Biernacki, Celeux & Govaert, 2000), where z is a
+      category: it counts clusters, and components that overlap are no two.
+
+    Args:
+        joint: A model whose $\log p(x)$ has a closed form.
+        x: The rows it was trained on.
+
+    Returns:
+        ``log_likelihood`` (nats, of all rows), ``n``, ``parameters``, ``bic``, ``aic`` and ``icl``, which is ``None``
+        where z is no category; ``None`` for a model whose number of free parameters means nothing, as of networks.
+    """
+    free = [piece.degrees_of_freedom for piece in (joint.prior, joint.likelihood)]
+    if None in free:
+        return None
+    total, entropy = 0.0, 0.0
+    for rows in x.split(ROWS):
+        log_px, posterior = exact_inference.log_marginal_and_posterior(joint, rows)
+        total += log_px.double().sum().item()
+        if isinstance(posterior, OneHotCategorical):
+            entropy += OneHotCategorical(logits=posterior.logits.double()).entropy().sum().item()
+    n, parameters = len(x), sum(count for count in free if count is not None)
+    bic = -2 * total + parameters * math.log(n)
+    return {
+        "log_likelihood": total,
+        "n": n,
+        "parameters": parameters,
+        "bic": bic,
+        "aic": -2 * total + 2 * parameters,
+        "icl": bic + 2 * entropy if joint.prior.discrete else None,
+    }

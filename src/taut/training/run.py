@@ -1,0 +1,151 @@
+"""A run, read back from its folder: its config, its data, its trained model."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from taut import __version__
+from taut.config.aliases import current_targets
+from taut.config.check import check, check_yaml
+from taut.config.instantiate import check_targets_resolved
+from taut.config.resume import is_run
+from taut.data.base import Data
+from taut.errors import UserError
+from taut.training import loggers
+from taut.training.build import build_data, build_model
+from taut.training.checkpoint import AtomicCheckpointIO, newest_good
+from taut.training.module import LatentVariableModel
+
+GROUPS = ("model", "data", "prior", "q", "likelihood", "objective")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a run.
+
+    Args:
+        folder: Where it is, absolute.
+        cfg: Its config, with what continuations changed.
+        choices: What it is made of, in the words of the command line.
+    """
+
+    folder: Path
+    cfg: DictConfig
+    choices: dict[str, str]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Read a run's config; its classes are checked before anything is built.
+
+        Raises:
+            UserError: If it is not the folder of a run, or of another version, or names classes that may not be built.
+        """
+        folder = folder.expanduser().resolve()
+        if not is_run(folder):
+            raise UserError(f"run={folder} is not the folder of a run: its .hydra/overrides.yaml is missing.")
+        resumed = folder / ".hydra" / "resumed_config.yaml"
+        path = resumed if resumed.exists() else folder / ".hydra" / "config.yaml"
+        check_yaml(path)
+        stored = OmegaConf.load(path)
+        if not isinstance(stored, DictConfig):
+            raise UserError(f"{path} is damaged: it should be a config.")
+        cfg = OmegaConf.create(current_targets(OmegaConf.to_container(stored)))
+        _check(cfg, folder)
+        return cls(folder, cfg, _choices(folder))
+
+    @property
+    def name(self) -> str:
+        """What the run is, in one line: model, data, binarisation, mask, prior, q, k and seed."""
+        return loggers.name_of(self.choices, self.cfg)
+
+    @property
+    def binarisation(self) -> str:
+        """How its pixels were made binary."""
+        return str(self.cfg.data.get("binarisation") or "none")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights of the best validation bound; the newest intact ones of a run that was stopped before any.
+
+        Raises:
+            UserError: If there is none.
+        """
+        best = self.folder / "checkpoints" / "best.ckpt"
+        found = best if best.exists() else newest_good(self.folder / "checkpoints")
+        if found is None:
+            raise UserError(
+                f"{self.folder} holds no checkpoint in checkpoints/; let the run train for an epoch first "
+                "(python train.py resume=<run folder>)."
+            )
+        return found
+
+    def load(self) -> tuple[LatentVariableModel, Data, dict[str, Any]]:
+        """The trained model in evaluation mode, its data, and what the checkpoint says of itself.
+
+        Raises:
+            UserError: If the checkpoint is damaged or of another version, or the data are not those of the run.
+        """
+        path = self.checkpoint
+        checkpoint = AtomicCheckpointIO().load_checkpoint(path)
+        self._refuse_other_version(checkpoint.get("taut_version", __version__))
+        if not {"state_dict", "epoch", "global_step"} <= checkpoint.keys():
+            raise UserError(f"{path} is no checkpoint of a training run; restore the files of {self.folder.name}.")
+        data = build_data(self.cfg)
+        if type(data).__qualname__ not in checkpoint:
+            raise UserError(f"{self.folder.name} was trained on other data than its .hydra says; restore its files.")
+        data.load_state_dict(checkpoint[type(data).__qualname__])
+        model = build_model(self.cfg, data)
+        try:
+            model.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            raise UserError(
+                f"The checkpoint {path} does not fit the model that {self.folder.name}/.hydra describes; restore the "
+                "files of the run, or use the version that wrote them."
+            ) from error
+        if not all(value.isfinite().all() for value in model.parameters()):
+            raise UserError(
+                f"{path} holds weights that are not finite: the run diverged; train it anew with a lower optimizer.lr."
+            )
+        about = {"file": path.name, "epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
+        return model.eval().requires_grad_(False), data, about
+
+    def _refuse_other_version(self, version: str) -> None:
+        if version.split(".")[:2] != __version__.split(".")[:2]:
+            raise UserError(
+                f"{self.folder.name} was trained by taut {version} and this is taut {__version__}; evaluate it with "
+                f"the version that trained it (pip install taut=={version}), or train it anew."
+            )
+
+
+def _check(cfg: DictConfig, folder: Path) -> None:
+    try:
+        check(cfg)
+        check_targets_resolved(cfg)
+    except UserError as error:
+        version = _written_by(folder)
+        if version != __version__:
+            raise UserError(
+                f"{folder.name} was made by taut {version}, and this is taut {__version__}: {error}"
+            ) from error
+        raise
+
+
+def _written_by(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "result.json").read_text(encoding="utf-8"))["versions"]["taut"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return __version__
+
+
+def _choices(folder: Path) -> dict[str, str]:
+    path = folder / ".hydra" / "hydra.yaml"
+    try:
+        check_yaml(path)
+        chosen = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
+        return {group: str(chosen[group]) for group in GROUPS}
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is missing or damaged; it tells what the run is made of.") from error
