@@ -1,6 +1,11 @@
-"""What every test shares: one torch thread, a forked seed, annotations enforced."""
+"""What every test shares: one torch thread, a forked seed, annotations enforced, the same machine everywhere.
+
+Which tests run is said in ``helpers/tiers.py``.
+"""
 
 import os
+import signal
+import threading
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin while idle starve others
 
@@ -8,6 +13,12 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+LAUNCHERS = ("SLURM", "SBATCH", "SRUN", "SUBMITIT", "TORCHELASTIC")
+for name in list(os.environ):  # tests may run in a job of a cluster; what they start is none of its tasks
+    if name.startswith(LAUNCHERS) or name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        del os.environ[name]
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else what the tests start inherits deaf ears
 torch.set_num_threads(1)
 MATHEMATICS = [
     "completion.accuracy",
@@ -25,6 +36,7 @@ MATHEMATICS = [
     "training.module",
 ]
 install_import_hook([f"taut.{name}" for name in MATHEMATICS], "annotations.checked")  # shapes, in tests only
+pytest_plugins = ["helpers.tiers"]
 
 
 def pytest_addoption(parser):

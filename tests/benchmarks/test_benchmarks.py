@@ -78,7 +78,7 @@ def test_the_floor_is_that_of_the_published_architecture():
     assert floor.flops(floor.evaluation_products(5000)) == pytest.approx(2.068e9, rel=1e-3)
 
 
-def test_a_training_step_is_timed_through_the_command(monkeypatch, tmp_path, capsys):
+def test_a_training_step_is_timed_through_the_command(programs, monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("TAUT_DATA", raising=False)
     monkeypatch.setattr(train, "VARIANTS", {"taut": []})
     words = ["--k", "2", "--rounds", "1", "--seconds", "0.01", "--retries", "0", "--no-peers", "--out", str(tmp_path)]
@@ -89,7 +89,7 @@ def test_a_training_step_is_timed_through_the_command(monkeypatch, tmp_path, cap
     assert (tmp_path / "train_k2.png").exists()
 
 
-def test_an_evaluation_is_timed(monkeypatch, tmp_path, capsys):
+def test_an_evaluation_is_timed(programs, monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("TAUT_DATA", raising=False)
     monkeypatch.setattr(evaluate, "GROWTH", (3,))
     words = ["--k", "20", "--rounds", "1", "--seconds", "0.01", "--retries", "0", "--no-peers", "--out", str(tmp_path)]
@@ -98,7 +98,7 @@ def test_an_evaluation_is_timed(monkeypatch, tmp_path, capsys):
     assert "same noise" in capsys.readouterr().out
 
 
-def test_em_is_timed_and_finds_what_scikit_learn_finds(monkeypatch, tmp_path, capsys):
+def test_em_is_timed_and_finds_what_scikit_learn_finds(programs, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(mixture, "growth", lambda sizes, _: dict.fromkeys(sizes, 1.0))
     words = ["--n", "400", "--d", "3", "--components", "2", "--rounds", "1", "--seconds", "0.01", "--retries", "0"]
     found = mixture.main(mixture.parser().parse_args([*words, "--threads", "1", "--out", str(tmp_path)]))
@@ -107,7 +107,7 @@ def test_em_is_timed_and_finds_what_scikit_learn_finds(monkeypatch, tmp_path, ca
     assert float(values[0]) == pytest.approx(float(values[1]), abs=1e-8)
 
 
-def test_start_up_is_timed(monkeypatch, tmp_path, capsys):
+def test_start_up_is_timed(programs, monkeypatch, tmp_path, capsys):
     words, code = startup.COMMANDS["taut to its first step"]
     assert startup.timed(words, code, threads=1).seconds > 0
     kept = {"imports": (["-c", "import numpy"], 0), "taut, a mistake": startup.COMMANDS["taut, a mistake"]}
@@ -119,7 +119,7 @@ def test_start_up_is_timed(monkeypatch, tmp_path, capsys):
         startup.timed(["-c", "raise SystemExit(3)"], 0, threads=1)
 
 
-def test_the_race_ends_at_its_bound_and_both_sides_judge_alike(monkeypatch, tmp_path):
+def test_the_race_ends_at_its_bound_and_both_sides_judge_alike(programs, monkeypatch, tmp_path):
     monkeypatch.delenv("TAUT_DATA", raising=False)
     monkeypatch.setattr(to_bound, "EVERY", 1)
     np.savez(tmp_path / "weights.npz", *work.weights())
@@ -162,7 +162,7 @@ def test_what_is_not_installed_is_said_to_be_absent(capsys):
     assert "nobody's: not installed" in capsys.readouterr().out
 
 
-def test_imputation_is_scored_against_the_truth(monkeypatch, capsys):
+def test_imputation_is_scored_against_the_truth(trainings, monkeypatch, capsys):
     """The mean of a column scores its variance, 1; the fitted Gaussian stays under the published 0.30."""
     known = {name: imputation.METHODS[name] for name in ("mean of the column", "Imputer()")}
     monkeypatch.setattr(imputation, "METHODS", known)

@@ -36,7 +36,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("overrides", COMMANDS.values(), ids=COMMANDS)
-def test_command_ends_with_ordered_scores(overrides, tmp_path, capsys):
+def test_command_ends_with_ordered_scores(trainings, overrides, tmp_path, capsys):
     tiny = [word for word in TINY if not (word.startswith("network") and "network" in " ".join(overrides))]
     result = run(tmp_path, *tiny, *overrides)
     scores = result["scores"]
@@ -51,7 +51,7 @@ def test_command_ends_with_ordered_scores(overrides, tmp_path, capsys):
         assert word in printed
 
 
-def test_run_folder_is_complete(tmp_path):
+def test_run_folder_is_complete(programs, trainings, tmp_path):
     overrides = [word for word in TINY if not word.startswith(("callbacks", "logger", "trainer.enable"))]
     result = run(tmp_path, *overrides)
     assert {path.name for path in tmp_path.iterdir()} >= {
@@ -73,7 +73,7 @@ def test_run_folder_is_complete(tmp_path):
     assert result["versions"]["torch"]
 
 
-def test_same_command_gives_the_same_bits(tmp_path):
+def test_same_command_gives_the_same_bits(trainings, tmp_path):
     first = run(tmp_path / "a", *TINY, "model=iwae", "k=3")
     second = run(tmp_path / "b", *TINY, "model=iwae", "k=3")
     assert first["scores"] == second["scores"]
@@ -81,7 +81,7 @@ def test_same_command_gives_the_same_bits(tmp_path):
     assert other["scores"] != first["scores"]
 
 
-def test_own_numbers(tmp_path):
+def test_own_numbers(trainings, tmp_path):
     path = tmp_path / "my.csv"
     rows = np.random.default_rng(0).normal(size=(80, 2))
     path.write_text("a,b\n" + "\n".join(f"{a},{b}" for a, b in rows))

@@ -31,7 +31,7 @@ def table(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, table):
+def runs(trainings, tmp_path_factory, table):
     """A few tiny runs, each trained once when first asked for."""
     folder, made = tmp_path_factory.mktemp("runs"), {}
     commands = {
@@ -270,7 +270,7 @@ def test_errors_count_the_hidden_cells_whose_truth_is_known():
     assert found["error_rate"]["standard_error"] == pytest.approx(expected)
 
 
-def test_the_lecture_needs_no_run(tmp_path):
+def test_the_lecture_needs_no_run(trainings, tmp_path):
     few = ["lecture.pixels=6", "lecture.images=2", "lecture.k=10", "lecture.repetitions=20", "lecture.components=4"]
     done = command("complete", "experiment=lecture", *few, f"hydra.run.dir={tmp_path}/lecture")
     assert done.code == 0, done.err

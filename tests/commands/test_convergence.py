@@ -33,7 +33,7 @@ def _resumed(folder: Path, *words: str) -> dict[str, Any]:
     return run(folder, *words, f"resume={folder}")
 
 
-def test_em_stops_at_its_tolerance_and_its_criteria_are_those_of_scikit_learn(tmp_path):
+def test_em_stops_at_its_tolerance_and_its_criteria_are_those_of_scikit_learn(trainings, tmp_path):
     result = run(tmp_path, *FAITHFUL)
     assert result["converged"] is True
     assert result["epochs"] < 100
@@ -46,7 +46,7 @@ def test_em_stops_at_its_tolerance_and_its_criteria_are_those_of_scikit_learn(tm
     assert (found["n"], found["parameters"]) == (272, 11)
 
 
-def test_the_last_parameters_are_validated_and_tested_whatever_the_interval(tmp_path):
+def test_the_last_parameters_are_validated_and_tested_whatever_the_interval(trainings, tmp_path):
     table = tmp_path / "x.npy"
     rng = np.random.default_rng(0)
     np.save(table, rng.standard_normal((120, 2)))
@@ -65,13 +65,13 @@ def test_the_last_parameters_are_validated_and_tested_whatever_the_interval(tmp_
     assert all(torch.equal(best[name], value) for name, value in last.items())
 
 
-def test_a_ceiling_that_is_reached_first_is_no_convergence(tmp_path):
+def test_a_ceiling_that_is_reached_first_is_no_convergence(trainings, tmp_path):
     result = run(tmp_path, *FAITHFUL, "trainer.max_epochs=4", "objective.tolerance=1e-12")
     assert (result["converged"], result["epochs"]) == (False, 4)
     assert _validated(tmp_path)[-1][0] == 3
 
 
-def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path):
+def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(trainings, tmp_path):
     whole = run(tmp_path / "whole", *FAITHFUL)
     run(tmp_path / "halves", *FAITHFUL, "trainer.max_epochs=3")
     halves = _resumed(tmp_path / "halves", *FAITHFUL)
@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path):
     assert again["epochs"] <= whole["epochs"] + 1
 
 
-def test_several_starts_are_no_worse_and_are_made_once(tmp_path, monkeypatch):
+def test_several_starts_are_no_worse_and_are_made_once(trainings, tmp_path, monkeypatch):
     one, five = (run(tmp_path / n, *FAITHFUL, "model.components=4", f"model.n_init={n}") for n in "15")
     assert five["scores"]["log_px"]["value"] >= one["scores"]["log_px"]["value"] - 1e-6
     assert five["epochs"] <= 5
@@ -92,7 +92,7 @@ def test_several_starts_are_no_worse_and_are_made_once(tmp_path, monkeypatch):
     assert again["scores"]["log_px"]["value"] == pytest.approx(five["scores"]["log_px"]["value"], abs=1e-6)
 
 
-def test_a_gradient_has_neither_tolerance_nor_criteria_of_a_maximum(tmp_path):
+def test_a_gradient_has_neither_tolerance_nor_criteria_of_a_maximum(trainings, tmp_path):
     words = ["q=categorical", "objective=iwae", "k=4", "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=1"]
     result = run(tmp_path, *FAITHFUL, *words)
     assert result["converged"] is None
@@ -106,7 +106,7 @@ def test_starts_that_em_cannot_compare_are_refused(tmp_path):
         run(tmp_path, *FAITHFUL, *words)
 
 
-def test_probabilistic_pca_stops_too(tmp_path):
+def test_probabilistic_pca_stops_too(trainings, tmp_path):
     table = tmp_path / "x.npy"
     rng = np.random.default_rng(0)
     np.save(table, rng.standard_normal((200, 1)) @ rng.standard_normal((1, 4)) * 3 + rng.standard_normal((200, 4)))

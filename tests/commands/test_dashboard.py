@@ -104,7 +104,7 @@ def refused(done: subprocess.CompletedProcess) -> str:
     return sentence
 
 
-def test_without_a_key_or_a_server_it_is_one_sentence_at_once():
+def test_without_a_key_or_a_server_it_is_one_sentence_at_once(programs):
     """A prompt on the terminal; an attempt that goes on for minutes."""
     done, _ = asked("entity=me")
     assert "needs a W&B API key" in refused(done)
@@ -132,7 +132,7 @@ class Refusing(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_refuses_is_one_sentence():
+def test_a_server_that_refuses_is_one_sentence(programs):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     done, _ = asked("entity=me", WANDB_API_KEY=DUMMY, WANDB_BASE_URL=f"http://127.0.0.1:{server.server_port}")
@@ -140,7 +140,7 @@ def test_a_server_that_refuses_is_one_sentence():
     assert "W&B did not take the page" in refused(done)
 
 
-def test_help_imports_nothing_heavy_and_shows_three_examples():
+def test_help_imports_nothing_heavy_and_shows_three_examples(programs):
     code = (
         "import sys; from taut.commands.dashboard.command import main; main(['--help']); "
         "print([n for n in ('torch', 'lightning', 'wandb', 'numpy', 'hydra') if n in sys.modules])"
@@ -152,7 +152,7 @@ def test_help_imports_nothing_heavy_and_shows_three_examples():
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_a_look_at_the_pages_opens_no_connection(tmp_path):
+def test_a_look_at_the_pages_opens_no_connection(programs, tmp_path):
     trace = tmp_path / "trace"
     command = ["strace", "-f", "-e", "trace=socket,connect", "-o", trace, sys.executable, ROOT / "dashboard.py"]
     done = subprocess.run([*command, "--dry-run", "sweep=a"], capture_output=True, text=True, timeout=60)

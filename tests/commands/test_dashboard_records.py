@@ -46,7 +46,7 @@ def inspected(record: Path, *flags: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory):
+def records(programs, tmp_path_factory):
     """By member: the summary and the lines of the record of its training; and of an evaluation, under that name."""
     outputs = tmp_path_factory.mktemp("little") / "outputs"
     sweep = outputs / "sweeps" / "little"

@@ -1,12 +1,10 @@
 """Two processes on one machine, joined by gloo, against one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.forkserver import ForkServer
 from jobs import QUIET, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,17 +13,17 @@ COMMON = [*QUIET, "trainer.precision=64-true", "trainer.max_epochs=2", "k_eval=5
 EXACT = ["model=ppca", "objective=exact", "latent_dim=3", "trainer.check_val_every_n_epoch=1"]
 
 
-def _two_processes(folder: Path, *overrides: str) -> dict:
-    command = [sys.executable, "train.py", "strategy=ddp_cpu", f"hydra.run.dir={folder}", *overrides]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=240)
+def _two_processes(commands: ForkServer, folder: Path, *overrides: str) -> dict:
+    words = ["strategy=ddp_cpu", f"hydra.run.dir={folder}", *overrides]
+    done = commands.run(ROOT / "train.py", *words, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("test split, nats per datum") == 1
     return json.loads((folder / "result.json").read_text())
 
 
-def test_two_processes_train_and_score_as_one_does(tmp_path):
+def test_two_processes_train_and_score_as_one_does(commands, tmp_path):
     """Uneven shards: 1078 rows in batches of 37 (19 + 18), the last of 5 (3 + 2); 360 test rows."""
-    two = _two_processes(tmp_path / "two", *COMMON, *EXACT)
+    two = _two_processes(commands, tmp_path / "two", *COMMON, *EXACT)
     one = run(tmp_path / "one", *COMMON, *EXACT)
     assert two["n"] == one["n"] == 360
     for name, score in one["scores"].items():

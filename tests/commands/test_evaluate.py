@@ -29,7 +29,7 @@ ANNEALED = [f"evidence.{name}.{key}" for name in ("ais", "bdmc") for key in ("st
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(trainings, tmp_path_factory):
     """A few tiny runs, each trained once when first asked for."""
     folder, made = tmp_path_factory.mktemp("runs"), {}
     commands = {
@@ -597,7 +597,7 @@ def test_gaps_of_different_binarisations_share_no_picture(copy, tmp_path, monkey
     assert "(" not in one[0]
 
 
-def test_the_record_of_the_run_gets_numbers_and_pictures(copy):
+def test_the_record_of_the_run_gets_numbers_and_pictures(programs, copy):
     run = copy("tracked")
     identity = (run / "wandb" / "id").read_text()
     before = set((run / "wandb").glob("offline-run-*"))
@@ -672,11 +672,9 @@ def alone(runs, tmp_path_factory):
     return run
 
 
-def test_two_processes_find_what_one_does(alone):
-    command = [sys.executable, ROOT / "evaluate.py", f"run={alone}", "threads=1", "strategy=ddp_cpu", *UNEVEN]
-    done = subprocess.run(
-        [*command, "share=samples", "out=evaluation_two"], capture_output=True, text=True, timeout=240, check=False
-    )
+def test_two_processes_find_what_one_does(commands, alone):
+    words = [f"run={alone}", "threads=1", "strategy=ddp_cpu", *UNEVEN, "share=samples", "out=evaluation_two"]
+    done = commands.run(ROOT / "evaluate.py", *words, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("test split, 7 data") == 1
     _same_evaluation(alone, "evaluation_two")

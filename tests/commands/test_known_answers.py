@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from taut.config.instantiate import instantiate
 
 
-def test_old_faithful_by_em_reaches_its_maximum_likelihood_with_no_gap(tmp_path):
+def test_old_faithful_by_em_reaches_its_maximum_likelihood_with_no_gap(trainings, tmp_path):
     """Two full components: -1130.2640 in total over the 272 rows, the best of many starts of an independent EM."""
     result = run(tmp_path, "model=mog", "model.components=2", "data=faithful", *QUIET)
     scores = result["scores"]
@@ -18,7 +18,7 @@ def test_old_faithful_by_em_reaches_its_maximum_likelihood_with_no_gap(tmp_path)
     assert scores["ess"]["value"] == pytest.approx(1000)
 
 
-def test_linear_vae_reaches_scikit_learn_s_pca(tmp_path):
+def test_linear_vae_reaches_scikit_learn_s_pca(trainings, tmp_path):
     result = run(tmp_path, "experiment=linear_vae", *QUIET)
     data = instantiate(composed(tmp_path, "experiment=linear_vae").data)
     data.setup()
@@ -30,7 +30,7 @@ def test_linear_vae_reaches_scikit_learn_s_pca(tmp_path):
 
 
 @pytest.mark.parametrize("model", ["ppca", "fa"])
-def test_collinear_incomes_have_no_gap_and_name_their_floor(model, tmp_path):
+def test_collinear_incomes_have_no_gap_and_name_their_floor(trainings, model, tmp_path):
     """An "exact" log p(x) 5.18 nats above the ELBO of its own posterior, in units of 1e5.
 
     With one direction of variance lambda and noise at the floor s in the others, log p = -(3 log 2 pi + log lambda +
@@ -63,7 +63,7 @@ def test_collinear_incomes_have_no_gap_and_name_their_floor(model, tmp_path):
     ],
     ids=" ".join,
 )
-def test_no_rounding_lifts_the_bound_of_a_mass(words, tmp_path):
+def test_no_rounding_lifts_the_bound_of_a_mass(trainings, words, tmp_path):
     """Rates at which q becomes narrow far from 0: in float32 the "lower bounds" of these runs were +20 to +10,000."""
     sizes = ["trainer.max_epochs=4", "k_test=20", "k_eval=5", "data.batch_size=200"]
     scores = run(tmp_path, *words, *sizes, *QUIET)["scores"]
@@ -73,7 +73,7 @@ def test_no_rounding_lifts_the_bound_of_a_mass(words, tmp_path):
     assert scores["elbo"]["value"] <= scores["log_px"]["value"]
 
 
-def test_an_offset_of_a_table_changes_nothing_in_single_precision(tmp_path):
+def test_an_offset_of_a_table_changes_nothing_in_single_precision(trainings, tmp_path):
     """At 1e9 neighbouring float32 numbers lie 64 apart, and float64 ones 1e-7: the tolerance."""
     x = np.random.default_rng(0).normal(size=(300, 3)) @ np.random.default_rng(1).normal(size=(3, 3))
     found = []

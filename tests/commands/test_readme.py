@@ -5,12 +5,12 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from evaluations import VAE, command, trained
+from helpers.forkserver import ForkServer
 from jobs import TINY, composed, run
 
 from taut.config.check import check
@@ -49,7 +49,7 @@ def test_the_readme_has_its_commands():
 
 
 @pytest.mark.parametrize("words", SINGLE, ids=" ".join)
-def test_command(words, tmp_path):
+def test_command(trainings, words, tmp_path):
     check(composed(tmp_path, *words))
     if any(word.startswith(ELSEWHERE) for word in words) or "experiment=linear_vae" in words:
         return  # two processes, known answers and data files have tests of their own
@@ -73,7 +73,7 @@ def test_study(words, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(trainings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     return {name: trained(folder / name, *VAE) for name in ("run", "a")} | {"b": trained(folder / "b", *VAE, "k=2")}
 
@@ -120,24 +120,22 @@ def test_completion(words, runs, tmp_path, monkeypatch):
     assert "p(x_obs)" in done.out
 
 
-def _command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *words], cwd=folder, capture_output=True, text=True, timeout=300
-    )
+def _command(commands: ForkServer, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return commands.run(ROOT / "train.py", *words, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
-def test_multirun_runs_every_combination_in_a_folder_of_its_own(tmp_path):
+def test_multirun_runs_every_combination_in_a_folder_of_its_own(commands, tmp_path):
     (words,) = [words for words in COMMANDS if words and words[0] == "-m"]
     axes = dict(word.split("=") for word in words[1:])
     jobs = list(itertools.product(*(values.split(",") for values in axes.values())))
-    done = _command(*words, *TINY, "launcher=joblib", folder=tmp_path)
+    done = _command(commands, *words, *TINY, "launcher=joblib", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     results = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
     assert sorted((r["model"], str(r["k"]), str(r["seed"])) for r in results) == sorted(jobs)
 
 
-def test_help_names_every_group(tmp_path):
-    done = _command("--help", folder=tmp_path)
+def test_help_names_every_group(commands, tmp_path):
+    done = _command(commands, "--help", folder=tmp_path)
     assert done.returncode == 0
     for group in ("data", "prior", "likelihood", "objective", "model", "strategy"):
         assert re.search(rf"^{group}:", done.stdout, re.MULTILINE), group

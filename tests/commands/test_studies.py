@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +29,7 @@ def grid(path: Path) -> list[DictConfig]:
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_member_of_a_study_can_be_built(path):
+def test_every_member_of_a_study_can_be_built(commands, path):
     text = path.read_text()
     assert text.startswith("# @package _global_\n# "), "a study begins with what it asks"
     assert f"#   python train.py +sweep={path.stem}" in text
@@ -42,12 +40,13 @@ def test_every_member_of_a_study_can_be_built(path):
         assert cfg.sweep.timeout
     if path.stem not in ELSEWHERE:
         few = configs[:: max(1, len(configs) // 6)]
-        assert rehearse(few) == [None] * len(few)
+        with commands.replacing():
+            assert rehearse(few) == [None] * len(few)
 
 
-def test_the_smallest_study_runs(tmp_path):
+def test_the_smallest_study_runs(commands, tmp_path):
     words = ["+sweep=smoke", "launcher=joblib", "sweep.evaluate='k=20 limit=4'"]
-    done = subprocess.run([sys.executable, ROOT / "train.py", *words], cwd=tmp_path, capture_output=True, text=True)
+    done = commands.run(ROOT / "train.py", *words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
     assert folder.name == "smoke"
@@ -57,6 +56,6 @@ def test_the_smallest_study_runs(tmp_path):
     for name in names:
         assert json.loads((folder / name / "status.json").read_text())["state"] == "finished"
         assert json.loads((folder / name / "evaluation" / "result.json").read_text())["n"] == 4
-    again = subprocess.run([sys.executable, ROOT / "train.py", *words], cwd=tmp_path, capture_output=True, text=True)
+    again = commands.run(ROOT / "train.py", *words, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0
     assert "4 of 4 members need not run" in again.stdout

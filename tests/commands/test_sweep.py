@@ -5,29 +5,27 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from evaluations import TINY, trained
+from evaluations import TINY, command, trained
 
 from taut.files import is_held
 
 STUB = Path(__file__).with_name("stub.py")
 
 
-def driver(folder, *words, pretend=True, **settings):
+def driver(commands, folder, *words, pretend=True, **settings):
     env = {**os.environ, **({"TAUT_PRETEND": "1"} if pretend else {})}
     quick = [] if any(word.startswith("sweep.rehearse") for word in words) else ["sweep.rehearse=false"]
-    command = [sys.executable, STUB, "-m", *words, "hydra.sweep.dir=sweep", *quick]
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=-1, stderr=-1, text=True, **settings)
+    words = ["-m", *words, "hydra.sweep.dir=sweep", *quick]
+    return commands.start(STUB, *words, cwd=folder, env=env, stdout=-1, stderr=-1, text=True, **settings)
 
 
-def swept(folder, *words, pretend=True):
-    process = driver(folder, *words, pretend=pretend)
+def swept(commands, folder, *words, pretend=True):
+    process = driver(commands, folder, *words, pretend=pretend)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
@@ -65,13 +63,13 @@ EXPECTED = {
 GOOD = range(12)
 
 
-def test_members_fail_alone(tmp_path):
+def test_members_fail_alone(commands, tmp_path):
     """12 good members among 12 that go wrong, each its own way: equal, to the bit, to runs of their own."""
     seeds = [*reversed(EXPECTED), *GOOD]
     words = [*TINY, "network.hidden=[4]", "latent_dim=2", "logger=csv", "k_test=4"]
     axis = "seed=" + ",".join(map(str, seeds))
     code, out, err = swept(
-        tmp_path, axis, *words, "sweep.timeout=60", "launcher=joblib", "launcher.n_jobs=3", pretend=False
+        commands, tmp_path, axis, *words, "sweep.timeout=30", "launcher=joblib", "launcher.n_jobs=3", pretend=False
     )
     assert code == 1
     assert "12 of 24 members failed" in err
@@ -98,27 +96,27 @@ def test_members_fail_alone(tmp_path):
         assert float(rows[seed]["val_bound"]) == alone["validation"]["bound"]
 
 
-def test_what_is_finished_is_not_run_again_and_what_failed_only_if_asked(tmp_path):
-    code, _, err = swept(tmp_path, "seed=0,100,1,-1")
+def test_what_is_finished_is_not_run_again_and_what_failed_only_if_asked(commands, tmp_path):
+    code, _, err = swept(commands, tmp_path, "seed=0,100,1,-1")
     assert code == 1
     assert "resume=true" in err
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/*.json")}
-    assert swept(tmp_path, "seed=0,100,1,-1")[0] == 1
+    assert swept(commands, tmp_path, "seed=0,100,1,-1")[0] == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before
     attempts = lambda: [status(member)["attempts"] for member in members(tmp_path)]  # noqa: E731
     assert attempts() == [1, 1, 1, 0]
-    assert swept(tmp_path, "seed=0,100,1,-1", "resume=true")[0] == 1
+    assert swept(commands, tmp_path, "seed=0,100,1,-1", "resume=true")[0] == 1
     assert attempts() == [1, 2, 1, 0]
 
 
 AXIS = "seed=" + ",".join(map(str, range(8)))
 
 
-def test_a_driver_that_is_killed_again_and_again_finishes_its_sweep(tmp_path, request):
+def test_a_driver_that_is_killed_again_and_again_finishes_its_sweep(commands, tmp_path, request):
     """Nothing finished is run again, nothing is written over, no process is left, and the table is the same."""
     clock, finished, kills = random.Random(0), {}, request.config.getoption("--driver-kills")
     for _ in range(kills):
-        process = driver(tmp_path, AXIS, "launcher=joblib", start_new_session=True)
+        process = driver(commands, tmp_path, AXIS, "launcher=joblib", start_new_session=True)
         time.sleep(clock.uniform(0.2, 2.5))
         process.kill()
         process.communicate()
@@ -126,19 +124,19 @@ def test_a_driver_that_is_killed_again_and_again_finishes_its_sweep(tmp_path, re
         finished |= {m: (m / "result.json").read_bytes() for m in members(tmp_path) if status(m)["state"] == "finished"}
         for member, result in finished.items():
             assert (member / "result.json").read_bytes() == result
-    code, _, err = swept(tmp_path, AXIS, "launcher=joblib")
+    code, _, err = swept(commands, tmp_path, AXIS, "launcher=joblib")
     assert code == 0, err
     for member, result in finished.items():
         assert (member / "result.json").read_bytes() == result
     assert [row["state"] for row in table(tmp_path)] == ["finished"] * 8
     (tmp_path / "once").mkdir()
-    assert swept(tmp_path / "once", AXIS, "launcher=joblib")[0] == 0
+    assert swept(commands, tmp_path / "once", AXIS, "launcher=joblib")[0] == 0
     untimed = [{k: v for k, v in row.items() if k != "seconds"} for row in table(tmp_path)]
     assert untimed == [{k: v for k, v in row.items() if k != "seconds"} for row in table(tmp_path / "once")]
 
 
-def test_members_do_not_outlive_a_driver_that_is_killed(tmp_path):
-    process = driver(tmp_path, "seed=111,112", "launcher=joblib")
+def test_members_do_not_outlive_a_driver_that_is_killed(commands, tmp_path):
+    process = driver(commands, tmp_path, "seed=111,112", "launcher=joblib")
     _until(lambda: [status(member)["state"] for member in members(tmp_path)] == ["running"] * 2)
     time.sleep(1)
     process.kill()
@@ -155,8 +153,8 @@ def _until(true):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_driver_that_is_stopped_stops_its_members_and_says_how_to_go_on(tmp_path, number, code, n_jobs):
-    process = driver(tmp_path, "seed=0,111,112", "launcher=joblib", f"launcher.n_jobs={n_jobs}")
+def test_a_driver_that_is_stopped_stops_its_members_and_says_how_to_go_on(commands, tmp_path, number, code, n_jobs):
+    process = driver(commands, tmp_path, "seed=0,111,112", "launcher=joblib", f"launcher.n_jobs={n_jobs}")
     _until(lambda: any(status(member)["state"] == "finished" for member in members(tmp_path)))
     time.sleep(1)
     process.send_signal(number)
@@ -170,49 +168,49 @@ def test_a_driver_that_is_stopped_stops_its_members_and_says_how_to_go_on(tmp_pa
     assert not any(is_held(member / ".lock") for member in members(tmp_path))
 
 
-def test_another_grid_is_refused_or_merged(tmp_path):
-    assert swept(tmp_path, "seed=0,1")[0] == 0
+def test_another_grid_is_refused_or_merged(commands, tmp_path):
+    assert swept(commands, tmp_path, "seed=0,1")[0] == 0
     before = (tmp_path / "sweep" / "sweep.json").read_bytes()
     results = {member: (member / "result.json").read_bytes() for member in members(tmp_path)}
     for words in (["seed=0,1,2"], ["seed=0"], ["seed=0,1", "k=2"]):
-        code, _, err = swept(tmp_path, *words)
+        code, _, err = swept(commands, tmp_path, *words)
         assert code == 2
         assert "holds other members" in err
         assert err.count("\n") == 1
         assert (tmp_path / "sweep" / "sweep.json").read_bytes() == before
-    assert swept(tmp_path, "seed=2,1", "resume=merge")[0] == 0
+    assert swept(commands, tmp_path, "seed=2,1", "resume=merge")[0] == 0
     assert [member.name for member in members(tmp_path)] == ["000_seed0", "001_seed1", "002_seed2"]
     assert {member: (member / "result.json").read_bytes() for member in results} == results
     assert [row["state"] for row in table(tmp_path)] == ["finished"] * 3
 
 
-def test_configs_that_changed_are_refused(tmp_path):
+def test_configs_that_changed_are_refused(commands, tmp_path):
     (tmp_path / "own" / "sweep").mkdir(parents=True)
     study = tmp_path / "own" / "sweep" / "mine.yaml"
     text = "# @package _global_\nk_eval: 5\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\n"
     study.write_text(text)
     words = ["--config-dir", "own", "+sweep=mine"]
-    assert swept(tmp_path, *words)[0] == 0
+    assert swept(commands, tmp_path, *words)[0] == 0
     assert [member.name for member in members(tmp_path)] == ["000_seed0", "001_seed1"]
     study.write_text(text.replace("5", "6"))
-    code, _, err = swept(tmp_path, *words)
+    code, _, err = swept(commands, tmp_path, *words)
     assert code == 2
     assert "The configs of 000_seed0 changed" in err
 
 
-def test_what_does_not_go_together_is_found_before_the_first_member_starts(tmp_path):
+def test_what_does_not_go_together_is_found_before_the_first_member_starts(commands, tmp_path):
     words = ["q=diagonal,exact", "threads=1", "sweep.rehearse=true"]
-    code, _, err = swept(tmp_path, *words)
+    code, _, err = swept(commands, tmp_path, *words)
     assert code == 1
     assert err.startswith("001_exact cannot run: The exact posterior of prior=normal with likelihood=bernoulli is not")
     assert [row["state"] for row in table(tmp_path)] == ["finished", "failed"]
     assert [status(member)["attempts"] for member in members(tmp_path)] == [1, 0]
 
 
-def test_a_member_may_be_several_processes(tmp_path):
+def test_a_member_may_be_several_processes(commands, tmp_path):
     """Their noise is their own, so that two of them train to other weights than one."""
     words = [*TINY, "network.hidden=[4]", "latent_dim=2", "logger=csv", "k_test=4"]
-    code, _, err = swept(tmp_path, "seed=1", "strategy=ddp_cpu", *words, pretend=False)
+    code, _, err = swept(commands, tmp_path, "seed=1", "strategy=ddp_cpu", *words, pretend=False)
     assert code == 0, err
     (row,) = table(tmp_path)
     alone = json.loads((trained(tmp_path / "alone", "seed=1", *words) / "result.json").read_text())
@@ -221,10 +219,10 @@ def test_a_member_may_be_several_processes(tmp_path):
     assert float(row["val_bound"]) != alone["validation"]["bound"]
 
 
-def test_two_drivers_do_not_run_one_sweep(tmp_path):
-    first = driver(tmp_path, "seed=0,110")
+def test_two_drivers_do_not_run_one_sweep(commands, tmp_path):
+    first = driver(commands, tmp_path, "seed=0,110")
     _until(lambda: members(tmp_path))
-    code, _, err = swept(tmp_path, "seed=0,110")
+    code, _, err = swept(commands, tmp_path, "seed=0,110")
     first.kill()
     first.communicate()
     assert code == 2
@@ -249,17 +247,19 @@ BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
         (["k=1,2", "launcher=slurm"], "launcher.cluster=slurm is not to be had here"),
     ],
 )
-def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path, words, expected):
-    code, _, err = swept(tmp_path, *words)
+def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path, monkeypatch, words, expected):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")  # this may be a machine of a cluster
+    code, _, err = command("train", "-m", *words, "hydra.sweep.dir=sweep", "sweep.rehearse=false")
     assert code == 2
     assert expected in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_every_member_sees_one_gpu_and_has_one_thread(tmp_path):
+def test_every_member_sees_one_gpu_and_has_one_thread(commands, tmp_path):
     words = ["seed=range(0,5)", "launcher=joblib", "launcher.n_jobs=2", "launcher.gpus=[3,5]"]
-    assert swept(tmp_path, *words)[0] == 0
+    assert swept(commands, tmp_path, *words)[0] == 0
     results = [json.loads((member / "result.json").read_text()) for member in members(tmp_path)]
     assert {result["threads"] for result in results} == {1}
     seen = [result["gpu"] for result in results]
@@ -267,16 +267,16 @@ def test_every_member_sees_one_gpu_and_has_one_thread(tmp_path):
     assert seen[0] != seen[1], "members at a time share no GPU"
 
 
-def test_a_cluster_runs_members_as_jobs(tmp_path):
-    code, out, err = swept(tmp_path, "seed=0,113,1", "launcher=slurm", "launcher.cluster=local")
+def test_a_cluster_runs_members_as_jobs(commands, tmp_path):
+    code, out, err = swept(commands, tmp_path, "seed=0,113,1", "launcher=slurm", "launcher.cluster=local")
     assert code == 1, err
     assert [row["state"] for row in table(tmp_path)] == ["finished", "failed", "finished"]
     assert "prior=vamp does not go with q=exact" in out
     assert "1 of 3 members failed" in err
 
 
-def test_a_job_the_cluster_interrupts_is_queued_again_and_goes_on(tmp_path):
-    process = driver(tmp_path, "seed=114,0", "launcher=slurm", "launcher.cluster=local")
+def test_a_job_the_cluster_interrupts_is_queued_again_and_goes_on(commands, tmp_path):
+    process = driver(commands, tmp_path, "seed=114,0", "launcher=slurm", "launcher.cluster=local")
     member = tmp_path / "sweep" / "000_seed114"
     _until(lambda: (member / "metrics.csv").exists())
     os.kill(status(member)["pid"], signal.SIGUSR2)
@@ -286,9 +286,9 @@ def test_a_job_the_cluster_interrupts_is_queued_again_and_goes_on(tmp_path):
     assert status(member)["attempts"] == 2
 
 
-def test_runs_started_in_the_same_second_have_folders_of_their_own(tmp_path):
+def test_runs_started_in_the_same_second_have_folders_of_their_own(commands, tmp_path):
     env = {**os.environ, "TAUT_PRETEND": "1"}
-    both = [subprocess.Popen([sys.executable, STUB, "seed=0"], cwd=tmp_path, env=env) for _ in range(2)]
+    both = [commands.start(STUB, "seed=0", cwd=tmp_path, env=env) for _ in range(2)]
     assert [process.wait(timeout=60) for process in both] == [0, 0]
     runs = list((tmp_path / "outputs" / "runs").iterdir())
     assert len(runs) == 2

@@ -99,14 +99,16 @@ def test_the_command_of_the_agent_composes_what_the_sweep_chose(path, tmp_path, 
             assert found == value, name
 
 
-def test_a_run_of_an_agent_is_the_agents(tmp_path, monkeypatch):
+def test_a_run_of_an_agent_is_the_agents(commands, programs, tmp_path, monkeypatch):
     """Its id, in the run folder too, its values and its project; not a word about ours."""
     values = {"model": "iwae", "k": 5, "optimizer.lr": 0.01, "seed": 3}
     command, env = commanded(ROOT / "sweeps" / "wandb_grid.yaml", values, tmp_path, monkeypatch)
     words = [word.replace("online", "offline") for word in command[3:]]
     monkeypatch.undo()
-    done = subprocess.run(
-        [sys.executable, ROOT / "train.py", *words, *SHORT],
+    done = commands.run(
+        ROOT / "train.py",
+        *words,
+        *SHORT,
         cwd=tmp_path,
         env={**env, "WANDB_SILENT": "false", "WANDB_MODE": "offline"},
         capture_output=True,

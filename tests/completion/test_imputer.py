@@ -81,8 +81,7 @@ def test_gaussian_data_are_filled_nearly_as_chained_regressions_fill_them():
         assert between < 0.1 * error
 
 
-@pytest.mark.slow
-def test_half_of_a_table_of_thirty_correlated_columns():
+def test_half_of_a_table_of_thirty_correlated_columns(trainings):
     x = StandardScaler().fit_transform(load_breast_cancer().data)
     seen = holes(x, 0.5)
 
@@ -94,7 +93,7 @@ def test_half_of_a_table_of_thirty_correlated_columns():
     assert error(KNNImputer()) > 0.5
 
 
-def test_draws_have_the_conditional_spread_and_follow_their_seed():
+def test_draws_have_the_conditional_spread_and_follow_their_seed(trainings):
     _, seen = _pair(2000)
     hidden = np.isnan(seen)
     mean = Imputer().fit_transform(seen)[hidden]
@@ -157,7 +156,7 @@ def test_the_example_in_its_docstring():
     assert doctest.testmod(taut.completion.imputer) == (0, 2)
 
 
-def test_completions_are_met_without_what_the_imputer_needs():
+def test_completions_are_met_without_what_the_imputer_needs(programs):
     code = (
         "import sys, taut.completion; "
         "print([name for name in ('lightning', 'sklearn', 'hydra', 'wandb') if name in sys.modules]); "

@@ -261,7 +261,7 @@ def file(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_on_a_table_with_holes_ends_with_finite_scores(name, file, tmp_path):
+def test_a_run_on_a_table_with_holes_ends_with_finite_scores(trainings, name, file, tmp_path):
     words = [*RUN, "trainer.max_epochs=3", "data=table", f"data.path={file}", *RUNS[name]]
     done = command("train", f"hydra.run.dir={tmp_path / 'run'}", *words)
     assert done.code == 0, done.err
@@ -270,7 +270,7 @@ def test_a_run_on_a_table_with_holes_ends_with_finite_scores(name, file, tmp_pat
     assert scores["gap"]["value"] > -1e-5 or name in ("vae", "iwae")
 
 
-def test_a_run_with_fresh_masks_goes_on_bit_for_bit(file, tmp_path):
+def test_a_run_with_fresh_masks_goes_on_bit_for_bit(trainings, file, tmp_path):
     words = [*RUN, "data=table", f"data.path={file}", "data.batch_size=30", "network.hidden=[8]", *RUNS["iwae"]]
     weights = []
     for name, epochs in (("whole", 4), ("cut", 2)):

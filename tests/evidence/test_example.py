@@ -60,7 +60,7 @@ def test_the_example_prints_an_interval_that_adds_up(capsys):
     assert amortisation + approximation == pytest.approx(real[1][2] - elbo, abs=0.0031)
 
 
-def test_estimating_loads_no_framework():
+def test_estimating_loads_no_framework(programs):
     """In a process of its own: the tests around it have loaded everything."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); "

@@ -281,7 +281,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
 """
 
 
-def test_memory_stays_under_a_gibibyte():
+def test_memory_stays_under_a_gibibyte(programs):
     """K = 10^6 for one image, and K = 5000 for many."""
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300, cwd=root)

@@ -77,7 +77,7 @@ def test_pictures_and_reports_know_no_model():
         assert not re.search(r"^\s*(import|from) (torch|lightning)", text, re.MULTILINE), path
 
 
-def test_the_command_line_loads_no_heavy_library():
+def test_the_command_line_loads_no_heavy_library(programs):
     heavy = ("torch", "lightning", "wandb", "matplotlib", "sklearn", "scipy")
     code = f"import sys, taut.cli, taut.config.check; print([n for n in {heavy!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

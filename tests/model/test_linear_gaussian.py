@@ -316,7 +316,7 @@ def test_factor_analysis_of_breast_cancer_is_scikit_learn_s():
 
 
 @pytest.mark.filterwarnings("ignore:FactorAnalysis did not converge")
-def test_factor_analysis_where_a_noise_vanishes_is_no_worse_than_scikit_learn():
+def test_factor_analysis_where_a_noise_vanishes_is_no_worse_than_scikit_learn(trainings):
     """A Heywood case, in which 1,000 iterations of scikit-learn's are 0.004 nats short."""
     x = load_breast_cancer().data
     x = (x - x.mean(0)) / x.std(0)

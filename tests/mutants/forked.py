@@ -117,7 +117,7 @@ def _tests(source: Path, tests: list[str]) -> int:
     sys.path.insert(0, str(source))
     sys.dont_write_bytecode = True
     os.environ |= {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}  # for what the tests start
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=short", "--disable-warnings", "--color=no"]
+    options = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "--tb=short", "--disable-warnings", "--color=no"]
     code = int(pytest.main([*options, *tests]))
     import taut
 

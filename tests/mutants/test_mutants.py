@@ -97,7 +97,7 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(request, tmp_path_factory) -> Iterator[Runs]:
+def runs(programs, request, tmp_path_factory) -> Iterator[Runs]:
     """Starts what this session will ask for, no more."""
     here = [item for item in request.session.items if item.path == Path(__file__)]
     running = Runs([item.callspec.params["case"] for item in here], tmp_path_factory.mktemp("runs"))

@@ -1,20 +1,12 @@
-"""Trains once for each fault of W&B, in forks of one process that has imported all but W&B.
-
-``python faults.py FOLDER``: a JSON list of ``[name, fault, words, environment]`` in; each run has a folder of its own.
-"""
+"""Trains once with a fault of W&B: ``python faults.py FOLDER FAULT WORDS``."""
 
 import errno
-import json
 import os
 import resource
 import signal
 import sys
-import time
 from pathlib import Path
 
-import torch
-
-import taut.commands.train  # noqa: F401 (imported once for all forks)
 from taut.cli import main
 from taut.training.callbacks.progress import Speed
 
@@ -83,23 +75,6 @@ def train(name: str, fault: str, words: list[str]) -> int:
     return main("train", CONF)
 
 
-def forked(name: str, fault: str, words: list[str], environment: dict[str, str]) -> int:
-    child = os.fork()
-    if child:
-        return child
-    os.environ.update(environment)
-    signal.alarm(LIMIT)
-    log = os.open(f"{name}.log", os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    sys.exit(train(name, fault, words))
-
-
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    os.chdir(sys.argv[1])
-    for job in json.load(sys.stdin):
-        started = time.monotonic()
-        code = os.waitstatus_to_exitcode(os.waitpid(forked(*job), 0)[1])
-        Path(f"{job[0]}.code").write_text(str(code))
-        Path(f"{job[0]}.seconds").write_text(str(time.monotonic() - started))
+    signal.alarm(LIMIT)
+    sys.exit(train(sys.argv[1], sys.argv[2], sys.argv[3:]))

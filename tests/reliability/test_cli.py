@@ -318,7 +318,7 @@ def test_resume_with_a_model_of_another_shape_is_refused(taut):
 @pytest.mark.parametrize(
     ("words", "code"), [(["k=0"], 2), (["--help"], 0), (["model=vea"], 2), (["--cfg", "job", "--resolve"], 0)]
 )
-def test_real_commands_answer_at_once_from_any_folder(words, code, tmp_path):
+def test_real_commands_answer_at_once_from_any_folder(programs, words, code, tmp_path):
     started = time.monotonic()
     done = subprocess.run([sys.executable, ROOT / "train.py", *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == code
@@ -329,7 +329,7 @@ def test_real_commands_answer_at_once_from_any_folder(words, code, tmp_path):
 
 
 @pytest.mark.parametrize(("word", "code", "light"), [("k=0", 2, []), ("--help", 0, ["pydantic", "joblib"])])
-def test_what_is_answered_at_once_imports_nothing_heavy(word, code, light):
+def test_what_is_answered_at_once_imports_nothing_heavy(programs, word, code, light):
     heavy = ["torch", "lightning", "wandb", "numpy", *light]
     script = (
         f"import sys; sys.argv = ['train.py', {word!r}]; from pathlib import Path; from taut.cli import main; "

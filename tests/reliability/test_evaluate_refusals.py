@@ -325,7 +325,7 @@ def test_the_newest_intact_weights_stand_in_for_the_best_ones(copy):
     assert about["file"] == "recent-epoch=00000-step=00000011.ckpt"
 
 
-def test_a_mistake_is_told_before_torch_is_loaded(tmp_path):
+def test_a_mistake_is_told_before_torch_is_loaded(programs, tmp_path):
     script = (
         "import sys; sys.argv = ['evaluate.py', 'k=0', 'run=x']; from pathlib import Path; from taut.cli import main; "
         f"code = main('evaluate', Path({str(ROOT / 'conf')!r})); "

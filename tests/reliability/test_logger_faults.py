@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ SAID = {
     "unreachable": f"W&B's server does not answer; {OFFLINE}",
     "refused": "W&B could not be opened online (CommError: ",
 }
+AT_ONCE = 2  # most of the time is patience with W&B
 RECORDED = ("offline", "unreachable", "refused")
 
 
@@ -60,7 +62,7 @@ def clean(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(commands, tmp_path_factory):
     """One run for each fault, and one that has no tracker."""
     folder = tmp_path_factory.mktemp("faults")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
@@ -72,9 +74,19 @@ def folder(tmp_path_factory):
     jobs += [[name, name, WORDS, {}] for name in ("offline", "absent", "killed", "frozen", "full")]
     jobs += [["no_space", "no_space", [*WORDS, "callbacks=[none,speed,pictures]"], {}]]
     jobs += [["unreachable", "", ONLINE, nowhere], ["refused", "", ONLINE, there]]
-    subprocess.run([sys.executable, FAULTS, folder], input=json.dumps(jobs), env=clean(), text=True, check=True)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda job: train(commands, folder, *job), jobs))
     server.shutdown()
     return folder
+
+
+def train(commands, folder, name, fault, words, environment):
+    """Its log, exit code and seconds are files."""
+    started = time.monotonic()
+    with (folder / f"{name}.log").open("w") as log:
+        done = commands.run(FAULTS, name, fault, *words, cwd=folder, env=clean(**environment), stdout=log, stderr=log)
+    (folder / f"{name}.code").write_text(str(done.returncode))
+    (folder / f"{name}.seconds").write_text(str(time.monotonic() - started))
 
 
 def trained(run: Path) -> tuple[dict, list, dict]:
@@ -117,7 +129,7 @@ def test_no_fault_holds_a_run_up_for_longer_than_15_seconds(folder, fault):
 
 
 @pytest.mark.parametrize("fault", RECORDED)
-def test_a_run_that_cannot_go_online_is_recorded_whole(folder, fault):
+def test_a_run_that_cannot_go_online_is_recorded_whole(programs, folder, fault):
     (record,) = (folder / fault / "wandb").glob("offline-run-*")
     shown = subprocess.run(
         [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", record],
@@ -138,14 +150,9 @@ def test_online_without_a_key_is_refused_before_anything_is_trained(folder):
     assert not (folder / "no_key" / "metrics.csv").exists()
 
 
-def test_a_killed_run_loses_one_row_at_most(tmp_path):
+def test_a_killed_run_loses_one_row_at_most(commands, tmp_path):
     words = [*WORDS, "trainer.max_epochs=2000", "logger=csv"]
-    command = [sys.executable, FAULTS, tmp_path]
-    jobs = json.dumps([["run", "", words, {}]])
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stdin is not None
-    process.stdin.write(jobs)
-    process.stdin.close()
+    process = commands.start(FAULTS, "run", "", *words, cwd=tmp_path, start_new_session=True)
     counted = tmp_path / "run" / "epochs"
     while not (counted.exists() and counted.stat().st_size > 5):
         assert process.poll() is None
@@ -159,7 +166,7 @@ def test_a_killed_run_loses_one_row_at_most(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_offline_no_process_opens_a_connection(tmp_path):
+def test_offline_no_process_opens_a_connection(programs, tmp_path):
     """Python, W&B's service, and whatever these start: a look-up of a name is a connection to its server."""
     trace = tmp_path / "trace"
     strace = ["strace", "-f", "--seccomp-bpf", "-e", "trace=connect,sendto,sendmsg", "-o", trace]

@@ -3,13 +3,11 @@
 import csv
 import hashlib
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,36 +26,23 @@ MODELS = {
 }
 
 
-class Nursery:
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("nursery.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout.readline() == "ready\n"
+@pytest.fixture(scope="module")
+def train(commands):
+    return Train(commands)
+
+
+class Train:
+    """Runs ``train.py`` in a folder; all it says goes to a file there."""
+
+    def __init__(self, commands):
+        self.commands = commands
 
     def start(self, folder, *words):
-        request = {"folder": str(folder), "words": words, "log": str(folder / "log")}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def wait(self):
-        return int(self.process.stdout.readline())
+        with (folder / "log").open("a") as log:
+            return self.commands.start(ROOT / "train.py", *words, cwd=folder, stdout=log, stderr=log)
 
     def run(self, folder, *words):
-        self.start(folder, *words)
-        return self.wait()
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    one = Nursery()
-    yield one
-    one.process.stdin.close()
-    one.process.wait()
+        return self.start(folder, *words).wait()
 
 
 def weights(folder):
@@ -89,31 +74,30 @@ def epochs(folder):
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def unkilled(request, nursery, tmp_path_factory):
+def unkilled(request, train, tmp_path_factory):
     """A model's command, its folder after an undisturbed run, and the seconds that took."""
     folder = tmp_path_factory.mktemp(request.param)
     words = (*COMMON, *MODELS[request.param].split())
     started = time.monotonic()
-    assert nursery.run(folder, *words, "hydra.run.dir=whole") == 0, (folder / "log").read_text()
+    assert train.run(folder, *words, "hydra.run.dir=whole") == 0, (folder / "log").read_text()
     return words, folder, time.monotonic() - started
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGKILL], [signal.SIGINT, signal.SIGTERM]], ids=["kill", "stop"])
-def test_resumed_run_is_bit_identical(unkilled, nursery, signals):
+def test_resumed_run_is_bit_identical(unkilled, train, signals):
     words, folder, seconds = unkilled
     name = f"cut{signals[0]}"
     clock, moments, codes = random.Random(1), [], []
     command = (*words, f"hydra.run.dir={name}")
     for number in signals * (4 // len(signals)):
         before = epochs(folder / name)
-        pid = nursery.start(folder, *command)
+        process = train.start(folder, *command)
         wanted = before + clock.randrange(3)
-        while epochs(folder / name) < wanted and os.path.exists(f"/proc/{pid}/fd/0"):
+        while epochs(folder / name) < wanted and process.poll() is None:
             time.sleep(0.001)
         time.sleep(clock.uniform(0, 0.15 * seconds))
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-        codes.append(nursery.wait())
+        process.send_signal(number)
+        codes.append(process.wait())
         moments.append(epochs(folder / name))
         if is_run(folder / name):
             command = (f"resume={name}",)
@@ -121,7 +105,7 @@ def test_resumed_run_is_bit_identical(unkilled, nursery, signals):
             break
     assert {-9: "kill", 130: "Ctrl-C", 143: "SIGTERM"}.keys() >= set(codes) - {0}
     assert len([code for code in codes if code]) >= 2, f"the kills came too late: {codes} {moments}"
-    assert nursery.run(folder, *command) == 0, (folder / "log").read_text()[-2000:]
+    assert train.run(folder, *command) == 0, (folder / "log").read_text()[-2000:]
     whole, cut = folder / "whole", folder / name
     assert weights(cut) == weights(whole)
     assert scores(cut) == scores(whole)
@@ -133,29 +117,29 @@ def test_resumed_run_is_bit_identical(unkilled, nursery, signals):
     assert "Traceback" not in (folder / "log").read_text()
 
 
-def test_a_damaged_newest_checkpoint_costs_one_epoch_and_nothing_else(nursery, tmp_path):
+def test_a_damaged_newest_checkpoint_costs_one_epoch_and_nothing_else(train, tmp_path):
     words = (*COMMON, *MODELS["vae"].split())
-    assert nursery.run(tmp_path, *words, "trainer.max_epochs=5", "hydra.run.dir=whole") == 0
-    assert nursery.run(tmp_path, *words, "trainer.max_epochs=3", "hydra.run.dir=cut") == 0
+    assert train.run(tmp_path, *words, "trainer.max_epochs=5", "hydra.run.dir=whole") == 0
+    assert train.run(tmp_path, *words, "trainer.max_epochs=3", "hydra.run.dir=cut") == 0
     newest = newest_good(tmp_path / "cut" / "checkpoints")
     newest.write_bytes(newest.read_bytes()[:-1000])
-    assert nursery.run(tmp_path, "resume=cut", "trainer.max_epochs=5") == 0
+    assert train.run(tmp_path, "resume=cut", "trainer.max_epochs=5") == 0
     assert "is damaged" in (tmp_path / "log").read_text()
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 
-def test_a_moved_run_goes_on_and_so_does_one_with_another_model_not(nursery, tmp_path):
+def test_a_moved_run_goes_on_and_so_does_one_with_another_model_not(train, tmp_path):
     words = (*COMMON, *MODELS["vae"].split())
-    assert nursery.run(tmp_path, *words, "trainer.max_epochs=2", "hydra.run.dir=here") == 0
+    assert train.run(tmp_path, *words, "trainer.max_epochs=2", "hydra.run.dir=here") == 0
     (tmp_path / "here").rename(tmp_path / "there")
-    assert nursery.run(tmp_path, "resume=there", "network.hidden=[31]") == 2
+    assert train.run(tmp_path, "resume=there", "network.hidden=[31]") == 2
     assert "another shape" in (tmp_path / "log").read_text().splitlines()[-1]
-    assert nursery.run(tmp_path, "resume=there", "trainer.max_epochs=3") == 0
+    assert train.run(tmp_path, "resume=there", "trainer.max_epochs=3") == 0
     assert not (tmp_path / "here").exists()
     assert len(list((tmp_path / "there" / "checkpoints").glob("*.ckpt"))) == 3
 
 
-def test_the_real_command_stops_on_ctrl_c(tmp_path):
+def test_the_real_command_stops_on_ctrl_c(programs, tmp_path):
     words = [*COMMON, *MODELS["vae"].split(), "trainer.max_epochs=100000", "hydra.run.dir=run"]
     process = subprocess.Popen(
         [sys.executable, ROOT / "train.py", *words],

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from helpers.forkserver import ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
 CANARIES = {
@@ -37,18 +38,17 @@ def environment(root: Path) -> dict[str, str]:
     }
 
 
-def said(root: Path, script: Path, *words: str) -> subprocess.CompletedProcess:
+def said(commands: ForkServer, root: Path, script: Path, *words: str) -> subprocess.CompletedProcess:
     """A command that gets all secrets; what it says lands in a file, as in a cluster."""
-    done = subprocess.run(
-        [sys.executable, script, *words], cwd=root / "work", env=environment(root), capture_output=True, text=True
-    )
+    given = {"cwd": root / "work", "env": environment(root)}
+    done = commands.run(script, *words, **given, capture_output=True, text=True)
     log = root / "work" / f"said-{len(list((root / 'work').glob('said-*')))}.txt"
     log.write_text(f"{script.name} {words[-1].partition('=')[0]} {done.returncode}\n{done.stdout}{done.stderr}")
     return done
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(commands, programs, tmp_path_factory):
     """The folder of everything that was written, and what each command came to."""
     root = tmp_path_factory.mktemp("secrets")
     (root / "home").mkdir()
@@ -67,16 +67,18 @@ def written(tmp_path_factory):
     extra = ["--config-dir", str(root / "conf")]
     crash = Path(__file__).with_name("crash.py")
     done = {
-        "train": said(root, ROOT / "train.py", *extra, *WORDS, "hydra.run.dir=outputs/runs/a"),
-        "sweep": said(root, crash, *extra, "-m", *WORDS, "seed=0,1,${oc.env:NOTE}", "sweep.rehearse=false"),
-        "crash": said(root, crash, *extra, *WORDS, "seed=1", "hydra.run.dir=outputs/runs/b"),
-        "number": said(root, ROOT / "train.py", "k=${oc.env:NOTE}"),
-        "missing": said(root, ROOT / "train.py", "data=table", "data.path=${oc.env:TABLES}/none.csv", *TINY),
-        "evaluate": said(root, ROOT / "evaluate.py", "run=outputs/runs/a", "k=20", "limit=4", "threads=1"),
-        "line": said(root, ROOT / "train.py", *TINY, f"+data.token={CANARIES['line']}"),
-        "url": said(root, ROOT / "train.py", "data=table", f"data.path=https://me:{CANARIES['url']}@localhost/t.csv"),
-        "dashboard": said(root, ROOT / "dashboard.py", "sweep=k_grid", "out=pages.json"),
-        "report": said(root, ROOT / "report.py", "outputs"),
+        "train": said(commands, root, ROOT / "train.py", *extra, *WORDS, "hydra.run.dir=outputs/runs/a"),
+        "sweep": said(commands, root, crash, *extra, "-m", *WORDS, "seed=0,1,${oc.env:NOTE}", "sweep.rehearse=false"),
+        "crash": said(commands, root, crash, *extra, *WORDS, "seed=1", "hydra.run.dir=outputs/runs/b"),
+        "number": said(commands, root, ROOT / "train.py", "k=${oc.env:NOTE}"),
+        "missing": said(commands, root, ROOT / "train.py", "data=table", "data.path=${oc.env:TABLES}/none.csv", *TINY),
+        "evaluate": said(commands, root, ROOT / "evaluate.py", "run=outputs/runs/a", "k=20", "limit=4", "threads=1"),
+        "line": said(commands, root, ROOT / "train.py", *TINY, f"+data.token={CANARIES['line']}"),
+        "url": said(
+            commands, root, ROOT / "train.py", "data=table", f"data.path=https://me:{CANARIES['url']}@localhost/t.csv"
+        ),
+        "dashboard": said(commands, root, ROOT / "dashboard.py", "sweep=k_grid", "out=pages.json"),
+        "report": said(commands, root, ROOT / "report.py", "outputs"),
     }
     return root / "work", {name: (one.returncode, one.stdout + one.stderr) for name, one in done.items()}
 

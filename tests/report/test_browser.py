@@ -30,7 +30,7 @@ def page(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(programs):
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 

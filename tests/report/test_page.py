@@ -292,7 +292,7 @@ def test_without_plotly_the_way_to_it_is_told(tmp_path, monkeypatch, capsys):
     assert "pip install -c constraints.txt -e '.[report]'" in capsys.readouterr().err
 
 
-def test_help_and_reports_load_no_heavy_library(tmp_path):
+def test_help_and_reports_load_no_heavy_library(programs, tmp_path):
     for name in ("one/run", "two/a", "two/b"):
         write_run(tmp_path / name, result())
     heavy = ["torch", "lightning", "wandb", "matplotlib", "sklearn", "scipy.stats", "hydra", "omegaconf"]
@@ -311,7 +311,7 @@ def test_help_and_reports_load_no_heavy_library(tmp_path):
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
-def test_the_command_of_the_readme(tmp_path):
+def test_the_command_of_the_readme(programs, tmp_path):
     run = write_run(tmp_path / "run", result())
     command = [sys.executable, str(ROOT / "report.py")]
     done = subprocess.run([*command, str(run)], cwd=tmp_path, capture_output=True, text=True, timeout=60)

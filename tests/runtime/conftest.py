@@ -1,6 +1,5 @@
 """Commands of one and of two processes that can be struck, killed and resumed."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,32 +9,36 @@ import uuid
 from pathlib import Path
 
 import pytest
+from helpers.forkserver import FRESH, is_server
 
 HERE = Path(__file__).parent
 LIMIT = 20
 """Seconds in which whatever goes wrong must have ended everywhere."""
 
 
-class Cradle:
-    """Starts runs in forks of one warm process, one at a time."""
+class Faulty:
+    """Starts ``faulty.py``, each time in a session of its own."""
 
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, HERE / "cradle.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])},
-        )
-        assert self.process.stdout.readline() == "ready\n"
+    def __init__(self, commands) -> None:
+        self.commands = commands
 
-    def start(self, folder, *words, fault=None) -> "Started":
+    def start(self, folder, *words, fault=None, fresh=False) -> "Started":
+        """With ``fresh``, the other process of a run begins with its imports, as a user's does."""
         mark = uuid.uuid4().hex
-        environ = {"TAUT_MARK": mark} | ({"FAULT": fault} if fault else {})
-        request = {"folder": str(folder), "words": words, "log": str(folder / "log"), "environ": environ}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return Started(self, int(self.process.stdout.readline()), folder / "log", mark)
+        environ = {"TAUT_MARK": mark, "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
+        environ |= ({"FAULT": fault} if fault else {}) | ({FRESH: "1"} if fresh else {})
+        with (folder / "log").open("a") as log:
+            before = log.tell()
+            process = self.commands.start(
+                HERE / "faulty.py",
+                *words,
+                cwd=folder,
+                env=os.environ | environ,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return Started(process, folder / "log", before, mark)
 
     def run(self, folder, *words, fault=None) -> "Started":
         started = self.start(folder, *words, fault=fault)
@@ -46,14 +49,14 @@ class Cradle:
 class Started:
     """A run and what became of it."""
 
-    def __init__(self, cradle, pid, log, mark) -> None:
-        self.cradle, self.pid, self.log, self.mark = cradle, pid, log, mark
+    def __init__(self, process: "subprocess.Popen[str]", log: Path, before: int, mark: str) -> None:
+        self.process, self.pid, self.log, self.mark = process, process.pid, log, mark
         self.code: int | None = None
-        self._before = log.stat().st_size if log.exists() else 0
+        self._before = before
 
     def wait(self) -> int:
         """Its exit code; everything it started has ended by then, or soon enough."""
-        self.code = int(self.cradle.process.stdout.readline())
+        self.code = self.process.wait()
         deadline = time.monotonic() + LIMIT
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -68,24 +71,24 @@ class Started:
         return self.log.read_text(errors="replace")[self._before :] if self.log.exists() else ""
 
     def processes(self) -> list[int]:
-        """Processes that carry its mark, itself and the dead apart."""
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._carries(pid)]
+        """Processes that carry its mark or are of its session, itself and the dead apart."""
+        others = {int(name) for name in os.listdir("/proc") if name.isdigit()} - {self.pid}
+        return [pid for pid in others if self._carries(pid) and not is_server(pid)]
 
     def _carries(self, pid: int) -> bool:
         try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+            if state == "Z":
                 return False
-            return f"TAUT_MARK={self.mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+            mark = f"TAUT_MARK={self.mark}".encode()
+            return int(session) == self.pid or mark in Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return False
 
 
 @pytest.fixture(scope="session")
-def cradle():
-    one = Cradle()
-    yield one
-    one.process.stdin.close()
-    one.process.wait()
+def faulty(commands):
+    return Faulty(commands)
 
 
 @pytest.fixture(autouse=True)

@@ -112,7 +112,7 @@ def test_a_nan_is_named_though_nobody_looked(tmp_path):
 
 
 @gpu
-def test_a_run_is_scored_on_a_gpu_as_on_a_cpu(tmp_path):
+def test_a_run_is_scored_on_a_gpu_as_on_a_cpu(programs, tmp_path):
     """IEEE products in scores, whatever training used."""
     words = ["model=iwae", "k=5", *TINY, "trainer.max_epochs=3", "strategy=gpu_recorded", "matmul=high", "k_test=1000"]
     (tmp_path / "run").mkdir()
@@ -136,7 +136,7 @@ def test_a_run_is_scored_on_a_gpu_as_on_a_cpu(tmp_path):
 
 
 @gpu
-def test_a_sigterm_leaves_a_checkpoint_to_go_on_from(tmp_path):
+def test_a_sigterm_leaves_a_checkpoint_to_go_on_from(programs, tmp_path):
     words = ["model=vae", *TINY, "trainer.max_epochs=100000", "strategy=gpu_recorded", f"hydra.run.dir={tmp_path}/run"]
     process = subprocess.Popen([sys.executable, CONF.parent / "train.py", *words], stderr=subprocess.DEVNULL)
     while not list((tmp_path / "run").glob("checkpoints/recent*")):
@@ -146,7 +146,7 @@ def test_a_sigterm_leaves_a_checkpoint_to_go_on_from(tmp_path):
     assert process.wait(60) == 143
 
 
-def test_batches_of_several_steps_are_stepped_one_by_one(tmp_path, monkeypatch):
+def test_batches_of_several_steps_are_stepped_one_by_one(trainings, tmp_path, monkeypatch):
     """The same on a CPU, without a recording: rates and rows of a step, counts of steps, exact gradients."""
     monkeypatch.setattr(strategies, "asked_for", lambda trainer: {"strategy": strategies.Recorded("cpu")})
     np.save(tmp_path / "rows.npy", torch.randn(230, 3).numpy())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from evaluations import command
 from omegaconf import OmegaConf
 
 from taut.errors import UserError
@@ -144,15 +145,16 @@ COMMANDS = {
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(("words", "said"), [(words, said) for said in COMMANDS for words in COMMANDS[said]])
-def test_the_command_says_one_sentence_and_leaves_nothing(words, said, cradle, tmp_path):
-    done = cradle.run(tmp_path, *HERE, *words)
-    assert done.code == 2, done.said
-    assert said in done.said
-    assert len(done.said.strip().splitlines()) == 1
+def test_the_command_says_one_sentence_and_leaves_nothing(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("train", *HERE, *words)
+    assert done.code == 2, done.err
+    assert said in done.err
+    assert len((done.out + done.err).strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_slurm_s_processes_beside_the_first_find_its_way(tmp_path):
+def test_slurm_s_processes_beside_the_first_find_its_way(programs, tmp_path):
     """The second of two tasks: it describes no run, and says who it is."""
     environ = {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_NAME": "train", "PATH": "/usr/bin:/bin"}
     words = ["strategy=ddp_nodes", "trainer.num_nodes=2", "trainer.devices=2"]

@@ -55,7 +55,7 @@ def _flat(value, key=""):
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-def test_shards_train_as_whole_models_do(words, tmp_path):
+def test_shards_train_as_whole_models_do(trainings, words, tmp_path):
     whole = _run(tmp_path / "ddp", "strategy=ddp_cpu", "trainer.max_epochs=2", *words)
     if words == WORDS["dreg"]:
         _run(tmp_path / "fsdp", "strategy=fsdp", "trainer.max_epochs=1", *words)

@@ -80,7 +80,7 @@ class Listener(threading.Thread):
 
 
 @pytest.fixture(scope="module")
-def jobs(tmp_path_factory):
+def jobs(programs, tmp_path_factory):
     """Two jobs of one process, the first of which fails: folder, calls seen by Python and by the proxy."""
     root = tmp_path_factory.mktemp("jobs")
     listener = Listener()
