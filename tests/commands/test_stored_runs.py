@@ -11,6 +11,8 @@ from taut.config.aliases import MOVED, current_target, current_targets, current_
 from taut.config.instantiate import check_targets_resolved
 from taut.report.read.configs import choice_of
 
+pytestmark = pytest.mark.usefixtures("trainings")
+
 STORED = Path(__file__).resolve().parents[1] / "stored_runs"
 RUNS = sorted(path.name for path in STORED.iterdir())
 
