@@ -23,7 +23,7 @@ for line in sys.stdin:
         os.dup2(log, 2)
         os.chdir(request["folder"])
         sys.argv = ["train.py", *request["words"]]
-        code = main("train", CONF)
+        code = main("train", CONF, "taut.commands.train:train")
         sys.stdout.flush()
         os._exit(code)
     print(child, flush=True)

@@ -29,7 +29,7 @@ for line in sys.stdin:
         sys.argv = [str(Path(__file__).with_name("faulty.py")), *request["words"]]
         if "FAULT" in os.environ:
             strike(os.environ["FAULT"])
-        code = main("train", CONF)
+        code = main("train", CONF, "taut.commands.train:train")
         sys.stdout.flush()
         os._exit(code)
     print(child, flush=True)
