@@ -276,8 +276,8 @@ COMPOSED = {
 """How often a command composes a config, and checks one.
 
 Hydra's sweeper composes each job twice, to validate all of them first, and each is checked once. Without -m a sweep
-composes once more, to learn that it is one. A run that is resumed composes what was typed, which may ask for a sweep, what the run was started with, and what it goes on
-with. Help and --cfg are Hydra's own.
+composes once more, to learn that it is one. A run that is resumed composes what was typed, which may ask for a sweep,
+what the run was started with, and what it goes on with. Help and --cfg are Hydra's own.
 """
 
 
