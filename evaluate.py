@@ -3,4 +3,4 @@
 from taut.cli import run
 
 if __name__ == "__main__":
-    run("evaluate")
+    run("evaluate", "taut.commands.evaluate:evaluate", after_sweep="taut.commands.evaluate:compare")

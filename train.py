@@ -3,4 +3,4 @@
 from taut.cli import run
 
 if __name__ == "__main__":
-    run("train")
+    run("train", "taut.commands.train:train")

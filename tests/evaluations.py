@@ -35,7 +35,7 @@ def command(name: str, *words: str) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with _restored(), redirect_stdout(out), redirect_stderr(err):
         sys.argv = [f"{name}.py", *words]
-        code = main(name, ROOT / "conf")
+        code = main(name, ROOT / "conf", f"taut.commands.{name}:{name}")
     return Done(code, out.getvalue(), err.getvalue())
 
 

@@ -72,7 +72,7 @@ def train(name: str, fault: str, words: list[str]) -> int:
     if fault == "absent":
         sys.modules["wandb"] = None
     sys.argv = ["train.py", *words, f"hydra.run.dir={name}"]
-    return main("train", CONF)
+    return main("train", CONF, "taut.commands.train:train")
 
 
 if __name__ == "__main__":

@@ -3,19 +3,23 @@
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from pieces import names
 
 from taut.cli import main
+from taut.config import check as taut_check
 from taut.errors import UserError
 from taut.runtime import workers
 
@@ -260,6 +264,70 @@ def test_yaml_that_unfolds_without_end_is_refused(taut, tmp_path):
         assert time.monotonic() - started < 2
 
 
+COMPOSED = {
+    "hydra.run.dir=run": (1, 1),
+    "k=0": (1, 1),
+    "-m run=a,b": (1 + 2 * 2, 2),
+    "hydra.mode=MULTIRUN run=a": (2 + 2, 1),
+    "resume=earlier k=2": (3, 1),
+    "--help": (1, 0),
+    "--cfg job": (1, 0),
+}
+"""How often a command composes a config, and checks one.
+
+Hydra's sweeper composes each job twice, to validate all of them first, and each is checked once. Without -m a sweep
+composes once more, to learn that it is one. A run that is resumed composes what was typed, which may ask for a sweep,
+what the run was started with, and what it goes on with. Help and --cfg are Hydra's own.
+"""
+
+
+@pytest.mark.parametrize("words", COMPOSED)
+def test_a_config_is_composed_once_and_checked_once(words, taut, tmp_path, monkeypatch):
+    counts = {"composed": 0, "checked": 0}
+
+    def counted(name, function):
+        def call(*args, **settings):
+            counts[name] += 1
+            return function(*args, **settings)
+
+        return call
+
+    assert taut("hydra.run.dir=earlier")[0] == 0
+    for name in "ab":
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text("[]")
+    load = counted("composed", ConfigLoaderImpl.load_configuration)
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load)
+    monkeypatch.setattr(taut_check, "check_targets", counted("checked", taut_check.check_targets))
+    command = "evaluate" if "run=a" in words else "train"
+    monkeypatch.setattr(sys, "argv", [f"{command}.py", *words.split()])
+    assert main(command, ROOT / "conf", lambda cfg: None) == (2 if words == "k=0" else 0)
+    assert (counts["composed"], counts["checked"]) == COMPOSED[words]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "complete"])
+def test_the_file_that_is_started_names_the_function_that_runs(command):
+    named = re.findall(r'"(taut\.[\w.]+:\w+)"', (ROOT / f"{command}.py").read_text())
+    assert named[0] == f"taut.commands.{command}:{command}"
+    assert all(callable(resolve_name(name)) for name in named)
+
+
+def test_hydra_describes_a_run_as_it_always_did(taut, tmp_path):
+    """What was composed ahead is what Hydra composes itself."""
+    words = ["seed=3", "model=mog", "hydra.run.dir=run"]
+    assert taut(*words)[0] == 0
+    script = (
+        "import hydra, sys, taut.config.compose\n"
+        f"sys.argv = ['train.py', *{words!r}, 'hydra.run.dir=theirs']\n"
+        f"hydra.main(version_base='1.3', config_path={str(ROOT / 'conf')!r}, config_name='train')(lambda cfg: None)()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        theirs = (tmp_path / "theirs" / ".hydra" / name).read_text()
+        theirs = theirs.replace("    - hydra.run.dir=run\n    - hydra.run.dir=theirs\n", "    - hydra.run.dir=run\n")
+        assert (tmp_path / "run" / ".hydra" / name).read_text() == theirs.replace("theirs", "run")
+
+
 def finish(cfg):
     folder = Path(HydraConfig.get().runtime.output_dir)
     (folder / "result.json").write_text(json.dumps({"status": "finished", "epochs": cfg.trainer.max_epochs}))
@@ -333,7 +401,7 @@ def test_what_is_answered_at_once_imports_nothing_heavy(programs, word, code, li
     heavy = ["torch", "lightning", "wandb", "numpy", *light]
     script = (
         f"import sys; sys.argv = ['train.py', {word!r}]; from pathlib import Path; from taut.cli import main; "
-        f"code = main('train', Path({str(ROOT / 'conf')!r})); "
+        f"code = main('train', Path({str(ROOT / 'conf')!r}), 'taut.commands.train:train'); "
         f"sys.exit(code if not set({heavy!r}) & set(sys.modules) else 9)"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == code
@@ -342,7 +410,7 @@ def test_what_is_answered_at_once_imports_nothing_heavy(programs, word, code, li
 @pytest.mark.parametrize("command", ["train", "evaluate", "complete"])
 def test_help_shows_the_groups_of_its_command_their_choices_and_examples(command, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{command}.py", "--help"])
-    assert main(command, ROOT / "conf") == 0
+    assert main(command, ROOT / "conf", f"taut.commands.{command}:{command}") == 0
     said = capsys.readouterr().out
     assert said.count(f"\n  python {command}.py ") >= 3
     choices = dict(
@@ -369,7 +437,7 @@ def test_the_tab_key_completes_words(typed, completed, monkeypatch, capsys):
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_POINT", str(len(line)))
     monkeypatch.setattr(sys, "argv", ["train.py", "-sc", "query=bash"])
-    assert main("train", ROOT / "conf") == 0
+    assert main("train", ROOT / "conf", "taut.commands.train:train") == 0
     assert set(capsys.readouterr().out.split()) == completed
 
 

@@ -328,7 +328,7 @@ def test_the_newest_intact_weights_stand_in_for_the_best_ones(copy):
 def test_a_mistake_is_told_before_torch_is_loaded(programs, tmp_path):
     script = (
         "import sys; sys.argv = ['evaluate.py', 'k=0', 'run=x']; from pathlib import Path; from taut.cli import main; "
-        f"code = main('evaluate', Path({str(ROOT / 'conf')!r})); "
+        f"code = main('evaluate', Path({str(ROOT / 'conf')!r}), 'taut.commands.evaluate:evaluate'); "
         "sys.exit(code if not {'torch', 'lightning', 'wandb', 'numpy'} & set(sys.modules) else 9)"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=tmp_path).returncode == 2

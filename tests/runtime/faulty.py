@@ -65,4 +65,4 @@ if __name__ == "__main__":
 
     if "FAULT" in os.environ:
         strike(os.environ["FAULT"])
-    sys.exit(main("train", CONF))
+    sys.exit(main("train", CONF, "taut.commands.train:train"))

@@ -1,4 +1,4 @@
-"""Composing a command's config ahead of Hydra, so that it is judged before anything runs or is written."""
+"""Composing a command's config once, and judging it before anything runs or is written."""
 
 import hashlib
 import os
@@ -10,14 +10,16 @@ from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from time import strftime
+from typing import Any, Self
 
 from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -68,12 +70,26 @@ OmegaConf.register_new_resolver("taut.commands.sweep", _sweep, use_cache=False, 
 OmegaConf.register_new_resolver("taut.unique", _unique, use_cache=True, replace=True)
 
 
+class _Loader(ConfigLoaderImpl):
+    """Hydra's loader of configs, which gives out the one in ``ahead`` instead of composing it once more."""
+
+    ahead: DictConfig | None = None
+
+    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+        cfg, self.ahead = self.ahead, None
+        return super().load_configuration(*args, **kwargs) if cfg is None else cfg
+
+
 class Composer:
-    """Composes as the command will.
+    """Hydra for one command: composes its config, judges it, and runs what it was composed for.
+
+    Hydra's own entry point composes when it runs, and once before to learn whether it runs one job or several. Here
+    the config is composed once, so that the config that was checked is the one that runs. A context manager: Hydra is
+    open inside.
 
     Args:
-        name: Name of the primary config.
-        conf: Its folder.
+        name: The command: of its primary config and of Hydra's job.
+        conf: The folder of the configs.
         args: The parsed command line.
     """
 
@@ -83,13 +99,67 @@ class Composer:
         self.task, self.extra, self.multirun = name, args.config_dir, args.multirun
         self.typed = {key(word) for word in args.overrides}  # a run that is resumed has words of its own besides
 
-    def check(self, overrides: list[str], mode: RunMode, new: bool) -> CreatedFolder:
+    def __enter__(self) -> Self:
+        """Open Hydra with the search path of the command.
+
+        Raises:
+            UserError: If the folder of further configs does not exist.
+        """
+        version.setbase("1.3")
+        path = create_automatic_config_search_path(None, None, self.conf)
+        if self.extra:
+            if not os.path.isdir(self.extra):
+                raise UserError(f"--config-dir {self.extra} is not a folder.")
+            extra = f"file://{os.path.abspath(self.extra)}"
+            path.prepend("command-line", extra, SearchPathQuery(provider="schema"))
+        self.loader = _Loader(path)
+        self.hydra = Hydra(self.task, self.loader)
+        GlobalHydra.instance().clear()
+        GlobalHydra.instance().initialize(self.hydra)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        GlobalHydra.instance().clear()
+
+    def composed(self, overrides: list[str]) -> DictConfig:
+        """The config of these words, with Hydra's part: its ``hydra.mode`` says whether they ask for one run."""
+        if self.multirun:
+            return self._composed([*overrides, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
+        try:
+            cfg = self._composed(overrides, RunMode.RUN)
+        except (HydraException, OmegaConfBaseException):
+            # several values of a key are an error in one run, and what a sweep is for; a file of conf/ may ask for one
+            if self.mode(overrides) == RunMode.RUN:
+                raise
+            return self._composed(overrides, RunMode.MULTIRUN)
+        if cfg.hydra.mode == RunMode.MULTIRUN:
+            return self._composed(overrides, RunMode.MULTIRUN)
+        if cfg.hydra.mode is None:
+            cfg.hydra.mode = RunMode.RUN
+            cfg.hydra.overrides.hydra.append("hydra.mode=RUN")  # as Hydra notes it in .hydra/hydra.yaml
+        return cfg
+
+    def compose(self, overrides: list[str]) -> DictConfig:
+        """The task config of one run."""
+        return _task(self._composed(overrides, RunMode.RUN))
+
+    def mode(self, overrides: list[str]) -> RunMode:
+        """Whether these words, or a file they name, ask for several jobs; words that cannot be composed do not."""
+        if self.multirun:
+            return RunMode.MULTIRUN
+        return self.hydra.get_mode(self.name, list(overrides)) or RunMode.RUN
+
+    def check(self, cfg: DictConfig, new: bool) -> CreatedFolder:
         """Refuse what may not run, and note which folders will be new.
+
+        Args:
+            cfg: What ``composed`` gave.
+            new: Whether the run starts afresh.
 
         Raises:
             UserError: For the first thing that is wrong; the config of a sweep's jobs is checked job by job.
         """
-        cfg = self._composed(overrides, mode)
+        HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
         built = _built_by_hydra(cfg)
         check_hydra(built)
         check_process(built | {"job": _of_the_process(cfg)}, self.typed)
@@ -110,42 +180,20 @@ class Composer:
             raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")
         return CreatedFolder.of(folder)
 
-    def compose(self, overrides: list[str]) -> DictConfig:
-        """The task config of one run."""
-        return _task(self._composed(overrides, RunMode.RUN))
+    def run(self, cfg: DictConfig, job: Callable[[DictConfig], Any]) -> None:
+        """Have Hydra make the folder, describe the run in ``.hydra``, set up logging and call ``job``.
 
-    def mode(self, overrides: list[str]) -> RunMode:
-        """Whether these words, or a file they name, ask for several jobs."""
-        if self.multirun:
-            return RunMode.MULTIRUN
-        with _Opened(self) as hydra:
-            return hydra.get_mode(self.name, list(overrides)) or RunMode.RUN
+        Args:
+            cfg: What ``composed`` gave, checked.
+            job: Called with the task config, once or for each job of a sweep.
+        """
+        OmegaConf.set_readonly(cfg.hydra, False)  # as it was composed; HydraConfig locked it
+        self.loader.ahead = cfg
+        start = self.hydra.multirun if cfg.hydra.mode == RunMode.MULTIRUN else self.hydra.run
+        start(self.name, job, list(cfg.hydra.overrides.hydra) + list(cfg.hydra.overrides.task))
 
     def _composed(self, overrides: list[str], mode: RunMode) -> DictConfig:
-        with _Opened(self) as hydra:
-            cfg = hydra.compose_config(self.name, list(overrides), mode, from_shell=True)
-        cfg.hydra.mode = mode
-        HydraConfig.instance().set_config(cfg)
-        return cfg
-
-
-class _Opened:
-    """Hydra with the search path of the command, closed again afterwards."""
-
-    def __init__(self, composer: Composer) -> None:
-        self.composer = composer
-
-    def __enter__(self) -> Hydra:
-        version.setbase("1.3")
-        path = create_automatic_config_search_path(None, None, self.composer.conf)
-        if self.composer.extra:
-            extra = f"file://{os.path.abspath(self.composer.extra)}"
-            path.prepend("command-line", extra, SearchPathQuery(provider="schema"))
-        GlobalHydra.instance().clear()
-        return Hydra.create_main_hydra2(self.composer.task, path)
-
-    def __exit__(self, *_: object) -> None:
-        GlobalHydra.instance().clear()
+        return self.hydra.compose_config(self.name, list(overrides), mode, from_shell=True)
 
 
 def _task(cfg: DictConfig) -> DictConfig:

@@ -46,9 +46,19 @@ def parsed() -> Namespace:
     if unknown:
         known = re.findall(r"--[\w-]+", parser.format_usage())
         raise UserError(f"There is no flag {unknown[0]}; {nearest(unknown[0], known)}")
-    flags = [word for word in sys.argv[1:] if word not in args.overrides]
-    sys.argv[1:] = [*flags, *args.overrides]
+    if args.resolve and not (args.cfg or args.help):
+        raise UserError("--resolve goes with --cfg or --help; add one of them.")
+    if args.run and args.multirun:
+        raise UserError("--run and --multirun contradict each other; choose one of them.")
+    replace_words(args, args.overrides)
     return args
+
+
+def replace_words(args: Namespace, words: list[str]) -> None:
+    """Put other words behind the flags of the command, in ``args`` and in ``sys.argv``, which its processes repeat."""
+    flags = [word for word in sys.argv[1:] if word not in args.overrides]
+    sys.argv[1:] = [*flags, *words]
+    args.overrides = words
 
 
 def quoted(text: str) -> str:

@@ -79,6 +79,11 @@ def is_run(folder: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
+def is_asked(words: list[str]) -> bool:
+    """Whether there is a word ``resume=`` among the overrides."""
+    return any(key(word) == "resume" for word in words)
+
+
 def read(words: list[str]) -> Past | None:
     """The run that ``resume=<folder>`` names among the overrides, if it is there and not null.
 
