@@ -672,7 +672,7 @@ MUTANTS = [
     Mutant(
         "a collapse that is never said",
         "evidence/diagnostics.py",
-        "if kl > units or active >= max(1.0, FEW_ACTIVE * units):",
+        "if kl > units or active >= max(1.0, MIN_ACTIVE_SHARE * units):",
         "if True:",
         INFORMATION + "::test_a_collapse_is_said_with_what_helps[1-50-1 of 50 latent units is]",
     ),
@@ -1065,8 +1065,8 @@ MUTANTS = [
     Mutant(
         "ESS as the worst diagnosis of a good estimate",
         "evidence/diagnostics.py",
-        "HIGH_KHAT, FEW, FEW_CHAINS, DECIDES, MUCH, WIDE = 0.7,",
-        "HIGH_KHAT, FEW, FEW_CHAINS, DECIDES, MUCH, WIDE = 0.9,",
+        "MAX_KHAT = 0.7\n",
+        "MAX_KHAT = 0.9\n",
         WEIGHTS + "::test_doubts_are_said_in_words[k-hat is above 0.7 for 100%]",
     ),
     Mutant(
