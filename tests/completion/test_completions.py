@@ -12,9 +12,9 @@ from scipy.stats import chisquare, norm
 
 from taut.completion import Completions, apply_mask, complete, observed
 from taut.completion.complete import modes
-from taut.completion.latents import FEW, Latents, latents
+from taut.completion.latents import MAX_KERNELS, Latents, latents
 from taut.functional.precision import exact_arithmetic
-from taut.functional.sampling import Keys
+from taut.functional.sampling import NoiseKeys
 from taut.model import exact_inference
 from taut.model.joint import Joint
 
@@ -53,7 +53,7 @@ def _with_holes(joint: Joint, n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _complete(joint: Joint, q, x: torch.Tensor, index: torch.Tensor | None = None, **options) -> Completions:
-    keys = Keys(torch.arange(len(x)) if index is None else index, 0, "test")
+    keys = NoiseKeys(torch.arange(len(x)) if index is None else index, 0, "test")
     return complete(joint, lambda rows: q(x[rows]), x, keys, **{"k": 100, "draws": 5, **options})
 
 
@@ -269,7 +269,7 @@ def test_importance_samples_find_the_mean_that_quadrature_finds(likelihood, late
     x[0, 0, 0] = torch.tensor([1.0, torch.nan])
     line = torch.linspace(-7, 7, 2001 if latent == 1 else 201)
     grid = torch.cartesian_prod(*[line] * latent).view(-1, 1, latent)
-    k, keys = 20000, Keys(torch.arange(6), 0, "test")
+    k, keys = 20000, NoiseKeys(torch.arange(6), 0, "test")
     with torch.no_grad():
         density = joint.log_prob(x, grid.expand(-1, 6, -1)).softmax(0)
         means = joint.likelihood(grid).mean
@@ -322,10 +322,10 @@ def test_draws_of_z_follow_the_weights():
     uniform = torch.tensor([0.0, 0.0999, 0.1001, 0.6999, 0.7001, 0.9999])
     assert few.resampled(uniform).flatten().tolist() == [0, 0, 2, 2, 3, 3]
     assert few.ess.item() == pytest.approx(1 / (0.01 + 0.36 + 0.09))
-    assert few.few() is few
-    many = Latents(torch.arange(1000.0).view(1000, 1, 1), torch.zeros(1000, 1), exact=False).few()
-    assert many.z.shape == (FEW, 1, 1)
-    assert torch.equal(many.z.flatten(), ((torch.arange(FEW) + 0.5) / FEW * 1000).floor())
+    assert few.thinned() is few
+    many = Latents(torch.arange(1000.0).view(1000, 1, 1), torch.zeros(1000, 1), exact=False).thinned()
+    assert many.z.shape == (MAX_KERNELS, 1, 1)
+    assert torch.equal(many.z.flatten(), ((torch.arange(MAX_KERNELS) + 0.5) / MAX_KERNELS * 1000).floor())
 
 
 def test_the_completions_keep_their_order():

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from taut.completion import Imputer, complete
 from taut.errors import UserError
 from taut.functional.missing import apply_mask, observed
-from taut.functional.sampling import Keys
+from taut.functional.sampling import NoiseKeys
 from taut.training.run import Run
 
 NAMES = ["height", "weight", "age"]
@@ -64,7 +64,9 @@ def test_a_run_s_model_completes_as_complete_does(runs, table, float64):
     seen = holes(table[1], 0.3)
     model, _, _ = Run.open(runs["mog"]).load()
     x = torch.from_numpy(seen)
-    expected = complete(model.joint, lambda rows: model.q(x[rows]), x, Keys(torch.arange(80), 0, "impute"), draws=1)
+    expected = complete(
+        model.joint, lambda rows: model.q(x[rows]), x, NoiseKeys(torch.arange(80), 0, "impute"), draws=1
+    )
     for fill in ("mean", "most_probable", "draw"):
         filled = Imputer(runs["mog"], fill=fill).fit_transform(seen)
         answer = expected.draws[0] if fill == "draw" else getattr(expected, fill)

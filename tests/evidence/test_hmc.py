@@ -12,7 +12,7 @@ from taut.evidence import AIS, BDMC
 from taut.evidence.annealing import Annealed
 from taut.evidence.hmc import Noise, Path, transition
 from taut.evidence.rows import Rows
-from taut.functional.sampling import Keys
+from taut.functional.sampling import NoiseKeys
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -36,7 +36,7 @@ def _standard_path(d=2, b=3):
 def test_a_transition_leaves_its_density_alone():
     """At beta = 1 that is N(0, I): mean, variance and fourth moment after ten moves from an exact draw."""
     path, n = _standard_path(2, 20), 4000
-    noise = Noise(Keys(torch.arange(20), 0, "t"), n, torch.Size([2]), torch.zeros(()))
+    noise = Noise(NoiseKeys(torch.arange(20), 0, "t"), n, torch.Size([2]), torch.zeros(()))
     point = path.at(torch.randn(n, 20, 2))
     for _ in range(10):
         point, _ = transition(path, point, 1.0, torch.full((20,), 0.9), torch.ones(20, 2), noise, 3)

@@ -48,7 +48,7 @@ def test_a_datum_has_one_value(estimator, monkeypatch):
     order = torch.tensor([6, 2, 0, 1, 5, 3, 4])
     shuffled = estimator(target, x[order], index[order], z=None if z is None else z[order]).value
     torch.testing.assert_close(shuffled, together[order], rtol=1e-12, atol=1e-12)
-    monkeypatch.setitem(sampling.ROWS, "cpu", 5)
+    monkeypatch.setitem(sampling.CHUNK_SIZE, "cpu", 5)
     monkeypatch.setattr("taut.evidence.annealing.AT_ONCE", {"cpu": 3})
     monkeypatch.setattr("taut.evidence.rows.MOST_WEIGHTS", 50)
     chunked = estimator(target, x, index, z=z).value
@@ -294,8 +294,8 @@ def test_noise_of_different_purposes_is_different():
     rows = Rows(target, x)
     assert not torch.equal(rows.weights(8).log_w, rows.drawn(8, "other", rows.q))
     assert rows.weights(8) is rows.weights(8)
-    keys = sampling.Keys(torch.arange(3), 0, "x")
-    assert keys.of("a").seeds() != keys.of("b").seeds()
+    keys = sampling.NoiseKeys(torch.arange(3), 0, "x")
+    assert keys.for_purpose("a").seeds() != keys.for_purpose("b").seeds()
     assert seeding.key(0, "x", 1) == keys.seeds()[1]
 
 

@@ -13,7 +13,7 @@ from taut.evidence.loop import EvalTask, batches_of, decompose_gap, measure
 from taut.evidence.optimal_q import Search
 from taut.evidence.rows import MOST_WEIGHTS
 from taut.functional import seeding
-from taut.functional.sampling import Keys
+from taut.functional.sampling import NoiseKeys
 from taut.report.tables.evaluation import _certificate, ceiled, comparable, floored
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
@@ -94,7 +94,7 @@ def test_noise_that_chose_or_fitted_the_weights_does_not_score_them():
     index = torch.arange(100)
     for split in ("val", "train"):
         fitted = {seeding.key(0, split, counter) for counter in range(2000)}
-        assert not fitted & set(Keys(index, 0, noise_of(split)).seeds())
+        assert not fitted & set(NoiseKeys(index, 0, noise_of(split)).seeds())
     assert noise_of("test") == "test", "the table at the end of the run"
 
 

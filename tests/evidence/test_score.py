@@ -7,7 +7,7 @@ from pieces import X, build
 
 from taut.evidence.score import sample, score
 from taut.functional.precision import exact_arithmetic
-from taut.functional.sampling import BLOCK
+from taut.functional.sampling import BLOCK_SIZE
 from taut.model import exact_inference
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -50,13 +50,13 @@ def test_order_holds_for_every_datum_not_only_on_average():
     assert (scores.curve[[0, 1, 3]].diff(dim=0) >= -1e-12).all()  # 1, 2, 10: each tiles the next
 
 
-@pytest.mark.parametrize("samples", [5, BLOCK + 3])
+@pytest.mark.parametrize("samples", [5, BLOCK_SIZE + 3])
 def test_a_datum_scores_the_same_alone_in_any_batch_and_in_any_chunk(samples):
     joint, q, _ = build()
     x, index = _images(7), torch.tensor([4, 9, 0, 11, 2, 6, 30])
     together = sample(joint, q, x, index, samples, seed=3, split="val").log_w
-    for rows in (1, 64, 100_000):
-        chunked = sample(joint, q, x, index, samples, seed=3, split="val", rows=rows).log_w
+    for chunk_size in (1, 64, 100_000):
+        chunked = sample(joint, q, x, index, samples, seed=3, split="val", chunk_size=chunk_size).log_w
         torch.testing.assert_close(chunked, together, rtol=1e-12, atol=1e-12)
     for i in (0, 3, 6):
         alone = sample(joint, q, x[i : i + 1], index[i : i + 1], samples, seed=3, split="val").log_w
@@ -69,7 +69,7 @@ def test_no_two_data_blocks_splits_or_seeds_share_noise():
 
     def pz(**changes):
         settings = {"seed": 0, "split": "val"} | changes
-        return sample(joint, q, x, torch.arange(3), 2 * BLOCK, **settings).log_pz
+        return sample(joint, q, x, torch.arange(3), 2 * BLOCK_SIZE, **settings).log_pz
 
     base = pz()
     drawn = torch.cat([base.flatten(), pz(seed=1).flatten(), pz(split="test").flatten()])

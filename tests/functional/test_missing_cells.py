@@ -93,7 +93,7 @@ def test_partial_gaussians_are_those_of_scipy():
     seen, hidden = [1, 4], [0, 2, 3]
     (pattern,) = patterns(apply_mask(x, torch.tensor([i in seen for i in range(d)])))
     part = Partial.of(pattern, means, torch.linalg.cholesky(covariances))
-    log_p, mean, factor = part.log_prob(x)[0], part.mean(x)[0], part.hidden_factor[0]
+    log_p, mean, factor = part.log_prob(x)[0], part.mean(x)[0], part.missing_factor[0]
     for c, (m, s) in enumerate(zip(means.numpy(), covariances.numpy(), strict=True)):
         marginal = multivariate_normal(m[seen], s[np.ix_(seen, seen)])
         assert np.allclose(log_p[:, c], marginal.logpdf(x[:, seen].numpy()), rtol=1e-12)
@@ -112,7 +112,7 @@ def test_a_covariance_that_rounding_made_singular_still_predicts():
     part = Partial.of(pattern, torch.zeros(1, 2), 1e6 * torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))
     found = torch.zeros(2, 2).index_put((pattern.rows[:, 0],), part.mean(x)[:, 0, 0])
     assert torch.allclose(found, torch.tensor([[3e6], [-2e6]]).expand(2, 2), rtol=1e-12)
-    assert part.hidden_factor.abs().max() < 1e6 * 1e-6
+    assert part.missing_factor.abs().max() < 1e6 * 1e-6
 
 
 @pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical"])

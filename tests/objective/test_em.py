@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture
 from taut.completion import complete
 from taut.functional import m_step as sums_of_rows
 from taut.functional.missing import apply_mask
-from taut.functional.sampling import Keys
+from taut.functional.sampling import NoiseKeys
 from taut.model import exact_inference
 from taut.objective.em import Maximiser, expect
 
@@ -236,7 +236,7 @@ def test_the_plane_of_which_half_of_the_first_coordinate_is_missing(words):
     assert expected == pytest.approx(-2.5764, abs=1e-4)
     assert per_row == pytest.approx(expected, abs=0.05)
     ends = torch.tensor([[torch.nan, 0.0], [torch.nan, 1.0]])
-    a, c = complete(joint, lambda rows: q(ends[rows]), ends, Keys(torch.arange(2), 0, "x")).mean[:, 0].tolist()
+    a, c = complete(joint, lambda rows: q(ends[rows]), ends, NoiseKeys(torch.arange(2), 0, "x")).mean[:, 0].tolist()
     assert 2 - 2 * (c - a) + 2 * (c - a) ** 2 + a**2 <= 1.51
 
 

@@ -1,4 +1,4 @@
-"""Completions of data with holes: the mean, the most probable cells, and draws."""
+"""Completions of data with missing cells: the mean, the most probable cells, and draws."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from taut.completion.latents import Latents, latents
 from taut.functional import seeding
 from taut.functional.missing import observed
 from taut.functional.precision import exact_arithmetic
-from taut.functional.sampling import ROWS, Keys, Proposal
+from taut.functional.sampling import NoiseKeys, Proposal, chunk_size_on
 from taut.functional.types import PerDatum
 from taut.model.joint import Joint
 
@@ -42,7 +42,7 @@ class Completions:
         return Completions(self.mean[order], self.most_probable[order], self.draws[:, order], self.ess[order])
 
     def cpu(self) -> "Completions":
-        """The same in main memory."""
+        """The completions in main memory."""
         return Completions(*(values.cpu() for values in vars(self).values()))
 
     @staticmethod
@@ -53,81 +53,81 @@ class Completions:
 
 
 def complete(
-    joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Keys, *, k: int = 1000, draws: int = 10
+    joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: NoiseKeys, *, k: int = 1000, draws: int = 10
 ) -> Completions:
     r"""Complete each datum from $p(x_{mis} \mid x_{obs}) = \int p(x_{mis} \mid z, x_{obs})\, p(z \mid x_{obs})\, dz$.
 
     The posterior of z is exact for a category and for a linear-Gaussian model, and self-normalised importance sampling
-    with K draws elsewhere, whose bias vanishes like 1/K: look at ``ess``. What is hidden in x cannot matter: it is NaN.
-    Nothing missing gives x itself, nothing observed the prior's answer.
+    with K draws elsewhere, whose bias vanishes like 1/K: look at ``ess``. The value of a missing cell cannot matter: it
+    is NaN. Nothing missing gives x itself, nothing observed the prior's answer.
 
     Args:
         joint: The model.
         proposal: $q(z \mid x_{obs})$ of some rows of the batch; not used where the posterior is exact.
-        x: Data with holes, NaN where a cell is missing.
+        x: Data, NaN where a cell is missing.
         keys: What the noise is keyed by; the completions of a datum do not depend on the others.
         k: Number of importance samples K.
         draws: Number of draws m.
     """
     with exact_arithmetic(x.device), seeding.forked(x.device):
-        found = latents(joint, proposal, x, keys, k, draws)
-        mean = _mean(joint, found, x)
-        sampled = _draws(joint, found, x, keys.of("completion"), draws)
-        return Completions(mean, _most_probable(joint, found, x, mean), sampled, found.ess)
+        posterior = latents(joint, proposal, x, keys, k, draws)
+        mean = _mean(joint, posterior, x)
+        sampled = _draws(joint, posterior, x, keys.for_purpose("completion"), draws)
+        return Completions(mean, _most_probable(joint, posterior, x, mean), sampled, posterior.ess)
 
 
 def fill_in(
-    joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Keys, fill: Fill, *, k: int = 1000
+    joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: NoiseKeys, fill: Fill, *, k: int = 1000
 ) -> Float[Tensor, "b *x"]:
     """One of the answers of :func:`complete`, without the cost of the others; of draws, one."""
     with exact_arithmetic(x.device), seeding.forked(x.device):
-        found = latents(joint, proposal, x, keys, k, 1)
+        posterior = latents(joint, proposal, x, keys, k, 1)
         if fill == "draw":
-            return _draws(joint, found, x, keys.of("completion"), 1)[0]
-        mean = _mean(joint, found, x)
-        return mean if fill == "mean" else _most_probable(joint, found, x, mean)
+            return _draws(joint, posterior, x, keys.for_purpose("completion"), 1)[0]
+        mean = _mean(joint, posterior, x)
+        return mean if fill == "mean" else _most_probable(joint, posterior, x, mean)
 
 
-def _mean(joint: Joint, found: Latents, x: Tensor) -> Float[Tensor, "b *x"]:
+def _mean(joint: Joint, posterior: Latents, x: Tensor) -> Float[Tensor, "b *x"]:
     """The mean given z, averaged over z: less noise than the mean of draws (Rao-Blackwell)."""
-    if found.centre is not None:
-        return joint.likelihood(found.centre.unsqueeze(0)).given(x).mean[0]
-    mean, weights = x.new_zeros(x.shape, dtype=torch.float64), found.weights
-    for rows, samples in _chunks(found, x):
-        given = joint.likelihood(found.z[samples, rows]).given(x[rows]).mean
+    if posterior.centre is not None:
+        return joint.likelihood(posterior.centre.unsqueeze(0)).given(x).mean[0]
+    mean, weights = x.new_zeros(x.shape, dtype=torch.float64), posterior.weights
+    for rows, samples in _chunks(posterior, x):
+        given = joint.likelihood(posterior.z[samples, rows]).given(x[rows]).mean
         mean[rows] += torch.einsum("kb,kb...->b...", weights[samples, rows].to(given), given)
     return torch.where(observed(x), x, mean.to(x))
 
 
-def _chunks(found: Latents, x: Tensor) -> Iterator[tuple[slice, slice]]:
+def _chunks(posterior: Latents, x: Tensor) -> Iterator[tuple[slice, slice]]:
     """Rows and samples, at most as many as are scored at once."""
-    k, most = len(found.z), ROWS.get(x.device.type, ROWS["cpu"])
-    size = max(1, most // k)
+    k, chunk_size = len(posterior.z), chunk_size_on(x.device)
+    size = max(1, chunk_size // k)
     for first in range(0, len(x), size):
-        for start in range(0, k, most):
-            yield slice(first, min(first + size, len(x))), slice(start, min(start + most, k))
+        for start in range(0, k, chunk_size):
+            yield slice(first, min(first + size, len(x))), slice(start, min(start + chunk_size, k))
 
 
-def _draws(joint: Joint, found: Latents, x: Tensor, keys: Keys, count: int) -> Float[Tensor, "m b *x"]:
+def _draws(joint: Joint, posterior: Latents, x: Tensor, keys: NoiseKeys, count: int) -> Float[Tensor, "m b *x"]:
     """Z by its weight, then x given that z: one datum after another, each with its own noise."""
     out = x.new_empty(count, *x.shape)
     for i, seed in enumerate(keys.seeds()):
         seeding.seed(seed, x.device)
         uniform = torch.rand(count, dtype=torch.float64, device=x.device)
-        z = found.one(i).resampled(uniform) if found.centre is None else found.z[:count, i : i + 1]
+        z = posterior.at(i).resampled(uniform) if posterior.centre is None else posterior.z[:count, i : i + 1]
         out[:, i] = joint.likelihood(z).given(x[i : i + 1]).sample()[:, 0]
     return out
 
 
-def _most_probable(joint: Joint, found: Latents, x: Tensor, mean: Tensor) -> Float[Tensor, "b *x"]:
+def _most_probable(joint: Joint, posterior: Latents, x: Tensor, mean: Tensor) -> Float[Tensor, "b *x"]:
     if joint.likelihood.binary:
         return torch.where(observed(x), x, (mean > 0.5).to(x))
-    if found.gaussian:
+    if posterior.gaussian:
         return mean
-    out, few = torch.empty_like(x), found.few()
-    for rows, _ in _chunks(few, x):
-        cells = joint.likelihood(few.z[:, rows]).given(x[rows])
-        weights = few.weights[:, rows].to(x).view(*cells.mean.shape[:2], *[1] * (x.dim() - 1)).expand_as(cells.mean)
+    out, kernels = torch.empty_like(x), posterior.thinned()
+    for rows, _ in _chunks(kernels, x):
+        cells = joint.likelihood(kernels.z[:, rows]).given(x[rows])
+        weights = kernels.weights[:, rows].to(x).view(*cells.mean.shape[:2], *[1] * (x.dim() - 1)).expand_as(cells.mean)
         spread = cells.stddev if joint.prior.discrete else _smoothed(cells.mean, cells.stddev)
         out[rows] = modes(weights, cells.mean, spread)
     return torch.where(observed(x), x, out)

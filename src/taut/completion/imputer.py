@@ -18,8 +18,9 @@ from taut.completion.complete import Fill, fill_in
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.functional import bounds, seeding
-from taut.functional.sampling import Keys, log_weights
+from taut.functional.sampling import NoiseKeys
 from taut.model import exact_inference
+from taut.model.draws import log_weights
 from taut.model.joint import Joint
 from taut.model.likelihood.component import Component
 from taut.model.prior.categorical import Categorical
@@ -114,10 +115,10 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _filled(self, x: Tensor, keys: Keys) -> Tensor:
+    def _filled(self, x: Tensor, keys: NoiseKeys) -> Tensor:
         return fill_in(self.joint_, lambda rows: self.q_(x[rows]), x, keys, self.fill, k=self.k)
 
-    def _score(self, x: Tensor, keys: Keys) -> Tensor:
+    def _score(self, x: Tensor, keys: NoiseKeys) -> Tensor:
         if exact_inference.tractable(self.joint_):
             return exact_inference.log_marginal(self.joint_, x)
         return bounds.iwae(log_weights(self.joint_.log_prob, lambda rows: self.q_(x[rows]), x, keys, self.k))
@@ -159,13 +160,13 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.columns_ = np.arange(width) if known is None or names is None else _matched(folder, list(known), names)
         self.joint_, self.q_ = model.joint, model.q
 
-    def _parts(self, x: np.ndarray) -> Iterator[tuple[Tensor, Keys]]:
+    def _parts(self, x: np.ndarray) -> Iterator[tuple[Tensor, NoiseKeys]]:
         """X as the model knows it, some rows at a time, and what their noise is keyed by."""
         rows = torch.from_numpy(x[:, self.columns_].astype(np.float64))
         for index in torch.arange(len(x)).split(ROWS):
             part = rows[index].unflatten(1, self.joint_.likelihood.x_shape)
             self.joint_.likelihood.check(part)
-            yield part, Keys(index, self.seed, "impute")
+            yield part, NoiseKeys(index, self.seed, "impute")
 
 
 def _refuse_overflow(x: np.ndarray) -> None:

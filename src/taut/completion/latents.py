@@ -1,6 +1,5 @@
-r"""Weighted draws of z given the observed cells: what every completion is made of."""
+r"""Weighted draws of z given the observed cells, which every completion is made of."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,12 +8,13 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, OneHotCategorical
 
 from taut.functional.bounds import effective_sample_size, normalised_weights
-from taut.functional.sampling import Keys, Proposal, blocks
+from taut.functional.sampling import NoiseKeys, Proposal
 from taut.functional.types import LogWeights, PerDatum
 from taut.model import exact_inference
+from taut.model.draws import weighted_draws
 from taut.model.joint import Joint
 
-FEW = 128
+MAX_KERNELS = 128
 """Draws of z whose mixture stands for the density of a cell where its most probable value is sought."""
 
 
@@ -41,8 +41,8 @@ class Latents:
         """Draws of the posterior, all of one weight."""
         return cls(z, torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device), exact=True)
 
-    def one(self, i: int) -> "Latents":
-        """Those of datum i."""
+    def at(self, i: int) -> "Latents":
+        """Draws of datum i."""
         return Latents(self.z[:, i : i + 1], self.log_w[:, i : i + 1], self.exact)
 
     @property
@@ -55,12 +55,12 @@ class Latents:
         """Effective number of draws; NaN where the posterior is exact and nothing is lost."""
         return torch.full_like(self.log_w[0], torch.nan) if self.exact else effective_sample_size(self.log_w)
 
-    def few(self) -> "Latents":
-        """At most ``FEW`` draws of each datum, evenly among the weights where there are more."""
-        if len(self.z) <= FEW:
+    def thinned(self) -> "Latents":
+        """At most ``MAX_KERNELS`` draws of each datum, evenly among the weights where there are more."""
+        if len(self.z) <= MAX_KERNELS:
             return self
-        even = (torch.arange(FEW, dtype=torch.float64, device=self.z.device) + 0.5) / FEW
-        return Latents.equal(torch.cat([self.one(i).resampled(even) for i in range(self.z.shape[1])], 1))
+        even = (torch.arange(MAX_KERNELS, dtype=torch.float64, device=self.z.device) + 0.5) / MAX_KERNELS
+        return Latents.equal(torch.cat([self.at(i).resampled(even) for i in range(self.z.shape[1])], 1))
 
     def resampled(self, uniform: Float[Tensor, " n"]) -> Float[Tensor, "n 1 *z"]:
         """The z of one datum that each uniform number picks (sampling-importance-resampling; Rubin, 1987)."""
@@ -69,7 +69,7 @@ class Latents:
         return self.z[picked.clamp_max(len(steps) - 1)]
 
 
-def latents(joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Keys, k: int, draws: int) -> Latents:
+def latents(joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: NoiseKeys, k: int, draws: int) -> Latents:
     """Every category, draws of a known posterior, or importance samples: the best of these that the model admits.
 
     Use it inside :func:`taut.functional.seeding.forked`. The importance samples are those of ``evidence=importance``.
@@ -77,7 +77,7 @@ def latents(joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Ke
     Args:
         joint: The model.
         proposal: q, for a model whose posterior is not known.
-        x: Data with holes.
+        x: Data with missing cells.
         keys: What the noise is keyed by.
         k: Number of importance samples K.
         draws: Number of independent draws that are wanted of a known posterior.
@@ -87,22 +87,8 @@ def latents(joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: Ke
         z = prior.enumerate_support().unsqueeze(1).expand(-1, len(x), -1)
         return Latents(z, joint.log_prob(x, z).double(), exact=True)
     if exact_inference.tractable(joint):
-        z, log_w = _drawn(lambda some: exact_inference.posterior(joint, x[some]), keys, max(draws, FEW), None)
+        n = max(draws, MAX_KERNELS)
+        z, log_w = weighted_draws(None, lambda rows: exact_inference.posterior(joint, x[rows]), x, keys, n)
         posterior = exact_inference.posterior(joint, x)
         return Latents(z, log_w, True, posterior.mean, isinstance(posterior, MultivariateNormal))
-    return Latents(*_drawn(proposal, keys, k, lambda some, z: joint.log_prob(x[some], z)), exact=False)
-
-
-def _drawn(
-    proposal: Proposal, keys: Keys, k: int, log_joint: Callable[[slice, Tensor], Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    z, log_w = None, torch.zeros(k, len(keys.index), dtype=torch.float64, device=keys.index.device)
-    for block in blocks(proposal, keys, k):
-        if z is None:
-            z = block.z.new_empty(k, len(keys.index), *block.z.shape[2:])
-        z[block.samples, block.rows] = block.z
-        if log_joint is not None:
-            log_p = log_joint(block.rows, block.z)
-            log_w[block.samples, block.rows] = log_p.double() - block.log_q
-    assert z is not None
-    return z, log_w
+    return Latents(*weighted_draws(joint.log_prob, proposal, x, keys, k), exact=False)

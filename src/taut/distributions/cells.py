@@ -13,7 +13,7 @@ class Given:
 
     Args:
         distribution: $p(x \mid z)$, batch ``(k, b)``.
-        x: Data with holes, ``[b, *x]``.
+        x: Data with missing cells, ``[b, *x]``.
     """
 
     def __init__(self, distribution: Distribution, x: Float[Tensor, "b *x"]) -> None:
@@ -46,5 +46,5 @@ class Cells(Independent):
         return cells.flatten(-len(self.event_shape)).sum(-1)
 
     def given(self, x: Float[Tensor, "b *x"]) -> Given:
-        """The completions of data with holes, for every z."""
+        """The completions of data with missing cells, for every z."""
         return Given(self, x)

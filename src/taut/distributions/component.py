@@ -1,4 +1,4 @@
-"""The densities of a look-up table of Gaussians, its samples, and the completions of data with holes."""
+"""The densities of a look-up table of Gaussians, its samples, and the completions of data with missing cells."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -83,16 +83,16 @@ class ComponentNormal(Distribution):
         return (Partial.of(pattern, self.means, self.factors) for pattern in patterns(rows))
 
     def given(self, x: Float[Tensor, "b *x"]) -> "GivenComponent":
-        """The completions of data with holes, for every z."""
+        """The completions of data with missing cells, for every z."""
         return GivenComponent(self, x)
 
 
 class GivenComponent:
-    r"""$p(x \mid z, x_{obs})$ of Gaussians with covariances: the hidden cells follow from the observed ones.
+    r"""$p(x \mid z, x_{obs})$ of Gaussians with covariances: the missing cells follow from the observed ones.
 
     Args:
         distribution: $p(x \mid z)$, batch ``(k, b)``.
-        x: Data with holes, ``[b, *x]``.
+        x: Data with missing cells, ``[b, *x]``.
     """
 
     def __init__(self, distribution: ComponentNormal, x: Float[Tensor, "b *x"]) -> None:
@@ -105,10 +105,10 @@ class GivenComponent:
 
     @cached_property
     def factors(self) -> Float[Tensor, "b c d d"]:
-        """Factors of the covariances of the hidden cells; large, so made only when asked for."""
+        """Factors of the covariances of the missing cells; large, so made only when asked for."""
         factors = self.rows.new_zeros(len(self.x), *self.distribution.factors.shape)
         for part in self.distribution.parts(self.rows):
-            factors[part.pattern.rows] = part.hidden_factor.unsqueeze(1)
+            factors[part.pattern.rows] = part.missing_factor.unsqueeze(1)
         return factors
 
     @property

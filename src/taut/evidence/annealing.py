@@ -17,6 +17,7 @@ from taut.functional import seeding
 from taut.functional.precision import refuse_degenerate
 from taut.functional.sampling import Proposal
 from taut.functional.types import LogWeights, PerDatum
+from taut.model.draws import draw_seeded
 
 TARGET, RATE, FIRST = 0.65, 0.5, 0.3
 """Acceptance aimed at, speed of adaptation in log step size, and the first step size."""
@@ -70,7 +71,7 @@ class Annealed:
         starts at, by the roundings of a network; for a narrow q that is another distribution, so the ratio of both
         belongs to the weights.
         """
-        seeds = self.rows.keys.of(f"anneal/{purpose}/start").seeds()
+        seeds = self.rows.keys.for_purpose(f"anneal/{purpose}/start").seeds()
         with seeding.forked(self.rows.x.device):
             draws = [self._first(i, seed) for i, seed in enumerate(seeds)]
         z, log_drawn = (torch.cat(parts, 1) for parts in zip(*draws, strict=True))
@@ -79,7 +80,7 @@ class Annealed:
 
     def noise(self, purpose: str) -> Noise:
         """The noise of a run."""
-        keys = self.rows.keys.of(f"anneal/{purpose}")
+        keys = self.rows.keys.for_purpose(f"anneal/{purpose}")
         return Noise(keys, self.chains, self.path.start.event_shape, self.scale)
 
     def forward(self, steps: Tensor) -> tuple[LogWeights, PerDatum]:
@@ -99,9 +100,8 @@ class Annealed:
         return transition(self.path, point, beta, step, self.scale, source, self.leapfrog)
 
     def _first(self, i: int, seed: int) -> tuple[Tensor, Tensor]:
-        seeding.seed(seed, self.rows.x.device)
         q = self.proposal(slice(i, i + 1))
-        z = q.sample((self.chains,))
+        z = draw_seeded(q, self.chains, seed, self.rows.x.device)
         return z, q.log_prob(z)
 
     def _run(self, point: Point, stages: range, sign: int, steps: Tensor, purpose: str) -> tuple[LogWeights, PerDatum]:

@@ -1,4 +1,4 @@
-"""Whether the value of an estimator can be trusted, and whether a model uses its latents, in words."""
+"""Reasons in words to distrust the value of an estimator, or a model that does not use its latents."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,23 @@ from torch import Tensor
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.weights import FEWEST
 
-MANY = 0.1
+MAX_BAD_SHARE = 0.1
 """Share of the data that may have bad weights before the mean over all is doubted."""
-HIGH_KHAT, FEW, FEW_CHAINS, DECIDES, MUCH, WIDE = 0.7, 10.0, 2.0, 0.5, 0.5, 1.0
-ACCEPTED = (0.3, 0.95)
+MAX_KHAT = 0.7
+"""Shape of the tail above which weights have no variance to speak of (Vehtari et al., 2024)."""
+MIN_ESS, MIN_CHAINS = 10.0, 2.0
+"""Effective number of samples, and of annealed chains, below which few decide."""
+MAX_WEIGHT = 0.5
+"""Normalised weight above which one sample decides."""
+MAX_BIAS = 0.5
+"""Nats by which a bias correction may move importance sampling."""
+MAX_CORRECTION = 1.0
+"""Nats of E[Y/X] - 1 above which Struski's bound says little."""
+ACCEPTANCE = (0.3, 0.95)
+"""Range of HMC's acceptance where the tuning has settled."""
 ACTIVE = 1e-2
 """A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
-FEW_ACTIVE = 0.1
+MIN_ACTIVE_SHARE = 0.1
 """Share of the latent units below which the posterior is said to have collapsed."""
 
 
@@ -39,17 +49,17 @@ def reliability_warnings(evidence: LogEvidence) -> list[ReliabilityWarning]:
 
 
 def collapse(active: float, units: int, kl: float) -> str | None:
-    r"""What to say where fewer than a tenth of the latent units are active (Bowman et al., 2016); None elsewhere.
+    r"""Warn of posterior collapse where fewer than a tenth of the latent units are active (Bowman et al., 2016).
 
     Units of a q that is far narrower than its prior can tell x apart by differences that are too small to count as
-    active; a KL of more than a nat for each unit shows that they carry something.
+    active; a KL of more than a nat for each unit shows that they carry something. None where there is no collapse.
 
     Args:
         active: Units with $Var_x(E_q[z])$ above 0.01 (Burda et al., 2016).
         units: Number of latent units.
         kl: Mean of $KL(q(z | x) \| p(z))$ in nats.
     """
-    if kl > units or active >= max(1.0, FEW_ACTIVE * units):
+    if kl > units or active >= max(1.0, MIN_ACTIVE_SHARE * units):
         return None
     verb = "is" if active == 1 else "are"
     return (
@@ -75,7 +85,7 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:
     found, k = [], evidence.k or 0
     khat, ess, largest = (evidence.diagnostics.get(name) for name in ("khat", "ess", "max_weight"))
     annealed = "acceptance" in evidence.diagnostics
-    least = FEW_CHAINS if annealed else FEW
+    least = MIN_CHAINS if annealed else MIN_ESS
     if ess is not None and ess.median() < least < k:
         unit = "chains" if annealed else "samples"
         found.append(
@@ -89,8 +99,8 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:
                 "have a variance.",
             )
         )
-    if khat is not None and _share(khat > HIGH_KHAT, khat) > MANY:
-        share, known = _share(khat > HIGH_KHAT, khat), int((~khat.isnan()).sum())
+    if khat is not None and _share(khat > MAX_KHAT, khat) > MAX_BAD_SHARE:
+        share, known = _share(khat > MAX_KHAT, khat), int((~khat.isnan()).sum())
         of = "the data" if known == len(khat) else f"the {known} of {len(khat)} data that have one"
         found.append(
             (
@@ -99,8 +109,8 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:
                 "value may be far from log p(x) and its stated error is too small.",
             )
         )
-    if largest is not None and not annealed and _share(largest > DECIDES, largest) > MANY:
-        share = _share(largest > DECIDES, largest)
+    if largest is not None and not annealed and _share(largest > MAX_WEIGHT, largest) > MAX_BAD_SHARE:
+        share = _share(largest > MAX_WEIGHT, largest)
         found.append(
             ("one sample decides", f"one sample holds more than half of the weight of {share:.0%} of the data.")
         )
@@ -111,7 +121,7 @@ def _chains(evidence: LogEvidence) -> list[tuple[str, str]]:
     acceptance = evidence.diagnostics.get("acceptance")
     if acceptance is None or acceptance.isnan().all():
         return []
-    rate, (low, high) = acceptance.nanmean().item(), ACCEPTED
+    rate, (low, high) = acceptance.nanmean().item(), ACCEPTANCE
     if low <= rate <= high:
         return []
     advice = "the tuning did not settle: take more steps."
@@ -120,7 +130,7 @@ def _chains(evidence: LogEvidence) -> list[tuple[str, str]]:
 
 def _tails(evidence: LogEvidence) -> list[tuple[str, str]]:
     correction = evidence.diagnostics.get("correction")
-    if correction is not None and correction.isfinite().all() and correction.mean() > WIDE:
+    if correction is not None and correction.isfinite().all() and correction.mean() > MAX_CORRECTION:
         top = correction.sort().values[-max(1, len(correction) // 100) :].sum() / correction.sum()
         worst = "the worst datum" if len(correction) < 200 else "the worst 1% of the data"
         sentence = (
@@ -129,7 +139,7 @@ def _tails(evidence: LogEvidence) -> list[tuple[str, str]]:
         )
         return [("heavy tail", sentence)]
     bias = evidence.diagnostics.get("bias")
-    if evidence.kind == "estimate" and bias is not None and bias.isfinite().all() and -bias.mean() > MUCH:
+    if evidence.kind == "estimate" and bias is not None and bias.isfinite().all() and -bias.mean() > MAX_BIAS:
         return [
             (
                 "large correction",

@@ -16,6 +16,7 @@ from taut.evidence.rows import Rows
 from taut.evidence.target import Target
 from taut.functional import seeding
 from taut.functional.bounds import log_mean_exp, log_sum_exp
+from taut.model.draws import draw_seeded
 
 WIDER = 12
 """Times a box may grow by its own width on a side where it cuts mass off."""
@@ -172,9 +173,9 @@ class Drawn:
 
 
 def _drawn(one: Rows, log_f: quadrature.LogDensity, name: str, distribution: Distribution) -> Drawn:
+    (seed,) = one.keys.for_purpose(f"exact/{name}").seeds()
     with seeding.forked(one.x.device):
-        seeding.seed(one.keys.of(f"exact/{name}").seeds()[0], one.x.device)
-        z = distribution.sample((DRAWS,))
+        z = draw_seeded(distribution, DRAWS, seed, one.x.device)
     log_density = distribution.log_prob(z).double().flatten()
     points = z.reshape(DRAWS, -1).double()
     values = log_f(points).nan_to_num(-torch.inf)

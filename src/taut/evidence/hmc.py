@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint, MixtureSameFamilyConstra
 
 from taut.errors import UserError
 from taut.evidence.target import innermost
-from taut.functional.sampling import Keys
+from taut.functional.sampling import NoiseKeys
 from taut.functional.types import LogWeights, PerDatum
 
 NO_GRADIENT = (
@@ -120,8 +120,8 @@ class Noise:
         like: A tensor whose dtype and device the noise takes.
     """
 
-    def __init__(self, keys: Keys, chains: int, z_shape: torch.Size, like: Tensor) -> None:
-        self.generators = [torch.Generator(like.device).manual_seed(seed) for seed in keys.seeds()]
+    def __init__(self, keys: NoiseKeys, chains: int, z_shape: torch.Size, like: Tensor) -> None:
+        self.generators = keys.generators(like.device)
         self.chains, self.z_shape, self.like = chains, z_shape, like
         self._left: list[tuple[Tensor, Tensor]] = []
 

@@ -16,9 +16,9 @@ from taut.evidence.rows import Rows
 from taut.functional import seeding
 from taut.functional.bounds import log_mean_exp
 from taut.functional.precision import exact_arithmetic
-from taut.functional.sampling import blocks
 from taut.functional.statistics import variance_of_mean
 from taut.functional.types import PerDatum
+from taut.model.draws import draw_keyed
 
 MAX_DATA = 1000
 """Data that are told apart: every draw is scored under the q of each."""
@@ -126,17 +126,18 @@ def _scored(rows: Rows, every: Distribution, prior: Distribution) -> tuple[Tenso
     k = draws_of(n)
     own, every_q, log_p = torch.zeros(3, k, len(rows), dtype=torch.float64, device=rows.x.device)
     z = torch.zeros(k, len(rows), d, dtype=torch.float64, device=rows.x.device)
-    keys = rows.keys.of("information")
-    at_once = max(1, NUMBERS // (n * d))
+    keys = rows.keys.for_purpose("information")
+    chunk_size = max(1, NUMBERS // (n * d))  # each draw is compared with the q of every datum
     with seeding.forked(rows.x.device):
-        for some, samples, drawn, log_own in blocks(rows.q, keys, k, rows=at_once):
-            theirs = keys.index[some].expand(len(drawn), -1).unsqueeze(-1)
-            log_q = every.log_prob(drawn.unsqueeze(2).expand(-1, -1, n, *drawn.shape[2:])).double()
-            log_q = log_q.scatter(2, theirs, log_own.unsqueeze(-1))  # the very q each z was drawn from
-            own[samples, some] = log_own
-            every_q[samples, some] = log_mean_exp(log_q.movedim(2, 0))
-            log_p[samples, some] = prior.log_prob(drawn).double()
-            z[samples, some] = drawn.flatten(2).double()
+        for drawn in draw_keyed(rows.q, keys, k, chunk_size=chunk_size):
+            here = drawn.samples, drawn.rows
+            place = keys.index[drawn.rows].expand(len(drawn.z), -1).unsqueeze(-1)
+            log_q = every.log_prob(drawn.z.unsqueeze(2).expand(-1, -1, n, *drawn.z.shape[2:])).double()
+            log_q = log_q.scatter(2, place, drawn.log_qz.unsqueeze(-1))  # the very q each z was drawn from
+            own[here] = drawn.log_qz
+            every_q[here] = log_mean_exp(log_q.movedim(2, 0))
+            log_p[here] = prior.log_prob(drawn.z).double()
+            z[here] = drawn.z.flatten(2).double()
     return z, own, every_q, log_p
 
 

@@ -21,7 +21,7 @@ from taut.evidence.base import count
 from taut.evidence.hmc import NO_GRADIENT
 from taut.evidence.rows import Rows
 from taut.functional.precision import in_double
-from taut.functional.sampling import Keys
+from taut.functional.sampling import NoiseKeys
 from taut.model.q.base import Amortised
 
 AT_ONCE = {"cpu": 512, "cuda": 65536}
@@ -87,7 +87,7 @@ class Search:
     def _part(self, rows: Rows, family: Family, start: Tensor, purpose: str) -> Tensor:
         found = start.detach().clone().requires_grad_()
         optimizer = torch.optim.Adam([found], lr=self.lr)
-        noise = Antithetic(rows.keys.of(purpose), self.samples, start)
+        noise = Antithetic(rows.keys.for_purpose(purpose), self.samples, start)
         last = range(3 * self.steps // 4, self.steps)
         mean = torch.zeros_like(start, dtype=torch.float64)
         for step in range(self.steps):
@@ -120,8 +120,8 @@ class Antithetic:
         like: A tensor whose dtype and device the noise takes.
     """
 
-    def __init__(self, keys: Keys, samples: int, like: Tensor) -> None:
-        self.generators = [torch.Generator(like.device).manual_seed(seed) for seed in keys.seeds()]
+    def __init__(self, keys: NoiseKeys, samples: int, like: Tensor) -> None:
+        self.generators = keys.generators(like.device)
         self.samples, self.like = samples, like
 
     def next(self, z_shape: torch.Size) -> Float[Tensor, "k b *z"]:

@@ -12,8 +12,9 @@ from taut.evidence.target import Target
 from taut.evidence.weights import Weights
 from taut.functional import seeding
 from taut.functional.precision import exact_arithmetic
-from taut.functional.sampling import Keys, Proposal, Share, log_weights
+from taut.functional.sampling import NoiseKeys, ProcessShare, Proposal
 from taut.functional.types import LogWeights
+from taut.model.draws import log_weights
 
 MOST_WEIGHTS = 2_000_000
 """Log-weights held at once: a few dozen arrays of 16 MB."""
@@ -47,7 +48,7 @@ class Rows:
         seed: int = 0,
         split: str = "x",
         z: Float[Tensor, "b *z"] | None = None,
-        share: Share = Share(),  # noqa: B008 (frozen)
+        share: ProcessShare = ProcessShare(),  # noqa: B008 (frozen)
         proposal: Proposal | None = None,
         tick: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -55,7 +56,7 @@ class Rows:
         _check_finite(x, index, target.holes)
         self.target, self.x, self.z, self.share, self.tick = target, x, z, share, tick
         self.proposal = proposal
-        self.keys = Keys(index, seed, split)
+        self.keys = NoiseKeys(index, seed, split)
         self._weights: dict[tuple[str, int], Weights] = {}
 
     def __len__(self) -> int:
@@ -101,7 +102,7 @@ class Rows:
 
     def drawn(self, k: int, purpose: str, proposal: Proposal) -> LogWeights:
         """K log-weights of each datum under a proposal, not kept."""
-        keys = self.keys.of(purpose) if purpose else self.keys
+        keys = self.keys.for_purpose(purpose) if purpose else self.keys
         with exact_arithmetic(self.x.device):
             return log_weights(self.target.log_joint, proposal, self.x, keys, k, share=self.share)
 

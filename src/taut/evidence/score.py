@@ -16,10 +16,11 @@ from torch.distributions import Distribution, OneHotCategorical
 from taut.evidence.weights import Weights
 from taut.functional import bounds, seeding
 from taut.functional.precision import exact_arithmetic
-from taut.functional.sampling import Keys, blocks
+from taut.functional.sampling import NoiseKeys
 from taut.functional.statistics import variance_of_mean
 from taut.functional.types import PerDatum
 from taut.model import exact_inference
+from taut.model.draws import LogDensities, draw_keyed
 from taut.model.joint import Joint
 from taut.model.q.exact import Exact
 
@@ -30,8 +31,8 @@ DETAILS = ("log_px", "variance", "ess", "max_weight", "khat")
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Importance samples of a batch, in float64.
+class Sample(LogDensities):
+    """Importance samples of a batch, in float64, without their z.
 
     Args:
         log_px: log p(x|z), nats.
@@ -41,16 +42,8 @@ class Sample:
         noise_z: Monte Carlo variance of that estimate; 0 where q knows its mean.
     """
 
-    log_px: Float[Tensor, "k b"]
-    log_pz: Float[Tensor, "k b"]
-    log_qz: Float[Tensor, "k b"]
     mean_z: Float[Tensor, "b *z"]
     noise_z: Float[Tensor, "b *z"]
-
-    @property
-    def log_w(self) -> Float[Tensor, "k b"]:
-        """The log-weights, nats."""
-        return self.log_px + self.log_pz - self.log_qz
 
 
 @dataclass(frozen=True)
@@ -191,19 +184,19 @@ def sample(
     *,
     seed: int,
     split: str,
-    rows: int | None = None,
+    chunk_size: int | None = None,
 ) -> Sample:
-    """Draw and score ``k`` samples of each datum, ``rows`` of them at a time."""
+    """Draw and score ``k`` samples of each datum, ``chunk_size`` of them at a time; only moments of z are kept."""
     out = x.new_empty((3, k, len(x)), dtype=torch.float64)
     moments = x.new_zeros((2, len(x), *joint.prior.z_shape), dtype=torch.float64)
-    prior = joint.prior()
+    prior, keys = joint.prior(), NoiseKeys(index, seed, split)
     with seeding.forked(x.device):
-        for chunk, samples, z, log_q in blocks(lambda some: q(x[some]), Keys(index, seed, split), k, rows=rows):
-            out[0, samples, chunk] = joint.likelihood(z).log_prob(x[chunk]).double()
-            out[1, samples, chunk] = prior.log_prob(z)
-            out[2, samples, chunk] = log_q
+        for drawn in draw_keyed(lambda rows: q(x[rows]), keys, k, chunk_size=chunk_size):
+            densities, z = drawn.log_densities(joint, prior, x), drawn.z
+            for i, values in enumerate((densities.log_px, densities.log_pz, densities.log_qz)):
+                out[i, drawn.samples, drawn.rows] = values
             sums = torch.stack([z.sum(0, dtype=torch.float64), z.square().sum(0, dtype=torch.float64)])
-            moments[:, chunk] += sums
+            moments[:, drawn.rows] += sums
     return Sample(out[0], out[1], out[2], *_mean(q(x), moments / k, k))
 
 

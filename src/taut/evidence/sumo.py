@@ -12,8 +12,8 @@ from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
 from taut.functional import seeding
-from taut.functional.precision import in_double
 from taut.functional.statistics import variance_of_mean
+from taut.model.draws import log_prob_in_double
 
 HARMONIC, RATIO = 80, 0.9
 """P(N >= n) is 1/n up to 80 and shrinks by 0.9 a step beyond."""
@@ -44,7 +44,9 @@ class Sumo(Evidence):
 
     def estimate(self, rows: Rows) -> LogEvidence:
         with seeding.forked(rows.x.device):
-            values = torch.stack([self._runs(rows, i, seed) for i, seed in enumerate(rows.keys.of(self.name).seeds())])
+            values = torch.stack(
+                [self._runs(rows, i, seed) for i, seed in enumerate(rows.keys.for_purpose(self.name).seeds())]
+            )
         return LogEvidence(self.name, self.kind, values.mean(1), variance_of_mean(values.T))
 
     def _runs(self, rows: Rows, i: int, seed: int) -> Tensor:
@@ -53,7 +55,7 @@ class Sumo(Evidence):
         one = slice(i, i + 1)
         q = rows.q(one)
         z = q.sample((int((lengths + 1).sum()),))
-        log_w = rows.target.log_joint(rows.x[one], z).double() - in_double(q).log_prob(z.double())
+        log_w = rows.target.log_joint(rows.x[one], z).double() - log_prob_in_double(q, z)
         return telescoped(pad_sequence(list(log_w[:, 0].split((lengths + 1).tolist()))), lengths)
 
 

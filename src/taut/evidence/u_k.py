@@ -8,7 +8,7 @@ from taut.evidence.base import Simulated, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
 from taut.functional.bounds import log_mean_exp
-from taut.functional.precision import in_double
+from taut.model.draws import log_prob_in_double
 
 
 class UK(Simulated):
@@ -38,7 +38,7 @@ class UK(Simulated):
     def estimate(self, rows: Rows) -> LogEvidence:
         assert rows.z is not None
         z = rows.z.unsqueeze(0)
-        each = [in_double(rows.q(slice(i, i + 1))).log_prob(z[:, i : i + 1].double()) for i in range(len(rows))]
+        each = [log_prob_in_double(rows.q(slice(i, i + 1)), z[:, i : i + 1]) for i in range(len(rows))]
         posterior = rows.target.log_joint(rows.x, z).double() - torch.cat(each, 1)
         others = rows.weights(self.k - 1, self.name).log_w if self.k > 1 else posterior[:0]
         log_w = torch.cat([posterior, others])

@@ -28,7 +28,7 @@ def of_clusters(
 def complete(
     rows: Float[Tensor, "b d"], r: Float[Tensor, "b c"], means: Float[Tensor, "c d"], factors: Float[Tensor, "c d d"]
 ) -> Sums:
-    """Of data without holes under responsibilities r."""
+    """Sums over data without missing cells under responsibilities r."""
     whitened = torch.linalg.solve_triangular(factors, (rows - means.unsqueeze(1)).mT, upper=False)
     weighted = whitened * r.mT.unsqueeze(1)
     return {"counts": r.sum(0), "first": weighted.sum(-1), "second": weighted @ whitened.mT}
@@ -37,12 +37,12 @@ def complete(
 def expected(
     rows: Float[Tensor, "b d"], r: Float[Tensor, "b c"], means: Float[Tensor, "c d"], factors: Float[Tensor, "c d d"]
 ) -> Sums:
-    """The same with the holes filled in expectation, under each component (Ghahramani & Jordan, 1994)."""
+    """Sums with the missing cells filled in expectation, under each component (Ghahramani & Jordan, 1994)."""
     first, second = torch.zeros_like(means), torch.zeros_like(factors)
     for pattern in patterns(rows):
         part, weight = Partial.of(pattern, means, factors), r[pattern.rows]
         difference = (part.mean(rows) - means).flatten(0, 1).movedim(0, -1)  # [c, d, p n]
-        spread = part.hidden_factor.movedim(0, 2).flatten(2)  # [c, d, p d]
+        spread = part.missing_factor.movedim(0, 2).flatten(2)  # [c, d, p d]
         both = torch.linalg.solve_triangular(factors, torch.cat([difference, spread], -1), upper=False)
         whitened, spread = both.split([difference.shape[-1], spread.shape[-1]], -1)
         weighted = whitened * weight.flatten(0, 1).mT.unsqueeze(1)

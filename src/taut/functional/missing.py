@@ -1,8 +1,8 @@
-r"""Data with holes: a NaN is a cell that was not observed, and nothing behind it can be read.
+r"""Data with missing cells: a NaN is a cell that was not observed, and nothing behind it can be read.
 
 Masks are boolean, true where a cell is observed. ``apply_mask`` puts them on once, at the door; from there on every
-density of an x with holes is that of its observed cells, $p(x_{obs})$, the sum of $p(x)$ over every way to fill the
-others.
+density of an x with missing cells is that of its observed cells, $p(x_{obs})$, the sum of $p(x)$ over every way to
+fill the others.
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def apply_mask(x: Float[Tensor, "b *x"], mask: Shaped[Tensor, "*m"]) -> Float[Te
 
 
 def filled(x: Float[Tensor, "*x"], value: float = 0.0) -> Float[Tensor, "*x"]:
-    """X with a number in its holes; infinities stay."""
+    """X with a number in its missing cells; infinities stay."""
     return x.nan_to_num(value, torch.inf, -torch.inf)
 
 
@@ -54,7 +54,7 @@ def column_mean(x: Float[Tensor, "n *x"]) -> Float[Tensor, "*x"]:
 
 
 def mean_filled(x: Float[Tensor, "n *x"]) -> Float[Tensor, "n *x"]:
-    """X with each hole at the mean of its coordinate."""
+    """X with each missing cell at the mean of its coordinate."""
     return torch.where(x.isnan(), column_mean(x), x)
 
 
@@ -67,13 +67,13 @@ class Pattern(NamedTuple):
 
     Args:
         rows: Which data, by mask.
-        seen: Observed cells of each mask.
-        hidden: Holes of each mask.
+        observed: Observed cells of each mask.
+        missing: Missing cells of each mask.
     """
 
     rows: Int[Tensor, "p n"]
-    seen: Int[Tensor, "p o"]
-    hidden: Int[Tensor, "p h"]
+    observed: Int[Tensor, "p o"]
+    missing: Int[Tensor, "p h"]
 
 
 def patterns(x: Float[Tensor, "b d"]) -> Iterator[Pattern]:
@@ -84,8 +84,8 @@ def patterns(x: Float[Tensor, "b d"]) -> Iterator[Pattern]:
     for i, (count, size) in enumerate(kinds.tolist()):
         for alike in (kind == i).nonzero().squeeze(1).split(max(1, CELLS // x.shape[1] ** 2)):
             rows = order[starts[alike].unsqueeze(1) + torch.arange(count, device=x.device)]
-            seen, hidden = (mask.nonzero()[:, 1] for mask in (masks[alike], ~masks[alike]))
-            yield Pattern(rows, seen.view(len(alike), size), hidden.view(len(alike), x.shape[1] - size))
+            present, missing = (mask.nonzero()[:, 1] for mask in (masks[alike], ~masks[alike]))
+            yield Pattern(rows, present.view(len(alike), size), missing.view(len(alike), x.shape[1] - size))
 
 
 def column_scale(x: Float[Tensor, "n *x"]) -> Float[Tensor, "*x"]:

@@ -118,8 +118,8 @@ def conditioned(x: Whitened, means: Float[Tensor, "c d"], covariances: Float[Ten
     """Condition on the observed cells of each datum, those of one mask together."""
     factors, shape = torch.linalg.cholesky(covariances), (len(x.y), len(means))
     if not x.x.isnan().any():
-        rows, seen = torch.arange(len(x.y), device=x.y.device), torch.arange(x.y.shape[1], device=x.y.device)
-        return _solved(x, Pattern(rows.unsqueeze(0), seen.unsqueeze(0), seen[:0].unsqueeze(0)), means, factors)
+        rows, columns = torch.arange(len(x.y), device=x.y.device), torch.arange(x.y.shape[1], device=x.y.device)
+        return _solved(x, Pattern(rows.unsqueeze(0), columns.unsqueeze(0), columns[:0].unsqueeze(0)), means, factors)
     found = Conditioned(*(x.y.new_empty(*shape, *tail) for tail in ((), means.shape[1:], covariances.shape[1:])))
     for pattern in patterns(x.x):
         part, rows = _solved(x, pattern, means, factors), pattern.rows.flatten()
@@ -136,8 +136,8 @@ def _solved(x: Whitened, pattern: Pattern, means: Tensor, factors: Tensor) -> Co
     Woodbury's identity, and nothing is squared (Bjorck, 1996, section 2.4). The columns are reversed, for QR has an
     upper triangle to give.
     """
-    y = x.y[pattern.rows.unsqueeze(2), pattern.seen.unsqueeze(1)]  # [p, n, o]
-    b = x.weight[pattern.seen]  # [p, o, d]
+    y = x.y[pattern.rows.unsqueeze(2), pattern.observed.unsqueeze(1)]  # [p, n, o]
+    b = x.weight[pattern.observed]  # [p, o, d]
     one = torch.eye(means.shape[1]).to(means)
     inverse = torch.linalg.solve_triangular(factors, one.expand_as(factors), upper=False).unsqueeze(1)  # [c, 1, d, d]
     shape = (len(means), len(b))
@@ -149,7 +149,7 @@ def _solved(x: Whitened, pattern: Pattern, means: Tensor, factors: Tensor) -> Co
     squares = (residual - delta @ b.mT).square().sum(-1) + (delta @ inverse.mT).square().sum(-1)
     lower = upper.flip(-1, -2)
     log_det = lower.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1) - inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    constant = 0.5 * log(2 * pi) * b.shape[1] + x.log_scale[pattern.seen].sum(-1) + log_det
+    constant = 0.5 * log(2 * pi) * b.shape[1] + x.log_scale[pattern.observed].sum(-1) + log_det
     log_px = -0.5 * squares - constant.unsqueeze(-1)
     scale_tril = torch.linalg.solve_triangular(lower, one.expand_as(lower), upper=False)
     signs = scale_tril.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)

@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from omegaconf import DictConfig
 from torch import Tensor, distributed
 
-from taut.functional.sampling import Share
+from taut.functional.sampling import ProcessShare
 from taut.runtime import devices
 from taut.runtime.workers import run_workers
 
@@ -68,9 +68,9 @@ class Processes:
         return self.rank == 0
 
     @property
-    def share(self) -> Share:
+    def share(self) -> ProcessShare:
         """The blocks of samples this process draws."""
-        return Share(self.rank, self.world) if self.divide == "samples" else Share()
+        return ProcessShare(self.rank, self.world) if self.divide == "samples" else ProcessShare()
 
     def rows(self, n: int) -> Int[Tensor, " m"]:
         """The rows of this process among n."""

@@ -58,7 +58,8 @@ class Posterior(DoubleBuffers, ABC):
 class Amortised(Posterior):
     """A family whose parameters are the output of one network of x; a concrete one implements ``distribution``.
 
-    Columns of a table are standardised before they enter the network; pixels enter as they are. Holes enter as zeros.
+    Columns of a table are standardised before they enter the network; pixels enter as they are. Missing cells enter as
+    zeros.
 
     Args:
         joint: The model.
