@@ -7,7 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from taut.report.tables.evaluation import new_table, section, signed
+from taut.report.tables.evaluation import section, signed
+from taut.report.tables.table import NARROW, new_table
 
 Result = Mapping[str, Any]
 OURS = ("mean", "most probable", "one draw")
@@ -48,7 +49,7 @@ def _errors(result: Result) -> Table:
     scores = {"RMSE": "rmse", "error rate": "error_rate"}
     if "error_rate" not in result["errors"]["mean"]:
         scores = {"RMSE in s.d. of the column": "nrmse"}
-    table = new_table("hidden cells against the truth (± s.e. over the data)")
+    table = new_table("hidden cells against the truth (± s.e. over the data)", padding=NARROW)
     table.add_column("completion", no_wrap=True)
     for label in scores:
         table.add_column(label, justify="right", no_wrap=True)

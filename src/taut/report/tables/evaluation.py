@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from taut.report.read.scores import Scores
+from taut.report.tables.table import NARROW, new_table
 
 WIDE = 104
 MOST_DIMENSIONS = 10
@@ -101,7 +101,7 @@ def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) 
 
 
 def _evidence(title: str, result: Result, *, wide: bool) -> Table:
-    table = new_table(title)
+    table = new_table(title, padding=NARROW)
     table.add_column("estimator")
     table.add_column("kind")
     further = ("max weight", "1/K limit") if wide else ()
@@ -212,7 +212,7 @@ def _names(estimators: Sequence[str]) -> str:
 
 
 def _apart(result: Result) -> Table:
-    table = new_table("the gap taken apart, nats per datum (± s.e. over the data)")
+    table = new_table("the gap taken apart, nats per datum (± s.e. over the data)", padding=NARROW)
     table.add_column("split")
     table.add_column("n", justify="right")
     for name in ("ELBO", "best q's", "amortisation", "approximation", "settled"):
@@ -241,17 +241,6 @@ def _remarks(mark: str, sentences: Sequence[str], style: str) -> list[Renderable
     for sentence in sentences:
         table.add_row(mark, Text(sentence))
     return [table] if sentences else []
-
-
-def new_table(title: str) -> Table:
-    """An empty table in the common style."""
-    return Table(
-        title=Text(title, style="italic"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
 
 
 KEY = ("data", "binarisation", "mask", "likelihood", "split", "n", "data_digest", "precision", "k", "estimators")
@@ -284,7 +273,7 @@ def _table(results: Sequence[Result]) -> Table:
     )
     how = "; ".join([f"{first['likelihood']} likelihood", first["precision"], *_settings(first)])
     title = Text(title, style="bold").append(f"\n{how}", style="not bold dim")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = new_table(title)
     estimators = list(dict.fromkeys(name for result in results for name in result["evidence"]))
     table.add_column("run", overflow="fold")
     for name in estimators:

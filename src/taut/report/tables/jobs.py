@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from taut.report.read.scores import void_of
 from taut.report.tables.evaluation import number
+from taut.report.tables.table import new_table
 from taut.report.tables.training import CRITERIA
 
 NAME = "members.csv"
@@ -50,7 +50,7 @@ class StatusLike(Protocol):
 def members_table(folder: Path, members: Sequence[MemberLike], states: Mapping[str, StatusLike]) -> Table:
     """The members with their state, best validation bound and test scores in nats; failures with reason and log."""
     title = Text(f"{folder.name}: {len(members)} members, nats per datum", style="bold")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    table = new_table(title, caption_justify="left")
     table.add_column("member", overflow="fold")
     table.add_column("state")
     results = {member.folder: _result(folder / member.folder) for member in members}

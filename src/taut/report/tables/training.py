@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
+
+from taut.report.tables.table import new_table
 
 CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL"}
 
@@ -51,15 +52,8 @@ def test_table(result: Result) -> Table:
     Returns:
         A table for ``rich.print``.
     """
-    table = Table(
-        title=Text(f"{result['name']}: {result['split']} split, {_of(result)}nats per datum", style="bold"),
-        caption=caption(result),
-        caption_justify="left",
-        title_justify="left",
-        caption_style="",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    title = Text(f"{result['name']}: {result['split']} split, {_of(result)}nats per datum", style="bold")
+    table = new_table(title, caption=caption(result), caption_justify="left", caption_style="")
     table.add_column("score")
     table.add_column("value", justify="right")
     table.add_column("s.e. (data)", justify="right")
