@@ -262,7 +262,7 @@ class Session:
 
     def _say(self, sentence: str) -> None:
         if sentence:
-            workers.say(redacted(sentence))
+            workers.report_end(redacted(sentence))
 
 
 @contextmanager

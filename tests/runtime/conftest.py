@@ -16,12 +16,12 @@ LIMIT = 20
 """Seconds in which whatever goes wrong must have ended everywhere."""
 
 
-class Cradle:
+class ForkServer:
     """Starts runs in forks of one warm process, one at a time."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, HERE / "cradle.py"],
+            [sys.executable, HERE / "fork_server.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -46,14 +46,14 @@ class Cradle:
 class Started:
     """A run and what became of it."""
 
-    def __init__(self, cradle, pid, log, mark) -> None:
-        self.cradle, self.pid, self.log, self.mark = cradle, pid, log, mark
+    def __init__(self, fork_server, pid, log, mark) -> None:
+        self.fork_server, self.pid, self.log, self.mark = fork_server, pid, log, mark
         self.code: int | None = None
         self._before = log.stat().st_size if log.exists() else 0
 
     def wait(self) -> int:
         """Its exit code; everything it started has ended by then, or soon enough."""
-        self.code = int(self.cradle.process.stdout.readline())
+        self.code = int(self.fork_server.process.stdout.readline())
         deadline = time.monotonic() + LIMIT
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -81,11 +81,11 @@ class Started:
 
 
 @pytest.fixture(scope="session")
-def cradle():
-    one = Cradle()
-    yield one
-    one.process.stdin.close()
-    one.process.wait()
+def fork_server():
+    server = ForkServer()
+    yield server
+    server.process.stdin.close()
+    server.process.wait()
 
 
 @pytest.fixture(autouse=True)

@@ -144,8 +144,8 @@ COMMANDS = {
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(("words", "said"), [(words, said) for said in COMMANDS for words in COMMANDS[said]])
-def test_the_command_says_one_sentence_and_leaves_nothing(words, said, cradle, tmp_path):
-    done = cradle.run(tmp_path, *HERE, *words)
+def test_the_command_says_one_sentence_and_leaves_nothing(words, said, fork_server, tmp_path):
+    done = fork_server.run(tmp_path, *HERE, *words)
     assert done.code == 2, done.said
     assert said in done.said
     assert len(done.said.strip().splitlines()) == 1

@@ -35,45 +35,45 @@ def ends(folder):
 
 
 @pytest.fixture(scope="module", params=WORLDS)
-def whole(request, cradle, tmp_path_factory):
+def whole(request, fork_server, tmp_path_factory):
     """A command, what it ends in undisturbed, and the folder for its runs."""
     folder = tmp_path_factory.mktemp(f"of{request.param}")
     words = [*RUN, "logger=csv", *WORLDS[request.param]]
-    done = cradle.run(folder, *words, "hydra.run.dir=whole")
+    done = fork_server.run(folder, *words, "hydra.run.dir=whole")
     assert done.code == 0, done.said
     return request.param, words, ends(folder / "whole"), folder
 
 
-def _go_on(cradle, folder, words, name):
+def _go_on(fork_server, folder, words, name):
     again = [f"resume={name}"] if is_run(folder / name) else [*words, f"hydra.run.dir={name}"]
-    done = cradle.run(folder, *again)
+    done = fork_server.run(folder, *again)
     assert done.code == 0, done.said
 
 
 @pytest.mark.parametrize("whole", [1], indirect=True)
-def test_sigterm_at_every_phase(whole, cradle):
+def test_sigterm_at_every_phase(whole, fork_server):
     _, words, expected, folder = whole
     for place in PLACES:
         name = place.replace(" ", "")
-        struck = cradle.run(folder, *words, f"hydra.run.dir={name}", fault=f"0 {place} SIGTERM")
+        struck = fork_server.run(folder, *words, f"hydra.run.dir={name}", fault=f"0 {place} SIGTERM")
         assert struck.code == 143, (place, struck.said)
         assert "Traceback" not in struck.said, place
-        _go_on(cradle, folder, words, name)
+        _go_on(fork_server, folder, words, name)
         assert ends(folder / name) == expected, place
 
 
-def test_slurm_s_warning_stops_as_sigterm_does(cradle, tmp_path):
-    struck = cradle.run(tmp_path, *RUN, "logger=csv", "hydra.run.dir=run", fault="0 batch 4 SIGUSR1")
+def test_slurm_s_warning_stops_as_sigterm_does(fork_server, tmp_path):
+    struck = fork_server.run(tmp_path, *RUN, "logger=csv", "hydra.run.dir=run", fault="0 batch 4 SIGUSR1")
     assert struck.code == 143
     assert newest_good(tmp_path / "run" / "checkpoints").name.startswith("interrupted")
 
 
-def test_killed_processes_go_on_to_the_same_bits(whole, cradle):
+def test_killed_processes_go_on_to_the_same_bits(whole, fork_server):
     """SIGKILL to the first of them within an epoch, which the others do not outlive."""
     _, words, expected, folder = whole
-    struck = cradle.run(folder, *words, "hydra.run.dir=killed", fault="0 batch 9 SIGKILL")
+    struck = fork_server.run(folder, *words, "hydra.run.dir=killed", fault="0 batch 9 SIGKILL")
     assert struck.code == -9
-    _go_on(cradle, folder, words, "killed")
+    _go_on(fork_server, folder, words, "killed")
     assert ends(folder / "killed") == expected
 
 
@@ -89,12 +89,12 @@ def test_sigterm_while_the_command_imports(seconds, tmp_path):
     assert "Traceback" not in said
 
 
-def test_wandb_says_how_a_stopped_run_ended(whole, cradle, tmp_path):
+def test_wandb_says_how_a_stopped_run_ended(whole, fork_server, tmp_path):
     _, words, expected, _ = whole
-    struck = cradle.run(tmp_path, *words, "logger=wandb", "hydra.run.dir=run", fault="0 batch 8 SIGTERM")
+    struck = fork_server.run(tmp_path, *words, "logger=wandb", "hydra.run.dir=run", fault="0 batch 8 SIGTERM")
     assert struck.code == 143, struck.said
     assert _exit_codes(tmp_path) == [143]
-    _go_on(cradle, tmp_path, words, "run")
+    _go_on(fork_server, tmp_path, words, "run")
     assert sorted(_exit_codes(tmp_path)) == [0, 143]
     assert ends(tmp_path / "run") == expected
 

@@ -1,4 +1,4 @@
-"""Runs ``faulty.py`` in forks of one process that has imported everything; a line in, a pid and an exit code out.
+"""Runs ``train_with_fault.py`` in forks of one process that has imported everything: a line in, pid and exit code out.
 
 Each fork leads a process group of its own, and all it starts can be told by a word in the environment.
 """
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
-from runtime.faulty import CONF, strike
+from runtime.train_with_fault import CONF, strike
 
 import taut.commands.train  # noqa: F401 (imported once for all forks)
 from taut.cli import main
@@ -26,7 +26,7 @@ for line in sys.stdin:
         os.dup2(log, 2)
         os.chdir(request["folder"])
         os.environ |= request["environ"]
-        sys.argv = [str(Path(__file__).with_name("faulty.py")), *request["words"]]
+        sys.argv = [str(Path(__file__).with_name("train_with_fault.py")), *request["words"]]
         if "FAULT" in os.environ:
             strike(os.environ["FAULT"])
         code = main("train", CONF)

@@ -24,10 +24,10 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_process_that_fails_is_heard_and_ends_all(fault, cradle, tmp_path):
+def test_a_process_that_fails_is_heard_and_ends_all(fault, fork_server, tmp_path):
     code, *words = FAULTS[fault]
     started = time.monotonic()
-    struck = cradle.run(tmp_path, *TWO, "hydra.run.dir=run", fault=fault)
+    struck = fork_server.run(tmp_path, *TWO, "hydra.run.dir=run", fault=fault)
     assert struck.code == code, struck.said
     for word in words:
         assert word in struck.said
@@ -36,8 +36,8 @@ def test_a_process_that_fails_is_heard_and_ends_all(fault, cradle, tmp_path):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_sigterm_to_one_process_stops_both_behind_a_checkpoint(cradle, tmp_path):
-    struck = cradle.run(tmp_path, *TWO, "hydra.run.dir=run", fault="0 batch 3 SIGTERM")
+def test_sigterm_to_one_process_stops_both_behind_a_checkpoint(fork_server, tmp_path):
+    struck = fork_server.run(tmp_path, *TWO, "hydra.run.dir=run", fault="0 batch 3 SIGTERM")
     assert struck.code == 143, struck.said
     assert "Stopped by SIGTERM. Go on with: python" in struck.said
     assert newest_good(tmp_path / "run" / "checkpoints").name.startswith("interrupted-step=00000003")
@@ -47,8 +47,8 @@ def test_sigterm_to_one_process_stops_both_behind_a_checkpoint(cradle, tmp_path)
     ("moment", "number"),
     [("importing", signal.SIGTERM), ("importing", signal.SIGKILL), ("training", signal.SIGTERM)],
 )
-def test_a_signal_to_the_group_leaves_nobody_behind(moment, number, cradle, tmp_path):
-    command = cradle.start(tmp_path, *TWO, "trainer.max_epochs=100000", "hydra.run.dir=run")
+def test_a_signal_to_the_group_leaves_nobody_behind(moment, number, fork_server, tmp_path):
+    command = fork_server.start(tmp_path, *TWO, "trainer.max_epochs=100000", "hydra.run.dir=run")
     while len(command.processes()) < 1 or (moment == "training" and not (tmp_path / "run" / "metrics.csv").exists()):
         time.sleep(0.02)
     time.sleep(1.0 if moment == "importing" else 0.0)
@@ -56,9 +56,9 @@ def test_a_signal_to_the_group_leaves_nobody_behind(moment, number, cradle, tmp_
     assert command.wait() == {signal.SIGTERM: 143, signal.SIGKILL: -9}[number], command.said
 
 
-def test_the_second_process_does_not_outlive_the_first(cradle, tmp_path):
+def test_the_second_process_does_not_outlive_the_first(fork_server, tmp_path):
     """While it still imports, and knows nothing of the others but a socket."""
-    command = cradle.start(tmp_path, *TWO, "hydra.run.dir=run")
+    command = fork_server.start(tmp_path, *TWO, "hydra.run.dir=run")
     while not command.processes():
         time.sleep(0.02)
     os.kill(command.pid, signal.SIGKILL)
