@@ -1879,7 +1879,7 @@ MUTANTS = [
     Mutant(
         "members with a floor among the first",
         "report/tables/jobs.py",
-        'if not one.get("limits") and',
+        'if not result.get("limits") and',
         "if",
         "tests/report/test_members.py::test_a_member_whose_value_depends_on_a_floor_is_not_ranked",
     ),

@@ -26,18 +26,18 @@ def completion_tables(result: Result) -> list[RenderableType]:
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     hidden = "holes of the data" if result["mask"] == "from_data" else f"{result['mask'].replace('_', ' ')} hidden"
     refined = ", q refined for each datum" if result["refined"] else ""
-    found: list[RenderableType] = [
+    tables: list[RenderableType] = [
         Text(result["name"], style="bold"),
         Text(f"{hidden}, {result['observed_share']:.0%} of the cells observed{refined}"),
         *section(f"{result['split']}{same}", result["observed"], of="p(x_obs)"),
     ]
     if result["simulated"]:
-        found += section("simulated from the model, with the same holes", result["simulated"], of="p(x_obs)")
+        tables += section("simulated from the model, with the same holes", result["simulated"], of="p(x_obs)")
     if result["missing_given_observed"]:
-        found.append(_missing(result["missing_given_observed"]))
+        tables.append(_missing(result["missing_given_observed"]))
     if result["errors"]:
-        found.append(_errors(result))
-    return [*found, _notes(result)]
+        tables.append(_errors(result))
+    return [*tables, _notes(result)]
 
 
 def _missing(score: Mapping[str, Any]) -> Text:

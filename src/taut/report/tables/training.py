@@ -15,12 +15,12 @@ Result = Mapping[str, Any]
 
 def fitted(result: Result) -> list[str]:
     """Lines on the training rows; none for a run that has neither criteria nor a tolerance."""
-    lines, found, converged = [], result.get("criteria"), result.get("converged")
-    if found:
-        known = [f"{name} {found[key]:,.3f}" for key, name in CRITERIA.items() if found[key] is not None]
+    lines, criteria, converged = [], result.get("criteria"), result.get("converged")
+    if criteria:
+        known = [f"{name} {criteria[key]:,.3f}" for key, name in CRITERIA.items() if criteria[key] is not None]
         lines = [
-            f"{found['n']:,} training rows: log p(x) {found['log_likelihood']:,.3f} in all, {found['parameters']:,} "
-            "free parameters",
+            f"{criteria['n']:,} training rows: log p(x) {criteria['log_likelihood']:,.3f} in all, "
+            f"{criteria['parameters']:,} free parameters",
             f"{', '.join(known)} (lower is better)",
         ]
     if converged is not None:
