@@ -1536,9 +1536,9 @@ MUTANTS = [
     Mutant(
         "a process that outlives the first",
         "runtime/workers.py",
-        "        line.recv(1)\n    os.kill(os.getpid(), signal.SIGKILL)\n",
-        "        line.recv(1)\n    pass\n",
-        "tests/runtime/test_crew.py::test_the_second_process_does_not_outlive_the_first",
+        "    os.kill(os.getpid(), signal.SIGKILL)",
+        "    pass",
+        "tests/runtime/test_workers.py::test_the_second_process_does_not_outlive_the_first",
     ),
     Mutant(
         "products of two coordinates counted once",
@@ -1879,7 +1879,7 @@ MUTANTS = [
     Mutant(
         "members with a floor among the first",
         "report/tables/jobs.py",
-        'if not one.get("limits") and',
+        'if not result.get("limits") and',
         "if",
         "tests/report/test_members.py::test_a_member_whose_value_depends_on_a_floor_is_not_ranked",
     ),

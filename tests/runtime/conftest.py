@@ -16,8 +16,8 @@ LIMIT = 20
 """Seconds in which whatever goes wrong must have ended everywhere."""
 
 
-class Faulty:
-    """Starts ``faulty.py``, each time in a session of its own."""
+class FaultyTrain:
+    """Starts ``train_with_fault.py``, each time in a session of its own."""
 
     def __init__(self, commands) -> None:
         self.commands = commands
@@ -30,7 +30,7 @@ class Faulty:
         with (folder / "log").open("a") as log:
             before = log.tell()
             process = self.commands.start(
-                HERE / "faulty.py",
+                HERE / "train_with_fault.py",
                 *words,
                 cwd=folder,
                 env=os.environ | environ,
@@ -87,8 +87,8 @@ class Started:
 
 
 @pytest.fixture(scope="session")
-def faulty(commands):
-    return Faulty(commands)
+def faulty_train(commands):
+    return FaultyTrain(commands)
 
 
 @pytest.fixture(autouse=True)

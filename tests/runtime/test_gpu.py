@@ -65,7 +65,7 @@ def _steps(folder: Path) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_recorded_steps_are_the_steps(kind, tmp_path, monkeypatch):
     """Noise, learning rates, KL weights or short batches that stay those of the recording: weights drift apart."""
-    monkeypatch.setattr(strategies.Recorded, "together", 1)
+    monkeypatch.setattr(strategies.Recorded, "steps_per_batch", 1)
     callbacks = [] if kind == "warm-up" else QUIET[:1]
     words = [*TINY, *callbacks, *KINDS[kind], "trainer.max_epochs=3", "strategy=gpu_recorded"]
     words = [word for word in words if not (kind == "convolutions" and word.startswith("network.hidden"))]

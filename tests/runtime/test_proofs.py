@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands.jobs import QUIET, composed
-from runtime.together import together
+from runtime.several_processes import in_processes
 from torch.distributions.utils import _standard_normal
 from torch.special import ndtri
 
@@ -96,7 +96,7 @@ def _recorded(tmp_path: Path, world: int, *words: str, patched=None) -> list[dic
             _trained(tmp_path / f"run{world}", world, *words)
         return recorder.all()
 
-    return together(world, work, tmp_path / f"of{world}")
+    return in_processes(world, work, tmp_path / f"of{world}")
 
 
 def test_no_two_processes_and_steps_share_noise_and_every_row_is_met_once(tmp_path):

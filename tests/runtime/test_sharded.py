@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from commands.jobs import QUIET, composed
-from runtime.together import together
+from runtime.several_processes import in_processes
 
 from taut.commands.train import train
 from taut.training.checkpoint import newest_good
@@ -27,7 +27,7 @@ def _run(folder, *words):
         train(composed(folder, *SMALL, *TWO, *words))
 
     (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-    together(2, work, folder / "ranks")
+    in_processes(2, work, folder / "ranks")
     path = newest_good(folder / "checkpoints")
     checkpoint = torch.load(path)
     return (

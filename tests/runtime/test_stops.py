@@ -35,45 +35,45 @@ def ends(folder):
 
 
 @pytest.fixture(scope="module", params=WORLDS)
-def whole(request, faulty, tmp_path_factory):
+def whole(request, faulty_train, tmp_path_factory):
     """A command, what it ends in undisturbed, and the folder for its runs."""
     folder = tmp_path_factory.mktemp(f"of{request.param}")
     words = [*RUN, "logger=csv", *WORLDS[request.param]]
-    done = faulty.run(folder, *words, "hydra.run.dir=whole")
+    done = faulty_train.run(folder, *words, "hydra.run.dir=whole")
     assert done.code == 0, done.said
     return request.param, words, ends(folder / "whole"), folder
 
 
-def _go_on(faulty, folder, words, name):
+def _go_on(faulty_train, folder, words, name):
     again = [f"resume={name}"] if is_run(folder / name) else [*words, f"hydra.run.dir={name}"]
-    done = faulty.run(folder, *again)
+    done = faulty_train.run(folder, *again)
     assert done.code == 0, done.said
 
 
 @pytest.mark.parametrize("whole", [1], indirect=True)
-def test_sigterm_at_every_phase(whole, faulty):
+def test_sigterm_at_every_phase(whole, faulty_train):
     _, words, expected, folder = whole
     for place in PLACES:
         name = place.replace(" ", "")
-        struck = faulty.run(folder, *words, f"hydra.run.dir={name}", fault=f"0 {place} SIGTERM")
+        struck = faulty_train.run(folder, *words, f"hydra.run.dir={name}", fault=f"0 {place} SIGTERM")
         assert struck.code == 143, (place, struck.said)
         assert "Traceback" not in struck.said, place
-        _go_on(faulty, folder, words, name)
+        _go_on(faulty_train, folder, words, name)
         assert ends(folder / name) == expected, place
 
 
-def test_slurm_s_warning_stops_as_sigterm_does(faulty, tmp_path):
-    struck = faulty.run(tmp_path, *RUN, "logger=csv", "hydra.run.dir=run", fault="0 batch 4 SIGUSR1")
+def test_slurm_s_warning_stops_as_sigterm_does(faulty_train, tmp_path):
+    struck = faulty_train.run(tmp_path, *RUN, "logger=csv", "hydra.run.dir=run", fault="0 batch 4 SIGUSR1")
     assert struck.code == 143
     assert newest_good(tmp_path / "run" / "checkpoints").name.startswith("interrupted")
 
 
-def test_killed_processes_go_on_to_the_same_bits(whole, faulty):
+def test_killed_processes_go_on_to_the_same_bits(whole, faulty_train):
     """SIGKILL to the first of them within an epoch, which the others do not outlive."""
     _, words, expected, folder = whole
-    struck = faulty.run(folder, *words, "hydra.run.dir=killed", fault="0 batch 9 SIGKILL")
+    struck = faulty_train.run(folder, *words, "hydra.run.dir=killed", fault="0 batch 9 SIGKILL")
     assert struck.code == -9
-    _go_on(faulty, folder, words, "killed")
+    _go_on(faulty_train, folder, words, "killed")
     assert ends(folder / "killed") == expected
 
 
@@ -89,12 +89,12 @@ def test_sigterm_while_the_command_imports(programs, seconds, tmp_path):
     assert "Traceback" not in said
 
 
-def test_wandb_says_how_a_stopped_run_ended(programs, whole, faulty, tmp_path):
+def test_wandb_says_how_a_stopped_run_ended(programs, whole, faulty_train, tmp_path):
     _, words, expected, _ = whole
-    struck = faulty.run(tmp_path, *words, "logger=wandb", "hydra.run.dir=run", fault="0 batch 8 SIGTERM")
+    struck = faulty_train.run(tmp_path, *words, "logger=wandb", "hydra.run.dir=run", fault="0 batch 8 SIGTERM")
     assert struck.code == 143, struck.said
     assert _exit_codes(tmp_path) == [143]
-    _go_on(faulty, tmp_path, words, "run")
+    _go_on(faulty_train, tmp_path, words, "run")
     assert sorted(_exit_codes(tmp_path)) == [0, 143]
     assert ends(tmp_path / "run") == expected
 

@@ -28,7 +28,7 @@ sys.addaudithook(lambda event, args: calls.append((event, str(args))) if event i
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
-from taut import loggers
+from taut.training import loggers
 
 root, conf = map(Path, sys.argv[1:])
 

@@ -40,6 +40,6 @@ def test_a_mid_epoch_validation_pauses_the_clock(trainer_in, blobs, model_of):
 
 
 def test_no_speed_without_time():
-    from taut.training.callbacks.progress import _Stretch
+    from taut.training.callbacks.progress import _Clock
 
-    assert _Stretch().rate == pytest.approx(0)
+    assert _Clock().rate == pytest.approx(0)

@@ -33,6 +33,14 @@ def test_without_a_terminal_a_fit_takes_few_lines(capsys, trainer_in, blobs, mod
     assert sum(counts) == sum(p.numel() for p in model.parameters())
 
 
+def test_on_a_terminal_there_is_one_bar_for_a_fit(capsys, monkeypatch, trainer_in, blobs, model_of):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    trainer_in(EpochBar(), epochs=3, enable_progress_bar=True).fit(model_of(blobs), datamodule=blobs)
+    _, epoch, last = capsys.readouterr().out.rpartition("epoch 3/3")
+    assert epoch
+    assert "bound" in last
+
+
 def trainer_bound(model):
     return model.summaries["val"].scores["bound"]["value"]
 

@@ -27,7 +27,7 @@ from taut.model.q.base import Amortised
 from taut.report.tables.training import test_table
 from taut.runtime import devices
 from taut.runtime.launch import first
-from taut.runtime.workers import run_workers
+from taut.runtime.workers import worker_processes
 from taut.training import loggers, strategies
 from taut.training.build import (
     build_data,
@@ -157,7 +157,7 @@ def train(cfg: DictConfig) -> float:
     parameters = sum(p.numel() for p in model.parameters())
     best = _best(trainer)
     checkpoint = newest_good(folder / "checkpoints") if cfg.resume else None
-    with loggers.finishing(trainer.loggers), run_workers(processes, child_command(folder)):
+    with loggers.finishing(trainer.loggers), worker_processes(processes, child_command(folder)):
         started = time.perf_counter()
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         ended = time.perf_counter()

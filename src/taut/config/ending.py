@@ -96,7 +96,7 @@ class Ending:
     def say(self, sentence: str) -> None:
         """Print a sentence without secrets in it."""
         if sentence:
-            workers.say(redacted(sentence))
+            workers.report_end(redacted(sentence))
 
 
 def _left(error: BaseException) -> int | None:

@@ -209,15 +209,15 @@ class Data(LightningDataModule, ABC):
             stored = self._binarised(split).to(device)
             source = lambda epoch: stored  # noqa: E731
         rows = len(getattr(self.stored, split))
-        together = getattr(trainer.strategy, "together", 1) if trainer and training and self.batch_size else 1
-        trained = self.batch_size and self.batch_size * together
+        steps = getattr(trainer.strategy, "steps_per_batch", 1) if trainer and training and self.batch_size else 1
+        trained = self.batch_size and self.batch_size * steps
         return Batches(
             source,
             rows,
             seen=self._seen(split, device),
             scale=self.scale if self.binarisation == "none" else Scale(),
             batch_size=trained if training else min(self.batch_size or rows, SCORED),
-            step=self.batch_size if together > 1 else None,
+            step=self.batch_size if steps > 1 else None,
             shuffle=training and self.shuffle,
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,

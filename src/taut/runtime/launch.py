@@ -27,12 +27,12 @@ def launched() -> Launch | None:
     """Rank and size as torchrun or srun give them; ``None`` for a process that they did not start."""
     environ = os.environ
     if "TORCHELASTIC_RUN_ID" in environ:
-        found = Launch("torchrun", int(environ["RANK"]), int(environ["WORLD_SIZE"]))
+        launch = Launch("torchrun", int(environ["RANK"]), int(environ["WORLD_SIZE"]))
     elif "SLURM_NTASKS" in environ and environ.get("SLURM_JOB_NAME") not in BY_HAND:
-        found = Launch("srun", int(environ.get("SLURM_PROCID", "0")), int(environ["SLURM_NTASKS"]))
+        launch = Launch("srun", int(environ.get("SLURM_PROCID", "0")), int(environ["SLURM_NTASKS"]))
     else:
         return None
-    return found if found.world > 1 else None
+    return launch if launch.world > 1 else None
 
 
 def first() -> bool:

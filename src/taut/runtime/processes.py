@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 
 from taut.functional.sampling import ProcessShare
 from taut.runtime import devices
-from taut.runtime.workers import run_workers
+from taut.runtime.workers import worker_processes
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ class Processes:
             UserError: If the devices are not to be had.
             LostProcess: If another process failed.
         """
-        with run_workers(devices.require(trainer), command):
+        with worker_processes(devices.require(trainer), command):
             fabric = Fabric(
                 accelerator=trainer.accelerator,
                 devices=trainer.devices,

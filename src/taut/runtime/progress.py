@@ -1,79 +1,108 @@
-"""Progress of an evaluation: a bar with images per second and the time left, or a few lines without a terminal."""
+"""Progress of a fit or an evaluation: bars on a terminal, a few lines where there is none."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-QUIET = 5.0
-"""Seconds between two lines where there is no terminal."""
+SECONDS_BETWEEN_LINES = 5.0
+"""Least time between two lines of a stage where there is no terminal."""
+
+
+class Bars:
+    """Bars on the terminal, one below the other, with the elapsed time, the time left and room for news.
+
+    Args:
+        shown: Whether to show anything; false on all processes but the first.
+        refresh_per_second: How often the terminal is redrawn.
+    """
+
+    def __init__(self, shown: bool = True, refresh_per_second: float = 4) -> None:
+        self.console = Console()
+        self.shown = shown
+        self.on_terminal = shown and self.console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[news]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            refresh_per_second=refresh_per_second,
+            disable=not self.on_terminal,
+        )
+
+    def start(self) -> None:
+        """Draw the bars from now on."""
+        self._progress.start()
+
+    def stop(self) -> None:
+        """Leave the bars as they are, and the terminal to others."""
+        self._progress.stop()
+
+    def add(self, description: str, total: float | None, news: str = "") -> TaskID:
+        """A new bar; ``total`` is None where the end is not known."""
+        return self._progress.add_task(description, total=total, news=news)
+
+    def update(self, bar: TaskID, **fields: Any) -> None:
+        """Change what a bar shows: ``completed``, ``description``, ``news``."""
+        self._progress.update(bar, **fields)
+
+    def print(self, line: str) -> None:
+        """Print a line in the place of a bar, where there is no terminal."""
+        if self.shown and not self.on_terminal:
+            self.console.print(line, highlight=False)
 
 
 class Stages:
-    """Shows one stage after another.
+    """The stages of an evaluation, one bar for each.
 
     Args:
         shown: Whether to show anything; false on all processes but the first.
     """
 
     def __init__(self, shown: bool = True) -> None:
-        self.console = Console()
-        self.shown = shown
-        self.bar = _bar() if shown and self.console.is_terminal else None
+        self.bars = Bars(shown)
 
     @contextmanager
     def running(self) -> Iterator["Stages"]:
-        """Keep the bar on the screen while stages run."""
-        if self.bar is None:
+        """Keep the bars on the screen while stages run."""
+        self.bars.start()
+        try:
             yield self
-        else:
-            with self.bar:
-                yield self
+        finally:
+            self.bars.stop()
 
     def stage(self, name: str, images: int) -> "Stage":
         """A stage that will work through so many images."""
-        task = None if self.bar is None else self.bar.add_task(name, total=1.0, news="")
-        return Stage(self, name, images, task)
+        return Stage(self.bars, name, images)
 
 
 class Stage:
     """One stage; ``at`` tells how much of it is done.
 
     Args:
-        stages: Where it is shown.
+        bars: Where it is shown.
         name: What it does.
         images: Number of images it works through.
-        task: Its bar, if there is a terminal.
     """
 
-    def __init__(self, stages: Stages, name: str, images: int, task: TaskID | None) -> None:
-        self.stages, self.name, self.images, self.task = stages, name, images, task
-        self.started = self.told = time.perf_counter()
+    def __init__(self, bars: Bars, name: str, images: int) -> None:
+        self.bars, self.name, self.images = bars, name, images
+        self.bar = bars.add(name, total=1.0)
+        self.started = self.printed = time.perf_counter()
 
     def at(self, share: float) -> None:
         """Show that this share of the work, 0 to 1, is done."""
-        if not self.stages.shown:
-            return
-        seconds = time.perf_counter() - self.started
+        now = time.perf_counter()
+        seconds = now - self.started
         rate = self.images * share / max(seconds, 1e-9)
         news = f"{self.images * share:,.0f}/{self.images:,} images, {rate:,.1f}/s"
-        if self.stages.bar is not None and self.task is not None:
-            self.stages.bar.update(self.task, completed=share, news=news)
-        elif share > 0 and time.perf_counter() - self.told > QUIET:
-            self.told = time.perf_counter()
-            left = seconds / share - seconds
-            self.stages.console.print(f"{self.name}: {news}, {left:.0f} s left", highlight=False)
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[news]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        refresh_per_second=4,
-    )
+        self.bars.update(self.bar, completed=share, news=news)
+        if share > 0 and now - self.printed > SECONDS_BETWEEN_LINES:
+            self.printed = now
+            self.bars.print(f"{self.name}: {news}, {seconds / share - seconds:.0f} s left")

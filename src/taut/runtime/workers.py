@@ -1,7 +1,12 @@
 """The other processes of a run on this machine: started by the first, watched by it, and never left behind.
 
-Each is joined to the first by a socket. Through it goes what a process has to say when it fails; and since the kernel
-closes it with whoever holds the other end, a process learns at once that the first is gone, however it went.
+Each is joined to the first by a socket. Through it a process sends its error message; and since the kernel closes it
+with whoever holds the other end, a process learns at once that the first is gone, however it went.
+
+Lightning's own launcher (``lightning.fabric.strategies.launchers.subprocess_script``) does not do: where a child fails,
+its observer kills the first process as well (SIGKILL), so that neither the child's error nor a checkpoint nor an exit
+code remains; where the first process is killed, its children wait in a collective for ever; and it starts the children
+only when the trainer does.
 """
 
 import os
@@ -19,12 +24,12 @@ from taut.runtime.launch import first, launched
 
 PARENT_SOCKET = "TAUT_PARENT_SOCKET"
 """Environment variable with the descriptor of the socket, in the processes that the first one starts."""
-GRACE = 5.0
-"""Seconds in which what should end by itself may do so."""
-BLAME = 3.0
-"""Seconds in which it shows that an error of this process is the end of another one."""
+SHUTDOWN_SECONDS = 5.0
+"""How long what should end by itself may take."""
+CAUSE_SECONDS = 3.0
+"""How long an error of this process may precede the news that another one failed and caused it."""
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-_line: socket.socket | None = None
+_to_first: socket.socket | None = None
 
 
 class LostProcess(RunError):
@@ -42,20 +47,20 @@ class LostProcess(RunError):
 
 def end_with_parent() -> None:
     """In a process that another one started: end at once when the other is gone. Elsewhere nothing."""
-    global _line
+    global _to_first
     descriptor = os.environ.pop(PARENT_SOCKET, None)
     if descriptor is not None:
-        _line = socket.socket(fileno=int(descriptor))
-        _line.set_inheritable(False)
-        threading.Thread(target=_end_with, args=(_line,), daemon=True).start()
+        _to_first = socket.socket(fileno=int(descriptor))
+        _to_first.set_inheritable(False)
+        threading.Thread(target=_kill_when_closed, args=(int(descriptor),), daemon=True).start()
 
 
-def say(sentence: str) -> None:
-    """Tell the terminal how this process ends; or the first one, if that one started it."""
-    if _line is not None:
+def report_end(sentence: str) -> None:
+    """Print how this process ends; where the first process started it, send it there instead."""
+    if _to_first is not None:
         with suppress(OSError):
-            _line.sendall(sentence.encode())
-            _line.shutdown(socket.SHUT_WR)
+            _to_first.sendall(sentence.encode())
+            _to_first.shutdown(socket.SHUT_WR)
     elif first():
         print(sentence, file=sys.stderr, flush=True)
     else:
@@ -64,7 +69,7 @@ def say(sentence: str) -> None:
 
 
 @contextmanager
-def run_workers(count: int, command: list[str]) -> Iterator[None]:
+def worker_processes(count: int, command: list[str]) -> Iterator[None]:
     """Run a block in ``count`` processes of this machine: here, and where this command is started again.
 
     Lightning finds in the environment that all have been started. Where this process is itself one of several, nothing
@@ -81,18 +86,20 @@ def run_workers(count: int, command: list[str]) -> Iterator[None]:
     if count == 1 or "LOCAL_RANK" in os.environ or launched():
         yield
         return
-    others = Workers(count, command)
+    workers = Workers(count, command)
     try:
         yield
     except BaseException as error:
-        others.leaving.set()
-        fate = None if _own(error) else others.fate()
-        others.end(patience=0)
-        if fate is None:
+        workers.block_ended.set()
+        # a collective that fails may be the end of another process; these errors are always this one's own
+        own = isinstance(error, (UserError, RunError, SystemExit, KeyboardInterrupt))
+        failure = None if own else workers.first_failure()
+        workers.end(timeout=0)
+        if failure is None:
             raise
-        raise fate.error(count) from error
-    others.leaving.set()
-    others.end(patience=GRACE)
+        raise failure.error(count) from error
+    workers.block_ended.set()
+    workers.end(timeout=SHUTDOWN_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -102,20 +109,20 @@ class WorkerExit:
     Args:
         rank: Which one.
         code: Its exit code; negative for a signal.
-        said: Its last words.
+        message: What it sent before it ended.
     """
 
     rank: int
     code: int
-    said: str
+    message: str
 
     def error(self, world: int) -> LostProcess | SystemExit:
-        """What that means for the command."""
+        """The error of the command that follows."""
         if self.code in STOPPED:
             return SystemExit(self.code)
         who = f"Process {self.rank} of {world} (counted from 0)"
-        if self.said:
-            return LostProcess(f"{who} failed: {self.said}", self.code if self.code > 0 else 1)
+        if self.message:
+            return LostProcess(f"{who} failed: {self.message}", self.code if self.code > 0 else 1)
         if self.code < 0:
             name = signal.Signals(-self.code).name
             memory = ", perhaps because memory ran out" if -self.code == signal.SIGKILL else ""
@@ -134,11 +141,11 @@ class Workers:
 
     world: int
     command: list[str]
-    leaving: threading.Event = field(default_factory=threading.Event)
+    block_ended: threading.Event = field(default_factory=threading.Event)
     _processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-    _lines: list[socket.socket] = field(default_factory=list)
-    _fates: list[WorkerExit] = field(default_factory=list)
-    _lost: threading.Event = field(default_factory=threading.Event)
+    _sockets: list[socket.socket] = field(default_factory=list)
+    _failures: list[WorkerExit] = field(default_factory=list)
+    _failed: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
@@ -147,20 +154,20 @@ class Workers:
         for rank in range(1, self.world):
             self._start(rank)
 
-    def fate(self) -> WorkerExit | None:
-        """How the first process that was lost ended, if one is lost now or very soon."""
-        self._lost.wait(BLAME)
-        return self._fates[0] if self._fates else None
+    def first_failure(self) -> WorkerExit | None:
+        """How the process that failed first ended, if one has failed or does so very soon."""
+        self._failed.wait(CAUSE_SECONDS)
+        return self._failures[0] if self._failures else None
 
-    def end(self, patience: float) -> None:
-        """Wait for all so many seconds each, then kill what is left."""
-        for process, line in zip(self._processes, self._lines, strict=True):
+    def end(self, timeout: float) -> None:
+        """Wait for each process so many seconds, then kill it."""
+        for process, own in zip(self._processes, self._sockets, strict=True):
             try:
-                process.wait(patience)
+                process.wait(timeout)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            line.close()
+            own.close()
 
     def _start(self, rank: int) -> None:
         own, theirs = socket.socketpair()
@@ -171,68 +178,60 @@ class Workers:
                 pass_fds=[theirs.fileno()],
             )
         self._processes.append(process)
-        self._lines.append(own)
+        self._sockets.append(own)
         threading.Thread(target=self._watch, args=(rank, process, own), daemon=True).start()
 
-    def _watch(self, rank: int, process: "subprocess.Popen[bytes]", line: socket.socket) -> None:
-        said = b""
+    def _watch(self, rank: int, process: "subprocess.Popen[bytes]", own: socket.socket) -> None:
+        message = b""
         with suppress(OSError):
-            while part := line.recv(1 << 16):
-                said += part
+            while part := own.recv(1 << 16):
+                message += part
         with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
+            process.wait(SHUTDOWN_SECONDS)
         process.kill()
         code = process.wait()
         if code:
-            self._fates.append(WorkerExit(rank, code, said.decode(errors="replace")))
-            self._lost.set()
+            self._failures.append(WorkerExit(rank, code, message.decode(errors="replace")))
+            self._failed.set()
             self._end_all()
 
     def _end_all(self) -> None:
-        """The first process notices by itself, its collectives fail; unless it waits for one who never comes."""
-        if self.leaving.wait(GRACE):
+        """End the run from this thread if the first process does not: it may wait for one that never comes."""
+        if self.block_ended.wait(SHUTDOWN_SECONDS):  # as a rule its collectives fail, and the block with them
             return
         alive = [process for process in self._processes if process.poll() is None]
         for process in alive:
             process.kill()
-        if not alive or not self.leaving.wait(GRACE):
-            error = self._fates[0].error(self.world)
+        if not alive or not self.block_ended.wait(SHUTDOWN_SECONDS):
+            error = self._failures[0].error(self.world)
             os.write(2, f"{error}\n".encode())
             os._exit(error.code if isinstance(error.code, int) else 1)
 
 
-def _end_with(line: socket.socket) -> None:
-    with suppress(OSError):
-        line.recv(1)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _own(error: BaseException) -> bool:
-    """Whether an error can only be this process's own."""
-    return isinstance(error, (UserError, RunError, SystemExit, KeyboardInterrupt))
-
-
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 SUPERVISOR_PIPE = "TAUT_SUPERVISOR_PIPE"
+"""Environment variable with the descriptor of a pipe, in the jobs that a sweep starts."""
 
 
 def end_with_supervisor() -> None:
     """End this process and those it started, at once, when the other end of the pipe in the environment is closed.
 
-    A watcher that is killed cannot say so; the kernel closes its end of the pipe.
+    A supervisor that is killed cannot end its jobs; the kernel closes its end of the pipe.
     """
     descriptor = os.environ.pop(SUPERVISOR_PIPE, None)
     if descriptor is not None:
-        threading.Thread(target=_end_at_close, args=(int(descriptor),), daemon=True).start()
+        threading.Thread(target=_kill_when_closed, args=(int(descriptor),), daemon=True).start()
 
 
-def _end_at_close(descriptor: int) -> None:
-    os.read(descriptor, 1)
+def _kill_when_closed(descriptor: int) -> None:
+    """Wait until the other end of a socket or pipe is closed, then kill this process, and the group that it leads."""
+    with suppress(OSError):
+        os.read(descriptor, 1)
     if os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -28,6 +28,10 @@ class AtomicCheckpointIO(CheckpointIO):
 
     The file is torch's zip archive whose archive comment is the SHA-256 of everything before it: one file, so there
     is no moment at which a checkpoint and its digest disagree, and ``torch.load`` reads it like any other.
+
+    Lightning's own ``TorchCheckpointIO`` writes to the system's temporary folder and moves the file, which is a copy
+    where that is another file system; it flushes neither file nor folder, knows no digest, and unpickles
+    objects if asked.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -41,7 +45,9 @@ class AtomicCheckpointIO(CheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in path.parent.glob(f".*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
-        _write(path, seal(_serialised(checkpoint)))
+        archive = io.BytesIO()
+        torch.save(checkpoint, archive)
+        _write(path, seal(archive.getvalue()))
 
     def load_checkpoint(
         self,
@@ -98,12 +104,6 @@ def _intact(path: Path) -> bytes:
             "SHA-256 seal of this version; restore the file, or remove it to use an older checkpoint."
         )
     return data
-
-
-def _serialised(checkpoint: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    return buffer.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:

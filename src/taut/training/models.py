@@ -54,10 +54,10 @@ class MixtureOfGaussians(LatentVariableModel):
     def __init__(self, components: int, n_init: int = 1, **shell: Any) -> None:
         super().__init__(**shell)
         self.n_init = n_init
-        found = self.joint.prior.z_shape[0]
-        if found != components:
+        categories = self.joint.prior.z_shape[0]
+        if categories != components:
             raise UserError(
-                f"model.components={components}, but the prior has {found} categories; set model.components only."
+                f"model.components={components}, but the prior has {categories} categories; set model.components only."
             )
         if n_init > 1 and not (self._of_gaussians and isinstance(self.objective, Em)):
             raise UserError(

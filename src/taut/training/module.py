@@ -263,10 +263,16 @@ class LatentVariableModel(L.LightningModule, ABC):
         samples, scores = self.samples[stage], summary.scores
         kinds: dict[str, Kind] = {"elbo": "lower", "bound": "lower", "log_px": self.log_px_kind}
         words = {"elbo": "the ELBO", "bound": f"the bound at k = {self.k}", "log_px": "log p(x)"}
-        found = {name: (scores[name]["value"], scores[name]["monte_carlo_error"]) for name in (*kinds, "kl")}
-        values = [Value(words[name], kind, *found[name]) for name, kind in kinds.items()]
+        value_and_error = {name: (scores[name]["value"], scores[name]["monte_carlo_error"]) for name in (*kinds, "kl")}
+        values = [Value(words[name], kind, *value_and_error[name]) for name, kind in kinds.items()]
         judge = Judge(summary.n, summary.n * (samples - 1), 6 * (self.current_epoch + 1))
-        refuse(values, Value("KL(q(z|x) || p(z))", "estimate", *found["kl"]), judge, mass=self.is_mass, where=stage)
+        refuse(
+            values,
+            Value("KL(q(z|x) || p(z))", "estimate", *value_and_error["kl"]),
+            judge,
+            mass=self.is_mass,
+            where=stage,
+        )
 
     @property
     def is_mass(self) -> bool:

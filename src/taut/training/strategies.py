@@ -1,4 +1,4 @@
-"""Strategies of training that Lightning has not in the form we need."""
+"""Strategies of training that Lightning lacks, or has in a form that changes the numbers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -27,8 +27,13 @@ from taut.errors import UserError
 class Sharded(FSDPStrategy):
     """Fully sharded data parallelism (FSDP) with checkpoints of one file, the same as those of every other strategy.
 
-    The model is one unit: a step gathers all parameters, computes as on one GPU, and spreads them again. Checkpoints
-    are written and read by the trainer's ``CheckpointIO``; Lightning's own reader would unpickle them.
+    The model is one unit: a step gathers all parameters, computes as on one GPU, and spreads them again. With
+    Lightning's own ``FSDPStrategy`` a run would not end in the bits of ``strategy=ddp``, because that
+
+    - rounds batches, and the sums of the metrics, to the precision of the parameters;
+    - leaves gathered parameters where ``torch.func.functional_call`` cannot replace them (STL, DReG);
+    - wraps the model again for the test, and on a CPU hands its parameters to a GPU if there is one;
+    - reads checkpoints past the trainer's ``CheckpointIO``, which checks the seal and loads no pickled objects.
 
     Args:
         settings: Arguments of Lightning's strategy.
@@ -39,13 +44,13 @@ class Sharded(FSDPStrategy):
         self._root: FullyShardedDataParallel | None = None
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
-        """Wrap the model once: its parameters stay spread between fit and test."""
-        if self._root is None:
+        """Wrap the model once; its parameters stay spread between fit and test."""
+        if self._root is None:  # Lightning asks again for the test, when the parameters are spread already
             model.register_forward_pre_hook(_only_registered)
             self._root = FullyShardedDataParallel(
                 model, sharding_strategy=self.sharding_strategy, device_id=self.root_device, **self.kwargs
             )
-        # Lightning would round every batch to the precision of the parameters, and the offset of a table with it
+        # Lightning would round every batch to the precision of the parameters: a table's numbers are float64
         setattr(self.precision_plugin, "convert_input", lambda data: data)  # noqa: B010
         for meter in model.modules():
             if isinstance(meter, Metric):  # no parameters, so FSDP does not move them; and Lightning made them float32
@@ -128,9 +133,9 @@ def whole_weights(trainer: Trainer) -> Iterator[None]:
         yield
 
 
-TOGETHER = 10
-"""Batches handed out at once: what surrounds a step in Python is paid once for all of them."""
-EAGER = 3
+STEPS_PER_BATCH = 10
+"""Steps whose rows are handed out at once: what surrounds a step in Python is paid once for all of them."""
+EAGER_STEPS = 3
 """Steps made before the recording: they create the optimiser's state and the libraries' workspaces."""
 
 
@@ -146,7 +151,7 @@ class Recorded(SingleDeviceStrategy):
         device: Where to compute; on a CPU nothing is recorded.
     """
 
-    together = TOGETHER
+    steps_per_batch = STEPS_PER_BATCH
 
     def __init__(self, device: str) -> None:
         super().__init__(device)
@@ -178,7 +183,7 @@ class Recorded(SingleDeviceStrategy):
         return {**state, "param_groups": [_plain(group) for group in optimizer.state_dict()["param_groups"]]}
 
     def _step(self, optimizer: Optimizer, closure: Any, model: Any, **kwargs: Any) -> Any:
-        if not self._recordable(optimizer) or self._eager < EAGER:
+        if not self._recordable(optimizer) or self._eager < EAGER_STEPS:
             self._eager += 1
             return super().optimizer_step(optimizer, closure, model, **kwargs)
         if self._graph is None:

@@ -19,7 +19,8 @@ from taut.errors import UserError
 from taut.files import atomic_folder, write_json
 from taut.functional.statistics import standard_error
 from taut.report import figures
-from taut.report.tables.evaluation import new_table, number, signed
+from taut.report.tables.evaluation import number, signed
+from taut.report.tables.table import NARROW, new_table
 
 
 def give(cfg: DictConfig) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def lecture_tables(result: Mapping[str, Any]) -> list[RenderableType]:
     count, n, k = f"{2 ** result['pixels']:,}", result["n"], f"{result['k']:,}"
     heading = Text(f"{result['pixels']} of {result['cells']} pixels hidden in {n} images: {count} completions each")
     heading.stylize("bold")
-    table = new_table("K completions drawn from ... (nats per image, ± s.e. over repetitions)")
+    table = new_table("K completions drawn from ... (nats per image, ± s.e. over repetitions)", padding=NARROW)
     table.add_column("", no_wrap=True)
     table.add_column("gap = KL", justify="right")
     table.add_column("L_1", justify="right", no_wrap=True)

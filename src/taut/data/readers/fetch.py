@@ -1,21 +1,25 @@
-"""Published files: found in the data folder, or downloaded into it once, and checked by content."""
+"""Published files: found in the data folder, or downloaded into it once, and checked by content.
+
+pooch downloads beside the place and renames. It lacks what is here: a lock, so that of several processes one downloads;
+mirrors; a limit on the size; a check of what is inside the file; a file that survives a power cut.
+"""
 
 import fcntl
 import gzip
 import hashlib
 import os
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar, cast
+from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import pooch
 import requests
+from pooch.core import stream_download
 
 from taut.errors import UserError
 
@@ -93,24 +97,41 @@ def _read(remote: Remote[T], path: Path) -> T:
 def _download(remote: Remote[T], path: Path) -> T:
     reasons = []
     for url in remote.urls:
-        with _temporary(path) as (file, partial):
-            try:
-                _transfer(url, file, remote.limit)
-                content = remote.read(partial)
-            except (requests.RequestException, DamagedError) as error:
-                reasons.append(f"{urlsplit(url).hostname}: {_reason(error)}")
-            else:
-                _publish(file, partial, path)
-                return content
+        download = _CheckedDownload(remote)
+        try:
+            # pooch.retrieve calls the same, and prints address and digest
+            stream_download(url, path, None, download)  # type: ignore[arg-type] (its protocol has other names)
+        except (requests.RequestException, DamagedError) as error:
+            reasons.append(f"{urlsplit(url).hostname}: {_reason(error)}")
+        else:
+            _sync(path.parent)
+            return download.content
     raise _absent(remote, path, reasons)
 
 
-def _transfer(url: str, file: BinaryIO, limit: int) -> None:
-    loader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=_TIMEOUT)
-    loader(url, _Capped(file, limit), None)
+class _CheckedDownload(Generic[T]):
+    """What pooch calls to fill its temporary file, which it renames if nothing is raised.
+
+    Args:
+        remote: The file, whose ``content`` is there afterwards.
+    """
+
+    content: T
+
+    def __init__(self, remote: Remote[T]) -> None:
+        self.remote = remote
+
+    def __call__(self, url: str, temporary: str, _: Any) -> None:
+        loader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=_TIMEOUT)
+        with open(temporary, "wb") as file:
+            loader(url, _CappedFile(file, self.remote.limit), None)
+            file.flush()
+            self.content = self.remote.read(Path(temporary))
+            os.fchmod(file.fileno(), 0o644)  # a temporary file is its owner's alone
+            os.fsync(file.fileno())  # else a power cut could leave the name without the bytes
 
 
-class _Capped:
+class _CappedFile:
     """A file that refuses to grow without end."""
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
@@ -126,27 +147,12 @@ class _Capped:
         self.file.flush()
 
 
-@contextmanager
-def _temporary(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    # in the target folder, so that the rename stays on one file system
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        partial = Path(file.name)
-        try:
-            yield cast(BinaryIO, file), partial
-        finally:
-            with suppress(FileNotFoundError):
-                partial.unlink()
-
-
-def _publish(file: BinaryIO, partial: Path, path: Path) -> None:
-    os.fchmod(file.fileno(), 0o644)
-    os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 @contextmanager

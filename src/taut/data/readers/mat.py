@@ -39,9 +39,9 @@ def read_mat(path: Path, shapes: Shapes, sha256: str | None = None) -> list[np.n
         DamagedError: If the file is no MATLAB file, or holds other arrays.
     """
     try:
-        found = {name: shape for name, shape, _ in whosmat(str(path), appendmat=False) if name in shapes}
-        if found != shapes:
-            raise DamagedError(f"holds arrays {found}, expected {shapes}")
+        present = {name: shape for name, shape, _ in whosmat(str(path), appendmat=False) if name in shapes}
+        if present != shapes:
+            raise DamagedError(f"holds arrays {present}, expected {shapes}")
         content = loadmat(str(path), variable_names=list(shapes), appendmat=False)
         arrays = [np.ascontiguousarray(content[name]) for name in shapes]
     except _BROKEN as error:

@@ -64,10 +64,10 @@ def bracket(
     """
     figure = canvas(7.2, 4.6)
     axes = figure.add_subplot()
-    known = [{**one, "value": _number(one)} for one in levels]
+    known = [{**level, "value": _number(level)} for level in levels]
     band = enclosed(float(curve[-1]), known)
     near, above, below = _sorted(known, elbo, band.low)
-    span = _limits(axes, [elbo, *curve, *(one["value"] for one in near)], len(above), len(below))
+    span = _limits(axes, [elbo, *curve, *(level["value"] for level in near)], len(above), len(below))
     axes.errorbar(ks, curve, yerr=curve_errors, color=BLUE, marker="o", markersize=4, capsize=3, elinewidth=1.2)
     _band(axes, band, span)
     _levels(axes, [{"label": "importance", "value": float(curve[-1]), "kind": "lower"}, *near], span)
@@ -84,27 +84,27 @@ def bracket(
 
 def enclosed(importance: float, levels: Sequence[Level]) -> Enclosed:
     """Best bounds of both sides; ``importance`` is the last point of the curve, nats."""
-    for one in levels:
-        if one["kind"] == "exact":
-            return Enclosed(one["value"], one["value"], True)
-    lower = [importance, *(one["value"] for one in levels if one["kind"] == "lower")]
-    upper = [one["value"] for one in levels if one["kind"] == "upper"]
+    for level in levels:
+        if level["kind"] == "exact":
+            return Enclosed(level["value"], level["value"], True)
+    lower = [importance, *(level["value"] for level in levels if level["kind"] == "lower")]
+    upper = [level["value"] for level in levels if level["kind"] == "upper"]
     return Enclosed(max(lower), min(upper, default=inf), False)
 
 
-def _number(one: Level) -> float:
-    value = one["value"]
+def _number(level: Level) -> float:
+    value = level["value"]
     if value is None or np.isnan(value):
-        return inf if one["kind"] == "upper" else -inf
+        return inf if level["kind"] == "upper" else -inf
     return float(value)
 
 
 def _sorted(levels: Sequence[Level], elbo: float, low: float) -> tuple[list[Level], list[Level], list[Level]]:
     """The levels that are drawn, those too far above, those too far below."""
     reach = FAR * max(low - elbo, FLAT)
-    near = [one for one in levels if isfinite(one["value"]) and elbo - reach <= one["value"] <= low + reach]
-    far = [one for one in levels if one not in near]
-    return near, [one for one in far if one["value"] > low], [one for one in far if one["value"] <= low]
+    near = [level for level in levels if isfinite(level["value"]) and elbo - reach <= level["value"] <= low + reach]
+    far = [level for level in levels if level not in near]
+    return near, [level for level in far if level["value"] > low], [level for level in far if level["value"] <= low]
 
 
 def _limits(axes: Axes, values: Sequence[float], above: int, below: int) -> float:
@@ -139,14 +139,14 @@ def _band(axes: Axes, band: Enclosed, span: float) -> None:
 def _levels(axes: Axes, levels: Sequence[Level], span: float) -> None:
     """Name, value and kind of every level at the right edge, apart from one another."""
     bottom, top = axes.get_ylim()
-    heights = spread((one["value"] for one in levels), 0.068 * (top - bottom), bottom, top)
-    for index, (one, height) in enumerate(zip(levels, heights, strict=True)):
-        colour, line = LOOK[one["kind"]]
+    heights = spread((level["value"] for level in levels), 0.068 * (top - bottom), bottom, top)
+    for index, (level, height) in enumerate(zip(levels, heights, strict=True)):
+        colour, line = LOOK[level["kind"]]
         if index:
-            axes.axhline(one["value"], linewidth=1.2, color=colour, linestyle=line)
+            axes.axhline(level["value"], linewidth=1.2, color=colour, linestyle=line)
         axes.annotate(
-            _said(one, span / 3),
-            (1.0, one["value"]),
+            _said(level, span / 3),
+            (1.0, level["value"]),
             (1.045, height),
             xycoords=("axes fraction", "data"),
             textcoords=("axes fraction", "data"),
@@ -160,7 +160,7 @@ def _levels(axes: Axes, levels: Sequence[Level], span: float) -> None:
 
 def _edge(axes: Axes, far: Sequence[Level], arrow: str, y: float, va: str) -> None:
     """What lies outside the picture, in words at the edge on its side."""
-    words = "\n".join(f"{arrow} {_said(one, inf)}" for one in far)
+    words = "\n".join(f"{arrow} {_said(level, inf)}" for level in far)
     axes.annotate(words, (0.015, y), xycoords="axes fraction", va=va, fontsize=9, color=GREY, path_effects=HALO)
 
 
@@ -191,9 +191,9 @@ def _gap(axes: Axes, elbo: float, band: Enclosed, span: float, below: int) -> No
     )
 
 
-def _said(one: Level, scale: float) -> str:
-    kind = "" if one["label"] == one["kind"] else f" ({one['kind']})"
-    if not isfinite(one["value"]):
-        return f"{one['label']}: no finite value{kind}"
-    error = "" if one.get("error") is None else f" ± {precise(one['error'], scale)}"
-    return f"{one['label']} {precise(one['value'], scale)}{error}{kind}"
+def _said(level: Level, scale: float) -> str:
+    kind = "" if level["label"] == level["kind"] else f" ({level['kind']})"
+    if not isfinite(level["value"]):
+        return f"{level['label']}: no finite value{kind}"
+    error = "" if level.get("error") is None else f" ± {precise(level['error'], scale)}"
+    return f"{level['label']} {precise(level['value'], scale)}{error}{kind}"

@@ -65,8 +65,8 @@ class Row:
 
 def word_cell(value: str) -> Cell:
     """A word of the command line, sorted as a number if it is one."""
-    found = as_number(value)
-    return Cell(value, value if found is None else found)
+    number_value = as_number(value)
+    return Cell(value, value if number_value is None else number_value)
 
 
 def as_number(value: str) -> float | None:
@@ -234,19 +234,21 @@ def _evaluated(candidate: Candidate, marks: Marks) -> list[Cell]:
         for name in sources
         if name in scores.others
     ]
-    reliability_warnings = [one for one in reliability_warnings if not one.endswith(": ")]
+    reliability_warnings = [warning for warning in reliability_warnings if not warning.endswith(": ")]
     error = candidate.score(GAP_LOW.score)
     return [
         _score(candidate, "elbo", ELBO.score, marks.get("ELBO", "")),
-        _score(candidate, "importance", lambda one: one.others.get("importance")),
+        _score(candidate, "importance", lambda scores: scores.others.get("importance")),
         _bracket(candidate, "log_px", marks.get("log p(x)", ""), "; ".join(reliability_warnings)),
         Cell(" to ".join(map(label, sources)), " ".join(sources)),
         _bracket(candidate, "gap", marks.get("gap", ""), "; ".join(reliability_warnings)),
         Cell() if error is None or error.error is None else Cell(number(error.error), error.error),
         _void(candidate, f"apart {split}")
-        or _score(candidate, "", lambda one: one.apart[split].amortisation if split in one.apart else None),
+        or _score(candidate, "", lambda scores: scores.apart[split].amortisation if split in scores.apart else None),
         _void(candidate, f"apart {split}")
-        or bracket_cell(candidate.bracket(lambda one: one.apart[split].approximation if split in one.apart else None)),
+        or bracket_cell(
+            candidate.bracket(lambda scores: scores.apart[split].approximation if split in scores.apart else None)
+        ),
     ]
 
 
@@ -257,17 +259,17 @@ def _void(candidate: Candidate, name: str) -> Cell | None:
 
 
 def _score(candidate: Candidate, name: str, pick: Pick, mark: str = "", digits: int = 3) -> Cell:
-    found = _void(candidate, name)
-    if found is not None:
-        return found
+    void = _void(candidate, name)
+    if void is not None:
+        return void
     cell, spread = score_cell(candidate.score(pick), mark, digits), _spread(candidate, pick, digits)
     return replace(cell, note=spread) if spread else cell
 
 
 def _bracket(candidate: Candidate, name: Literal["log_px", "gap"], mark: str, doubt: str) -> Cell:
-    found = _void(candidate, name)
-    if found is not None:
-        return found
+    void = _void(candidate, name)
+    if void is not None:
+        return void
     cell = bracket_cell(candidate.bracket(lambda scores: getattr(scores, name)), mark, doubt)
     spread = _spread(candidate, (LOG_PX if name == "log_px" else GAP_LOW).score)
     return replace(cell, note=spread) if spread else cell

@@ -7,7 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from taut.report.tables.evaluation import new_table, section, signed
+from taut.report.tables.evaluation import section, signed
+from taut.report.tables.table import NARROW, new_table
 
 Result = Mapping[str, Any]
 OURS = ("mean", "most probable", "one draw")
@@ -25,18 +26,18 @@ def completion_tables(result: Result) -> list[RenderableType]:
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     hidden = "holes of the data" if result["mask"] == "from_data" else f"{result['mask'].replace('_', ' ')} hidden"
     refined = ", q refined for each datum" if result["refined"] else ""
-    found: list[RenderableType] = [
+    tables: list[RenderableType] = [
         Text(result["name"], style="bold"),
         Text(f"{hidden}, {result['observed_share']:.0%} of the cells observed{refined}"),
         *section(f"{result['split']}{same}", result["observed"], of="p(x_obs)"),
     ]
     if result["simulated"]:
-        found += section("simulated from the model, with the same holes", result["simulated"], of="p(x_obs)")
+        tables += section("simulated from the model, with the same holes", result["simulated"], of="p(x_obs)")
     if result["missing_given_observed"]:
-        found.append(_missing(result["missing_given_observed"]))
+        tables.append(_missing(result["missing_given_observed"]))
     if result["errors"]:
-        found.append(_errors(result))
-    return [*found, _notes(result)]
+        tables.append(_errors(result))
+    return [*tables, _notes(result)]
 
 
 def _missing(score: Mapping[str, Any]) -> Text:
@@ -48,7 +49,7 @@ def _errors(result: Result) -> Table:
     scores = {"RMSE": "rmse", "error rate": "error_rate"}
     if "error_rate" not in result["errors"]["mean"]:
         scores = {"RMSE in s.d. of the column": "nrmse"}
-    table = new_table("hidden cells against the truth (± s.e. over the data)")
+    table = new_table("hidden cells against the truth (± s.e. over the data)", padding=NARROW)
     table.add_column("completion", no_wrap=True)
     for label in scores:
         table.add_column(label, justify="right", no_wrap=True)

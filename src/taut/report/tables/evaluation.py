@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from taut.report.read.scores import Scores
+from taut.report.tables.table import NARROW, new_table
 
 WIDE = 104
 MOST_DIMENSIONS = 10
@@ -29,14 +29,14 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     """
     wide = width >= WIDE
     same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
-    found: list[RenderableType] = [Text(result["name"], style="bold")]
-    found += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
-    found += _information(result["information"]) if result["information"] else []
+    tables: list[RenderableType] = [Text(result["name"], style="bold")]
+    tables += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
+    tables += _information(result["information"]) if result["information"] else []
     if result["simulated"]:
-        found += section("simulated from the model", result["simulated"], wide=wide)
+        tables += section("simulated from the model", result["simulated"], wide=wide)
     if result["apart"]:
-        found.append(_apart(result))
-    return [*found, *_notes(result)]
+        tables.append(_apart(result))
+    return [*tables, *_notes(result)]
 
 
 def signed(score: Mapping[str, Any] | None, digits: int = 3) -> str:
@@ -92,16 +92,16 @@ def _of(result: Result) -> str:
 
 def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) -> list[RenderableType]:
     """Table, gap and doubts of one set of data."""
-    found: list[RenderableType] = [
+    lines: list[RenderableType] = [
         _evidence(f"{what}, {_data(result['n'])}: log {of} in nats per datum", result, wide=wide)
     ]
-    found += [*_gap_lines(result["gap"], of), *_certificate(result, of)]
-    found += _remarks("void:", result.get("void", []), "bold red")
-    return [*found, *_remarks("?", result["warnings"], "yellow"), Text("")]
+    lines += [*_gap_lines(result["gap"], of), *_certificate(result, of)]
+    lines += _remarks("void:", result.get("void", []), "bold red")
+    return [*lines, *_remarks("?", result["warnings"], "yellow"), Text("")]
 
 
 def _evidence(title: str, result: Result, *, wide: bool) -> Table:
-    table = new_table(title)
+    table = new_table(title, padding=NARROW)
     table.add_column("estimator")
     table.add_column("kind")
     further = ("max weight", "1/K limit") if wide else ()
@@ -165,9 +165,9 @@ def _certificate(result: Result, of: str) -> list[RenderableType]:
         return []
     sides = [(result["certificate"], "above", floored), (result["upper_certificate"], "below", ceiled)]
     parts = [
-        f"{side} {rounded(one['value'])} with {one['confidence']:.0%} confidence ({_names(one['estimators'])})"
-        for one, side, rounded in sides
-        if one is not None
+        f"{side} {rounded(bound['value'])} with {bound['confidence']:.0%} confidence ({_names(bound['estimators'])})"
+        for bound, side, rounded in sides
+        if bound is not None
     ]
     if not parts:
         return []
@@ -175,17 +175,17 @@ def _certificate(result: Result, of: str) -> list[RenderableType]:
     return [Text(text, style="dim")]
 
 
-def _information(one: Mapping[str, Any]) -> list[RenderableType]:
+def _information(information: Mapping[str, Any]) -> list[RenderableType]:
     """The KL taken apart, and by dimension from the largest on."""
-    mutual, marginal = one["mutual_information"], one["marginal_kl"]
+    mutual, marginal = information["mutual_information"], information["marginal_kl"]
     signs = (">=", "<=") if mutual["at_least"] else ("=", "=")
-    kl, mi, rest = (number(part["value"]) for part in (one["kl"], mutual, marginal))
-    errors = ", ".join(number(part["monte_carlo_error"]) for part in (one["kl"], mutual, marginal))
+    kl, mi, rest = (number(part["value"]) for part in (information["kl"], mutual, marginal))
+    errors = ", ".join(number(part["monte_carlo_error"]) for part in (information["kl"], mutual, marginal))
     capped = ", within a nat of its cap, log n" if mutual["at_least"] else ""
     lines = [
         f"I(x; z) {signs[0]} {mi}{capped}; KL(q(z) || p(z)) {signs[1]} {rest}",
-        f"over {_data(one['n'])}, MC s.e. {errors}",
-        *_by_dimension(one["kl_by_dimension"] or []),
+        f"over {_data(information['n'])}, MC s.e. {errors}",
+        *_by_dimension(information["kl_by_dimension"] or []),
     ]
     title = Text(f"KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)) = {kl}", style="bold")
     return [title, *map(_aside, lines), Text("")]
@@ -212,19 +212,21 @@ def _names(estimators: Sequence[str]) -> str:
 
 
 def _apart(result: Result) -> Table:
-    table = new_table("the gap taken apart, nats per datum (± s.e. over the data)")
+    table = new_table("the gap taken apart, nats per datum (± s.e. over the data)", padding=NARROW)
     table.add_column("split")
     table.add_column("n", justify="right")
     for name in ("ELBO", "best q's", "amortisation", "approximation", "settled"):
         table.add_column(name, justify="right")
-    for split, one in result["apart"].items():
-        if one.get("void"):
-            table.add_row(split, f"{one['n']:,}", *["void"] * 4)
+    for split, parts in result["apart"].items():
+        if parts.get("void"):
+            table.add_row(split, f"{parts['n']:,}", *["void"] * 4)
             continue
-        approximation = {"exact": one["exact"], **one["approximation"]}
+        approximation = {"exact": parts["exact"], **parts["approximation"]}
         words = interval_words(approximation)
-        values = [number(one[name]["value"]) for name in ("elbo", "best")]
-        table.add_row(split, f"{one['n']:,}", *values, signed(one["amortisation"]), words, f"{one['settled']:.0%}")
+        values = [number(parts[name]["value"]) for name in ("elbo", "best")]
+        table.add_row(
+            split, f"{parts['n']:,}", *values, signed(parts["amortisation"]), words, f"{parts['settled']:.0%}"
+        )
     return table
 
 
@@ -241,17 +243,6 @@ def _remarks(mark: str, sentences: Sequence[str], style: str) -> list[Renderable
     for sentence in sentences:
         table.add_row(mark, Text(sentence))
     return [table] if sentences else []
-
-
-def new_table(title: str) -> Table:
-    """An empty table in the common style."""
-    return Table(
-        title=Text(title, style="italic"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
 
 
 KEY = ("data", "binarisation", "mask", "likelihood", "split", "n", "data_digest", "precision", "k", "estimators")
@@ -284,7 +275,7 @@ def _table(results: Sequence[Result]) -> Table:
     )
     how = "; ".join([f"{first['likelihood']} likelihood", first["precision"], *_settings(first)])
     title = Text(title, style="bold").append(f"\n{how}", style="not bold dim")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = new_table(title)
     estimators = list(dict.fromkeys(name for result in results for name in result["evidence"]))
     table.add_column("run", overflow="fold")
     for name in estimators:
@@ -307,7 +298,8 @@ def _comparison_notes(results: Sequence[Result]) -> Text:
 
 def _settings(result: Result) -> list[str]:
     told = {
-        name: ", ".join(f"{key}={value}" for key, value in one.items()) for name, one in result["estimators"].items()
+        name: ", ".join(f"{key}={value}" for key, value in settings.items())
+        for name, settings in result["estimators"].items()
     }
     return [f"{LABELS.get(name, name)} {words}" for name, words in told.items() if words]
 

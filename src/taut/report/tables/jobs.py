@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from taut.report.read.scores import void_of
 from taut.report.tables.evaluation import number
+from taut.report.tables.table import new_table
 from taut.report.tables.training import CRITERIA
 
 NAME = "members.csv"
@@ -50,7 +50,7 @@ class StatusLike(Protocol):
 def members_table(folder: Path, members: Sequence[MemberLike], states: Mapping[str, StatusLike]) -> Table:
     """The members with their state, best validation bound and test scores in nats; failures with reason and log."""
     title = Text(f"{folder.name}: {len(members)} members, nats per datum", style="bold")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    table = new_table(title, caption_justify="left")
     table.add_column("member", overflow="fold")
     table.add_column("state")
     results = {member.folder: _result(folder / member.folder) for member in members}
@@ -90,12 +90,16 @@ def firsts(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     Args:
         results: What each member wrote to ``result.json``, by its name.
     """
-    fitted = {name: one for name, one in results.items() if one.get("criteria")}
-    if len({(one["data_digest"], one["criteria"]["n"], one["cells"]) for one in fitted.values()}) != 1:
+    fitted = {name: result for name, result in results.items() if result.get("criteria")}
+    if len({(result["data_digest"], result["criteria"]["n"], result["cells"]) for result in fitted.values()}) != 1:
         return []
-    sound = {n: one for n, one in fitted.items() if not one.get("limits") and one.get("converged") is not False}
-    lines = [_first(label, {n: one["criteria"][key] for n, one in sound.items()}) for key, label in CRITERIA.items()]
-    held_out = {n: -one["scores"]["log_px"]["value"] for n, one in sound.items() if one["held_out"]}
+    sound = {
+        n: result for n, result in fitted.items() if not result.get("limits") and result.get("converged") is not False
+    }
+    lines = [
+        _first(label, {n: result["criteria"][key] for n, result in sound.items()}) for key, label in CRITERIA.items()
+    ]
+    held_out = {n: -result["scores"]["log_px"]["value"] for n, result in sound.items() if result["held_out"]}
     lines.append(_first("log p(x) of the test split", held_out))
     left = (
         f"{len(fitted) - len(sound)} of {len(fitted)} members are not ranked: a floor binds, or EM has not converged."
@@ -123,9 +127,9 @@ def write_members(folder: Path, members: Sequence[MemberLike], states: Mapping[s
         for member in members:
             status, result = states[member.folder], _result(folder / member.folder)
             scores, criteria = result.get("scores", {}), result.get("criteria") or {}
-            found = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in SCORES]
-            found += [*(criteria.get(key) for key in CRITERIA), result.get("converged")]
-            known = [status.state, status.score, *found, status.exit_code, status.reason]
+            numbers = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in SCORES]
+            numbers += [*(criteria.get(key) for key in CRITERIA), result.get("converged")]
+            known = [status.state, status.score, *numbers, status.exit_code, status.reason]
             log = f"{member.folder}/{status.log}" if (folder / member.folder / status.log).exists() else None
             writer.writerow([member.folder, " ".join(member.words), *known, log, status.seconds])
     os.replace(partial, folder / NAME)
@@ -133,16 +137,16 @@ def write_members(folder: Path, members: Sequence[MemberLike], states: Mapping[s
 
 def _result(folder: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("scores"), dict) else {}
+    return result if isinstance(result, dict) and isinstance(result.get("scores"), dict) else {}
 
 
 def _void(scores: Mapping[str, Any], name: str) -> bool:
     """Whether a score, or one that it rests on, broke an inequality."""
     rests_on = ("log_px", "elbo", "gap") if name == "gap" else (name,)
-    return any(void_of(scores.get(other)) for other in rests_on)
+    return any(void_of(scores.get(part)) for part in rests_on)
 
 
 def _signed(scores: Mapping[str, Any], name: str) -> str:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +13,7 @@ from taut.report.read.runs import STATES, Run
 from taut.report.tables.cells import MARKS, Cell, Column, Row
 from taut.report.tables.notes import Note
 from taut.report.tables.sections import Section, state_cells
+from taut.report.tables.table import NARROW, new_table
 
 STYLES = {"finished": "green", "failed": "bold red", "interrupted": "red", "unknown": "red", "running": "cyan"}
 LONGEST = 26
@@ -62,7 +62,7 @@ def _heading(section: Section) -> Text:
 def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, *, notes: bool = False) -> Table:
     """A table of runs or of settings, with heads of two lines where they name a split, and the notes of its cells."""
     cells = [[_cell(cell, note=notes) for cell in row.cells] for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table = new_table(padding=NARROW, show_edge=False)
     kept = _fitting(columns, cells, width)
     for place in kept:
         column = columns[place]
@@ -117,8 +117,7 @@ def _answer(answer: Answer) -> Text:
 
 
 def _waiting(runs: Sequence[Run]) -> Table:
-    title = Text("without scores", style="bold")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = new_table(Text("without scores", style="bold"), padding=NARROW)
     table.add_column("run", overflow="fold")
     for name in ("state", "epochs", "validation:\nbound", "seconds"):
         table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
+
+from taut.report.tables.table import new_table
 
 CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL"}
 
@@ -14,12 +15,12 @@ Result = Mapping[str, Any]
 
 def fitted(result: Result) -> list[str]:
     """Lines on the training rows; none for a run that has neither criteria nor a tolerance."""
-    lines, found, converged = [], result.get("criteria"), result.get("converged")
-    if found:
-        known = [f"{name} {found[key]:,.3f}" for key, name in CRITERIA.items() if found[key] is not None]
+    lines, criteria, converged = [], result.get("criteria"), result.get("converged")
+    if criteria:
+        known = [f"{name} {criteria[key]:,.3f}" for key, name in CRITERIA.items() if criteria[key] is not None]
         lines = [
-            f"{found['n']:,} training rows: log p(x) {found['log_likelihood']:,.3f} in all, {found['parameters']:,} "
-            "free parameters",
+            f"{criteria['n']:,} training rows: log p(x) {criteria['log_likelihood']:,.3f} in all, "
+            f"{criteria['parameters']:,} free parameters",
             f"{', '.join(known)} (lower is better)",
         ]
     if converged is not None:
@@ -51,15 +52,8 @@ def test_table(result: Result) -> Table:
     Returns:
         A table for ``rich.print``.
     """
-    table = Table(
-        title=Text(f"{result['name']}: {result['split']} split, {_of(result)}nats per datum", style="bold"),
-        caption=caption(result),
-        caption_justify="left",
-        title_justify="left",
-        caption_style="",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    title = Text(f"{result['name']}: {result['split']} split, {_of(result)}nats per datum", style="bold")
+    table = new_table(title, caption=caption(result), caption_justify="left", caption_style="")
     table.add_column("score")
     table.add_column("value", justify="right")
     table.add_column("s.e. (data)", justify="right")

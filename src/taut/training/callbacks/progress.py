@@ -9,16 +9,18 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskID
 from torch import nn
 
 from taut.errors import UserError
+from taut.runtime.progress import Bars
 
 
 class EpochBar(ProgressBar):
     """One bar over all epochs with the last validation bound and gap beside it, and one bar for the test.
 
-    Without a terminal (a pipe, a log of a build server) it prints at most ``lines`` lines per fit instead.
+    Without a terminal (a pipe, a log of a build server) it prints at most ``lines`` lines per fit instead. Lightning's
+    own bars start anew with every epoch, so that the time left is that of an epoch, and have no short form for a log.
 
     Args:
         lines: Lines per fit where there is no terminal.
@@ -35,7 +37,8 @@ class EpochBar(ProgressBar):
                 raise UserError(f"callbacks.progress.{name}={value} is not positive; choose a larger number.")
         self.lines, self.refresh_per_second = lines, refresh_per_second
         self._enabled = True
-        self._bar: Progress | None = None
+        self._bars: Bars | None = None
+        self._bar: TaskID | None = None
         self._news = ""
 
     def disable(self) -> None:
@@ -61,8 +64,8 @@ class EpochBar(ProgressBar):
         self._news = headline(trainer.callback_metrics, getattr(pl_module, "log_px_kind", "lower"))
         self._show(news=self._news)
         done, last = trainer.current_epoch + 1, trainer.max_epochs or 0
-        if self._bar is None and self._enabled and (done == last or done % max(1, -(-last // self.lines)) == 0):
-            Console().print(f"epoch {done}/{last}  {self._news}", highlight=False)
+        if self._bars is not None and (done == last or done % max(1, -(-last // self.lines)) == 0):
+            self._bars.print(f"epoch {done}/{last}  {self._news}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -90,19 +93,18 @@ class EpochBar(ProgressBar):
 
     def _open(self, total: float | None, description: str) -> None:
         self._close()
-        if self._enabled and Console().is_terminal:
-            self._bar = _bar(self.refresh_per_second)
-            self._bar.add_task(description, total=total, news=self._news)
-            self._bar.start()
+        self._bars = Bars(self._enabled, self.refresh_per_second)
+        self._bar = self._bars.add(description, total, self._news)
+        self._bars.start()
 
     def _show(self, **fields: Any) -> None:
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], **fields)
+        if self._bars is not None and self._bar is not None:
+            self._bars.update(self._bar, **fields)
 
     def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = self._bar = None
 
 
 def headline(metrics: Mapping[str, Any], log_px_kind: str) -> str:
@@ -114,31 +116,20 @@ def headline(metrics: Mapping[str, Any], log_px_kind: str) -> str:
     )
 
 
-def _bar(refresh_per_second: float) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[news]}"),
-        refresh_per_second=refresh_per_second,
-    )
-
-
 class Speed(Callback):
     """Logs ``speed/images_per_second`` of training and ``speed/val_images_per_second`` every epoch.
 
     The time spent in validation and pictures does not count as training. A GPU is waited for at the ends of
-    the timed stretches only, never in a step.
+    what is timed only, never in a step: Lightning's ``ThroughputMonitor`` waits for it at every batch it counts,
+    and reports a sliding window of batches instead of the epoch.
     """
 
     def __init__(self) -> None:
-        self._train = _Stretch()
-        self._val = _Stretch()
+        self._train = _Clock()
+        self._val = _Clock()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._train = _Stretch()
+        self._train = _Clock()
         self._train.resume(pl_module.device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -151,7 +142,7 @@ class Speed(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._train.pause(pl_module.device)
-        self._val = _Stretch()
+        self._val = _Clock()
         self._val.resume(pl_module.device)
 
     def on_validation_batch_end(
@@ -175,7 +166,7 @@ class Speed(Callback):
         pl_module.log("speed/images_per_second", self._train.rate, sync_dist=True)
 
 
-class _Stretch:
+class _Clock:
     """Rows and seconds between ``resume`` and ``pause``."""
 
     def __init__(self) -> None:

@@ -50,8 +50,8 @@ def _score(score: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
     if score is None:
         return {}
     parts = ("standard_error", "monte_carlo_error", "kind", "k", "confidence")
-    found = {place: score["value"], **{f"{place}/{part}": score.get(part) for part in parts}}
-    return _known({**found, f"{place}/doubts": "; ".join(score.get("doubts", ())) or None})
+    numbers = {place: score["value"], **{f"{place}/{part}": score.get(part) for part in parts}}
+    return _known({**numbers, f"{place}/doubts": "; ".join(score.get("doubts", ())) or None})
 
 
 def _known(numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,10 +24,10 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_process_that_fails_is_heard_and_ends_all(fault, faulty, tmp_path):
+def test_a_process_that_fails_is_heard_and_ends_all(fault, faulty_train, tmp_path):
     code, *words = FAULTS[fault]
     started = time.monotonic()
-    struck = faulty.run(tmp_path, *TWO, "hydra.run.dir=run", fault=fault)
+    struck = faulty_train.run(tmp_path, *TWO, "hydra.run.dir=run", fault=fault)
     assert struck.code == code, struck.said
     for word in words:
         assert word in struck.said
@@ -36,8 +36,8 @@ def test_a_process_that_fails_is_heard_and_ends_all(fault, faulty, tmp_path):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_sigterm_to_one_process_stops_both_behind_a_checkpoint(faulty, tmp_path):
-    struck = faulty.run(tmp_path, *TWO, "hydra.run.dir=run", fault="0 batch 3 SIGTERM")
+def test_sigterm_to_one_process_stops_both_behind_a_checkpoint(faulty_train, tmp_path):
+    struck = faulty_train.run(tmp_path, *TWO, "hydra.run.dir=run", fault="0 batch 3 SIGTERM")
     assert struck.code == 143, struck.said
     assert "Stopped by SIGTERM. Go on with: python" in struck.said
     assert newest_good(tmp_path / "run" / "checkpoints").name.startswith("interrupted-step=00000003")
@@ -47,8 +47,8 @@ def test_sigterm_to_one_process_stops_both_behind_a_checkpoint(faulty, tmp_path)
     ("moment", "number"),
     [("importing", signal.SIGTERM), ("importing", signal.SIGKILL), ("training", signal.SIGTERM)],
 )
-def test_a_signal_to_the_group_leaves_nobody_behind(moment, number, faulty, tmp_path):
-    command = faulty.start(tmp_path, *TWO, "trainer.max_epochs=100000", "hydra.run.dir=run", fresh=True)
+def test_a_signal_to_the_group_leaves_nobody_behind(moment, number, faulty_train, tmp_path):
+    command = faulty_train.start(tmp_path, *TWO, "trainer.max_epochs=100000", "hydra.run.dir=run", fresh=True)
     while len(command.processes()) < 1 or (moment == "training" and not (tmp_path / "run" / "metrics.csv").exists()):
         time.sleep(0.02)
     time.sleep(1.0 if moment == "importing" else 0.0)
@@ -56,9 +56,9 @@ def test_a_signal_to_the_group_leaves_nobody_behind(moment, number, faulty, tmp_
     assert command.wait() == {signal.SIGTERM: 143, signal.SIGKILL: -9}[number], command.said
 
 
-def test_the_second_process_does_not_outlive_the_first(faulty, tmp_path):
+def test_the_second_process_does_not_outlive_the_first(faulty_train, tmp_path):
     """While it still imports, and knows nothing of the others but a socket."""
-    command = faulty.start(tmp_path, *TWO, "hydra.run.dir=run", fresh=True)
+    command = faulty_train.start(tmp_path, *TWO, "hydra.run.dir=run", fresh=True)
     while not command.processes():
         time.sleep(0.02)
     os.kill(command.pid, signal.SIGKILL)

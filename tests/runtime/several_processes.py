@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 
-def together(world: int, work: Callable[[], Any], folder: Path) -> list[Any]:
+def in_processes(world: int, work: Callable[[], Any], folder: Path) -> list[Any]:
     """What ``work`` returns in each process, in order of rank: tensors and plain values."""
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
