@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from taut.config.run_folder import CONFIG, FIGURES, LOCK, LOG, METRICS, OVERRIDES, RESULT, STATUS
 from taut.config.secrets import redacted_by_name
 from taut.report.read.configs import differing, flat, keys_given
 from taut.report.read.files import Reader, legible, number, part, whole, word
@@ -93,13 +94,13 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
         member: Whether it belongs to a sweep: without a status it then waits.
     """
     reader = Reader(folder)
-    result, status = reader.mapping("result.json"), reader.mapping("status.json")
-    config = flat(reader.yaml(".hydra/config.yaml"))
-    given = keys_given(reader.yaml(".hydra/overrides.yaml") or list(words))
-    history = reader.rows("metrics.csv")
+    result, status = reader.mapping(RESULT), reader.mapping(STATUS)
+    config = flat(reader.yaml(CONFIG))
+    given = keys_given(reader.yaml(OVERRIDES) or list(words))
+    history = reader.rows(METRICS)
     below = _below(reader, result)
     state = _state(folder, result, status, member)
-    log = word(status.get("log")) or "log.txt"
+    log = word(status.get("log")) or LOG
     return Run(
         folder,
         state,
@@ -122,9 +123,9 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
 def _below(reader: Reader, tested: Mapping[str, Any]) -> dict[str, Scores | None]:
     """What ``evaluate.py`` left in folders of any name; doubted where it is of other weights than the test."""
     found = {}
-    for path in sorted(reader.folder.glob("[!.]*/result.json"))[:MOST_FOLDERS]:
+    for path in sorted(reader.folder.glob(f"[!.]*/{RESULT}"))[:MOST_FOLDERS]:
         place = path.parent.name
-        result = reader.mapping(f"{place}/result.json")
+        result = reader.mapping(f"{place}/{RESULT}")
         if "evidence" in result:
             scores = Scores.evaluated(result, f"{place}/data.csv")
             found[place] = scores and _of_other_weights(scores, _step(result), _step(tested))
@@ -149,10 +150,10 @@ def _of_other_weights(scores: Scores, evaluated: int | None, tested: int | None)
 def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], member: bool) -> str:
     said = word(status.get("state"))
     if said == "running":
-        return "running" if _held(folder / ".lock") else "interrupted"
+        return "running" if _held(folder / LOCK) else "interrupted"
     if said in ("queued", "finished", "failed"):
         return said
-    if (folder / "status.json").exists():
+    if (folder / STATUS).exists():
         return "unknown"
     if member:
         return "queued"
@@ -216,8 +217,8 @@ def _versions(result: Mapping[str, Any]) -> dict[str, str]:
 
 def _pictures(folder: Path) -> dict[str, Path]:
     """By kind, which is the name of the file and, for those of evaluations and completions, that of the folder."""
-    found = {path.stem: path for path in sorted(folder.glob("figures/*.png"))}
-    for path in sorted(folder.glob("[!.]*/figures/*.png")):
+    found = {path.stem: path for path in sorted(folder.glob(f"{FIGURES}/*.png"))}
+    for path in sorted(folder.glob(f"[!.]*/{FIGURES}/*.png")):
         place = path.parent.parent.name
         found[f"{place}: {path.stem}"] = path
     return found
