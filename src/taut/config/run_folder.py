@@ -1,7 +1,10 @@
 """The layout of a run folder: what its files are called, whether a folder is one, and the one writer of its results."""
 
 import json
+import platform
+import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,12 @@ __all__ = [
     "RESUMED_CONFIG",
     "RESUMED_OVERRIDES",
     "STATUS",
+    "choice_of",
     "config_of",
     "is_run",
     "read_result",
     "refuse_other_folder",
+    "versions",
     "write_result",
 ]
 
@@ -81,6 +86,15 @@ def config_of(folder: Path) -> Path:
     return resumed if resumed.exists() else folder / CONFIG
 
 
+def choice_of(target: str) -> str:
+    """The choice on the command line that a class stands for, e.g. ``bottom_half`` for ``...regions.BottomHalf``.
+
+    By the class and not by its file, since a file may hold several.
+    """
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.rpartition(".")[2]).lower()
+    return {"mixture_of_gaussians": "mog"}.get(name, name)
+
+
 def read_result(folder: Path) -> dict[str, Any]:
     """The ``result.json`` of a run, of an evaluation or of a completion; empty if there is none that can be read."""
     try:
@@ -88,6 +102,16 @@ def read_result(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):  # not there, or cut short by a copy
         return {}
     return result if isinstance(result, dict) else {}
+
+
+def versions(*others: str) -> dict[str, str]:
+    """The versions of taut, of the libraries under it and of Python, as every result states them.
+
+    Args:
+        others: Further distributions that the numbers depend on.
+    """
+    names = ("taut", "torch", "lightning", "hydra-core", *others)
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from taut.config.run_folder import CONFIG, FIGURES, LOCK, LOG, METRICS, OVERRIDES, RESULT, STATUS
+from taut.config.run_folder import CONFIG, FIGURES, LOCK, LOG, METRICS, OVERRIDES, RESULT, STATUS, choice_of
 from taut.config.secrets import redacted_by_name
 from taut.report.read.configs import differing, flat, keys_given
 from taut.report.read.files import Reader, legible, number, part, whole, word
@@ -182,8 +182,8 @@ def _reason(status: Mapping[str, Any], state: str) -> str:
 
 def _about(result: Mapping[str, Any], config: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """What it is made of, in the words of the command line: of the result, or of the config, or of its words."""
-    targets = {name: config.get(f"{name}._target_", "").split(".") for name in (*CHOICES, "mask")}
-    chosen = {name: parts[-2] for name, parts in targets.items() if len(parts) > 1}
+    targets = {name: config.get(f"{name}._target_", "") for name in (*CHOICES, "mask")}
+    chosen = {name: choice_of(target) for name, target in targets.items() if "." in target}
     scalars = {name: config[key] for name, key in SCALARS.items() if key in config}
     told = {name: word(result.get(name)) for name in (*CHOICES, "binarisation", "mask", "k", "seed")}
     return {**given, **{name: config[name] for name in given if name in config}, **chosen, **scalars} | {
