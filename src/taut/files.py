@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all, locks, and what a refused command must not leave behind."""
+"""Files and folders that appear whole or not at all, locks, and clearing away what a refused command has created."""
 
 import csv
 import fcntl
@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,60 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+PARTIAL, OLD = ".part", ".old"
+"""Endings of what a killed process may leave: unfinished, and replaced but not yet removed."""
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, a kill, a full disk or a power cut meets the old content or the new, never a part.
+
+    Args:
+        path: The file; its folder must exist.
+        content: Bytes, or text to be encoded as UTF-8.
+
+    Raises:
+        OSError: If the disk refuses; what stood at ``path`` still stands there.
+    """
+    # Beside the target, since a rename is atomic within one file system only; with the process in its name, since two
+    # processes may write the same file, and half a file of one must not be renamed by the other.
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            # Without it some file systems put the rename on the disk before the content: a power cut leaves 0 bytes.
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:  # a signal as well: KeyboardInterrupt is no Exception
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the rename itself on the disk: what makes the old file superfluous may be done right after it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON for people, atomically: indented, and without NaN, which JSON lacks.
+
+    Raises:
+        ValueError: If there is a NaN or an infinity.
+    """
+    write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A new folder to write to, which takes the place of ``folder`` at the end, or of nothing if the block raises."""
     _tidy(folder)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -30,13 +78,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """JSON for people: indented, and without NaN, which is none."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
 def write_table(path: Path, table: "Mapping[str, Tensor]") -> None:
-    """One row per datum; an empty cell where there is no number."""
+    """Write a CSV file of one row per datum; an empty cell stands for NaN."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["row", *table])
@@ -45,8 +88,12 @@ def write_table(path: Path, table: "Mapping[str, Tensor]") -> None:
 
 
 def _replace(folder: Path, partial: Path) -> None:
-    """Put the new folder where the old one was, which is gone only afterwards."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    """Put the new folder in the place of the old one, which is removed only afterwards.
+
+    A rename cannot replace a folder that is not empty, so there is a moment without either: :func:`_tidy` puts the old
+    one back where a kill meets that moment.
+    """
+    old = folder.with_name(f".{folder.name}.{os.getpid()}{OLD}")
     if folder.exists():
         folder.rename(old)
     try:
@@ -59,12 +106,12 @@ def _replace(folder: Path, partial: Path) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Sweep away what killed processes left, and put back the folder that one of them was about to replace."""
+    """Remove what killed processes left, and put back the folder that one of them was about to replace."""
     for left in folder.parent.glob(f".{folder.name}.*.*"):
         process = left.suffixes[-2].removeprefix(".")
-        if left.suffix not in (".part", ".old") or not process.isdigit() or _alive(int(process)):
+        if left.suffix not in (PARTIAL, OLD) or not process.isdigit() or _alive(int(process)):
             continue
-        if left.suffix == ".old" and not folder.exists():
+        if left.suffix == OLD and not folder.exists():
             left.rename(folder)
         else:
             shutil.rmtree(left, ignore_errors=True)
@@ -79,6 +126,7 @@ def _alive(process: int) -> bool:
 
 
 PAUSE = 0.05
+"""Seconds between two attempts to get a lock."""
 
 
 @contextmanager
@@ -94,6 +142,7 @@ def held(path: Path, wait: Callable[[], bool]) -> Iterator[int]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
+        # flock has no time limit and does not ask anybody, so the lock is tried again and again
         while not _taken(descriptor):
             if not wait():
                 raise BlockingIOError(f"{path} is held by another process")
@@ -104,12 +153,13 @@ def held(path: Path, wait: Callable[[], bool]) -> Iterator[int]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of a file."""
+    """Tell whether a process holds the lock of a file."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
+        # shared, so that two who look at the same time do not take each other for the holder
         return not _taken(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
@@ -123,7 +173,8 @@ def _taken(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
-TRACES_OF_TRAINING = ("checkpoints", "metrics.csv", "result.json")
+CHECKPOINTS, METRICS, RESULT = "checkpoints", "metrics.csv", "result.json"
+"""What training writes into its run folder; the other names of the layout are in ``config/run_folder.py``."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +197,7 @@ class CreatedFolder:
         """Remove a run folder in which no training began, and the new parents that it leaves empty."""
         if self.top is None or not folder.is_relative_to(self.top):
             return
-        if any((folder / name).exists() for name in TRACES_OF_TRAINING):
+        if any((folder / name).exists() for name in (CHECKPOINTS, METRICS, RESULT)):
             return
         shutil.rmtree(folder)
         for parent in folder.parents:

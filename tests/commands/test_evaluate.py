@@ -55,7 +55,7 @@ def runs(trainings, tmp_path_factory):
 @pytest.fixture
 def unillustrated(monkeypatch):
     """Evaluations that are not asked for pictures take half the time."""
-    monkeypatch.setattr("taut.commands.evaluate_output.depicted", lambda *_: [])
+    monkeypatch.setattr("taut.commands.evaluate_output.evaluation_figures", lambda *_: [])
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_a_failure_while_writing_leaves_the_earlier_evaluation(error, code, copy
         path.touch()
 
     monkeypatch.setattr(
-        "taut.commands.evaluate_output.depicted", lambda *_: [("one", None), ("two", None), ("three", None)]
+        "taut.commands.evaluate_output.evaluation_figures", lambda *_: [("one", None), ("two", None), ("three", None)]
     )
     monkeypatch.setattr(figures, "save", fail)
     assert evaluated(run, "limit=4", "k=20").code == code
@@ -365,7 +365,7 @@ def gap(runs, tmp_path_factory):
             run = copied(runs(name), tmp_path_factory.mktemp("gap"))
             with pytest.MonkeyPatch.context() as patch:
                 if name != "vae":
-                    patch.setattr("taut.commands.evaluate_output.depicted", lambda *_: [])
+                    patch.setattr("taut.commands.evaluate_output.evaluation_figures", lambda *_: [])
                 done = evaluated(run, "experiment=gap", *FEW, *ANNEALED)
             assert done.code == 0, done.err
             made[name] = SimpleNamespace(run=run, said=done.out, **_read(run / "evaluation"))
@@ -667,7 +667,7 @@ def alone(runs, tmp_path_factory):
     """What one process finds."""
     run = copied(runs("ppca"), tmp_path_factory.mktemp("alone"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("taut.commands.evaluate_output.depicted", lambda *_: [])
+        patch.setattr("taut.commands.evaluate_output.evaluation_figures", lambda *_: [])
         assert evaluated(run, *UNEVEN).code == 0
     return run
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from taut.config.aliases import MOVED, current_target, current_targets, current_word
 from taut.config.instantiate import check_targets_resolved
-from taut.report.read.configs import choice_of
+from taut.config.run_folder import choice_of
 
 pytestmark = pytest.mark.usefixtures("trainings")
 

@@ -206,7 +206,7 @@ def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
     figure = curve()
 
     def full_disk(file, **_):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(figure, "savefig", full_disk)

@@ -13,8 +13,8 @@ from contextlib import suppress
 import pytest
 import torch
 
+from taut import files as module
 from taut.errors import UserError
-from taut.training import checkpoint as module
 from taut.training.checkpoint import AtomicCheckpointIO, newest_good
 
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.EXDEV, errno.ENOENT]

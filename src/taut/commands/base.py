@@ -1,25 +1,184 @@
-"""The estimators that a command asks for."""
+"""The one path of a command that measures a trained run: open it, launch processes, measure, write, print, record.
 
-from omegaconf import DictConfig
+``evaluate`` and ``complete`` differ in their :class:`Measurement` and in their :class:`Output`, and in nothing else.
+"""
 
-from taut.config.instantiate import instantiate
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console, RenderableType
+
+from taut.config.instantiate import check_targets_resolved, instantiate
+from taut.config.overrides import child_command
+from taut.config.run_folder import versions, write_result
 from taut.errors import UserError
 from taut.evidence import Evidence, Exact, Target
+from taut.evidence.loop import EvalResult, EvalTask, measure
+from taut.evidence.summary import plain
+from taut.files import atomic_folder
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stage, Stages
+from taut.training import loggers
+from taut.training.build import set_up_torch
+from taut.training.run import Run
+
+
+@dataclass(frozen=True)
+class Output(ABC):
+    """The numbers of a command, and what becomes of them.
+
+    Args:
+        cfg: The config of the command.
+        run: The run that was measured.
+        result: What goes into ``result.json``; the tables in the terminal show the same.
+    """
+
+    cfg: DictConfig
+    run: Run
+    result: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """The folder that is written, inside that of the run."""
+
+    @abstractmethod
+    def write_details(self, folder: Path) -> None:
+        """Write what goes beside ``result.json``: pictures, and a table of every datum."""
+
+    @abstractmethod
+    def export(self) -> Sequence[Path]:
+        """Write what the user wants elsewhere, and return where that is."""
+
+    @abstractmethod
+    def tables(self, width: int) -> Sequence[RenderableType]:
+        """Tables for a terminal of so many columns."""
+
+    @abstractmethod
+    def record(self) -> None:
+        """Add numbers and pictures to the W&B record of the run, if it has one, and close it."""
+
+
+class Measurement(ABC):
+    """The stages of one command on one process.
+
+    A subclass reads its data in its constructor and then calls ``choose_estimators``.
+
+    Args:
+        cfg: The config of the command.
+        run: The run.
+        processes: The processes it is divided among.
+    """
+
+    target: Target
+    estimators: list[Evidence]
+    skipped: list[str]
+
+    def __init__(self, cfg: DictConfig, run: Run, processes: Processes) -> None:
+        self.cfg, self.run, self.processes = cfg, run, processes
+        self.model, self.data, self.checkpoint = run.load()
+
+    @abstractmethod
+    def run_all(self) -> Output:
+        """Run every stage, one after another."""
+
+    def choose_estimators(self) -> None:
+        """Put the model on the device of the process, and take the estimators that fit it."""
+        self.model.to(self.processes.device)
+        self.target = Target.of(self.model.joint, self.model.q)
+        self.estimators, self.skipped = fitting(self.cfg.evidence, self.target, self.cfg.unfit)
+
+    def measure(self, task: EvalTask, name: str, stages: Stages) -> EvalResult:
+        """Score the data of a task; the estimators that need the z behind them only where those are known."""
+        estimators = [estimator for estimator in self.estimators if task.z is not None or not estimator.simulated]
+        return measure(task, estimators, self.processes, self.stage(name, task, stages))
+
+    def stage(self, name: str, task: EvalTask, stages: Stages) -> Stage:
+        """A stage on the progress bar, of the data that are this process's."""
+        return stages.stage(name, len(self.processes.rows(len(task.x))))
+
+    def about_run(self) -> dict[str, Any]:
+        """The first entries of ``result.json``: what was measured."""
+        run = self.run
+        return {
+            "status": "finished",
+            "name": run.name,
+            "run": run.folder.name,
+            **run.choices,
+            "binarisation": run.binarisation,
+        }
+
+    def about_measurement(self, precision: Any, seconds: float) -> dict[str, Any]:
+        """The entries of ``result.json`` that say of what weights and data the numbers are."""
+        return {
+            "checkpoint": self.checkpoint,
+            "precision": str(precision).removeprefix("torch."),
+            "data_digest": self.data.digest,
+            "seconds": seconds,
+        }
+
+
+def measure_run(cfg: DictConfig, measurement: type[Measurement], divide: Literal["data", "samples"]) -> dict[str, Any]:
+    """Measure the run that ``cfg`` names, publish the output, and return what went into ``result.json``.
+
+    Args:
+        cfg: The config of the command.
+        measurement: What is measured.
+        divide: What is divided among the processes.
+
+    Raises:
+        UserError: If the run cannot be read or written to, or an estimator does not fit its model.
+    """
+    check_targets_resolved(cfg)
+    refuse_others(cfg.evidence)
+    run = Run.open(Path(cfg.run))
+    if not os.access(run.folder, os.W_OK):
+        raise UserError(f"{run.folder} is not writable, and the results go there; copy the run folder first.")
+    if cfg.threads:
+        run.cfg.threads = cfg.threads
+    set_up_torch(run.cfg, cfg.trainer)
+    loggers.quiet()
+    with Processes.launch(cfg.trainer, divide, child_command(".")) as processes:
+        output = measurement(cfg, run, processes).run_all()
+        if processes.first:
+            publish(output)
+    return output.result
+
+
+def publish(output: Output) -> None:
+    """Write the folder, whole or not at all, print the tables, and add the numbers to the record of the run."""
+    output.result["versions"] = versions("arviz-stats")
+    with atomic_folder(output.folder) as partial:
+        output.write_details(partial)
+        OmegaConf.save(output.cfg, partial / "config.yaml")
+        write_result(partial, plain(output.result))
+    exported = output.export()
+    console = Console()
+    for table in output.tables(console.width):
+        console.print(table)
+    for path in (output.folder, *exported):
+        console.print(f"[dim]{path}[/]", highlight=False, soft_wrap=True)
+    output.record()
 
 
 def refuse_others(nodes: DictConfig) -> None:
-    """Refuse what is no estimator, before anything is read.
+    """Refuse what is not an estimator, before anything is read.
 
     Raises:
         UserError: Naming it.
     """
     for name, node in nodes.items():
         if not str(node.get("_target_")).startswith("taut.evidence."):
-            raise UserError(f"evidence.{name} is no estimator of log p(x); choose evidence=[importance,ais].")
+            raise UserError(f"evidence.{name} is not an estimator of log p(x); choose evidence=[importance,ais].")
 
 
 def fitting(nodes: DictConfig, target: Target, unfit: str) -> tuple[list[Evidence], list[str]]:
-    """Those that fit the model, with the exact value in front where it costs nothing; and why others were skipped.
+    """The estimators that fit the model, the exact value in front where it is cheap; and why others were skipped.
 
     Args:
         nodes: The estimators by name.
@@ -29,18 +188,18 @@ def fitting(nodes: DictConfig, target: Target, unfit: str) -> tuple[list[Evidenc
     Raises:
         UserError: If one does not fit and may not be skipped.
     """
-    found: list[Evidence] = []
+    estimators: list[Evidence] = []
     skipped = []
     for node in nodes.values():
         try:
-            one = instantiate(node)
-            one.check(target)
-            found.append(one)
+            estimator = instantiate(node)
+            estimator.check(target)
+            estimators.append(estimator)
         except UserError as error:
             if unfit == "refuse":
                 raise
             skipped.append(str(error))
-    free = target.exact is not None or target.discrete
-    if free and not any(isinstance(one, Exact) for one in found):
-        found.insert(0, Exact())
-    return found, skipped
+    cheap = target.exact is not None or target.discrete
+    if cheap and not any(isinstance(estimator, Exact) for estimator in estimators):
+        estimators.insert(0, Exact())
+    return estimators, skipped

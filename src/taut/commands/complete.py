@@ -1,6 +1,5 @@
-"""One completion: read a run, hide or find holes, fill them, judge the result, write."""
+"""Completion with a run: score the observed cells, fill the missing ones, and judge the completions."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,19 +10,17 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from taut.commands.base import fitting, refuse_others
-from taut.commands.complete_input import incomplete, refuse_output
-from taut.commands.complete_output import Completed, publish
+from taut.commands.base import Measurement, measure_run
+from taut.commands.complete_input import complete_input, refuse_output
+from taut.commands.complete_output import CompleteOutput
 from taut.completion import Completions
 from taut.completion.accuracy import by_mean, by_nearest, cell_errors
 from taut.completion.loop import complete_data
 from taut.config.instantiate import check_targets_resolved
-from taut.config.overrides import child_command
 from taut.errors import UserError
-from taut.evidence import Target
 from taut.evidence.diagnostics import reliability_warnings
 from taut.evidence.gap import interval
-from taut.evidence.loop import EvalResult, EvalTask, measure, refine, simulated
+from taut.evidence.loop import EvalResult, EvalTask, refine, simulated
 from taut.evidence.optimal_q import Family, Search
 from taut.evidence.summary import assessed
 from taut.functional.missing import apply_mask, column_scale, observed
@@ -31,7 +28,6 @@ from taut.functional.statistics import standard_error
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
 from taut.training import loggers
-from taut.training.build import set_up_torch
 from taut.training.run import Run
 
 __all__ = ["complete"]
@@ -43,146 +39,122 @@ def complete(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: If the run, the mask, the table or the output file cannot be used.
     """
-    check_targets_resolved(cfg)
     if cfg.lecture:
+        # imported here, since only the lecture needs scikit-learn's digits and their picture
         from taut.completion.lecture.run import give
 
+        check_targets_resolved(cfg)
         return give(cfg)
-    refuse_others(cfg.evidence)
-    out = Path(cfg.out).expanduser() if cfg.out else None
-    if out is not None:
-        refuse_output(out, overwrite=cfg.overwrite)
-    run = Run.open(Path(cfg.run))
-    if not os.access(run.folder, os.W_OK):
-        raise UserError(f"{run.folder} may not be written to, and the completions go there; copy the run folder first.")
-    if cfg.threads:
-        run.cfg.threads = cfg.threads
-    set_up_torch(run.cfg, cfg.trainer)
-    loggers.quiet()
-    with Processes.launch(cfg.trainer, "data", child_command(".")) as processes:
-        completed = Completion(cfg, run, processes).run_all()
-        if processes.first:
-            publish(completed, out)
-    return completed.result
+    if cfg.out:
+        refuse_output(Path(cfg.out).expanduser(), overwrite=cfg.overwrite)
+    return measure_run(cfg, Completion, "data")
 
 
-class Completion:
+class Completion(Measurement):
     """The stages of one completion.
 
     Args:
-        cfg: What was asked.
+        cfg: The config of the command.
         run: The run.
         processes: The processes it is divided among.
     """
 
     def __init__(self, cfg: DictConfig, run: Run, processes: Processes) -> None:
-        self.cfg, self.run, self.processes = cfg, run, processes
-        self.model, self.data, self.about = run.load()
-        self.train = self.data.training_rows()
-        self.holes = incomplete(cfg, self.data, self.model)
-        self.model.to(processes.device)
-        self.target = Target.of(self.model.joint, self.model.q)
-        self.estimators, self.skipped = fitting(cfg.evidence, self.target, cfg.unfit)
+        super().__init__(cfg, run, processes)
+        self.train = self.data.training_rows()  # before the mask of this command takes the place of the run's
+        self.input = complete_input(cfg, self.data, self.model)
+        self.choose_estimators()
 
     @property
     def refined(self) -> bool:
-        """Whether q is improved for each datum.
+        """True where q is improved for each datum.
 
         Raises:
-            UserError: If that is asked of a q that cannot be.
+            UserError: If ``refine=true`` meets a q that cannot be improved.
         """
-        known = self.target.exact is not None or self.target.discrete
+        exact = self.target.exact is not None or self.target.discrete
         if self.cfg.refine == "auto":
-            learned = self.run.cfg.get("mask") is not None
-            return not (known or learned or Family.of(self.model.q) is None) and self.holes.observed_share < 1
-        if self.cfg.refine and (known or Family.of(self.model.q) is None):
-            raise UserError("refine=true improves an amortised q, which this run has not; leave refine at auto.")
+            saw_missing = self.run.cfg.get("mask") is not None
+            return not (exact or saw_missing or Family.of(self.model.q) is None) and self.input.observed_share < 1
+        if self.cfg.refine and (exact or Family.of(self.model.q) is None):
+            raise UserError("refine=true improves an amortised q, which this run lacks; leave refine at auto.")
         return bool(self.cfg.refine)
 
-    def run_all(self) -> Completed:
-        """Every stage, one after another."""
+    def run_all(self) -> CompleteOutput:
+        """Run every stage, one after another."""
         started = time.perf_counter()
+        x, truth, split = self.input.x, self.input.truth, self.input.split
         with Stages(self.processes.first).running() as stages:
-            question = self._question(stages)
-            observed = self._measured(question, "p(x_obs)", stages)
+            task = self._task(x, f"holes/{split}", "refining q", stages)
+            observed = self.measure(task, "p(x_obs)", stages)
             complete = None
-            if self._scored() and not self.holes.truth.isnan().any():
-                atomic_folder = self._asked(self.holes.truth, self.holes.split, stages, "refining q of x")
-                complete = self._measured(atomic_folder, "p(x)", stages)
-            made = self._simulated(stages) if any(one.simulated for one in self.estimators) else None
-            stage = stages.stage("completions", self._mine())
-            found = complete_data(self.model.joint, question, self.cfg.draws, self.processes, stage)
-        errors = self._errors(found) if self._scored() and self.processes.first else {}
+            if self._scored() and not truth.isnan().any():
+                complete = self.measure(self._task(truth, split, "refining q of x", stages), "p(x)", stages)
+            of_model = self._simulated(stages) if any(one.simulated for one in self.estimators) else None
+            stage = self.stage("completions", task, stages)
+            completions = complete_data(self.model.joint, task, self.cfg.draws, self.processes, stage)
+        errors = self._errors(completions) if self._scored() and self.processes.first else {}
         seconds = time.perf_counter() - started
-        result = self._result(observed, complete, made, found, errors, seconds)
-        return Completed(self.cfg, self.run, result, self.holes, found, observed, self.data)
+        result = self._result(observed, complete, of_model, completions, errors, seconds)
+        return CompleteOutput(self.cfg, self.run, result, self.input, completions, observed, self.data)
 
-    def _question(self, stages: Stages) -> EvalTask:
-        holes = self.holes
-        return self._asked(holes.x, f"holes/{holes.split}", stages, "refining q")
+    def _task(self, x: Tensor, split: str, refining: str, stages: Stages) -> EvalTask:
+        """Data to be scored, with the best q for each of them where that is wanted.
 
-    def _asked(self, x: Tensor, split: str, stages: Stages, name: str) -> EvalTask:
-        """A question about data, with the best q for each of them where that was asked for."""
-        cfg = self.cfg
-        question = EvalTask(self.target, x, split, cfg.seed, cfg.k)
+        Args:
+            x: The data.
+            split: The key of their noise: another word gives other numbers.
+            refining: Name of the stage that improves q.
+            stages: Where it is shown.
+        """
+        task = EvalTask(self.target, x, split, self.cfg.seed, self.cfg.k)
         family = Family.of(self.model.q)
         if not self.refined or family is None:
-            return question
-        proposal = refine(question, family, Search(), self.processes, stages.stage(name, self._mine()))
-        return EvalTask(self.target, x, split, cfg.seed, cfg.k, proposal=proposal)
-
-    def _measured(self, question: EvalTask, name: str, stages: Stages) -> EvalResult:
-        estimators = [one for one in self.estimators if question.z is not None or not one.simulated]
-        return measure(question, estimators, self.processes, stages.stage(name, self._mine()))
+            return task
+        proposal = refine(task, family, Search(), self.processes, self.stage(refining, task, stages))
+        return replace(task, proposal=proposal)
 
     def _simulated(self, stages: Stages) -> EvalResult:
         """Data of the model behind the same masks: the z they came from is an exact draw of p(z given x_obs)."""
-        z, x = simulated(self.target, len(self.holes.x), self.cfg.seed, self.processes)
-        x = apply_mask(x, observed(self.holes.x))
-        question = replace(self._asked(x, "simulated", stages, "refining q of simulated data"), z=z)
-        return self._measured(question, "simulated", stages)
-
-    def _mine(self) -> int:
-        return len(self.processes.rows(len(self.holes.x)))
+        z, x = simulated(self.target, len(self.input.x), self.cfg.seed, self.processes)
+        x = apply_mask(x, observed(self.input.x))
+        task = replace(self._task(x, "simulated", "refining q of simulated data", stages), z=z)
+        return self.measure(task, "simulated", stages)
 
     def _scored(self) -> bool:
-        """Whether something is hidden whose truth is known."""
-        return bool((self.holes.x.isnan() & ~self.holes.truth.isnan()).any())
+        """True where something is hidden whose truth is known."""
+        return bool((self.input.x.isnan() & ~self.input.truth.isnan()).any())
 
-    def _errors(self, found: Completions) -> dict[str, dict[str, Any]]:
-        x, truth = self.holes.x, self.holes.truth
+    def _errors(self, completions: Completions) -> dict[str, dict[str, Any]]:
+        x, truth = self.input.x, self.input.truth
         scale, binary = column_scale(self.train), self.model.joint.likelihood.binary
         rows, train = (values.flatten(1).double().numpy() for values in (x, self.train))
-        answers: dict[str, Tensor] = {
-            "mean": found.mean,
-            "most probable": found.most_probable,
-            "one draw": found.draws[0],
+        fills: dict[str, Tensor] = {
+            "mean": completions.mean,
+            "most probable": completions.most_probable,
+            "one draw": completions.draws[0],
         }
         for name, fill in (("mean imputation", by_mean), ("nearest neighbour", by_nearest)):
-            answers[name] = torch.from_numpy(fill(train, rows)).view_as(x)
-        return {name: cell_errors(one, truth, x, scale, binary=binary) for name, one in answers.items()}
+            fills[name] = torch.from_numpy(fill(train, rows)).view_as(x)
+        return {name: cell_errors(filled, truth, x, scale, binary=binary) for name, filled in fills.items()}
 
     def _result(
         self,
         observed: EvalResult,
         complete: EvalResult | None,
-        made: EvalResult | None,
-        found: Completions,
+        of_model: EvalResult | None,
+        completions: Completions,
         errors: Mapping[str, Any],
         seconds: float,
     ) -> dict[str, Any]:
-        cfg, run, holes = self.cfg, self.run, self.holes
+        cfg = self.cfg
         return {
-            "status": "finished",
-            "name": run.name,
-            "run": run.folder.name,
-            **run.choices,
-            "binarisation": run.binarisation,
-            "mask": mask_name(cfg, run),
-            "split": holes.split,
-            "held_out": holes.held_out,
+            **self.about_run(),
+            "mask": mask_name(cfg, self.run),
+            "split": self.input.split,
+            "held_out": self.input.held_out,
             "cells": "observed",
-            "observed_share": holes.observed_share,
+            "observed_share": self.input.observed_share,
             "k": cfg.k,
             "draws": cfg.draws,
             "refined": self.refined,
@@ -190,56 +162,49 @@ class Completion:
             "confidence": cfg.confidence,
             "observed": assessed(observed, cfg.confidence),
             "complete": None if complete is None else assessed(complete, cfg.confidence),
-            "simulated": None if made is None else assessed(made, cfg.confidence),
+            "simulated": None if of_model is None else assessed(of_model, cfg.confidence),
             "missing_given_observed": None if complete is None else _difference(complete, observed),
             "errors": errors,
-            "warnings": self._remedies(found, observed),
+            "warnings": self._remedies(completions, observed),
             "skipped": self.skipped,
-            "checkpoint": self.about,
-            "precision": str(holes.x.dtype).removeprefix("torch."),
-            "data_digest": self.data.digest,
-            "seconds": seconds,
+            **self.about_measurement(self.input.x.dtype, seconds),
         }
 
-    def _remedies(self, found: Completions, observed: EvalResult) -> list[str]:
-        """What to do where nothing is missing, or q is a poor proposal."""
-        if self.holes.observed_share == 1:
+    def _remedies(self, completions: Completions, observed: EvalResult) -> list[str]:
+        """Advice where nothing is missing, or q is a poor proposal."""
+        if self.input.observed_share == 1:
             return ["nothing is missing, so the completions are the data; choose a mask, e.g. mask=random."]
         poor = [one for one in observed.evidence if one.name == "importance" and reliability_warnings(one)]
-        if not poor or found.ess.isnan().all():
+        if not poor or completions.ess.isnan().all():
             return []
-        ess = found.ess.median().item()
-        seen = getattr(self.model.q, "sees_mask", False)
-        why = (
-            ""
-            if seen
-            else ": q has never seen holes"
-            if self.run.cfg.get("mask") is None
-            else ": q is not told the mask"
-        )
+        ess = completions.ess.median().item()
+        told = getattr(self.model.q, "sees_mask", False)
+        why = ": q has never seen holes" if self.run.cfg.get("mask") is None else ": q is not told the mask"
         ways = [] if self.refined else ["refine=true (the best q for each datum)"]
-        ways += [] if seen else ["a run trained with q=masked mask=random mask.fresh=true"]
+        ways += [] if told else ["a run trained with q=masked mask=random mask.fresh=true"]
         return [
-            f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){why}. Better proposals: "
-            f"{'; '.join([*ways, 'a larger k'])}; evidence=[ais] for log p(x_obs)."
+            f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){'' if told else why}. Better "
+            f"proposals: {'; '.join([*ways, 'a larger k'])}; evidence=[ais] for log p(x_obs)."
         ]
 
 
 def mask_name(cfg: DictConfig, run: Run) -> str:
     """The word of the mask, of the command or else of the run."""
-    words = [loggers.mask_word(one) for one in ((cfg,) if cfg.data else (cfg, run.cfg))]
+    words = [loggers.mask_word(config) for config in ((cfg,) if cfg.data else (cfg, run.cfg))]
     return next((word for word in words if word != "none"), "from_data")
 
 
 def _difference(complete: EvalResult, observed: EvalResult) -> dict[str, Any] | None:
     """Log p(x) - log p(x_obs), by the estimator that brackets log p(x_obs) best from below; None where it is void."""
-    exact = [one.name for one in observed.trusted if one.kind == "exact"]
+    exact = [estimate.name for estimate in observed.trusted if estimate.kind == "exact"]
     name = exact[0] if exact else interval(observed.trusted_elbo, observed.trusted).lower
     if name in {**complete.void, **observed.void}:
         return None
-    every = ([answer.elbo, *answer.evidence] for answer in (complete, observed))
-    atomic_folder, part = (next(one for one in some if one.name == name) for some in every)
-    values = atomic_folder.value - part.value
+    whole, part = (
+        next(estimate for estimate in (scores.elbo, *scores.evidence) if estimate.name == name)
+        for scores in (complete, observed)
+    )
+    values = whole.value - part.value
     return {
         "estimator": name,
         "kind": "difference of two exact values" if exact else "difference of two lower bounds, itself no bound",

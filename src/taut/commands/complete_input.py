@@ -18,21 +18,21 @@ from taut.errors import UserError
 from taut.functional.missing import apply_mask
 from taut.training.module import LatentVariableModel
 
-FEW = 100
-"""Rows of a split that are completed unless more are asked for."""
+DEFAULT_LIMIT = 100
+"""Rows of a split that are completed unless ``limit`` says otherwise."""
 
 
 @dataclass(frozen=True)
-class Incomplete:
-    """Data with holes.
+class CompleteInput:
+    """Data with missing cells.
 
     Args:
         x: The data, NaN where a cell is missing.
-        truth: The same with what the mask hides; NaN where nobody knows.
+        truth: The data with what the mask hides; NaN where nobody knows.
         split: The split they are from, or ``table``: part of what their noise is keyed by.
         held_out: Whether they are others than the training rows.
         table: The user's table, if it is one.
-        order: Where each column of the model stands in the table.
+        order: The place in the table of each column of the model.
     """
 
     x: Float[Tensor, "n *x"]
@@ -48,8 +48,8 @@ class Incomplete:
         return (~self.x.isnan()).double().mean().item()
 
 
-def incomplete(cfg: DictConfig, data: Data, model: LatentVariableModel) -> Incomplete:
-    """What ``cfg`` asks to complete.
+def complete_input(cfg: DictConfig, data: Data, model: LatentVariableModel) -> CompleteInput:
+    """The data that ``cfg`` names, behind its mask.
 
     Raises:
         UserError: If the mask does not fit, or the table is not like the data of the run.
@@ -57,12 +57,13 @@ def incomplete(cfg: DictConfig, data: Data, model: LatentVariableModel) -> Incom
     if cfg.data:
         return _of_table(cfg, data, model, instantiate(cfg.mask) if cfg.mask else FromData())
     data.mask = instantiate(cfg.mask) if cfg.mask else data.mask or FromData()
-    rows = slice(FEW if cfg.limit == "auto" else cfg.limit)
+    rows = slice(DEFAULT_LIMIT if cfg.limit == "auto" else cfg.limit)
     held_out = data.held_out and cfg.split != "train"
-    return Incomplete(data.rows_of(cfg.split)[rows], data.complete_rows_of(cfg.split)[rows], cfg.split, held_out)
+    x, truth = data.rows_of(cfg.split)[rows], data.complete_rows_of(cfg.split)[rows]
+    return CompleteInput(x, truth, cfg.split, held_out)
 
 
-def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mask) -> Incomplete:
+def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mask) -> CompleteInput:
     table = instantiate(cfg.data, mask=FromData())
     if not isinstance(table, Table):
         raise UserError(
@@ -76,18 +77,18 @@ def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mas
     model.joint.likelihood.check(truth)
     x = apply_mask(truth, mask.draw(len(truth), data.x_shape, seed=cfg.seed, stream="table"))
     own = isinstance(data, Table) and table.path.resolve() == data.path.resolve()
-    return Incomplete(x, truth, "table", not own, table, order)
+    return CompleteInput(x, truth, "table", not own, table, order)
 
 
 def _columns(table: Table, data: Data, values: Tensor) -> tuple[int, ...]:
-    """Where each column of the model stands in the table: by name if both have names, else by place."""
-    here, there = table.columns, data.columns
-    if here is not None and there is not None and set(here) != set(there):
-        unknown, missing = [n for n in here if n not in there], [n for n in there if n not in here]
+    """The place in the table of each column of the model: by name if both have names, else in order."""
+    given, trained = table.columns, data.columns
+    if given is not None and trained is not None and set(given) != set(trained):
+        unknown, missing = [n for n in given if n not in trained], [n for n in trained if n not in given]
         parts = [f"has no column {missing[0]!r}"] if missing else []
         parts += [f"has a column {unknown[0]!r} that was not there at training"] if unknown else []
         raise UserError(
-            f"{table.path} {' and '.join(parts)}; give the {len(there)} columns of the run, in any order, and leave "
+            f"{table.path} {' and '.join(parts)}; give the {len(trained)} columns of the run, in any order, and leave "
             "others out by data.columns."
         )
     if tuple(values.shape[1:]) != data.x_shape:
@@ -95,9 +96,9 @@ def _columns(table: Table, data: Data, values: Tensor) -> tuple[int, ...]:
             f"{table.path} holds data of shape {list(values.shape[1:])}, but the run was trained on {data.name} of "
             f"shape {list(data.x_shape)}; give a table of that shape, or another run."
         )
-    if here is None or there is None:
+    if given is None or trained is None:
         return tuple(range(values[0].numel()))
-    return tuple(here.index(name) for name in there)
+    return tuple(given.index(name) for name in trained)
 
 
 def refuse_output(path: Path, *, overwrite: bool) -> None:

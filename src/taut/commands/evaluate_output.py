@@ -1,67 +1,67 @@
-"""From the numbers of an evaluation to its pictures."""
+"""Output of an evaluation: pictures, a table of every datum, tables in the terminal, and comparisons of runs."""
 
-import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
+from rich.console import Console, RenderableType
 
+from taut.commands.base import Output
+from taut.config.run_folder import FIGURES
 from taut.data.base import Data
 from taut.evidence.gap import GapDecomposition, interval
 from taut.evidence.loop import BETAS, EvalResult
 from taut.evidence.summary import columns, plain
-from taut.files import atomic_folder, write_json, write_table
+from taut.files import write_json, write_table
 from taut.report import figures
 from taut.report.tables.evaluation import comparable, comparison_tables, evaluation_tables
 from taut.training import loggers
-from taut.training.run import Run
 
 WORST = 8
+"""Images in the histogram of gaps: those with the largest."""
 AT_EQUAL_COST = ("uniform", "naive", "importance")
+"""Estimators whose every sample costs one evaluation of the model."""
 
 
 def evaluation_figures(
-    result: Mapping[str, Any], answers: Mapping[str, EvalResult], data: Data, split: str
+    result: Mapping[str, Any], measured: Mapping[str, EvalResult], data: Data, split: str
 ) -> Iterator[tuple[str, Figure]]:
     """Name and figure of every picture that the evaluation can make; none of what is void."""
-    if answers[split].void:
+    if measured[split].void:
         return
     title = f"{result['name']}, {split}"
     curves = result["curve"]
     if "importance" in curves:
         yield "bracket", _bracket(result, title)
-    yield "thermodynamic", _thermodynamic(result, answers[split], title)
-    yield "gaps", _histogram(answers[split], data, split, title)
+    yield "thermodynamic", _thermodynamic(result, measured[split], title)
+    yield "gaps", _histogram(measured[split], data, split, title)
     if len([name for name in AT_EQUAL_COST if name in curves]) > 1:
         yield "equal_cost", _equal_cost(result, title)
     if result["apart"]:
-        rows = [_bar(name, one) for name, one in result["apart"].items()]
+        rows = [_bar(name, gap) for name, gap in result["apart"].items()]
         yield "gap_apart", figures.stacked_gaps(rows, title=result["name"])
 
 
 def comparison_figure(results: Sequence[Mapping[str, Any]], where: str = "") -> Figure | None:
     """The gap of every run in its two parts, if it was taken apart; ``where`` tells several such pictures apart."""
-    named = Counter(one["name"] for one in results)
+    named = Counter(result["name"] for result in results)
     rows = []
-    for one in results:
-        name = one["name"] if named[one["name"]] == 1 else f"{one['name']} ({one['run']})"
-        rows += [_bar(f"{name}, {split}", part) for split, part in one["apart"].items()]
+    for result in results:
+        name = result["name"] if named[result["name"]] == 1 else f"{result['name']} ({result['run']})"
+        rows += [_bar(f"{name}, {split}", gap) for split, gap in result["apart"].items()]
     return figures.stacked_gaps(rows, title=f"The gap taken apart{where}") if rows else None
 
 
 def _bracket(result: Mapping[str, Any], title: str) -> Figure:
     curve = result["curve"]["importance"]
     levels = [
-        {"label": name, "value": one["value"], "kind": one["kind"]}
-        for name, one in result["evidence"].items()
+        {"label": name, "value": estimate["value"], "kind": estimate["kind"]}
+        for name, estimate in result["evidence"].items()
         if name not in ("elbo", "importance")
     ]
     elbo = result["evidence"]["elbo"]["value"]
@@ -70,8 +70,8 @@ def _bracket(result: Mapping[str, Any], title: str) -> Figure:
     return figures.bracket(ks, values, elbo=elbo, error=error, levels=levels, title=title)
 
 
-def _thermodynamic(result: Mapping[str, Any], answer: EvalResult, title: str) -> Figure:
-    gap, curve = result["gap"], answer.thermodynamic
+def _thermodynamic(result: Mapping[str, Any], scores: EvalResult, title: str) -> Figure:
+    gap, curve = result["gap"], scores.thermodynamic
     best = result["evidence"][gap["lower"]]
     return figures.thermodynamic(
         np.asarray(BETAS),
@@ -84,15 +84,15 @@ def _thermodynamic(result: Mapping[str, Any], answer: EvalResult, title: str) ->
     )
 
 
-def _histogram(answer: EvalResult, data: Data, split: str, title: str) -> Figure:
-    found = interval(answer.trusted_elbo, answer.trusted)
-    worst = found.low.argsort(descending=True)[:WORST]
+def _histogram(scores: EvalResult, data: Data, split: str, title: str) -> Figure:
+    gap = interval(scores.trusted_elbo, scores.trusted)
+    worst = gap.low.argsort(descending=True)[:WORST]
     images = data.rows_of(split)[worst].double().numpy()
     is_image = images.ndim == 4 and images.shape[1] in (1, 3)
     return figures.gap_histogram(
-        found.low.numpy(),
-        None if found.high is None else found.high.numpy(),
-        exact=found.exact,
+        gap.low.numpy(),
+        None if gap.high is None else gap.high.numpy(),
+        exact=gap.exact,
         images=images.mean(1) if is_image else None,
         image_rows=worst.tolist(),
         title=title,
@@ -114,63 +114,60 @@ def _equal_cost(result: Mapping[str, Any], title: str) -> Figure:
 
 
 def _exact(result: Mapping[str, Any]) -> float | None:
-    return next((one["value"] for one in result["evidence"].values() if one["kind"] == "exact"), None)
+    return next((score["value"] for score in result["evidence"].values() if score["kind"] == "exact"), None)
 
 
-def _bar(label: str, part: Mapping[str, Any]) -> dict[str, Any]:
-    """The lower end of the approximation gap; the middle of both where noise makes them cross, as in the table."""
-    low, high = part["approximation"]["low"], part["approximation"]["high"]
+def _bar(label: str, gap: Mapping[str, Any]) -> dict[str, Any]:
+    """One bar: the lower end of the approximation gap; the middle of both ends where noise makes them cross."""
+    low, high = gap["approximation"]["low"], gap["approximation"]["high"]
     between = [low["value"], low["value"] if high is None else high["value"]]
-    crossed = not part["exact"] and between[1] < between[0]
+    crossed = not gap["exact"] and between[1] < between[0]
     return {
         "label": label,
         "approximation": sum(between) / 2 if crossed else low["value"],
-        "amortisation": part["amortisation"]["value"],
+        "amortisation": gap["amortisation"]["value"],
         "approximation_error": low["standard_error"],
-        "amortisation_error": part["amortisation"]["standard_error"],
-        "sign": "" if part["exact"] else "≈" if crossed else "≥",
+        "amortisation_error": gap["amortisation"]["standard_error"],
+        "sign": "" if gap["exact"] else "≈" if crossed else "≥",
     }
 
 
-VERSIONED = ("taut", "torch", "lightning", "hydra-core", "arviz-stats")
-
-
 @dataclass(frozen=True)
-class Dossier:
-    """One evaluation.
+class EvaluateOutput(Output):
+    """The output of one evaluation.
 
     Args:
-        cfg: What was asked.
-        run: The run it was asked of.
-        result: The numbers and words.
-        answers: What was measured of each datum, by split.
-        parts: The gap of each datum in parts, by split.
+        cfg: The config of the command.
+        run: The run that was evaluated.
+        result: What goes into ``result.json``.
+        measured: The scores of each datum, by split.
+        gaps: The gap of each datum in its parts, by split.
         data: The data of the run.
     """
 
-    cfg: DictConfig
-    run: Run
-    result: dict[str, Any]
-    answers: dict[str, EvalResult]
-    parts: dict[str, GapDecomposition]
+    measured: dict[str, EvalResult]
+    gaps: dict[str, GapDecomposition]
     data: Data
 
     @property
     def folder(self) -> Path:
-        """Where it goes."""
         return self.run.folder / self.cfg.out
 
+    def write_details(self, folder: Path) -> None:
+        for name, figure in evaluation_figures(self.result, self.measured, self.data, self.cfg.split):
+            figures.save(figure, folder / FIGURES / f"{name}.png")
+        for split, scores in self.measured.items():
+            name = "data.csv" if split == self.cfg.split else f"data_{split}.csv"
+            write_table(folder / name, columns(scores, self.gaps.get(split)))
 
-def publish(dossier: Dossier) -> None:
-    """Write the folder, whole or not at all, print the table, and tell W&B."""
-    dossier.result["versions"] = {name: version(name) for name in VERSIONED} | {"python": platform.python_version()}
-    with atomic_folder(dossier.folder) as partial:
-        _write(dossier, partial)
-    console = Console()
-    for table in evaluation_tables(dossier.result, console.width):
-        console.print(table)
-    console.print(f"[dim]{dossier.folder}[/]", highlight=False, soft_wrap=True)
-    loggers.record_evaluation(dossier.run.cfg, dossier.run.folder, dossier.run.name, dossier.result, dossier.folder)
+    def export(self) -> Sequence[Path]:
+        return ()
+
+    def tables(self, width: int) -> Sequence[RenderableType]:
+        return evaluation_tables(self.result, width)
+
+    def record(self) -> None:
+        loggers.record_evaluation(self.run.cfg, self.run.folder, self.run.name, self.result, self.folder)
 
 
 def compare(results: Sequence[Mapping[str, Any]]) -> None:
@@ -188,13 +185,3 @@ def compare(results: Sequence[Mapping[str, Any]]) -> None:
         if figure is not None:
             figures.save(figure, folder / (f"gaps_{i}.png" if several else "gaps.png"))
     console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)
-
-
-def _write(dossier: Dossier, folder: Path) -> None:
-    for name, figure in evaluation_figures(dossier.result, dossier.answers, dossier.data, dossier.cfg.split):
-        figures.save(figure, folder / "figures" / f"{name}.png")
-    for split, answer in dossier.answers.items():
-        name = "data.csv" if split == dossier.cfg.split else f"data_{split}.csv"
-        write_table(folder / name, columns(answer, dossier.parts.get(split)))
-    OmegaConf.save(dossier.cfg, folder / "config.yaml")
-    write_json(folder / "result.json", plain(dossier.result))

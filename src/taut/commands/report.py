@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from taut.config.run_folder import HYDRA, PLAN, RESULT
 from taut.errors import UserError
 
 REFUSED, INTERRUPTED = 2, 130
@@ -83,7 +84,7 @@ def _out(asked: Path | None, folders: Sequence[Path]) -> Path:
         if out.suffix.lower() not in (".html", ".htm") or out.is_dir():
             raise UserError(f"--out {asked} is no page; name a file that ends in .html.")
         return out
-    single = len(folders) == 1 and any((folders[0] / name).exists() for name in ("sweep.json", ".hydra", "result.json"))
+    single = len(folders) == 1 and any((folders[0] / name).exists() for name in (PLAN, HYDRA, RESULT))
     return (folders[0] if single else Path("outputs")) / "report.html"
 
 

@@ -1,9 +1,6 @@
-"""What a finished run says of itself: ``result.json`` and the table in the terminal."""
+"""Training: fit, test with the best weights, and write what came of it to ``result.json``."""
 
-import json
-import platform
 import time
-from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from torch import Tensor
 
 from taut.config.instantiate import check_targets_resolved, instantiate
 from taut.config.overrides import child_command
+from taut.config.run_folder import CHECKPOINTS, RESUMED_CONFIG, versions, write_result
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
@@ -51,7 +49,7 @@ def describe(
     seconds: dict[str, float],
     parameters: int,
 ) -> dict[str, Any]:
-    """Every score with its error, kind, K, and all that is needed to judge or repeat it."""
+    """Scores with their errors, kinds and K, and all that is needed to judge or repeat them."""
     summary = model.summaries["test"]
     kinds = {"elbo": "lower", "bound": "lower", "log_px": model.log_px_kind, "gap": model.log_px_kind}
     used = {"elbo": 1, "bound": model.k, "log_px": model.samples["test"]}
@@ -62,7 +60,7 @@ def describe(
     for name, k in used.items():
         scores[name]["k"] = None if scores[name]["kind"] == "exact" else k
     scores["ess"]["monte_carlo_error"] = None
-    reasons = _doubts(scores, summary, model)
+    warnings = _warnings(scores, summary, model)
     return {
         "status": "finished",
         "name": loggers.run_name(cfg),
@@ -83,19 +81,18 @@ def describe(
             "standard_error": summary.curve_errors,
         },
         "validation": {"bound": best_bound},
-        "warnings": [*(doubt.sentence for doubt in reasons), *_collapsed(scores, model)],
+        "warnings": [*(warning.sentence for warning in warnings), *_collapsed(scores, model)],
         "epochs": trainer.current_epoch,
         "parameters": parameters,
         "precision": cfg.trainer.precision,
         "data_digest": data.digest,
         "seconds": seconds,
-        "versions": {name: version(name) for name in ("taut", "torch", "lightning", "hydra-core")}
-        | {"python": platform.python_version()},
+        "versions": versions(),
     }
 
 
 def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) -> list[str]:
-    """What to say where an encoder has given up; a q without one is as asked for, and one datum tells nothing."""
+    """A warning where an encoder has collapsed; a q without one is as asked for, and one datum tells nothing."""
     if not isinstance(model.q, Amortised) or model.joint.prior.discrete or model.summaries["test"].n == 1:
         return []
     units = prod(model.joint.prior.z_shape)
@@ -103,10 +100,10 @@ def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) ->
     return [] if sentence is None else [sentence]
 
 
-def _doubts(
+def _warnings(
     scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVariableModel
 ) -> list[ReliabilityWarning]:
-    """Why importance sampling may be far from log p(x), as ``evaluate.py`` says it; k-hat is added to the scores."""
+    """Reasons why importance sampling may be far from log p(x), as in an evaluation; k-hat is added to the scores."""
     if summary.details is None:
         return []
     value, variance, *diagnostics = summary.details.cpu().T
@@ -114,17 +111,15 @@ def _doubts(
     evidence = LogEvidence("log p(x)", "lower", value, variance, model.samples["test"], diagnostics=by_name)
     known = by_name["khat"][~by_name["khat"].isnan()]
     scores["khat"] = {"value": known.median().item() if len(known) else None, "n": len(known)}
-    found = reliability_warnings(evidence)
+    warnings = reliability_warnings(evidence)
     for name in ("log_px", "gap"):
-        scores[name]["doubts"] = [doubt.short for doubt in found]
-    return found
+        scores[name]["doubts"] = [warning.short for warning in warnings]
+    return warnings
 
 
 def publish(result: dict[str, Any], folder: Path) -> None:
-    """Print the table and write ``result.json``, whole or not at all."""
-    partial = folder / ".result.json.part"
-    partial.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / "result.json")
+    """Write ``result.json`` and print the table."""
+    write_result(folder, result)
     console = Console()
     console.print(test_table(result))
     console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)
@@ -150,13 +145,13 @@ def train(cfg: DictConfig) -> float:
     data = build_data(cfg)
     model = build_model(cfg, data)
     if cfg.resume and first():
-        OmegaConf.save(cfg, folder / ".hydra" / "resumed_config.yaml")
+        OmegaConf.save(cfg, folder / RESUMED_CONFIG)
     trainer = _build_trainer(cfg, folder)
     refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
     parameters = sum(p.numel() for p in model.parameters())
     best = _best(trainer)
-    checkpoint = newest_good(folder / "checkpoints") if cfg.resume else None
+    checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
     with loggers.finishing(trainer.loggers), worker_processes(processes, child_command(folder)):
         started = time.perf_counter()
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -1,4 +1,4 @@
-"""What completions are held against: scikit-learn's imputers."""
+"""Errors of completions where the truth is known, and scikit-learn's imputers to compare them with."""
 
 import math
 

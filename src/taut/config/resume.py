@@ -1,6 +1,5 @@
 """Going on with a run from its folder: the words it was started with, and whether there is anything left to do."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +12,20 @@ from omegaconf import DictConfig, OmegaConf
 from taut.config.aliases import current_targets, current_word
 from taut.config.check import check_yaml
 from taut.config.overrides import key, merged, quoted
+from taut.config.run_folder import (
+    CONFIG,
+    EARLIER_RESULT,
+    OVERRIDES,
+    RESULT,
+    RESUMED_OVERRIDES,
+    is_run,
+    read_result,
+    refuse_other_folder,
+)
 from taut.errors import UserError
+from taut.files import write_atomically
 
-RESULT = "result.json"
-EARLIER_RESULT = "result.earlier.json"
+__all__ = ["Past", "is_run", "of_a_sweep", "quoted", "read", "refuse_changed_config"]
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,7 @@ class Past:
         """Whether the run has written its result and nothing new is asked of it."""
         if self.new:
             return False
-        try:
-            return json.loads((self.folder / RESULT).read_text(encoding="utf-8"))["status"] == "finished"
-        except (OSError, ValueError, KeyError):
-            return False
+        return read_result(self.folder).get("status") == "finished"
 
     @property
     def overrides(self) -> list[str]:
@@ -61,22 +67,16 @@ class Past:
     def begin(self) -> None:
         """Keep the new overrides for the next continuation and set the result aside that they make obsolete."""
         if self.new:
-            _write(self.folder / ".hydra" / "resumed.yaml", yaml.safe_dump(merged(self.added, self.new)))
+            write_atomically(self.folder / RESUMED_OVERRIDES, yaml.safe_dump(merged(self.added, self.new)))
             if (self.folder / RESULT).exists():
                 os.replace(self.folder / RESULT, self.folder / EARLIER_RESULT)
 
     def take_back(self) -> None:
         """Undo ``begin`` when the continuation was refused."""
         if self.new:
-            _write(self.folder / ".hydra" / "resumed.yaml", yaml.safe_dump(self.added))
+            write_atomically(self.folder / RESUMED_OVERRIDES, yaml.safe_dump(self.added))
             if (self.folder / EARLIER_RESULT).exists() and not (self.folder / RESULT).exists():
                 os.replace(self.folder / EARLIER_RESULT, self.folder / RESULT)
-
-
-def is_run(folder: Path) -> bool:
-    """Whether Hydra has described a run there; it writes the overrides last, and never nothing."""
-    path = folder / ".hydra" / "overrides.yaml"
-    return path.is_file() and path.stat().st_size > 0
 
 
 def is_asked(words: list[str]) -> bool:
@@ -95,10 +95,9 @@ def read(words: list[str]) -> Past | None:
     if value in ("", "null"):
         return None
     folder = Path(value).expanduser().resolve()
-    if not is_run(folder):
-        raise UserError(f"resume={value} is not the folder of a run: its .hydra/overrides.yaml is missing.")
+    refuse_other_folder(folder, f"resume={value}")
     new = [word for word in words if word not in named]
-    return Past(folder, _words(folder / ".hydra" / "overrides.yaml"), _words(folder / ".hydra" / "resumed.yaml"), new)
+    return Past(folder, _words(folder / OVERRIDES), _words(folder / RESUMED_OVERRIDES), new)
 
 
 def of_a_sweep(words: list[str]) -> tuple[str | None, list[str]]:
@@ -122,7 +121,7 @@ def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]
     Raises:
         UserError: Naming the first key that differs.
     """
-    path = past.folder / ".hydra" / "config.yaml"
+    path = past.folder / CONFIG
     check_yaml(path)
     then = current_targets(OmegaConf.to_container(OmegaConf.load(path)))
     now = OmegaConf.to_container(compose(past.stored))
@@ -142,12 +141,6 @@ def _words(path: Path) -> list[str]:
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UserError(f"{path} is damaged: it should be a list of overrides.")
     return [current_word(word) for word in words if key(word) != "resume"]
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _difference(then: Any, now: Any, path: str = "") -> str:

@@ -1,4 +1,9 @@
-"""From measured data to the numbers and words of ``result.json``."""
+"""Numbers and words of ``result.json`` from measured data.
+
+A score comes one way: every estimator gives a ``LogEvidence``, ``loop.measure`` gathers them in an ``EvalResult``,
+:func:`assessed` makes of that the dictionary that the terminal shows, and :func:`plain` what is written of it and read
+back by the report.
+"""
 
 import math
 from collections.abc import Sequence

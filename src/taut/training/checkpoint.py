@@ -3,11 +3,9 @@
 import hashlib
 import io
 import logging
-import os
 import pickle
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,12 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
 from taut.errors import UserError
+from taut.files import PARTIAL, write_atomically
 
 log = logging.getLogger(__name__)
 
 LABEL = b"taut-1-sha256:"
 SEAL = len(LABEL) + 64
-PARTIAL = ".part"
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -47,7 +45,7 @@ class AtomicCheckpointIO(CheckpointIO):
             leftover.unlink(missing_ok=True)
         archive = io.BytesIO()
         torch.save(checkpoint, archive)
-        _write(path, seal(archive.getvalue()))
+        write_atomically(path, seal(archive.getvalue()))
 
     def load_checkpoint(
         self,
@@ -104,29 +102,6 @@ def _intact(path: Path) -> bytes:
             "SHA-256 seal of this version; restore the file, or remove it to use an older checkpoint."
         )
     return data
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _step(path: Path) -> int:

@@ -1,6 +1,5 @@
 """A run, read back from its folder: its config, its data, its trained model."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from taut import __version__
 from taut.config.aliases import current_targets
 from taut.config.check import check, check_yaml
 from taut.config.instantiate import check_targets_resolved
-from taut.config.resume import is_run
+from taut.config.run_folder import BEST, CHECKPOINTS, CHOICES, config_of, read_result, refuse_other_folder
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.training import loggers
@@ -45,10 +44,8 @@ class Run:
             UserError: If it is not the folder of a run, or of another version, or names classes that may not be built.
         """
         folder = folder.expanduser().resolve()
-        if not is_run(folder):
-            raise UserError(f"run={folder} is not the folder of a run: its .hydra/overrides.yaml is missing.")
-        resumed = folder / ".hydra" / "resumed_config.yaml"
-        path = resumed if resumed.exists() else folder / ".hydra" / "config.yaml"
+        refuse_other_folder(folder, f"run={folder}")
+        path = config_of(folder)
         check_yaml(path)
         stored = OmegaConf.load(path)
         if not isinstance(stored, DictConfig):
@@ -60,12 +57,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What the run is, in one line: model, data, binarisation, mask, prior, q, k and seed."""
+        """The run in one line: model, data, binarisation, mask, prior, q, k and seed."""
         return loggers.name_of(self.choices, self.cfg)
 
     @property
     def binarisation(self) -> str:
-        """How its pixels were made binary."""
+        """The way its pixels were made binary."""
         return str(self.cfg.data.get("binarisation") or "none")
 
     @property
@@ -75,14 +72,14 @@ class Run:
         Raises:
             UserError: If there is none.
         """
-        best = self.folder / "checkpoints" / "best.ckpt"
-        found = best if best.exists() else newest_good(self.folder / "checkpoints")
-        if found is None:
+        best = self.folder / BEST
+        checkpoint = best if best.exists() else newest_good(self.folder / CHECKPOINTS)
+        if checkpoint is None:
             raise UserError(
-                f"{self.folder} holds no checkpoint in checkpoints/; let the run train for an epoch first "
+                f"{self.folder} holds no checkpoint in {CHECKPOINTS}/; let the run train for an epoch first "
                 "(python train.py resume=<run folder>)."
             )
-        return found
+        return checkpoint
 
     def load(self) -> tuple[LatentVariableModel, Data, dict[str, Any]]:
         """The trained model in evaluation mode, its data, and what the checkpoint says of itself.
@@ -137,13 +134,13 @@ def _check(cfg: DictConfig, folder: Path) -> None:
 
 def _written_by(folder: Path) -> str:
     try:
-        return str(json.loads((folder / "result.json").read_text(encoding="utf-8"))["versions"]["taut"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_result(folder)["versions"]["taut"])
+    except (KeyError, TypeError):
         return __version__
 
 
 def _choices(folder: Path) -> dict[str, str]:
-    path = folder / ".hydra" / "hydra.yaml"
+    path = folder / CHOICES
     try:
         check_yaml(path)
         chosen = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taut.errors import UserError, nearest
+from taut.files import write_atomically
 
 HELP = """\
 Save a W&B workspace that shows how tight the bounds of all runs are, and with sweep= a report page on one sweep.
@@ -131,12 +132,9 @@ def _pages(request: Request) -> dict[str, object]:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(
             f"out={path} cannot be written ({error.strerror}); name a file in a folder that exists."
         ) from error

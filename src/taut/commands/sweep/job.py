@@ -1,14 +1,17 @@
 """One member of a sweep: its words, its folder, and how far it has come."""
 
 import json
-import os
 import socket
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from taut.config.run_folder import LOCK, LOG, STATUS
+from taut.files import write_json
+
+__all__ = ["LOCK", "LOG", "STATUS", "Member", "Status"]
+
 State = Literal["queued", "running", "finished", "failed"]
-STATUS, LOG, LOCK = "status.json", "log.txt", ".lock"
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,6 @@ class Status:
             return cls()
 
     def write(self, folder: Path) -> "Status":
-        """Put it into a member's folder, whole or not at all."""
-        partial = folder / f".{STATUS}.{os.getpid()}.part"
-        partial.write_text(json.dumps(asdict(self), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(partial, folder / STATUS)
+        """Put it into a member's folder, atomically: the sweep reads it while members write."""
+        write_json(folder / STATUS, asdict(self))
         return self

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from taut.commands.sweep.job import Member
 from taut.config.overrides import NOT_OF_A_MEMBER, key
+from taut.config.run_folder import PLAN
 from taut.errors import UserError
+from taut.files import write_json
 
-NAME = "sweep.json"
 LONGEST_NAME = 80
 
 
@@ -41,7 +41,7 @@ class Plan:
         Raises:
             UserError: If it is damaged.
         """
-        path = folder / NAME
+        path = folder / PLAN
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
             return cls(known["name"], known["command"], [Member(**one) for one in known["members"]])
@@ -53,11 +53,9 @@ class Plan:
             ) from error
 
     def write(self, folder: Path) -> "Plan":
-        """Put it into the sweep folder, whole or not at all."""
+        """Put it into the sweep folder, atomically."""
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{NAME}.{os.getpid()}.part"
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, folder / NAME)
+        write_json(folder / PLAN, asdict(self))
         return self
 
     def member(self, words: Sequence[str]) -> Member:

@@ -1,6 +1,5 @@
 """Supervision of one job of a sweep: its process, its log, its end, and the reason of a failure in one sentence."""
 
-import json
 import os
 import re
 import signal
@@ -13,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from taut.commands.sweep.job import LOCK, LOG, Status
-from taut.config.resume import RESULT, is_run, quoted
+from taut.config.overrides import quoted
+from taut.config.run_folder import is_run, read_result
 from taut.files import held
 from taut.runtime.workers import SUPERVISOR_PIPE
 
@@ -209,8 +209,8 @@ class Supervisor:
 
 def _score(folder: Path) -> float | None:
     """The best validation bound of a finished run, in nats."""
+    result = read_result(folder)
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         return float(result["validation"]["bound"]) if result["status"] == "finished" else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None

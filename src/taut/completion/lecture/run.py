@@ -14,9 +14,10 @@ from torch import Tensor
 
 from taut.completion.lecture.figure import lecture as lecture_figure
 from taut.completion.lecture.lecture import Lecture, Method, lecture
+from taut.config.run_folder import write_result
 from taut.data.digits import Digits
 from taut.errors import UserError
-from taut.files import atomic_folder, write_json
+from taut.files import atomic_folder
 from taut.functional.statistics import standard_error
 from taut.report import figures
 from taut.report.tables.evaluation import number, signed
@@ -41,7 +42,7 @@ def give(cfg: DictConfig) -> dict[str, Any]:
     result = described(found) | {"seed": cfg.seed, "seconds": time.perf_counter() - started}
     folder = Path(HydraConfig.get().runtime.output_dir)
     with atomic_folder(folder) as partial:
-        write_json(partial / "result.json", result)
+        write_result(partial, result)
         _draw(found, partial / "lecture.png")
     for table in lecture_tables(result):
         console.print(table)

@@ -1,5 +1,6 @@
 """Numbers and words on a picture: how many decimals, which ticks, and how far apart."""
 
+import io
 import os
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -15,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+
+from taut.files import write_atomically
 
 
 def spread(values: Iterable[float], distance: float, low: float = -inf, high: float = inf) -> list[float]:
@@ -130,17 +133,14 @@ def colours(count: int) -> list[tuple[float, float, float]]:
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 144) -> Path:
-    """Write a PNG beside its target and rename it, so that no reader meets half a picture.
+    """Write a PNG, atomically, so that no reader meets half a picture.
 
     Returns:
         The path written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(partial, format="png", dpi=dpi, metadata={"Software": None})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=dpi, metadata={"Software": None})
+    write_atomically(path, image.getvalue())
     return path

@@ -4,11 +4,9 @@ import base64
 import gzip
 import hashlib
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -17,6 +15,7 @@ from typing import Any
 
 from taut.config.secrets import redacted_by_name
 from taut.errors import UserError
+from taut.files import write_atomically
 from taut.report.page import plots
 from taut.report.page.plots import Kind
 from taut.report.read import configs
@@ -92,21 +91,17 @@ def render(
 
 
 def write(path: Path, page: str) -> None:
-    """Put the page where it belongs, whole or not at all.
+    """Write the page, atomically.
 
     Raises:
         UserError: If it cannot be written there.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(page.encode("utf-8", errors="replace"))
-        os.replace(partial, path)
+        # a lone surrogate, from a file name that is no UTF-8, is not worth a page
+        write_atomically(path, page.encode("utf-8", errors="replace"))
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); name another file with --out.") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def _numbers(runs: Sequence[Run], names: Names, sections: Sequence[Section]) -> Mapping[str, Any]:

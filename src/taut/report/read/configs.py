@@ -1,6 +1,5 @@
 """Configs with flat keys: what they hold, what differs, and nothing that is secret."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,6 @@ NOT_OF_A_RUN = ("hydra", "sweep", "resume", "launcher", "logger", "threads", "ex
 """Keys that say how a run was started, not what it is."""
 NOT_A_SETTING = ("sweep.", "launcher.", "logger.", "resume", "threads")
 """Beginnings of flat keys that change nothing in what a run finds."""
-SHARED = ("taut.training.models.", "taut.data.mask.")
-"""Modules that hold several choices of a group; elsewhere a module has the name of its choice."""
 
 
 def settings(config: Mapping[str, str]) -> dict[str, str]:
@@ -68,11 +65,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return word(value) if isinstance(value, str | int | float) else "{}" if value == {} else word(str(value))
-
-
-def choice_of(target: str) -> str:
-    """Word of the command line that chooses a target, e.g. ``top_half`` for ``taut.data.mask.regions.TopHalf``."""
-    module, _, name = target.rpartition(".")
-    if not target.startswith(SHARED):
-        return module.rpartition(".")[2]
-    return "mog" if name == "MixtureOfGaussians" else re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from taut.config.run_folder import CHECKPOINTS, FIGURES, METRICS, OVERRIDES, PLAN, RESULT, STATUS
 from taut.errors import UserError
 from taut.report.read.files import Reader, word
 
 DEEPEST = 3
 """Levels of folders that are searched for runs."""
-SIGNS = (".hydra/overrides.yaml", "result.json", "status.json", "metrics.csv")
-SKIPPED = ("wandb", "checkpoints", "figures", "evaluations")
+SIGNS = (OVERRIDES, RESULT, STATUS, METRICS)
+"""What a run may have left, in whatever state it is; to continue or to evaluate one takes its ``OVERRIDES``."""
+SKIPPED = ("wandb", CHECKPOINTS, FIGURES, "evaluations")
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ def find(folders: Sequence[Path]) -> Found:
     return Found(list(runs.values()), list(dict.fromkeys(sweeps)), list(dict.fromkeys(problems)))
 
 
-def is_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run."""
+def holds_run(folder: Path) -> bool:
+    """Tell whether a run has left something in a folder."""
     return any((folder / sign).is_file() for sign in SIGNS)
 
 
@@ -80,11 +82,11 @@ def _refuse(folder: Path) -> NoReturn:
 
 
 def _is_sweep(folder: Path) -> bool:
-    return (folder / "sweep.json").is_file()
+    return (folder / PLAN).is_file()
 
 
 def _sources(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
-    if _is_sweep(folder) or is_run(folder):
+    if _is_sweep(folder) or holds_run(folder):
         yield folder
     elif deepest:
         for child in _children(folder):
@@ -102,11 +104,11 @@ def _children(folder: Path) -> list[Path]:
 def _members(sweep: Path, problems: list[str]) -> list[Place]:
     """The members of a plan in its order; where it cannot be read, the folders that hold runs."""
     reader = Reader(sweep)
-    listed = reader.mapping("sweep.json").get("members")
+    listed = reader.mapping(PLAN).get("members")
     members = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     named = {word(one.get("folder")): one.get("words") for one in members if word(one.get("folder"))}
     inside = {name: words for name, words in named.items() if Path(name).name == name and name != ".."}
     problems += [f"{sweep.name}/{problem}" for problem in reader.problems]
     if not inside:
-        return [Place(child, sweep.name) for child in _children(sweep) if is_run(child)]
+        return [Place(child, sweep.name) for child in _children(sweep) if holds_run(child)]
     return [Place(sweep / name, sweep.name, words if isinstance(words, list) else []) for name, words in inside.items()]

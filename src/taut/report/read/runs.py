@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from taut.config.aliases import current_target
+from taut.config.run_folder import CONFIG, FIGURES, LOCK, LOG, METRICS, OVERRIDES, RESULT, STATUS, choice_of
 from taut.config.secrets import redacted_by_name
-from taut.report.read.configs import choice_of, differing, flat, keys_given
+from taut.report.read.configs import differing, flat, keys_given
 from taut.report.read.files import Reader, legible, number, part, whole, word
 from taut.report.read.scores import Scores, void_of
 
@@ -94,14 +95,14 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
         member: Whether it belongs to a sweep: without a status it then waits.
     """
     reader = Reader(folder)
-    result, status = reader.mapping("result.json"), reader.mapping("status.json")
-    config = flat(reader.yaml(".hydra/config.yaml"))
+    result, status = reader.mapping(RESULT), reader.mapping(STATUS)
+    config = flat(reader.yaml(CONFIG))
     config |= {key: current_target(name) for key, name in config.items() if key.endswith("._target_")}
-    given = keys_given(reader.yaml(".hydra/overrides.yaml") or list(words))
-    history = reader.rows("metrics.csv")
+    given = keys_given(reader.yaml(OVERRIDES) or list(words))
+    history = reader.rows(METRICS)
     below = _below(reader, result)
     state = _state(folder, result, status, member)
-    log = word(status.get("log")) or "log.txt"
+    log = word(status.get("log")) or LOG
     return Run(
         folder,
         state,
@@ -124,9 +125,9 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
 def _below(reader: Reader, tested: Mapping[str, Any]) -> dict[str, Scores | None]:
     """Evaluations below a run, in folders of any name; doubted where they are of other weights than the test."""
     found = {}
-    for path in sorted(reader.folder.glob("[!.]*/result.json"))[:MOST_FOLDERS]:
+    for path in sorted(reader.folder.glob(f"[!.]*/{RESULT}"))[:MOST_FOLDERS]:
         place = path.parent.name
-        result = reader.mapping(f"{place}/result.json")
+        result = reader.mapping(f"{place}/{RESULT}")
         if "evidence" in result:
             scores = Scores.evaluated(result, f"{place}/data.csv")
             found[place] = scores and _of_other_weights(scores, _step(result), _step(tested))
@@ -151,10 +152,10 @@ def _of_other_weights(scores: Scores, evaluated: int | None, tested: int | None)
 def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], member: bool) -> str:
     said = word(status.get("state"))
     if said == "running":
-        return "running" if _held(folder / ".lock") else "interrupted"
+        return "running" if _held(folder / LOCK) else "interrupted"
     if said in ("queued", "finished", "failed"):
         return said
-    if (folder / "status.json").exists():
+    if (folder / STATUS).exists():
         return "unknown"
     if member:
         return "queued"
@@ -218,8 +219,8 @@ def _versions(result: Mapping[str, Any]) -> dict[str, str]:
 
 def _pictures(folder: Path) -> dict[str, Path]:
     """Pictures by kind: the name of the file and, for evaluations and completions, that of the folder."""
-    found = {path.stem: path for path in sorted(folder.glob("figures/*.png"))}
-    for path in sorted(folder.glob("[!.]*/figures/*.png")):
+    found = {path.stem: path for path in sorted(folder.glob(f"{FIGURES}/*.png"))}
+    for path in sorted(folder.glob(f"[!.]*/{FIGURES}/*.png")):
         place = path.parent.parent.name
         found[f"{place}: {path.stem}"] = path
     return found

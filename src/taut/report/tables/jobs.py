@@ -1,8 +1,7 @@
 """All members of a sweep in one table: on the terminal and as ``members.csv``."""
 
 import csv
-import json
-import os
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +9,8 @@ from typing import Any, Protocol
 from rich.table import Table
 from rich.text import Text
 
+from taut.config.run_folder import read_result
+from taut.files import write_atomically
 from taut.report.read.scores import void_of
 from taut.report.tables.evaluation import number
 from taut.report.tables.table import new_table
@@ -117,30 +118,26 @@ def _first(label: str, values: Mapping[str, float | None]) -> str:
 
 
 def write_members(folder: Path, members: Sequence[MemberLike], states: Mapping[str, StatusLike]) -> None:
-    """The same as ``members.csv``, whole or not at all."""
-    partial = folder / f".{NAME}.{os.getpid()}.part"
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        columns = ["member", "words", "state", "val_bound", *SCORES, *CRITERIA, "converged"]
-        columns += ["exit_code", "reason", "log", "seconds"]
-        writer.writerow(columns)
-        for member in members:
-            status, result = states[member.folder], _result(folder / member.folder)
-            scores, criteria = result.get("scores", {}), result.get("criteria") or {}
-            numbers = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in SCORES]
-            numbers += [*(criteria.get(key) for key in CRITERIA), result.get("converged")]
-            known = [status.state, status.score, *numbers, status.exit_code, status.reason]
-            log = f"{member.folder}/{status.log}" if (folder / member.folder / status.log).exists() else None
-            writer.writerow([member.folder, " ".join(member.words), *known, log, status.seconds])
-    os.replace(partial, folder / NAME)
+    """Write that table as ``members.csv``, atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ["member", "words", "state", "val_bound", *SCORES, *CRITERIA, "converged"]
+    columns += ["exit_code", "reason", "log", "seconds"]
+    writer.writerow(columns)
+    for member in members:
+        status, result = states[member.folder], _result(folder / member.folder)
+        scores, criteria = result.get("scores", {}), result.get("criteria") or {}
+        numbers = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in SCORES]
+        numbers += [*(criteria.get(key) for key in CRITERIA), result.get("converged")]
+        known = [status.state, status.score, *numbers, status.exit_code, status.reason]
+        log = f"{member.folder}/{status.log}" if (folder / member.folder / status.log).exists() else None
+        writer.writerow([member.folder, " ".join(member.words), *known, log, status.seconds])
+    write_atomically(folder / NAME, text.getvalue())
 
 
 def _result(folder: Path) -> Mapping[str, Any]:
-    try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return result if isinstance(result, dict) and isinstance(result.get("scores"), dict) else {}
+    result = read_result(folder)
+    return result if isinstance(result.get("scores"), dict) else {}
 
 
 def _void(scores: Mapping[str, Any], name: str) -> bool:

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from taut.config.run_folder import choice_of
 from taut.config.secrets import NAMED, redacted
 from taut.training.loggers.tracker import Wandb, finish
 
@@ -100,7 +101,7 @@ def mask_word(cfg: DictConfig) -> str:
     """The mask on the command line, with its rate; ``none`` without one."""
     if not cfg.get("mask"):
         return "none"
-    name, rate = str(cfg.mask._target_).split(".")[-2], cfg.mask.get("rate")
+    name, rate = choice_of(str(cfg.mask._target_)), cfg.mask.get("rate")
     return name if rate is None else f"{name} {rate:g}"
 
 

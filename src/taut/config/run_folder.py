@@ -1,0 +1,123 @@
+"""The layout of a run folder: what its files are called, whether a folder is one, and the one writer of its results."""
+
+import json
+import platform
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from taut.errors import UserError
+from taut.files import CHECKPOINTS, METRICS, RESULT, write_json
+
+__all__ = [
+    "BEST",
+    "CHECKPOINTS",
+    "CHOICES",
+    "CONFIG",
+    "EARLIER_RESULT",
+    "FIGURES",
+    "HYDRA",
+    "LOCK",
+    "LOG",
+    "METRICS",
+    "OVERRIDES",
+    "PLAN",
+    "RESULT",
+    "RESUMED_CONFIG",
+    "RESUMED_OVERRIDES",
+    "STATUS",
+    "choice_of",
+    "config_of",
+    "is_run",
+    "read_result",
+    "refuse_other_folder",
+    "versions",
+    "write_result",
+]
+
+EARLIER_RESULT = "result.earlier.json"
+"""The result of a run that was finished and then continued."""
+BEST = f"{CHECKPOINTS}/best.ckpt"
+FIGURES = "figures"
+
+HYDRA = ".hydra"
+OVERRIDES = f"{HYDRA}/overrides.yaml"
+"""The words a run was started with, which are never rewritten."""
+CONFIG = f"{HYDRA}/config.yaml"
+"""The config that those words composed."""
+CHOICES = f"{HYDRA}/hydra.yaml"
+"""What Hydra knows of the run, the choice of each config group among it."""
+RESUMED_OVERRIDES = f"{HYDRA}/resumed.yaml"
+"""The words that continuations added."""
+RESUMED_CONFIG = f"{HYDRA}/resumed_config.yaml"
+"""The config with those words, where there were any."""
+
+PLAN = "sweep.json"
+"""What a sweep consists of, in the folder of the sweep."""
+STATUS, LOG, LOCK = "status.json", "log.txt", ".lock"
+"""How far a job of a sweep has come, all it said, and the lock that the process watching over it holds."""
+
+
+def is_run(folder: Path) -> bool:
+    """Tell whether Hydra has described a run there; it writes the overrides last, and never nothing."""
+    path = folder / OVERRIDES
+    return path.is_file() and path.stat().st_size > 0
+
+
+def refuse_other_folder(folder: Path, said: str) -> None:
+    """Refuse a folder that is not that of a run.
+
+    Args:
+        folder: Where it is.
+        said: What the user said, e.g. ``run=outputs/runs/a``.
+
+    Raises:
+        UserError: If it is another folder, or none.
+    """
+    if not is_run(folder):
+        raise UserError(f"{said} is not the folder of a run: its {OVERRIDES} is missing.")
+
+
+def config_of(folder: Path) -> Path:
+    """The config file that describes a run as it stands, with what continuations changed."""
+    resumed = folder / RESUMED_CONFIG
+    return resumed if resumed.exists() else folder / CONFIG
+
+
+def choice_of(target: str) -> str:
+    """The choice on the command line that a class stands for, e.g. ``bottom_half`` for ``...regions.BottomHalf``.
+
+    By the class and not by its file, since a file may hold several.
+    """
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.rpartition(".")[2]).lower()
+    return {"mixture_of_gaussians": "mog"}.get(name, name)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The ``result.json`` of a run, of an evaluation or of a completion; empty if there is none that can be read."""
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or cut short by a copy
+        return {}
+    return result if isinstance(result, dict) else {}
+
+
+def versions(*others: str) -> dict[str, str]:
+    """The versions of taut, of the libraries under it and of Python, as every result states them.
+
+    Args:
+        others: Further distributions that the numbers depend on.
+    """
+    names = ("taut", "torch", "lightning", "hydra-core", *others)
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write ``result.json``, atomically; every command that measures something ends here.
+
+    Raises:
+        ValueError: If there is a NaN or an infinity.
+    """
+    write_json(folder / RESULT, dict(result))
