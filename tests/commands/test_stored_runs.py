@@ -94,3 +94,16 @@ def test_the_word_of_a_choice_is_that_of_its_yaml():
     assert choice_of("taut.training.models.PPCA") == "ppca"
     assert choice_of("taut.data.mask.regions.BottomHalf") == "bottom_half"
     assert choice_of("taut.data.fashion_mnist.FashionMNIST") == "fashion_mnist"
+
+
+def test_runs_and_results_carry_their_format_and_a_newer_one_is_refused(tmp_path):
+    run = copied(STORED / "vae", tmp_path)
+    assert command("train", f"resume={run}", "trainer.max_epochs=3", "threads=1").code == 0
+    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["format"] == 1
+    assert command("evaluate", f"run={run}", "limit=3", "k=10", "threads=1").code == 0
+    assert _result(run)["format"] == _result(run / "evaluation")["format"] == 1
+    (run / "run.json").write_text('{"format": 2}', encoding="utf-8")
+    for name, words in (("evaluate", f"run={run}"), ("complete", f"run={run}"), ("train", f"resume={run}")):
+        done = command(name, words)
+        assert done.code == 2
+        assert "reads formats up to 1; use the version that wrote it" in done.err

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from taut.config.instantiate import check_targets_resolved, instantiate
 from taut.config.overrides import child_command
-from taut.config.run_folder import CHECKPOINTS, RESUMED_CONFIG, versions, write_result
+from taut.config.run_folder import CHECKPOINTS, RESUMED_CONFIG, versions, write_format, write_result
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
@@ -151,6 +151,8 @@ def train(cfg: DictConfig) -> float:
     refuse_small_batches(data, trainer.world_size)
     parameters = sum(p.numel() for p in model.parameters())
     best = _best(trainer)
+    if first():
+        write_format(folder)
     checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
     with loggers.finishing(trainer.loggers), worker_processes(processes, child_command(folder)):
         started = time.perf_counter()

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from taut.config.check import check, check_sweep, is_for_wandb, refuse_processes
 from taut.config.instantiate import check_hydra, check_process
 from taut.config.overrides import key, own_words
-from taut.config.resume import is_run
+from taut.config.resume import is_run, refuse_other_folder
 from taut.errors import UserError, nearest
 from taut.files import CreatedFolder
 from taut.runtime import devices
@@ -174,8 +174,8 @@ class Composer:
         devices.check_folder(cfg)
         folder = Path(cfg.hydra.run.dir).absolute()
         if self.task != "train":
-            if cfg.run is not None and not is_run(Path(cfg.run).expanduser()):
-                raise UserError(f"run={cfg.run} is not the folder of a run: its .hydra/overrides.yaml is missing.")
+            if cfg.run is not None:
+                refuse_other_folder(Path(cfg.run).expanduser(), f"run={cfg.run}")
         elif new and is_run(folder):
             raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")
         return CreatedFolder.of(folder)

@@ -18,6 +18,8 @@ __all__ = [
     "CONFIG",
     "EARLIER_RESULT",
     "FIGURES",
+    "FORMAT",
+    "FORMAT_FILE",
     "HYDRA",
     "LOCK",
     "LOG",
@@ -34,9 +36,14 @@ __all__ = [
     "read_result",
     "refuse_other_folder",
     "versions",
+    "write_format",
     "write_result",
 ]
 
+FORMAT = 1
+"""Version of the layout of run folders and of ``result.json``; a folder without a number is older than the first."""
+FORMAT_FILE = "run.json"
+"""The format of a run folder, written before its first epoch."""
 EARLIER_RESULT = "result.earlier.json"
 """The result of a run that was finished and then continued."""
 BEST = f"{CHECKPOINTS}/best.ckpt"
@@ -67,17 +74,23 @@ def is_run(folder: Path) -> bool:
 
 
 def refuse_other_folder(folder: Path, said: str) -> None:
-    """Refuse a folder that is not that of a run.
+    """Refuse a folder that is not that of a run, or that a newer taut wrote.
 
     Args:
         folder: Where it is.
         said: What the user said, e.g. ``run=outputs/runs/a``.
 
     Raises:
-        UserError: If it is another folder, or none.
+        UserError: If it is another folder, or none, or of a format that this version does not know.
     """
     if not is_run(folder):
         raise UserError(f"{said} is not the folder of a run: its {OVERRIDES} is missing.")
+    format_ = _mapping(folder / FORMAT_FILE).get("format", FORMAT)
+    if not isinstance(format_, int) or format_ > FORMAT:
+        raise UserError(
+            f"{said} has format {format_!r} ({FORMAT_FILE}), and taut {version('taut')} reads formats up to {FORMAT}; "
+            "use the version that wrote it, or a newer one."
+        )
 
 
 def config_of(folder: Path) -> Path:
@@ -97,11 +110,15 @@ def choice_of(target: str) -> str:
 
 def read_result(folder: Path) -> dict[str, Any]:
     """The ``result.json`` of a run, of an evaluation or of a completion; empty if there is none that can be read."""
+    return _mapping(folder / RESULT)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or cut short by a copy
         return {}
-    return result if isinstance(result, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def versions(*others: str) -> dict[str, str]:
@@ -115,9 +132,14 @@ def versions(*others: str) -> dict[str, str]:
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Write ``result.json``, atomically; every command that measures something ends here.
+    """Write ``result.json`` with its format, atomically; every command that measures something ends here.
 
     Raises:
         ValueError: If there is a NaN or an infinity.
     """
-    write_json(folder / RESULT, dict(result))
+    write_json(folder / RESULT, {"format": FORMAT, **result})
+
+
+def write_format(folder: Path) -> None:
+    """Say of what format a run folder is, before anything else of the run is written there."""
+    write_json(folder / FORMAT_FILE, {"format": FORMAT, "taut": version("taut")})
