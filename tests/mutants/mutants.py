@@ -1170,14 +1170,14 @@ MUTANTS = [
     Mutant(
         "holes scored by what fills them",
         "distributions/cells.py",
-        "self.base_dist.log_prob(inside).masked_fill(holes, 0.0)",
+        "self.base_dist.log_prob(inside).masked_fill(missing, 0.0)",
         "self.base_dist.log_prob(inside)",
         HOLES + "::test_cells_sum_the_densities_of_what_is_observed",
     ),
     Mutant(
         "0 * NaN in a gradient",
         "distributions/cells.py",
-        "torch.where(holes, self.base_dist.mean.detach(), value)",
+        "torch.where(missing, self.base_dist.mean.detach(), value)",
         "value",
         HOLES + "::test_gradients_are_finite_beside_holes",
     ),
