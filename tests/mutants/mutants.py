@@ -630,8 +630,8 @@ MUTANTS = [
     Mutant(
         "an approximation gap without error",
         "evidence/summary.py",
-        '"low": mean_of(found.low, parts.best_variance + noise[found.lower]),',
-        '"low": mean_of(found.low, 0 * parts.best_variance),',
+        '"low": mean_of(gap.low, parts.best_variance + noise[gap.lower]),',
+        '"low": mean_of(gap.low, 0 * parts.best_variance),',
         WEIGHTS + "::test_the_errors_of_the_approximation_gap_are_those_of_both_its_parts",
     ),
     Mutant(
@@ -1760,8 +1760,8 @@ MUTANTS = [
     Mutant(
         "void values in the interval",
         "evidence/summary.py",
-        "found = interval(answer.trusted_elbo, answer.trusted)\n    by_name",
-        "found = interval(answer.elbo.value, answer.evidence)\n    by_name",
+        "gap = interval(answer.trusted_elbo, answer.trusted)\n    by_name",
+        "gap = interval(answer.elbo.value, answer.evidence)\n    by_name",
         CONTRADICTIONS + "::test_a_void_estimator_has_no_value_certificate_or_end_of_the_gap",
     ),
     Mutant(
