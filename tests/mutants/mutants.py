@@ -630,8 +630,8 @@ MUTANTS = [
     Mutant(
         "an approximation gap without error",
         "evidence/summary.py",
-        '"low": mean_of(found.low, parts.best_variance + noise[found.lower]),',
-        '"low": mean_of(found.low, 0 * parts.best_variance),',
+        '"low": mean_of(gap.low, parts.best_variance + noise[gap.lower]),',
+        '"low": mean_of(gap.low, 0 * parts.best_variance),',
         WEIGHTS + "::test_the_errors_of_the_approximation_gap_are_those_of_both_its_parts",
     ),
     Mutant(
@@ -1170,14 +1170,14 @@ MUTANTS = [
     Mutant(
         "holes scored by what fills them",
         "distributions/cells.py",
-        "self.base_dist.log_prob(inside).masked_fill(holes, 0.0)",
+        "self.base_dist.log_prob(inside).masked_fill(missing, 0.0)",
         "self.base_dist.log_prob(inside)",
         HOLES + "::test_cells_sum_the_densities_of_what_is_observed",
     ),
     Mutant(
         "0 * NaN in a gradient",
         "distributions/cells.py",
-        "torch.where(holes, self.base_dist.mean.detach(), value)",
+        "torch.where(missing, self.base_dist.mean.detach(), value)",
         "value",
         HOLES + "::test_gradients_are_finite_beside_holes",
     ),
@@ -1760,8 +1760,8 @@ MUTANTS = [
     Mutant(
         "void values in the interval",
         "evidence/summary.py",
-        "found = interval(answer.trusted_elbo, answer.trusted)\n    by_name",
-        "found = interval(answer.elbo.value, answer.evidence)\n    by_name",
+        "gap = interval(answer.trusted_elbo, answer.trusted)\n    by_name",
+        "gap = interval(answer.elbo.value, answer.evidence)\n    by_name",
         CONTRADICTIONS + "::test_a_void_estimator_has_no_value_certificate_or_end_of_the_gap",
     ),
     Mutant(

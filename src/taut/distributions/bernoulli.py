@@ -58,11 +58,13 @@ class _LogProb(torch.autograd.Function):
         logits = torch.addmm(offset, h.flatten(0, 1), weight.mT)  # in half precision under autocast
         u = logits.to(h.dtype).view(*h.shape[:2], -1).mul_(sign).sigmoid_()
         if not whole:
+            # sigmoid(0) is a half, but a missing pixel must be a factor of 1
             u.masked_fill_(sign == 0, 1.0)
         ctx.save_for_backward(h, weight, sign, u)
         ctx.low = logits.dtype
         log_p = log_product(u)
         lost = ~log_p.isfinite()
+        # a product of FACTORS small probabilities can be below every number of this precision
         if lost.any():
             log_p[lost] = _one_by_one(h[lost], weight, offset, sign.expand_as(u)[lost])
         return log_p
@@ -71,6 +73,7 @@ class _LogProb(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         h, weight, sign, u = ctx.saved_tensors
+        # autocast does not reach in here: the products take the precision of the forward pass
         by_logit = torch.addcmul(sign, sign, u, value=-1).flatten(0, 1).to(ctx.low)
         each = gradient.reshape(-1, 1)
         by_h = (by_logit @ weight.to(ctx.low)).to(h.dtype).mul_(each).view_as(h)
@@ -88,7 +91,9 @@ def log_product(p: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
     r"""$\sum_i \log p_i$ of probabilities, as logarithms of products of a few; $-\infty$ where one is too small."""
     whole = p.shape[-1] - p.shape[-1] % FACTORS
     products = p[..., :whole].unflatten(-1, (whole // FACTORS, FACTORS)).prod(-1)
+    # a product of no factors is 1, so an empty remainder changes nothing
     products = torch.cat([products, p[..., whole:].prod(-1, keepdim=True)], -1)
+    # a subnormal product has lost digits: the -inf of a 0 tells the caller to score pixel by pixel
     return torch.threshold_(products, torch.finfo(p.dtype).tiny, 0.0).log_().sum(-1)
 
 
@@ -108,6 +113,7 @@ class Pixels(Cells):
     def __init__(self, source: Tensor, offset: Tensor, weight: Float[Tensor, "d h"] | None = None) -> None:
         self.source, self.offset, self.weight = source, offset, weight
         batch = source.shape[: source.dim() - (offset.dim() if weight is None else 1)]
+        # not Independent's, which would need the base distribution, and so the logits, at once
         Distribution.__init__(self, batch, offset.shape, False)
         self.reinterpreted_batch_ndims = offset.dim()
 
@@ -139,21 +145,23 @@ class Pixels(Cells):
         return log_p
 
     def _unseen(self, value: Tensor) -> Tensor:
-        """The same without a look at the value: a GPU would have to be waited for."""
+        """Density without a look at the value, for which a GPU would have to be waited for."""
         logits = (self.bare + self.offset).to(value.dtype)  # they are rough under autocast
+        # a number in place of NaN first: 0 times NaN would be NaN in the gradients
         x = filled(value, 0.5).expand_as(logits)
         each = binary_cross_entropy_with_logits(logits, x, reduction="none").masked_fill(value.isnan(), 0.0)
         return -each.flatten(-len(self.event_shape)).sum(-1)
 
     def _signed_logits(self, sign: Tensor, offset: Tensor) -> Float[Tensor, "*batch d"]:
         """Many draws for each datum share a last layer whose weights carry the sign."""
+        # signed weights hold h numbers a pixel, signed logits k: with fewer draws than features the logits are cheaper
         if self.weight is None or not self._matching(sign) or self.batch_shape[0] < self.weight.shape[1]:
             return torch.addcmul(offset, self.bare, sign).flatten(-len(self.event_shape))
         weight = self.weight * sign.flatten(1).unsqueeze(-1)
         return torch.baddbmm(offset.flatten(1).unsqueeze(1), self.source.transpose(0, 1), weight.mT).transpose(0, 1)
 
     def _matching(self, value: Tensor) -> bool:
-        """Whether there are draws, by their features, for each datum of a batch."""
+        """Tell whether there are draws, by their features, for each datum of a batch."""
         return self.weight is not None and value.shape == (*self.batch_shape[1:], *self.event_shape) != self.event_shape
 
     def _fused(self, value: Float[Tensor, "b *x"], whole: bool) -> Float[Tensor, "k b"]:

@@ -38,11 +38,11 @@ class Cells(Independent):
     """Independent cells, any of which may be missing: the density of x is that of its observed cells."""
 
     def log_prob(self, value: Tensor) -> Tensor:
-        holes = value.isnan()
-        if value.device.type == "cpu" and not holes.any():  # a GPU would have to be waited for
+        missing = value.isnan()
+        if value.device.type == "cpu" and not missing.any():  # a GPU would have to be waited for
             return super().log_prob(value)
-        inside = torch.where(holes, self.base_dist.mean.detach(), value)  # a number first: NaN would reach gradients
-        cells = self.base_dist.log_prob(inside).masked_fill(holes, 0.0)
+        inside = torch.where(missing, self.base_dist.mean.detach(), value)  # a number first: NaN would reach gradients
+        cells = self.base_dist.log_prob(inside).masked_fill(missing, 0.0)
         return cells.flatten(-len(self.event_shape)).sum(-1)
 
     def given(self, x: Float[Tensor, "b *x"]) -> Given:

@@ -53,7 +53,7 @@ class ComponentNormal(Distribution):
             return self.outside(z @ self.means + std)
 
     def outside(self, y: Float[Tensor, "*n d"]) -> Tensor:
-        """In the units and the shape of x."""
+        """Data in the units and the shape of x."""
         return self.units.outside(y).unflatten(-1, self.event_shape)
 
     def log_prob(self, value: Float[Tensor, "..."]) -> Tensor:
@@ -67,6 +67,7 @@ class ComponentNormal(Distribution):
     def table(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n c"]:
         """The log-density of the observed coordinates of x under every Gaussian, nats."""
         rows = self.units.inside(x)
+        # every mask costs factors of its own; data without missing cells need none
         partly = rows.isnan().any()
         inside = self._partial_table(rows) if partly else log_densities(rows, self.means, self.factors)
         return inside - self.units.log_volume(x).unsqueeze(-1)

@@ -46,11 +46,14 @@ class _LogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, f: Tensor, g: Tensor, r: Tensor, floor: float) -> Tensor:
         hidden = r.isnan()
+        # under autocast the heads come in half precision, r does not
         error, grown = r - f.to(r.dtype), g.to(r.dtype).clamp(max=MOST).exp_()
         variance = grown + floor
         by_f = error / variance
         error.mul_(by_f)
+        # scoring without a backward pass keeps nothing
         if any(ctx.needs_input_grad):
+            # where the variance is clamped g does not move it, and a missing cell, NaN here, moves nothing
             by_g = (error - 1).mul_(grown).div_(variance).mul_(0.5).masked_fill_((g >= MOST) | hidden, 0.0)
             ctx.save_for_backward(by_f.masked_fill_(hidden, 0.0), by_g)
         return error.add_(variance.log_()).masked_fill_(hidden, 0.0).sum(-1).mul_(-0.5)
@@ -76,6 +79,7 @@ class Heads(Cells):
 
     def __init__(self, f: Tensor, g: Tensor, shift: Tensor, scale: Tensor, floor: float) -> None:
         self.f, self.g, self.shift, self.scale, self.floor = f, g, shift, scale, floor
+        # not Independent's, which would need the base distribution at once
         Distribution.__init__(self, f.shape[: f.dim() - shift.dim()], shift.shape, False)
         self.reinterpreted_batch_ndims = shift.dim()
 

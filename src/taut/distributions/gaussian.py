@@ -23,14 +23,16 @@ class Gaussian(Independent):
     @classmethod
     def of(cls, mean: Tensor, std: Tensor) -> "Gaussian":
         """The Gaussian of this mean and standard deviation, both ``[*batch, d]``."""
+        # torch would look at every value to validate it, and a GPU would have to be waited for
         made = cls(Normal(mean, std, validate_args=False), 1, validate_args=False)
         made.noise = torch.promote_types(mean.dtype, torch.float32)
         return made
 
     def expand(self, batch_shape: Sequence[int], _instance: "Gaussian | None" = None) -> "Gaussian":
-        """The same with further batch axes."""
+        """Repeat this Gaussian along further batch axes."""
         made = super().expand(torch.Size(batch_shape), _instance)
         assert isinstance(made, Gaussian)
+        # torch copies only what Independent itself holds
         made.noise = self.noise
         return made
 

@@ -49,6 +49,7 @@ class Annealed:
         assert support is not None
         self.rows, self.proposal, self.betas, self.chains, self.leapfrog = rows, proposal, betas, chains, leapfrog
         self.path = Path(lambda z: rows.target.log_joint(rows.x, z), start, support)
+        # where no standard deviation is known, the scale takes a draw
         with seeding.forked(rows.x.device):
             self.scale = self.path.scale()
         self.moves, self.moved = len(betas[::TUNED_EVERY]) + len(betas) - 2, 0
@@ -57,12 +58,12 @@ class Annealed:
         """Step sizes ``[len(betas), b]``, from a run with noise of its own."""
         step = torch.full((len(self.rows),), FIRST, dtype=self.scale.dtype, device=self.scale.device)
         (point, _), source = self.begin("tune"), self.noise("tune")
-        found = []
+        steps = []
         for beta in self.betas[::TUNED_EVERY]:
             point, accepted = self._move(point, beta, step, source)
             step = step * (RATE * (accepted.mean(0).to(step) - TARGET)).exp()
-            found.append(step)
-        return torch.stack(found).repeat_interleave(TUNED_EVERY, 0)[: len(self.betas)]
+            steps.append(step)
+        return torch.stack(steps).repeat_interleave(TUNED_EVERY, 0)[: len(self.betas)]
 
     def begin(self, purpose: str) -> tuple[Point, LogWeights]:
         """Chains drawn from the starting distribution, and the log-density they were drawn with.
@@ -110,7 +111,9 @@ class Annealed:
         rates = []
         for t in stages:
             rise = self.betas[t] - self.betas[t - 1]
+            # in float64, because T small terms add up
             log_w += sign * rise * (point.log_joint.double() - point.log_start.double())
+            # a move after the last term would change no weight
             if t != stages[-1]:
                 to = t if sign > 0 else t - 1
                 point, accepted = self._move(point, self.betas[to], steps[to], source)
@@ -120,7 +123,7 @@ class Annealed:
 
 
 class Annealing(Evidence):
-    """What AIS and BDMC share: the settings of the path.
+    """Base class of AIS and BDMC, with the settings of the path.
 
     Args:
         steps: Number T of steps from the starting distribution to the posterior.

@@ -1,4 +1,4 @@
-"""What every estimator of log p(x) is."""
+"""Base classes of the estimators of log p(x)."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -93,6 +93,7 @@ def count(name: str, value: object, least: int = 1) -> int:
     Raises:
         UserError: If it is not a whole number of ``least`` or more.
     """
+    # to Python True is an int
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UserError(f"{name}={value!r} cannot be; it must be a whole number of {least} or more.")
     return value

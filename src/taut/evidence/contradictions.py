@@ -1,4 +1,4 @@
-"""What estimators of the same data say that cannot all be."""
+"""Contradictions between estimators of the same data."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ MISSED = "the upper bound, which rests on q alone, is too low where q misses a m
 
 
 def impossible(evidence: Sequence[LogEvidence], *, mass: bool, where: str) -> dict[str, str]:
-    """Which estimators of the same data say what cannot be, and why.
+    """Name the estimators of the same data whose values cannot be, and say why.
 
     An upper bound that rests on samples of q alone is too low where q misses a mode, so where it contradicts an exact
     value, or a lower bound that holds whatever the weights (Markov's inequality), it alone is void; elsewhere both are,

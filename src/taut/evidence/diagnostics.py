@@ -44,8 +44,8 @@ def reliability_warnings(evidence: LogEvidence) -> list[ReliabilityWarning]:
 
     A lower bound with bad weights is still a lower bound: what is in doubt is its distance to log p(x).
     """
-    found = [*_infinite(evidence), *_weights(evidence), *_chains(evidence), *_tails(evidence)]
-    return [ReliabilityWarning(short, f"{evidence.name}: {sentence}") for short, sentence in found]
+    reasons = [*_infinite(evidence), *_weights(evidence), *_chains(evidence), *_tails(evidence)]
+    return [ReliabilityWarning(short, f"{evidence.name}: {sentence}") for short, sentence in reasons]
 
 
 def collapse(active: float, units: int, kl: float) -> str | None:
@@ -70,15 +70,15 @@ def collapse(active: float, units: int, kl: float) -> str | None:
 
 
 def _infinite(evidence: LogEvidence) -> list[tuple[str, str]]:
-    found, value = [], evidence.value
+    reasons, value = [], evidence.value
     if lost := int(value.isneginf().sum()):
-        found.append(("no mass found", f"no sample of {lost} of {len(value)} data had any mass."))
+        reasons.append(("no mass found", f"no sample of {lost} of {len(value)} data had any mass."))
     if lost := int(value.isposinf().sum()):
         short, meaning = "no finite value", "and so is the mean: hardly a sample had mass, or the density has no bound"
         if evidence.kind == "upper":
             short, meaning = "no finite bound", "and bounds nothing there"
-        found.append((short, f"it is +infinite for {lost} of {len(value)} data, {meaning}."))
-    return found
+        reasons.append((short, f"it is +infinite for {lost} of {len(value)} data, {meaning}."))
+    return reasons
 
 
 def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:

@@ -69,6 +69,7 @@ class Exact(Evidence):
     def _summed(self, rows: Rows) -> Tensor:
         assert rows.target.prior is not None
         z = rows.target.prior.enumerate_support().unsqueeze(1)
+        # log_joint need not broadcast: it is promised a z for each datum
         z = z.expand(len(z), len(rows), *z.shape[2:])
         return log_sum_exp(rows.target.log_joint(rows.x, z).double())
 
@@ -106,6 +107,7 @@ def _integral(one: Rows, goal: float) -> Tensor:
     low, high = (end.to(one.x.device) for end in peaks.limits(prior))
     where = peaks.marked(log_f, [prior, one.q(slice(None))], [(each.z, each.log_f) for each in found], (low, high))
     value, moved = _grown(log_f, goal, where, low, high)
+    # `not <=` instead of `>`: a NaN has not settled
     if not moved <= goal:
         raise UserError(
             f"evidence=exact: the quadrature of row {row} does not settle: on the finest grid it may still be off by "
@@ -160,7 +162,7 @@ class Drawn:
         return log_mean_exp(self.log_w)
 
     def contradicts(self, value: Float[Tensor, ""]) -> bool:
-        r"""Whether the estimate lies above ``value`` by more than chance explains, at a level of about $10^{-9}$.
+        r"""True where the estimate lies above ``value`` by more than chance explains, at a level of about $10^{-9}$.
 
         For any weights the log of an unbiased estimate exceeds the truth by $b$ with probability $e^{-b}$ at most
         (Markov). By less, it must exceed the empirical Bernstein bound $\sqrt{2 b V / K} + 3 b R / K$ (Audibert, Munos
@@ -169,6 +171,7 @@ class Drawn:
         """
         ratio = (self.log_w - value).exp()
         allowed = (2 * CHANCE * ratio.var() / len(ratio)).sqrt() + 3 * CHANCE * ratio.max() / len(ratio)
+        # where exp overflows only Markov's bound is left to judge by
         return bool((self.log_mean > value + CHANCE) | (ratio.isfinite().all() & (ratio.mean() - 1 > allowed)))
 
 
@@ -178,5 +181,6 @@ def _drawn(one: Rows, log_f: quadrature.LogDensity, name: str, distribution: Dis
         z = draw_seeded(distribution, DRAWS, seed, one.x.device)
     log_density = distribution.log_prob(z).double().flatten()
     points = z.reshape(DRAWS, -1).double()
+    # outside of its support a density may be NaN, and has no mass
     values = log_f(points).nan_to_num(-torch.inf)
     return Drawn(name, points, values, values - log_density)

@@ -24,7 +24,7 @@ OF_THE_ELBO = ""
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the gap of each datum lies, in expectation over the noise.
+    """Interval that holds the gap of each datum, in expectation over the noise.
 
     Args:
         low: Best lower bound of log p(x) minus the ELBO, ``[b]``, nats; the gap itself where ``exact``.
@@ -72,6 +72,7 @@ def interval(elbo: PerDatum, evidence: Sequence[LogEvidence]) -> Interval:
 def _doubt(one: LogEvidence) -> float:
     """Twice the noise of the mean; none where it is not known."""
     noise = one.monte_carlo_error
+    # only NaN differs from itself
     return 2 * noise if noise == noise else 0.0
 
 
@@ -104,16 +105,16 @@ class GapDecomposition:
 
     @property
     def amortisation(self) -> PerDatum:
-        """What the encoder loses against the best member."""
+        """Loss of the encoder against the best member."""
         return self.best - self.elbo
 
     @property
     def settled(self) -> Bool[Tensor, " b"]:
-        """Whether both starts led to the same ELBO: if not, what was missed may be booked as approximation gap."""
+        """True where both starts led to the same ELBO; elsewhere approximation may hold what the search missed."""
         return self.apart.abs() < SETTLED
 
     def approximation(self, log_px: PerDatum) -> PerDatum:
-        """What the family loses against the posterior; negative where ``log_px`` is too low a bound."""
+        """Loss of the family against the posterior; negative where ``log_px`` is too low a bound."""
         return log_px - self.best
 
     def select(self, index: Int[Tensor, " m"]) -> "GapDecomposition":
@@ -121,7 +122,7 @@ class GapDecomposition:
         return GapDecomposition(*(values[index] for values in vars(self).values()))
 
     def cpu(self) -> "GapDecomposition":
-        """The same numbers in main memory."""
+        """Copy the numbers to main memory."""
         return GapDecomposition(*(values.cpu() for values in vars(self).values()))
 
     @staticmethod
@@ -202,6 +203,7 @@ def thermodynamic_curve(log_w: LogWeights, betas: Sequence[float]) -> Float[torc
         log_w: Log-weights of samples of q.
         betas: Points in [0, 1].
     """
+    # 0 times -inf would be NaN
     finite = torch.where(log_w.isfinite(), log_w, 0.0)
     inside = [(bounds.normalised_weights(beta * log_w) * finite).sum(0) for beta in betas if beta > 0]
     return torch.stack([log_w.mean(0) for beta in betas if beta == 0] + inside)

@@ -23,7 +23,7 @@ AT_ONCE = 32
 
 
 class Point(NamedTuple):
-    """Where the chains stand, and what both ends of the path say of it.
+    """Positions of the chains, with the densities and gradients of both ends of the path.
 
     Args:
         u: Unconstrained z, ``[m, b, *z]``.
@@ -67,6 +67,7 @@ class Path:
 
     def __init__(self, log_joint: Callable[[Tensor], Tensor], start: Distribution, support: Constraint) -> None:
         self.log_joint, self.start = log_joint, start
+        # biject_to knows no transform for the constraint of a mixture
         if isinstance(support, MixtureSameFamilyConstraint):
             support = support.base_constraint
         self.free = innermost(support) in (constraints.real, constraints.real_vector)
@@ -93,6 +94,7 @@ class Path:
             log_joint = self.log_joint(z) + volume
             if not log_joint.requires_grad:
                 raise UserError(NO_GRADIENT)
+            # retained, because both densities share the graph of the transform
             (pull_joint,) = torch.autograd.grad(log_joint.sum(), u, retain_graph=True)
             (pull_start,) = torch.autograd.grad(log_start.sum() + 0 * u.sum(), u)  # also where it is flat
         return Point(u.detach(), log_start.detach(), log_joint.detach(), pull_start, pull_joint)
@@ -107,6 +109,7 @@ class Path:
         try:
             return self.start.stddev if self.free else ones.to(self.start.sample())
         except NotImplementedError:
+            # torch raises where a distribution knows no standard deviation
             return ones.to(self.start.sample())
 
 
@@ -130,6 +133,7 @@ class Noise:
         if not self._left:
             kind = {"dtype": self.like.dtype, "device": self.like.device}
             size = (AT_ONCE, self.chains)
+            # a generator for each datum, so that no noise depends on batch mates
             momenta = [torch.randn((*size, *self.z_shape), generator=g, **kind) for g in self.generators]
             uniforms = [torch.rand(size, generator=g, **kind) for g in self.generators]
             self._left = list(zip(torch.stack(momenta, 2), torch.stack(uniforms, 2).log(), strict=True))

@@ -1,4 +1,4 @@
-r"""What z tells of x under q: the KL of q to the prior, taken apart.
+r"""Information of z about x under q: the KL of q to the prior, taken apart.
 
 $\frac1n \sum_i KL(q(z|x_i) \| p(z)) = I(x; z) + KL(q(z) \| p(z))$ with $q(z) = \frac1n \sum_i q(z|x_i)$ (Hoffman &
 Johnson, 2016): how well z tells the n data apart, and how far all their z together are from the prior.
@@ -63,12 +63,12 @@ class Information:
         return Information(*(values[index] for values in vars(self).values()))
 
     def cpu(self) -> "Information":
-        """The same numbers in main memory."""
+        """Copy the numbers to main memory."""
         return Information(*(values.cpu() for values in vars(self).values()))
 
     @staticmethod
     def cat(parts: "Sequence[Information]") -> "Information":
-        """What was found of further data."""
+        """Append the numbers of further data."""
         return Information(
             *(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True))
         )
@@ -115,6 +115,7 @@ def _summed(every: OneHotCategorical, prior: Distribution, index: Int[Tensor, " 
     log_q, log_p = every.logits.double(), prior.log_prob(prior.enumerate_support()).double()
     every_q, own = log_mean_exp(log_q), log_q[index]
     parts = own - every_q, every_q - log_p
+    # 0 times an infinite difference would be NaN
     mutual, marginal = (torch.where(own.isfinite(), own.exp() * part, 0.0).sum(1) for part in parts)
     none, empty = torch.zeros_like(mutual), own.new_zeros((len(own), 0))
     return Information(mutual, marginal, none, none, none, empty, empty, empty)
@@ -146,6 +147,7 @@ def _mean(q: Distribution, z: Float[Tensor, "k b d"]) -> tuple[Tensor, Tensor]:
     try:
         mean = q.mean.double().flatten(1)
     except NotImplementedError:
+        # torch raises where a distribution knows no mean
         return z.mean(0), variance_of_mean(z)
     return mean, torch.zeros_like(mean)
 

@@ -61,9 +61,11 @@ def second_order(log_w: LogWeights) -> PerDatum:
     k = log_w.shape[0]
     whole = bounds.iwae(log_w)
     one = bounds.leave_one_out(log_w).mean(0) - _log(k - 1, log_w)
+    # one sample after the other, so that memory grows with K and not with its square
     pairs = sum(_without(log_w, j) for j in range(k)) / (k * (k - 1))
     two = pairs - _log(k - 2, log_w)
     value = k**2 * whole / 2 - (k - 1) ** 2 * one + (k - 2) ** 2 * two / 2
+    # infinite values cancel to NaN where every weight is 0
     return torch.where(whole.isfinite(), value, whole)
 
 

@@ -1,4 +1,4 @@
-"""What every estimator of log p(x) returns."""
+"""Values of an estimator of log p(x), and their certificates."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from taut.functional.types import PerDatum
 
 @dataclass(frozen=True)
 class LogEvidence:
-    r"""What an estimator says about $\log p(x)$ of each datum; nats, float64.
+    r"""Values of an estimator of $\log p(x)$ for each datum; nats, float64.
 
     Args:
         name: Name of the estimator.
@@ -67,7 +67,7 @@ class LogEvidence:
         return self._each(lambda values: values[index], lambda curve: curve[:, index])
 
     def cpu(self) -> "LogEvidence":
-        """The same numbers in main memory."""
+        """Copy the numbers to main memory."""
         return self._each(Tensor.cpu, Tensor.cpu)
 
     def _each(self, change: Callable[[Tensor], Tensor], change_curve: Callable[[Tensor], Tensor]) -> "LogEvidence":
@@ -81,7 +81,7 @@ class LogEvidence:
 
     @staticmethod
     def cat(parts: Sequence["LogEvidence"]) -> "LogEvidence":
-        """The same estimator on further data."""
+        """Append the values of the same estimator on further data."""
         first = parts[0]
         curves = [part.curve for part in parts if part.curve is not None]
         return LogEvidence(

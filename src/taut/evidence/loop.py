@@ -34,7 +34,7 @@ MOST_DATA = 128
 
 @dataclass(frozen=True)
 class EvalTask:
-    """What is measured.
+    """Data, model and settings of a measurement.
 
     Args:
         target: The model and its proposal.
@@ -71,7 +71,7 @@ class EvalTask:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What was measured of each datum, in the order of the rows.
+    """Measured values of each datum, in the order of the rows.
 
     Args:
         elbo: The ELBO of q.
@@ -102,7 +102,7 @@ class EvalResult:
 
     @staticmethod
     def cat(parts: Sequence["EvalResult"]) -> "EvalResult":
-        """What was measured of further data."""
+        """Append the values measured of further data."""
         evidence = [LogEvidence.cat(one) for one in zip(*(part.evidence for part in parts), strict=True)]
         curves = torch.cat([part.thermodynamic for part in parts], 1)
         return EvalResult(LogEvidence.cat([part.elbo for part in parts]), evidence, curves)
@@ -118,13 +118,14 @@ def measure(question: EvalTask, estimators: Sequence[Evidence], processes: Proce
     clock = Clock(stage, len(mine), [one.cost for one in estimators])
     batches = batches_of(mine, question.k, estimators)
     parts = [_batch(question.rows(index, processes), estimators, question.k, clock) for index in batches]
+    # a process without data takes part, too: the others would wait for it for ever
     answer = in_order(processes.gathered((mine, EvalResult.cat(parts) if parts else None)), EvalResult.cat)
     where = f"{question.split.rpartition('/')[2]} data"
     return replace(answer, void=impossible([answer.elbo, *answer.evidence], mass=question.target.mass, where=where))
 
 
 def simulated(target: Target, n: int, seed: int, processes: Processes) -> tuple[Tensor, Tensor]:
-    """So many pairs (z, x) drawn from the model, the same whatever else was measured."""
+    """Draw n pairs (z, x) from the model, the same whatever else was measured."""
     assert target.simulate is not None
     with seeding.forked(processes.device), exact_arithmetic(processes.device):
         torch.manual_seed(seeding.key(seed, "draw of the simulated data", 0))
@@ -148,7 +149,7 @@ def decompose_gap(
 
 
 def measure_information(question: EvalTask, processes: Processes, stage: Stage) -> Information:
-    """What z tells of x, over the first 1,000 data: each process needs the q of all of them, and scores its own."""
+    """Information of z about the first 1,000 data: each process needs the q of all of them, and scores its own."""
     x = question.x[:MAX_DATA].to(processes.device)
     mine = processes.rows(len(x))
     clock = Clock(stage, len(mine), [1.0])
@@ -167,26 +168,26 @@ def refine(
     """The best member of q's family for each datum, by local optimisation: a proposal for :class:`EvalTask`."""
     mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [1.0])
-    found: Tensor | None = None
+    table: Tensor | None = None
     for index in mine.split(MOST_DATA):
         rows = question.rows(index, processes)
         rows.tick = clock.ticker(len(index), 0)
         with exact_arithmetic(rows.x.device):
             best = search.run(rows, family, family.parameters(rows.x), "local/encoder")
-        found = best.new_zeros(len(question.x), best.shape[1]) if found is None else found
-        found[index.to(best.device)] = best
+        table = best.new_zeros(len(question.x), best.shape[1]) if table is None else table
+        table[index.to(best.device)] = best
         clock.finished(len(index))
 
     def proposal(index: Int[Tensor, " b"]) -> Proposal:
-        assert found is not None, "asked of a process without data"
-        members = found[index.to(found.device)]
+        assert table is not None, "asked of a process without data"
+        members = table[index.to(table.device)]
         return lambda some: family.distribution(members[some])
 
     return proposal
 
 
 class Clock:
-    """How much of the work of a stage is done, from the batches behind it and from within an estimator.
+    """Share of the work of a stage that is done, from the batches behind it and from within an estimator.
 
     Args:
         stage: Where it is shown.
@@ -200,7 +201,7 @@ class Clock:
         self.shares = [cost / whole for cost in costs]
 
     def ticker(self, images: int, i: int) -> Callable[[float], None]:
-        """What estimator i calls while it works on a batch of so many images."""
+        """Function that estimator i calls while it works on a batch of so many images."""
         return lambda share: self.stage.at(
             (self.done + images * (sum(self.shares[:i]) + self.shares[i] * share)) / max(1, self.images)
         )
@@ -216,6 +217,7 @@ def _batch(rows: Rows, estimators: Sequence[Evidence], k: int, clock: Clock) -> 
     with exact_arithmetic(rows.x.device):
         for i, one in enumerate(estimators):
             rows.tick = clock.ticker(len(rows), i)
+            # off the device at once, for the results of all batches are kept
             evidence.append(_checked(one.estimate(rows), rows).cpu())
         own = _checked(elbo(rows, k), rows, finite=True)
         curve = thermodynamic_curve(rows.weights(k).log_w, BETAS)

@@ -50,7 +50,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Search:
-    """How the best member is searched for: Adam with a cosine rate, a fixed number of steps for every datum.
+    """Search for the best member: Adam with a cosine rate, a fixed number of steps for every datum.
 
     Steps that stop when a batch has settled would make the result of one datum depend on the others. As it is only
     rounding does: about 1e-13 nats in float64, 1e-6 in float32, which the search does not amplify.
@@ -85,22 +85,24 @@ class Search:
         return torch.cat(parts)
 
     def _part(self, rows: Rows, family: Family, start: Tensor, purpose: str) -> Tensor:
-        found = start.detach().clone().requires_grad_()
-        optimizer = torch.optim.Adam([found], lr=self.lr)
+        current = start.detach().clone().requires_grad_()
+        optimizer = torch.optim.Adam([current], lr=self.lr)
         noise = Antithetic(rows.keys.for_purpose(purpose), self.samples, start)
         last = range(3 * self.steps // 4, self.steps)
         mean = torch.zeros_like(start, dtype=torch.float64)
         for step in range(self.steps):
             optimizer.param_groups[0]["lr"] = self.lr * (1 + math.cos(math.pi * step / self.steps)) / 2
-            (found.grad,) = torch.autograd.grad(self._loss(rows, family, found, noise), found)
+            # not backward(), which would leave gradients on the parameters of the model
+            (current.grad,) = torch.autograd.grad(self._loss(rows, family, current, noise), current)
             optimizer.step()
             rows.tick((step + 1) / self.steps)
             if step in last:
-                mean += found.detach()
+                mean += current.detach()
         return (mean / len(last)).to(start)
 
     def _loss(self, rows: Rows, family: Family, parameters: Tensor, noise: "Antithetic") -> Tensor:
         """Minus the ELBO, summed over data; its gradient reaches q through z alone (Roeder et al., 2017)."""
+        # the caller's exact arithmetic has switched gradients off
         with torch.enable_grad():
             q = family.distribution(parameters)
             z = reparameterised(q, noise.next(q.event_shape))
@@ -148,6 +150,7 @@ def reparameterised(q: Distribution, noise: Float[Tensor, "k b *z"]) -> Float[Te
     if isinstance(q, Normal):
         return q.loc + q.scale * noise
     if isinstance(q, MultivariateNormal):
+        # sums of unlike precisions are promoted, matrix products refused
         return q.loc + (q.scale_tril @ noise.to(q.loc.dtype).unsqueeze(-1)).squeeze(-1)
     raise UserError(
         f"The best member of q cannot be searched for: it is a {type(q).__name__}, and only Gaussians and their "

@@ -1,4 +1,4 @@
-"""Where log p(x, z) of one datum may have peaks, for a quadrature over z: what prior and q say, and a search.
+"""Possible peaks of log p(x, z) of one datum, for a quadrature over z: those of prior and q, and a search.
 
 A grid cannot see a peak narrower than its spacing. But the components of a prior are known, draws of q and of the prior
 go where the mass is, and from them a search climbs to the nearest maximum, whatever its width.
@@ -30,13 +30,14 @@ def components_of(distribution: Distribution) -> Marks | None:
     try:
         mean, std = distribution.mean, distribution.stddev
     except NotImplementedError:
+        # torch raises where a distribution knows no mean or no standard deviation
         return None
     d = distribution.event_shape.numel()
     return Marks(mean.reshape(-1, d).double(), std.reshape(-1, d).double())
 
 
 def equally_weighted(distribution: Distribution) -> Distribution:
-    """The same mixture with equal weights, so that draws meet a component however small its weight; others as is."""
+    """Give a mixture equal weights, so that draws meet a component however small its weight; others as is."""
     if not isinstance(distribution, MixtureSameFamily):
         return distribution
     weights = Categorical(logits=torch.zeros_like(distribution.mixture_distribution.logits), validate_args=False)
@@ -64,6 +65,7 @@ def marked(
     starts = [_best(one, log_f) for one in known]
     for z, values in draws:
         best = torch.stack([one[at.argmax()] for one, at in zip(z.chunk(STARTS), values.chunk(STARTS), strict=True)])
+        # equal draws have no spread, but a stencil needs a width
         starts.append(Marks(best, z.std(0).clamp_min(TINY).expand_as(best)))
     start = _together(starts)
     return _together([*known, climbed(log_f, start.centre, start.scale, ends)])
@@ -110,6 +112,7 @@ def limits(prior: Distribution) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"
     inside = innermost(prior.support) if prior.support is not None else None
     like = torch.zeros(prior.event_shape, dtype=torch.float64)
     ends = [(getattr(inside, name, None), sign) for name, sign in (("lower_bound", -1), ("upper_bound", 1))]
+    # on the CPU, because a bound may be a number or a tensor on any device
     low, high = (like + (sign * torch.inf if end is None else torch.as_tensor(end).cpu()) for end, sign in ends)
     return low, high
 
@@ -127,4 +130,5 @@ def _width(log_f: LogDensity, at: Tensor, scale: Tensor, ends: tuple[Tensor, Ten
 
 
 def _valued(log_f: LogDensity, points: Float[Tensor, "m n d"]) -> Float[Tensor, "m n"]:
+    # outside of its support a density may be NaN, and has no mass
     return log_f(points.flatten(0, 1)).view(points.shape[:2]).nan_to_num(-torch.inf)

@@ -30,7 +30,7 @@ STEEP = 8.0
 
 @dataclass(frozen=True)
 class Marks:
-    """Where an integrand may have peaks.
+    """Places where an integrand may have peaks.
 
     Args:
         centre: Their places.
@@ -71,7 +71,7 @@ class Cells:
 
     def and_(self, others: "Cells") -> "Cells":
         """These and others."""
-        return Cells(*(torch.cat(both) for both in zip(vars(self).values(), vars(others).values(), strict=True)))
+        return Cells(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(others).values(), strict=True)))
 
 
 def integrate(
@@ -129,11 +129,12 @@ def graded(low: Float[Tensor, " d"], high: Float[Tensor, " d"], marks: Marks) ->
 
 
 def _halved(log_f: LogDensity, cells: Cells, rule: tuple[Tensor, Tensor]) -> Cells:
-    """The same boxes in halves along every axis that is about as steep as the steepest, with the errors so found."""
+    """Halve the boxes along every axis that is about as steep as the steepest, with the errors that this shows."""
     steepest = cells.steps.amax(1, keepdim=True)
     corner, width, origin = _parts(cells.corner, cells.width, cells.steps >= steepest / 2)
     parts = _scored(log_f, corner, width, rule)
     top = bounds.log_sum_exp(parts.total)
+    # relative to the largest, so that exp does not overflow
     sums = torch.zeros_like(cells.total).index_add_(0, origin, (parts.total - top).exp())
     moved = (sums - (cells.total - top).exp()).abs().log() + top
     share = moved - torch.bincount(origin, minlength=len(cells)).log()
@@ -149,6 +150,7 @@ def _parts(
     origin = torch.arange(len(corner), device=corner.device)
     for axis in range(corner.shape[1]):
         chosen = split[origin, axis]
+        # a copy, because the caller goes on with its own
         width = width.clone()
         width[chosen, axis] /= 2
         upper = corner[chosen]

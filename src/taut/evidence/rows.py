@@ -75,7 +75,7 @@ class Rows:
         )
 
     def padded(self, size: int) -> "Rows":
-        """The same data, and the first of them again until they are ``size``: for calls of one shape, whatever n."""
+        """Repeat the first datum until there are ``size``: for calls of one shape, whatever n."""
         at = torch.arange(size, device=self.x.device)
         return self._chosen(torch.where(at < len(self), at, 0), self.tick)
 
@@ -114,6 +114,7 @@ def refuse_inconsistent(target: Target, x: Tensor) -> None:
         UserError: Naming the remedy.
     """
     with exact_arithmetic(x.device), seeding.forked(x.device):
+        # a fixed seed: whether q is refused does not change from run to run
         torch.manual_seed(0)
         q = target.q(x[:1])
         if q.batch_shape != (1,):
@@ -123,6 +124,7 @@ def refuse_inconsistent(target: Target, x: Tensor) -> None:
             )
         z = q.sample((2,))
         first, again = (target.log_joint(x[:1], z) - target.q(x[:1]).log_prob(z) for _ in range(2))
+    # where the model has no mass the difference may be NaN, both times
     if not torch.allclose(first, again, rtol=1e-4, atol=1e-4, equal_nan=True):
         raise UserError(
             "q or log_joint gives the same z two different values; switch dropout and batch normalisation off, with "

@@ -195,6 +195,7 @@ def sample(
             densities, z = drawn.log_densities(joint, prior, x), drawn.z
             for i, values in enumerate((densities.log_px, densities.log_pz, densities.log_qz)):
                 out[i, drawn.samples, drawn.rows] = values
+            # in float64, because moments of many draws in float32 would lose digits
             sums = torch.stack([z.sum(0, dtype=torch.float64), z.square().sum(0, dtype=torch.float64)])
             moments[:, drawn.rows] += sums
     return Sample(out[0], out[1], out[2], *_mean(q(x), moments / k, k))
@@ -206,4 +207,5 @@ def _mean(posterior: Distribution, moments: Float[Tensor, "2 b *z"], k: int) -> 
     try:
         return posterior.mean.double(), torch.zeros_like(mean)
     except NotImplementedError:
+        # rounding may leave a variance just below 0
         return mean, (square - mean.square()).clamp_min(0) / max(k - 1, 1)

@@ -66,7 +66,9 @@ def bound_parts(log_means: LogWeights) -> Tensor:
     r"""$\log X_i + \frac{1}{B-1} \sum_{j \ne i} Y_j / X_i - 1$ for each block i; $+\infty$ where X is zero."""
     blocks = len(log_means)
     ratios = (log_means.unsqueeze(0) - log_means.unsqueeze(1)).exp()  # [x, y, b]
+    # less 1, the ratio of a block to itself
     others = (ratios.sum(1) - 1) / (blocks - 1)
+    # a block without mass has ratios of NaN
     return torch.where(log_means.isfinite(), log_means + others - 1, torch.inf)
 
 

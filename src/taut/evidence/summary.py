@@ -24,13 +24,13 @@ from taut.functional.types import PerDatum
 
 def assessed(answer: EvalResult, confidence: float) -> dict[str, Any]:
     """Every estimator, what they certify together, the interval for the gap, and the reasons for doubt."""
-    found = interval(answer.trusted_elbo, answer.trusted)
+    gap = interval(answer.trusted_elbo, answer.trusted)
     by_name = {one.name: one for one in [answer.elbo, *answer.evidence]}
     return {
         "n": len(answer.elbo.value),
         "evidence": {name: scored(one, answer.void.get(name)) for name, one in by_name.items()},
         **certified(answer.evidence, answer.trusted, confidence),
-        "gap": bracketed(found, by_name) | {"void": answer.void.get("elbo")},
+        "gap": bracketed(gap, by_name) | {"void": answer.void.get("elbo")},
         "curve": _curve(answer.trusted),
         "thermodynamic": {"beta": BETAS, "value": answer.thermodynamic.mean(1).tolist()},
         "void": list(dict.fromkeys(answer.void.values())),
@@ -64,21 +64,22 @@ def certified(
         trusted: Those whose values stand; the others count as if they had found nothing.
         confidence: The probability with which each of the two holds.
     """
-    found: dict[str, dict[str, Any] | None] = {}
+    certificates: dict[str, dict[str, Any] | None] = {}
     for kind, name in (("lower", "certificate"), ("upper", "upper_certificate")):
         several = [one for one in asked if one.unbiased and one.kind == kind]
+        # by identity, for == of these would compare tensors
         kept = [one for one in several if any(one is other for other in trusted)]
         value = certificate(kept, confidence, len(several)) if kept else math.nan
         known = {"value": value, "confidence": confidence, "estimators": [one.name for one in kept]}
-        found[name] = known if math.isfinite(value) else None
-    return found
+        certificates[name] = known if math.isfinite(value) else None
+    return certificates
 
 
 def bracketed(found: Interval, by_name: dict[str, LogEvidence]) -> dict[str, Any]:
     """The mean gap as an interval, each end with its errors."""
 
     def gap_variance(bound: str) -> Tensor:
-        """That of a difference of independent numbers, which is on the safe side where both are of the same draws."""
+        """Variance as of a difference of independent numbers, on the safe side where both are of the same draws."""
         own = by_name["elbo"].variance
         return torch.zeros_like(own) if bound == "elbo" else own + by_name[bound].variance
 
@@ -93,23 +94,23 @@ def bracketed(found: Interval, by_name: dict[str, LogEvidence]) -> dict[str, Any
 
 def taken_apart(parts: GapDecomposition, answer: EvalResult) -> dict[str, Any]:
     """Approximation and amortisation gap of a split of the data; the first is an interval where log p(x) is."""
-    found = interval(parts.best, answer.trusted)
+    gap = interval(parts.best, answer.trusted)
     noise = {one.name: one.variance for one in answer.trusted} | {"elbo": parts.best_variance}
     high = None
-    if found.high is not None and found.upper is not None:
-        high = mean_of(found.high, parts.best_variance + noise[found.upper])
+    if gap.high is not None and gap.upper is not None:
+        high = mean_of(gap.high, parts.best_variance + noise[gap.upper])
     return {
         "n": len(parts.elbo),
         "void": answer.void.get("elbo"),
-        "exact": found.exact,
+        "exact": gap.exact,
         "elbo": mean_of(parts.elbo, parts.elbo_variance),
         "best": mean_of(parts.best, parts.best_variance),
         "amortisation": mean_of(parts.amortisation, parts.amortisation_variance),
         "approximation": {
-            "low": mean_of(found.low, parts.best_variance + noise[found.lower]),
+            "low": mean_of(gap.low, parts.best_variance + noise[gap.lower]),
             "high": high,
-            "lower": found.lower,
-            "upper": found.upper,
+            "lower": gap.lower,
+            "upper": gap.upper,
         },
         "settled": parts.settled.double().mean().item(),
         "apart": parts.apart.abs().mean().item(),
@@ -174,7 +175,7 @@ def plain(value: Any) -> Any:
 
 def columns(answer: EvalResult, parts: GapDecomposition | None) -> dict[str, Tensor]:
     """The per-datum table: every value, error and diagnostic, and the gap; NaN where something was not computed."""
-    found = interval(answer.trusted_elbo, answer.trusted)
+    gap = interval(answer.trusted_elbo, answer.trusted)
     table = {}
     for one in [answer.elbo, *answer.evidence]:
         if one.name in answer.void:
@@ -182,11 +183,12 @@ def columns(answer: EvalResult, parts: GapDecomposition | None) -> dict[str, Ten
         table[one.name] = one.value
         table[f"{one.name}_error"] = one.variance.sqrt()
         table |= {f"{one.name}_{name}": values for name, values in one.diagnostics.items()}
-    table["gap_low"] = found.low
-    if found.high is not None:
-        table["gap_high"] = found.high
+    table["gap_low"] = gap.low
+    if gap.high is not None:
+        table["gap_high"] = gap.high
     if parts is not None and "elbo" not in answer.void:
-        missing = torch.full((len(found.low) - len(parts.elbo),), torch.nan, dtype=torch.float64)
+        # the gap is taken apart for the first data alone
+        missing = torch.full((len(gap.low) - len(parts.elbo),), torch.nan, dtype=torch.float64)
         table["best_elbo"] = torch.cat([parts.best, missing])
         table["amortisation"] = torch.cat([parts.amortisation, missing])
         table["settled"] = torch.cat([parts.settled.double(), missing])
@@ -202,7 +204,7 @@ def _summary(values: Tensor) -> dict[str, float]:
 
 
 def _curve(evidence: Sequence[LogEvidence]) -> dict[str, dict[str, list]]:
-    """By estimator: block sizes, the mean bound at each and its standard error over the data."""
+    """Block sizes of each estimator, the mean bound at each and its standard error over the data."""
     return {
         one.name: {
             "k": block_sizes(one.k),

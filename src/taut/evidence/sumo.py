@@ -63,7 +63,9 @@ def telescoped(log_w: Float[Tensor, "n runs"], lengths: Int[Tensor, " runs"]) ->
     """The value of each run from its first N + 1 log-weights; minus infinity if the first is."""
     n = torch.arange(1, len(log_w) + 1, dtype=log_w.dtype, device=log_w.device).unsqueeze(1)
     bounds = log_w.logcumsumexp(0) - n.log()
+    # beyond the end of a run there is only padding
     rises = torch.where(n[:-1] <= lengths, bounds.diff(dim=0) / survival(n[:-1]), 0.0)
+    # -inf minus -inf would be NaN where the first weight is 0
     return torch.where(bounds[0].isfinite(), bounds[0] + rises.sum(0), bounds[0])
 
 

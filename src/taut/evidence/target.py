@@ -1,4 +1,4 @@
-"""What an estimator of log p(x) is told about a model."""
+"""Model and proposal as an estimator of log p(x) sees them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Target:
 
     @property
     def discrete(self) -> bool:
-        """Whether z is known to take finitely many values."""
+        """True where z is known to take finitely many values."""
         return self.prior is not None and bool(self.prior.has_enumerate_support)
 
 

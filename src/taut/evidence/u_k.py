@@ -38,6 +38,7 @@ class UK(Simulated):
     def estimate(self, rows: Rows) -> LogEvidence:
         assert rows.z is not None
         z = rows.z.unsqueeze(0)
+        # one datum at a time, like the others: in a batch a network's output differs by roundings
         each = [log_prob_in_double(rows.q(slice(i, i + 1)), z[:, i : i + 1]) for i in range(len(rows))]
         posterior = rows.target.log_joint(rows.x, z).double() - torch.cat(each, 1)
         others = rows.weights(self.k - 1, self.name).log_w if self.k > 1 else posterior[:0]

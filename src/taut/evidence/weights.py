@@ -73,13 +73,13 @@ class Weights:
         return bounds.jackknife(self.log_w)
 
     def diagnostics(self) -> dict[str, PerDatum]:
-        """By name: ess, max_weight, khat, extrapolated (the 1/K law from K/2 and K), bias (of the jackknife)."""
-        found = {"ess": self.ess, "max_weight": self.max_weight, "khat": self.khat}
+        """Diagnostics: ess, max_weight, khat, extrapolated (the 1/K law from K/2 and K), bias (of the jackknife)."""
+        values = {"ess": self.ess, "max_weight": self.max_weight, "khat": self.khat}
         if self.k > 1:
-            found["bias"] = self.iwae - self.jackknife
+            values["bias"] = self.iwae - self.jackknife
         if self.k > 1 and self.k % 2 == 0:
-            found["extrapolated"] = 2 * self.iwae - bounds.block_bound(self.log_w, self.k // 2)
-        return found
+            values["extrapolated"] = 2 * self.iwae - bounds.block_bound(self.log_w, self.k // 2)
+        return values
 
 
 def _khat(log_w: Float[np.ndarray, " k"]) -> float:

@@ -15,10 +15,13 @@ from taut.functional.types import LogWeights, PerDatum
 
 def log_sum_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
     r"""$\log \sum_k e^{\log w_k}$ over the first axis; $-\infty$ (and a zero gradient) where all weights are 0."""
+    # the shift cancels, so no gradient need pass through it
     shift = log_w.detach().amax(0)
+    # -inf minus -inf would be NaN where all weights are 0
     shift = torch.where(shift.isfinite(), shift, 0.0)
     total = (log_w - shift).exp().sum(0)
     nothing = total == 0
+    # the log of 1 in place of that of 0, whose gradient would be NaN although the branch is not taken
     return torch.where(nothing, -torch.inf, torch.where(nothing, 1.0, total).log() + shift)
 
 
@@ -56,6 +59,7 @@ def block_bound(log_w: LogWeights, k: int) -> PerDatum:
 def normalised_weights(log_w: LogWeights) -> LogWeights:
     r"""$\tilde w_k = w_k / \sum_j w_j$; all zero where every weight is zero."""
     total = log_sum_exp(log_w)
+    # -inf minus -inf would be NaN where every weight is 0
     return (log_w - torch.where(total.isfinite(), total, 0.0)).exp()
 
 
@@ -73,6 +77,7 @@ def leave_one_out(log_w: LogWeights) -> LogWeights:
     """
     total = log_sum_exp(log_w)
     share = (log_w - torch.where(total.isfinite(), total, 0.0)).exp()
+    # the clamp keeps log1p finite in the columns that are replaced below
     left = total + torch.log1p(-share.clamp_max(0.5))
     hard = (share.amax(0) > 0.5) | ~total.isfinite()
     left[:, hard] = _around(log_w[:, hard])
@@ -99,6 +104,7 @@ def jackknife_parts(log_w: LogWeights) -> LogWeights:
     k = log_w.shape[0]
     without = leave_one_out(log_w) - torch.tensor(max(k - 1, 1), dtype=log_w.dtype, device=log_w.device).log()
     whole = iwae(log_w)
+    # infinite values cancel to NaN where every weight is 0
     return torch.where(whole.isfinite(), k * whole - (k - 1) * without, whole) if k > 1 else log_w
 
 

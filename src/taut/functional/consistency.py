@@ -1,10 +1,10 @@
-r"""Inequalities that no honest score breaks; one that does is void.
+r"""Inequalities that no correct score breaks; one that does is void.
 
 The log of a probability mass is at most 0, a divergence at least 0, and no lower bound lies above the exact value or an
 upper bound. Sampled values keep this in expectation, so a violation counts where it is beyond 4 combined errors, by
 Student's t where few samples tell the error. Of many checks each is allowed more: for an unbiased estimate of p(x),
 $P(\log \hat Z > \log Z + b) \le e^{-b}$ (Markov's inequality), so the total over n data may exceed by the log of
-the number of checks. An honest run is voided in fewer than one of 10,000 checks.
+the number of checks. A correct run is voided in fewer than one of 10,000 checks.
 """
 
 import math
@@ -65,7 +65,7 @@ class Judge:
     checks: int = 1
 
     def allowance(self, error: float, size: float = 0.0) -> float:
-        """By how many nats noise and rounding may break an inequality of means.
+        """Nats by which noise and rounding may break an inequality of means.
 
         Args:
             error: Combined standard error of both sides.
@@ -76,7 +76,8 @@ class Judge:
         return times * error + math.log(self.checks) / self.n + rounding
 
     def above_mass(self, value: Value, where: str) -> str | None:
-        """Why the log of a probability mass cannot be this value; ``None`` where it can."""
+        """Reason that the log of a probability mass cannot be this value; ``None`` where it can."""
+        # `not >` instead of `<=`, here and below: a NaN is no violation
         if value.kind == "upper" or not value.mean > self.allowance(value.error, value.mean):
             return None
         return (
@@ -85,7 +86,7 @@ class Judge:
         )
 
     def negative(self, divergence: Value, where: str) -> str | None:
-        """Why a divergence cannot be this value; ``None`` where it can."""
+        """Reason that a divergence cannot be this value; ``None`` where it can."""
         if not -divergence.mean > self.allowance(divergence.error, divergence.mean):
             return None
         return f"{where}: {divergence.name} is {divergence.mean:.6g} nats, but a divergence is at least 0; {REMEDY}."
@@ -93,7 +94,7 @@ class Judge:
     def crossed(
         self, below: Value, above: Value, where: str, error: float | None = None, remedy: str = REMEDY
     ) -> str | None:
-        """Why one value cannot lie above the other; ``None`` where it can.
+        """Reason that one value cannot lie above the other; ``None`` where it can.
 
         Args:
             below: A lower bound or an exact value.

@@ -33,7 +33,7 @@ NEGLIGIBLE = -700.0
 
 
 def pays(size: int, full: bool) -> bool:
-    """Whether this way is worth it for x of so many coordinates."""
+    """Tell whether the two products are worth it for x of so many coordinates."""
     return not full or size <= LARGEST
 
 
@@ -58,8 +58,8 @@ class Gaussians:
         """$L^{-1}$."""
         if not self.full:
             return torch.diag_embed(1 / self.scale_tril.diagonal(dim1=-2, dim2=-1))
-        one = torch.eye(self.means.shape[-1]).to(self.means)
-        return torch.linalg.solve_triangular(self.scale_tril, one.expand_as(self.scale_tril), upper=False)
+        identity = torch.eye(self.means.shape[-1]).to(self.means)
+        return torch.linalg.solve_triangular(self.scale_tril, identity.expand_as(self.scale_tril), upper=False)
 
     @cached_property
     def natural(self) -> Float[Tensor, "c f"]:
@@ -75,7 +75,7 @@ class Gaussians:
 
     @property
     def rounding(self) -> Float[Tensor, " c"]:
-        r"""How much $\eta_c \cdot f(x)$ may be off in nats for x that c explains, on average.
+        r"""Error of $\eta_c \cdot f(x)$ in nats that rounding may cause for x that c explains, on average.
 
         $2 \epsilon\, s^\top |L^{-1}|^\top |L^{-1}| s$ with $s = 2 |m| + \sigma \ge |x| + |m|$ at a standard deviation
         from the mean: four roundings of the sum of all terms without their signs. No partial sum is larger, and the
@@ -97,7 +97,7 @@ class Gaussians:
 
 
 class Sums(NamedTuple):
-    """What an E-step adds up: r f(x) of all components, and r w and r w w' of the rough ones."""
+    """Sums that an E-step makes: r f(x) of all components, and r w and r w w' of the rough ones."""
 
     features: Float[Tensor, "f c"]
     first: Float[Tensor, "m d"]
@@ -114,26 +114,29 @@ def expect(
 
     Args:
         gaussians: The components.
-        x: Data without holes, float64.
+        x: Data without missing cells, float64.
         mixtures: How many mixtures they are, C / mixtures of them each, one mixture after the other.
         stretch: How many numbers to hold at once, in each thread.
     """
     scorer = Scorer.of(gaussians, mixtures)
     rows = max(1, stretch // sum(scorer.natural.shape))
     threads = torch.get_num_threads()
+    # nothing to share out: one thread, one stretch, or a device that shares its work out by itself
     if threads == 1 or len(x) <= rows or x.device.type != "cpu":
         log_px, sums = _expect(scorer, x, rows)
         return log_px, relative(gaussians, scorer.rough, sums)
+    # one torch thread in each, or the threads of all parts would compete for the cores
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         parts = list(pool.map(lambda part: _expect(scorer, part, rows), x.tensor_split(min(threads, len(x)))))
     torch.set_num_threads(threads)  # for threads to come: what one of them sets is the default of the next
+    # map keeps the order of the parts, so the sums round alike whichever thread ends first
     sums = Sums(*(torch.stack(part).sum(0) for part in zip(*(sums for _, sums in parts), strict=True)))
     return torch.cat([log_px for log_px, _ in parts], -1), relative(gaussians, scorer.rough, sums)
 
 
 @dataclass(frozen=True)
 class Scorer:
-    r"""What gives the log-densities of rows whose features are known.
+    r"""Log-densities of rows whose features are known.
 
     Args:
         natural: $\eta$.
@@ -153,7 +156,7 @@ class Scorer:
 
     @classmethod
     def of(cls, gaussians: Gaussians, mixtures: int = 1) -> "Scorer":
-        """Of one mixture, or several."""
+        """Make the scorer of one mixture, or of several."""
         rough = (gaussians.rounding > ROUNDING).nonzero().squeeze(-1)
         of_rough = rough, gaussians.whitening(rough), gaussians.peaks(rough)
         return cls(gaussians.natural, gaussians.full, *of_rough, mixtures)
@@ -171,6 +174,7 @@ class Scorer:
 
 def _expect(scorer: Scorer, x: Tensor, rows: int) -> tuple[Tensor, Sums]:
     (count, width), (m, size, _) = scorer.natural.shape, scorer.whitening.shape
+    # one buffer for all stretches, so that it stays in the cache
     buffer = x.new_empty(width + count, min(len(x), rows))
     sums = Sums(x.new_zeros(width, count), x.new_zeros(m, size), x.new_zeros(m, size, size))
     log_px = x.new_empty(scorer.mixtures, len(x))
@@ -179,6 +183,7 @@ def _expect(scorer: Scorer, x: Tensor, rows: int) -> tuple[Tensor, Sums]:
         fill(features, part, scorer.full)
         whitened = scorer.score(features, table)
         own = table.unflatten(0, (scorer.mixtures, -1))
+        # without the largest term exp could overflow, or be 0 for every component
         largest = own.amax(1, keepdim=True)
         total = own.sub_(largest).clamp_min_(NEGLIGIBLE).exp_().sum(1, keepdim=True)
         torch.add(total.log(), largest, out=out.unsqueeze(1))
@@ -193,12 +198,13 @@ def _expect(scorer: Scorer, x: Tensor, rows: int) -> tuple[Tensor, Sums]:
 
 def relative(gaussians: Gaussians, rough: Int[Tensor, " m"], sums: Sums) -> dict[str, Tensor]:
     """Counts, and the sums of r w and r w w' (its diagonal alone without correlations), of every component."""
-    found, means, inverse = unpacked(sums.features.mT, gaussians), gaussians.means, gaussians.inverse
-    counts, first, second = (found[name] for name in ("counts", "first", "second"))
+    by_name, means, inverse = unpacked(sums.features.mT, gaussians), gaussians.means, gaussians.inverse
+    counts, first, second = (by_name[name] for name in ("counts", "first", "second"))
     n, own = counts.unsqueeze(-1), first - counts.unsqueeze(-1) * means
     cross = own.unsqueeze(-1) * means.unsqueeze(-2)
     centred = second - cross - cross.mT - n.unsqueeze(-1) * means.unsqueeze(-1) * means.unsqueeze(-2)
     first, second = (inverse @ own.unsqueeze(-1)).squeeze(-1), inverse @ centred @ inverse.mT
+    # where rounding could be felt, the sums of x have lost what those of w keep
     first[rough], second[rough] = sums.first, sums.second
     if not gaussians.full:
         second = torch.diag_embed(second.diagonal(dim1=-2, dim2=-1))

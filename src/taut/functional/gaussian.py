@@ -92,6 +92,7 @@ def cholesky(covariances: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch 
     while failed.any() and rounding < 1:
         rounding *= 10
         factor, failed = torch.linalg.cholesky_ex(covariances + rounding * spread)
+    # where nothing was enough torch raises its own error
     return torch.linalg.cholesky(covariances) if failed.any() else factor
 
 
@@ -108,12 +109,15 @@ def triangular(factor: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d
     product = factor @ factor.mT
     lower, failed = torch.linalg.cholesky_ex(product)
     left = lower.diagonal(dim1=-2, dim2=-1).square()
+    # `~ >=` instead of `<`: a NaN counts as rough
     rough = (failed > 0) | ~(left >= PIVOT * product.diagonal(dim1=-2, dim2=-1)).all(-1)
     if not rough.any():
         return lower
-    one = torch.eye(factor.shape[-1]).to(factor)
-    lower = torch.linalg.cholesky(torch.where(rough[..., None, None], one, product))  # no NaN may reach a gradient
+    identity = torch.eye(factor.shape[-1]).to(factor)
+    # no NaN may reach a gradient
+    lower = torch.linalg.cholesky(torch.where(rough[..., None, None], identity, product))
     upper = torch.linalg.qr(factor[rough].mT).R
+    # QR leaves the signs of the diagonal open
     sign = torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(upper)
     return lower.index_put((rough,), (sign.unsqueeze(-1) * upper).mT)
 
@@ -127,18 +131,20 @@ def bounded(factor: Float[Tensor, "c d d"], spread: Float[Tensor, "c d d"], leas
         least: Smallest eigenvalue.
     """
     root, failed = torch.linalg.cholesky_ex(spread)
-    found = factor @ root
-    covariance = found @ found.mT
+    lower = factor @ root
+    covariance = lower @ lower.mT
     trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
     surely = least + spread.shape[-1] * torch.finfo(trace.dtype).eps * trace  # what rounding leaves of an eigenvalue
     lowered = covariance - surely[:, None, None] * torch.eye(spread.shape[-1]).to(spread)
     doubtful = (failed > 0) | (torch.linalg.cholesky_ex(lowered).info > 0)
+    # eigh and svd take far longer than Cholesky, so they see only what may be below the bound
     if doubtful.any():
-        found[doubtful] = _raised(factor[doubtful], spread[doubtful], least)
-    return found
+        lower[doubtful] = _raised(factor[doubtful], spread[doubtful], least)
+    return lower
 
 
 def _raised(factor: Tensor, spread: Tensor, least: float) -> Tensor:
     values, vectors = torch.linalg.eigh(spread)
+    # rounding can leave an eigenvalue of M just below 0, and its root NaN
     axes, stds, _ = torch.linalg.svd(factor @ (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)))
     return triangular(axes * stds.clamp_min(least**0.5).unsqueeze(-2))

@@ -19,8 +19,11 @@ def of_clusters(
 ) -> tuple[Float[Tensor, " c"], Float[Tensor, "c d"], Float[Tensor, "c d d"]]:
     """Number of rows, mean, and sum of squares and products about the mean, of each cluster of rows."""
     counts = labels.bincount(minlength=count)
+    # stable: the rows of a cluster are summed in one order, so its sums round alike
     own = rows[labels.argsort(stable=True)].split(counts.tolist())
+    # an empty cluster gets a mean of 0 instead of 0 / 0
     means = torch.stack([some.sum(0) for some in own]) / counts.clamp_min(1).unsqueeze(-1)
+    # about the mean: a difference of sums of squares would cancel
     second = [(some - mean).mT @ (some - mean) for some, mean in zip(own, means, strict=True)]
     return counts.to(means), means, torch.stack(second)
 
@@ -43,8 +46,8 @@ def expected(
         part, weight = Partial.of(pattern, means, factors), r[pattern.rows]
         difference = (part.mean(rows) - means).flatten(0, 1).movedim(0, -1)  # [c, d, p n]
         spread = part.missing_factor.movedim(0, 2).flatten(2)  # [c, d, p d]
-        both = torch.linalg.solve_triangular(factors, torch.cat([difference, spread], -1), upper=False)
-        whitened, spread = both.split([difference.shape[-1], spread.shape[-1]], -1)
+        solved = torch.linalg.solve_triangular(factors, torch.cat([difference, spread], -1), upper=False)
+        whitened, spread = solved.split([difference.shape[-1], spread.shape[-1]], -1)
         weighted = whitened * weight.flatten(0, 1).mT.unsqueeze(1)
         of_masks = weight.sum(1).mT.repeat_interleave(rows.shape[1], -1)  # [c, p d]
         first += weighted.sum(-1)
@@ -62,7 +65,7 @@ def moved(
     old: tuple[Float[Tensor, "c d"], Float[Tensor, "c d d"]],
     new: tuple[Float[Tensor, "c d"], Float[Tensor, "c d d"]],
 ) -> Sums:
-    """The same sums relative to other means and factors."""
+    """Turn sums into those relative to other means and factors."""
     turn = torch.linalg.solve_triangular(new[1], old[1], upper=False)
     far = torch.linalg.solve_triangular(new[1], (old[0] - new[0]).unsqueeze(-1), upper=False).squeeze(-1)
     counts, turned = sums["counts"].unsqueeze(-1), (turn @ sums["first"].unsqueeze(-1)).squeeze(-1)

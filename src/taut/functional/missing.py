@@ -45,11 +45,13 @@ def apply_mask(x: Float[Tensor, "b *x"], mask: Shaped[Tensor, "*m"]) -> Float[Te
 
 def filled(x: Float[Tensor, "*x"], value: float = 0.0) -> Float[Tensor, "*x"]:
     """X with a number in its missing cells; infinities stay."""
+    # by default nan_to_num makes finite numbers of infinities, too
     return x.nan_to_num(value, torch.inf, -torch.inf)
 
 
 def column_mean(x: Float[Tensor, "n *x"]) -> Float[Tensor, "*x"]:
     """Mean of the observed cells of every coordinate."""
+    # nanmean takes several passes over the data
     return x.nanmean(0) if x.isnan().any() else x.mean(0)
 
 
@@ -79,6 +81,7 @@ class Pattern(NamedTuple):
 def patterns(x: Float[Tensor, "b d"]) -> Iterator[Pattern]:
     """The data of a batch, those of one mask together, and masks alike side by side."""
     masks, which, counts = observed(x).unique(dim=0, return_inverse=True, return_counts=True)
+    # stable: the rows of a mask keep their order, so that sums over them round alike
     order, starts = which.argsort(stable=True), counts.cumsum(0) - counts
     kinds, kind = torch.stack([counts, masks.sum(1)], 1).unique(dim=0, return_inverse=True)
     for i, (count, size) in enumerate(kinds.tolist()):
@@ -90,10 +93,11 @@ def patterns(x: Float[Tensor, "b d"]) -> Iterator[Pattern]:
 
 def column_scale(x: Float[Tensor, "n *x"]) -> Float[Tensor, "*x"]:
     """Standard deviation of the observed cells of every coordinate; 1 where a coordinate is constant."""
+    # std has no form that leaves NaN out
     scale = (x - x.nanmean(0)).square().nanmean(0).sqrt() if x.isnan().any() else x.std(0, correction=0)
     return torch.where(is_constant(x), 1.0, scale)
 
 
 def is_constant(x: Float[Tensor, "n *x"]) -> Bool[Tensor, "*x"]:
-    """Which coordinates have one value in all rows: the rounding of a mean makes a spread of them."""
+    """Coordinates with one value in all rows, of which the rounding of a mean makes a spread."""
     return x.nan_to_num(torch.inf).amin(0) >= x.nan_to_num(-torch.inf).amax(0)

@@ -36,6 +36,7 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     matmul = _matmul_precision()
     cudnn: Any = torch.backends.cudnn
     choice = cudnn.deterministic, cudnn.benchmark
+    # benchmark chooses an algorithm by its time, which differs from run to run
     cudnn.deterministic, cudnn.benchmark = True, False
     before = []
     for part in PRECISIONS:
@@ -48,6 +49,7 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
+        # first, because it sets the newer settings of matrix products as well
         if matmul not in (None, "highest"):
             torch.set_float32_matmul_precision(matmul)
         for part, precision in zip(PRECISIONS, before, strict=True):
@@ -92,7 +94,7 @@ def _is_double(buffer: Tensor | None) -> TypeGuard[Tensor]:
 
 
 def in_double(distribution: T) -> T:
-    """The same distribution, with the very numbers of its parameters in float64; gradients still reach them.
+    """A copy of a distribution with the very numbers of its parameters in float64; gradients still reach them.
 
     Every tensor that the distribution, its parts and its transforms hold is converted, so this serves any distribution
     that is made of tensors.
@@ -106,6 +108,7 @@ def in_double(distribution: T) -> T:
             inverse = isinstance(distribution, _InverseTransform)
             setattr(twin, "_inv", in_double(distribution._inv) if inverse else None)  # noqa: B010
         return twin
+    # no subclasses: a named tuple is not made from one iterable
     if type(distribution) in (list, tuple):
         return type(distribution)(in_double(part) for part in distribution)  # type: ignore[call-arg, attr-defined]
     return distribution

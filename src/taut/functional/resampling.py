@@ -26,11 +26,15 @@ def resample(
     Returns:
         Indices into the k draws, all different, and their weights, 0 where fewer than m draws have any weight.
     """
+    # the running sum of K chances loses digits that decide between draws; float64 has them to spare
     exact = weights.double()
     tau = threshold(exact, m)
+    # tau is 0 where fewer than m draws have any weight: no 0 / 0
     chance = (exact / tau.clamp_min(torch.finfo(exact.dtype).tiny)).clamp_max(1.0)
     places = u.double().unsqueeze(-1) + torch.arange(m, device=u.device)
+    # searchsorted warns of a boundary tensor that is not contiguous, and copies it
     index = torch.searchsorted(chance.cumsum(0).mT.contiguous(), places, right=True).mT
+    # the chances may add up to less than m, by rounding or for want of weights, and leave a place without a draw
     nothing = index == len(weights)
     index = index.masked_fill(nothing, 0)
     resampled = torch.maximum(exact.gather(0, index), tau).masked_fill(nothing, 0.0)
@@ -40,6 +44,7 @@ def resample(
 def threshold(weights: Float[Tensor, "k b"], m: int) -> Float[Tensor, " b"]:
     r"""The $\tau$ with $\sum_k \min(1, \tilde w_k / \tau) = m$: the share of a draw that is not sure to be chosen."""
     largest = weights.sort(0, descending=True).values
+    # summed from the smallest on, which would be lost beside the largest
     rest = largest.flip(0).cumsum(0).flip(0)[:m]
     candidates = rest / (m - torch.arange(m, device=weights.device)).unsqueeze(-1)
     first = (largest[:m] <= candidates).int().argmax(0, keepdim=True)

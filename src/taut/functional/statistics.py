@@ -27,7 +27,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, values: Float[Tensor, "n *v"]) -> "Moments":
-        """Of one or more values along the first axis."""
+        """Moments of one or more values along the first axis."""
         values = values.double()
         pivot = values[0]
         stds = values - pivot
@@ -37,11 +37,12 @@ class Moments(NamedTuple):
 
     @classmethod
     def merged(cls, parts: "Sequence[Moments]") -> "Moments":
-        """Of the values of all parts; a part without values changes nothing."""
+        """Moments of the values of all parts; a part without values changes nothing."""
         first, *others = parts
         count, mean, squares = first
         for more in others:
             total = count + more.count
+            # no 0 / 0 where neither part has values
             share = more.count / total.clamp_min(1)
             apart = more.mean - mean
             mean, squares = mean + share * apart, squares + more.squares + count * share * apart.square()
@@ -63,6 +64,7 @@ def variance_of_mean(values: Float[Tensor, "n *v"]) -> Float[Tensor, "*v"]:
     """Variance of the mean along the first axis; NaN, unknown, for a single value."""
     if len(values) < 2:
         return torch.full_like(values[0], torch.nan)
+    # with the first value taken off, equal numbers have a variance of exactly 0
     return (values - values[:1]).var(0) / len(values)
 
 

@@ -50,6 +50,7 @@ def measured(x: Float[Tensor, "n d"], *, common: bool = False) -> tuple[Units, B
     # relative to a value in the middle: sums of x itself would lose what an offset outweighs
     centre = low + sum((part.double() - low).nansum(0) for part in parts) / n
     constant = low == high
+    # the mean of equal numbers can be off by a rounding
     centre = torch.where(constant, low, centre)
     variance = sum((part.double() - centre).square().nansum(0) for part in parts) / n
     variance = variance.mean().expand_as(variance) if common else variance

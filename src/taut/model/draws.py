@@ -73,7 +73,7 @@ def score(
 
 @dataclass(frozen=True)
 class Resampled:
-    r"""What is known of all K draws where the backward pass goes through few of them.
+    r"""Weights of all K draws where the backward pass goes through few of them.
 
     Args:
         log_w: Log-weights of all draws, without a graph.
@@ -183,6 +183,7 @@ class _LogProb(nn.Module):
 
 def _frozen_log_prob(q: Callable[[Tensor], Distribution], x: Tensor, z: Tensor) -> Tensor:
     scorer = _LogProb(q)
+    # constant for this call alone: z still leads back to the parameters themselves
     frozen = {name: value.detach() for name, value in scorer.named_parameters()}
     return torch.func.functional_call(scorer, frozen, (x, z))
 
@@ -272,6 +273,7 @@ def log_weights(
     share: ProcessShare = ProcessShare(),  # noqa: B008 (frozen)
 ) -> LogWeights:
     r"""$\log w = \log p(x, z) - \log q(z)$ of K keyed draws for each datum, in float64; no z is kept."""
+    # zeros, because merge adds up what the processes drew
     log_w = torch.zeros((k, len(x)), dtype=torch.float64, device=x.device)
     with seeding.forked(x.device):
         for drawn in draw_keyed(proposal, keys, k, share=share):
@@ -293,6 +295,7 @@ def weighted_draws(
     log_w = torch.zeros((k, len(x)), dtype=torch.float64, device=x.device)
     z = None
     for drawn in draw_keyed(proposal, keys, k):
+        # the precision of z is that of the proposal, known from its draws
         z = drawn.z.new_empty(k, len(x), *drawn.z.shape[2:]) if z is None else z
         z[drawn.samples, drawn.rows] = drawn.z
         if log_joint is not None:

@@ -28,7 +28,7 @@ from taut.model.likelihood.linear_gaussian import LinearGaussian, Whitened
 
 
 def tractable(joint: Joint) -> bool:
-    """Whether $p(x)$ and the posterior of this model are known exactly."""
+    """Tell whether $p(x)$ and the posterior of this model are known exactly."""
     prior = joint.prior()
     return isinstance(prior, OneHotCategorical) or (
         isinstance(joint.likelihood, LinearGaussian) and _gaussians(prior) is not None
@@ -83,6 +83,7 @@ def _gaussians(prior: Distribution) -> tuple[Tensor, Tensor, Tensor] | None:
         return mean.new_zeros(1), mean.unsqueeze(0), torch.diag_embed(std.square()).unsqueeze(0)
     if isinstance(prior, MixtureSameFamily) and _gaussians(prior.component_distribution) is not None:
         parts = prior.component_distribution
+        # torch has normalised the logits in the precision they came in
         weights = prior.mixture_distribution.logits.double().log_softmax(0)
         return weights, parts.mean.double(), torch.diag_embed(parts.stddev.double().square())
     return None
@@ -101,7 +102,7 @@ def _linear_gaussian(joint: Joint, prior: Distribution) -> tuple[Tensor, Tensor,
 
 
 class Conditioned(NamedTuple):
-    r"""What x says about z under each of the Gaussians $N(m_c, C_c)$.
+    r"""Likelihood of x, and posterior of z, under each of the Gaussians $N(m_c, C_c)$.
 
     Args:
         log_px: $\log p(x_o \mid c)$, nats.
@@ -117,15 +118,16 @@ class Conditioned(NamedTuple):
 def conditioned(x: Whitened, means: Float[Tensor, "c d"], covariances: Float[Tensor, "c d d"]) -> Conditioned:
     """Condition on the observed cells of each datum, those of one mask together."""
     factors, shape = torch.linalg.cholesky(covariances), (len(x.y), len(means))
+    # one mask for all: patterns would sort the whole batch to find it
     if not x.x.isnan().any():
         rows, columns = torch.arange(len(x.y), device=x.y.device), torch.arange(x.y.shape[1], device=x.y.device)
         return _solved(x, Pattern(rows.unsqueeze(0), columns.unsqueeze(0), columns[:0].unsqueeze(0)), means, factors)
-    found = Conditioned(*(x.y.new_empty(*shape, *tail) for tail in ((), means.shape[1:], covariances.shape[1:])))
+    result = Conditioned(*(x.y.new_empty(*shape, *tail) for tail in ((), means.shape[1:], covariances.shape[1:])))
     for pattern in patterns(x.x):
         part, rows = _solved(x, pattern, means, factors), pattern.rows.flatten()
-        found.log_px[rows], found.means[rows] = part.log_px, part.means
-        found.scale_tril[rows] = part.scale_tril.repeat_interleave(pattern.rows.shape[1], 0)
-    return found
+        result.log_px[rows], result.means[rows] = part.log_px, part.means
+        result.scale_tril[rows] = part.scale_tril.repeat_interleave(pattern.rows.shape[1], 0)
+    return result
 
 
 def _solved(x: Whitened, pattern: Pattern, means: Tensor, factors: Tensor) -> Conditioned:
@@ -148,10 +150,12 @@ def _solved(x: Whitened, pattern: Pattern, means: Tensor, factors: Tensor) -> Co
     delta = torch.linalg.solve_triangular(upper, pull, upper=True).flip(-2).mT  # [c, p, n, d]
     squares = (residual - delta @ b.mT).square().sum(-1) + (delta @ inverse.mT).square().sum(-1)
     lower = upper.flip(-1, -2)
+    # QR leaves the signs of the diagonal open
     log_det = lower.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1) - inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     constant = 0.5 * log(2 * pi) * b.shape[1] + x.log_scale[pattern.observed].sum(-1) + log_det
     log_px = -0.5 * squares - constant.unsqueeze(-1)
     scale_tril = torch.linalg.solve_triangular(lower, one.expand_as(lower), upper=False)
+    # and a factor of a covariance has none below 0
     signs = scale_tril.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
     return Conditioned(
         log_px.movedim(0, 2).flatten(0, 1),

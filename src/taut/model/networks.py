@@ -87,7 +87,7 @@ class MLPDecoder(nn.Module):
         return self.net(_rounded(z, self.net)).unflatten(-1, self.x_shape)
 
     def features(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... h"]:
-        """What the last linear map is given."""
+        """Inputs of the last linear map."""
         return self.net[:-1](_rounded(z, self.net))
 
     @property
@@ -99,7 +99,7 @@ class MLPDecoder(nn.Module):
 
 
 def _rounded(value: Float[Tensor, "*n"], layers: nn.Sequential) -> Float[Tensor, "*n"]:
-    """What a network is given, in its own precision: z and the columns of a table come in float64."""
+    """Inputs of a network in its own precision: z and the columns of a table come in float64."""
     first = layers[0]
     assert isinstance(first, nn.Linear | nn.Conv2d)
     return value.to(first.weight.dtype)
@@ -132,6 +132,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "... c h w"]) -> Float[Tensor, "... out"]:
         batch = x.shape[:-3]
+        # convolutions take one batch axis
         return self.net(_rounded(x, self.net).reshape(-1, *x.shape[-3:])).unflatten(0, batch)
 
 
@@ -151,4 +152,5 @@ class ConvDecoder(nn.Module):
         )
 
     def forward(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... c h w"]:
+        # convolutions take one batch axis
         return self.net(_rounded(z, self.net).reshape(-1, z.shape[-1])).unflatten(0, z.shape[:-1])

@@ -1,4 +1,4 @@
-"""What every objective is."""
+"""Base class of the objectives."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -74,12 +74,12 @@ class Objective(ABC):
 
     @property
     def runs_to_the_end(self) -> bool:
-        """Whether the last parameters are what training is for, and not those of the best validation bound."""
+        """True where training is for its last parameters, and not for those of the best validation bound."""
         return False
 
     @property
     def converged(self) -> bool | None:
-        """Whether training has come to rest at the tolerance of this objective; ``None`` where it has none."""
+        """True once training has come to rest at the tolerance of this objective; ``None`` where it has none."""
         return None
 
     @property

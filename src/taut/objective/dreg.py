@@ -39,6 +39,7 @@ class Dreg(Objective):
         resampled = draws.resampled
         normalised = normalised_weights(log_w.detach()) if resampled is None else resampled.normalised
         weights = normalised if resampled is None else resampled.weights
+        # torch refuses a hook on a tensor without a gradient, as in a pass that only validates
         if draws.z.requires_grad:
             factor = 1 - draws.kl_weight + draws.kl_weight * normalised
             event = factor.reshape(*weights.shape, *[1] * (draws.z.dim() - weights.dim()))

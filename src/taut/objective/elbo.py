@@ -54,8 +54,8 @@ class Elbo(Objective):
     def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
         super().check(joint, q, k, x)
         with torch.no_grad():
-            both = gaussian(q(x)) and gaussian(joint.prior())
-        if self.kl == "analytic" and not both:
+            both_gaussian = gaussian(q(x)) and gaussian(joint.prior())
+        if self.kl == "analytic" and not both_gaussian:
             raise UserError(
                 f"objective.kl=analytic needs a Gaussian q and a Gaussian prior, but q={type(q).__name__.lower()} and "
                 f"prior={type(joint.prior).__name__.lower()} were given; set objective.kl=sampled."
@@ -63,7 +63,7 @@ class Elbo(Objective):
 
 
 def gaussian(distribution: Distribution) -> bool:
-    """Whether this is one Gaussian, diagonal or full."""
+    """Tell whether this is one Gaussian, diagonal or full."""
     return isinstance(distribution, MultivariateNormal) or (
         isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
     )
@@ -71,6 +71,7 @@ def gaussian(distribution: Distribution) -> bool:
 
 def gaussian_kl(q: Distribution, p: Distribution) -> Float[Tensor, "*b"]:
     r"""$\mathrm{KL}(q \| p)$ between two Gaussians, diagonal or full, in nats."""
+    # torch knows no KL between a diagonal Gaussian and a full one
     if type(q) is not type(p):
         q, p = _as_full(q), _as_full(p)
     return kl_divergence(q, p)

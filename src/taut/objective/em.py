@@ -152,7 +152,7 @@ class Evidence:
         self.rows += len(log_px)
 
     def settled(self, tolerance: float) -> bool:
-        """Whether the mean has changed by less than this; begins the next epoch."""
+        """Tell whether the mean has changed by less than this, and begin the next epoch."""
         mean = self.total / self.rows
         change, self.last = abs(mean - self.last), mean
         self.total, self.rows = 0.0, 0
@@ -189,6 +189,7 @@ class Maximiser(Optimizer):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Run the E-step; in stepwise EM also maximise."""
+        # Lightning hands the training step, and the E-step in it, over as the closure
         loss = closure() if closure is not None else None
         if self.decay is not None:
             self.maximise()
@@ -207,10 +208,12 @@ class Maximiser(Optimizer):
             self.sums = {}
 
     def state_dict(self) -> dict[str, Any]:
+        # the sums of an unfinished epoch belong to a checkpoint, so that a resumed run loses none of them
         own = {"sums": self.sums, "batches": self.batches, "converged": self.converged}
         return {"state": {}, "param_groups": [], **own, "evidence": vars(self.evidence)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # a checkpoint may come from another device
         device = self.param_groups[0]["params"][0].device
         self.sums = {
             piece: {name: value.to(device) for name, value in sums.items()}
@@ -255,7 +258,7 @@ def best_of(joint: Joint, x: Float[Tensor, "n *x"], seeds: Sequence[int], tolera
 
 
 def _table(likelihood: Component, x: Tensor, seeds: Sequence[int]) -> Component:
-    """Of the components of all mixtures."""
+    """Make one table of the components of all mixtures."""
     count = len(likelihood.offsets)
     table = Component(
         likelihood.x_shape,
@@ -263,7 +266,7 @@ def _table(likelihood: Component, x: Tensor, seeds: Sequence[int]) -> Component:
         covariance=likelihood.covariance,
         min_variance=likelihood.min_variance,
         min_share=likelihood.min_share / len(seeds),
-    ).to(likelihood.centre)
+    ).to(likelihood.centre)  # float64, on its device: the parameters are rounded once, when one mixture is kept
     table.measure(x.flatten(1))
     table.rows.mul_(len(seeds))  # every row is explained by each mixture
     inside = table.starting_rows(x.flatten(1))
@@ -273,6 +276,7 @@ def _table(likelihood: Component, x: Tensor, seeds: Sequence[int]) -> Component:
 
 def _log_weights(counts: Float[Tensor, " m"], starts: int) -> Float[Tensor, "s c"]:
     shares = counts.unflatten(0, (starts, -1))
+    # no log of 0: the difference of two of them would be NaN
     return (shares / shares.sum(-1, keepdim=True)).clamp_min(torch.finfo(shares.dtype).tiny).log()
 
 

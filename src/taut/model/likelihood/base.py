@@ -1,4 +1,4 @@
-"""What every likelihood is."""
+"""Base class of the likelihoods."""
 
 from abc import ABC, abstractmethod
 
@@ -15,9 +15,9 @@ class Likelihood(DoubleBuffers, ABC):
     r"""A likelihood p(x | z): a module whose forward returns a distribution over x.
 
     For z of shape ``[k, b, *z_shape]`` the distribution has batch ``(k, b)`` and event ``x_shape``. Its ``log_prob`` of
-    an x with holes (NaN, see :mod:`taut.functional.missing`) is that of the observed cells, and ``given(x)`` is $p(x
-    \mid z, x_{obs})$: both are done by :class:`taut.distributions.cells.Cells` where cells are independent given z. A
-    new likelihood sets ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot,
+    an x with missing cells (NaN, :mod:`taut.functional.missing`) is that of the observed cells, and ``given(x)`` is
+    $p(x \mid z, x_{obs})$: both are done by :class:`taut.distributions.cells.Cells` where cells are independent given
+    z. A new likelihood sets ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot,
     ``binary`` that x is zeros and ones; ``initialise`` chooses starting values from training rows; ``statistics`` and
     ``maximise`` are for those with a closed-form maximum in EM.
     """
@@ -32,7 +32,7 @@ class Likelihood(DoubleBuffers, ABC):
 
     @property
     def is_mass(self) -> bool:
-        """Whether p(x | z) is a probability mass, as of pixels that are 0 or 1, so that no log p(x) is above 0."""
+        """True where p(x | z) is a probability mass, as of pixels that are 0 or 1, so that no log p(x) is above 0."""
         return self.binary
 
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:

@@ -36,6 +36,7 @@ class Bernoulli(Likelihood):
     def forward(self, z: Float[Tensor, "*batch d"]) -> "Pixels":
         if not isinstance(self.decoder, MLPDecoder):
             return Pixels(self.decoder(z), self.offset)
+        # without the last map, which the density takes in one step with the logarithms
         return Pixels(self.decoder.features(z), self.offset, self.decoder.last)
 
     @torch.no_grad()
@@ -44,10 +45,10 @@ class Bernoulli(Likelihood):
 
     def check(self, x: Float[Tensor, "n *x"]) -> None:
         super().check(x)
-        other = (x != 0) & (x != 1) & ~x.isnan()
-        if other.any():
+        invalid = (x != 0) & (x != 1) & ~x.isnan()
+        if invalid.any():
             raise UserError(
-                f"likelihood=bernoulli needs x in {{0, 1}}, but the data hold {x[other][0].item():.6g}; "
+                f"likelihood=bernoulli needs x in {{0, 1}}, but the data hold {x[invalid][0].item():.6g}; "
                 f"for pixels in "
                 "[0, 1] set data.binarisation=dynamic, fixed or threshold, for other numbers choose "
                 "likelihood=gaussian."

@@ -30,11 +30,12 @@ def clusters(rows: Float[Tensor, "n d"], count: int, seed: int, *, tries: int = 
     """The number of each row's cluster: k-means from a k-means++ start (Arthur & Vassilvitskii, 2007).
 
     Args:
-        rows: Data without holes, columns in like units.
+        rows: Data without missing cells, columns in like units.
         count: Number of clusters.
         seed: Seed of the start, and of the choice of rows.
         tries: Number of starts, of which the one with the nearest centres is taken.
     """
+    # here, where it is needed: scikit-learn takes long to import
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -44,12 +45,13 @@ def clusters(rows: Float[Tensor, "n d"], count: int, seed: int, *, tries: int = 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: some stay empty
         means = KMeans(count, n_init=tries, random_state=seed)  # pyright: ignore[reportArgumentType] (its stub's fault)
-        found = means.fit(chosen.double().cpu().numpy())
-    centres = torch.as_tensor(found.cluster_centers_).to(rows)
+        fitted = means.fit(chosen.double().cpu().numpy())
+    centres = torch.as_tensor(fitted.cluster_centers_).to(rows)
     return torch.cat([torch.cdist(part, centres).argmin(-1) for part in rows.split(DISTANCE_ROWS)])
 
 
 def _some(n: int, seed: int) -> Tensor:
+    # a generator on the CPU makes the same choice on every device
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:KMEANS_ROWS]
 
 
@@ -113,11 +115,12 @@ class Component(Likelihood):
         self.register_buffer("unit", torch.ones(size, dtype=torch.float64))
         self.register_buffer("rows", torch.zeros((), dtype=torch.float64))
         self.register_buffer("constant", torch.zeros(size, dtype=torch.bool))
+        # infinite before an M-step, so that no component counts as one of too few rows
         self.register_buffer("counts", torch.full((latent,), torch.inf, dtype=torch.float64))
 
     @property
     def units(self) -> Units:
-        """What the parameters are relative to."""
+        """Middle and unit of every column, to which the parameters are relative."""
         return Units(self.centre, self.unit)
 
     @property
@@ -152,12 +155,13 @@ class Component(Likelihood):
                 f"model.components={count} is more than the {len(x)} training rows; choose fewer components."
             )
         self.measure(rows)
+        # scikit-learn has a generator of its own: torch's gives it the seed, so that one seed rules both
         inside, seed = self.starting_rows(rows), int(torch.randint(2**31, ()))
         self.start(inside, clusters(inside, count, seed, tries=3))
 
     @torch.no_grad()
     def measure(self, rows: Float[Tensor, "n d"]) -> None:
-        """Set what the parameters are relative to."""
+        """Set the units to which the parameters are relative."""
         units, constant = measured(rows, common=self.covariance == "spherical")
         self.centre.copy_(units.centre)
         self.unit.copy_(units.unit)
@@ -165,7 +169,7 @@ class Component(Likelihood):
         self.constant.copy_(constant)
 
     def starting_rows(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """In ``units``, with each hole at the mean of its column."""
+        """Rows in ``units``, with each missing cell at the mean of its column."""
         return filled(self.units.inside(rows))
 
     @torch.no_grad()
@@ -173,11 +177,12 @@ class Component(Likelihood):
         """Mean and covariance of the rows of each component; one of too few rows has the covariance of all, pooled.
 
         Args:
-            inside: Data without holes, in ``units``.
+            inside: Data without missing cells, in ``units``.
             labels: The component of every row; several, one after the other, where this table is of several mixtures.
         """
-        found = [m_step.of_clusters(inside, own, len(self.offsets) // len(labels)) for own in labels]
-        counts, means, second = (torch.cat(part) for part in zip(*found, strict=True))
+        sums = [m_step.of_clusters(inside, own, len(self.offsets) // len(labels)) for own in labels]
+        counts, means, second = (torch.cat(part) for part in zip(*sums, strict=True))
+        # an empty component has sums of 0, and 0 / 0 would be NaN
         few, spread = counts < self.needed, second / counts.clamp_min(1.0)[:, None, None]
         spread[few] = second.sum(0) / counts.sum()
         self.counts.copy_(counts)
@@ -245,15 +250,16 @@ class Component(Likelihood):
         spread = statistics["second"][alive] / n.unsqueeze(-1) - torch.einsum("ci,cj->cij", shift, shift)
         self.offsets[alive] = (means[alive] + (factors[alive] @ shift.unsqueeze(-1)).squeeze(-1)).to(self.offsets)
         self._set_factors(alive, factors[alive], spread)
+        # as they were rounded when stored: the sums must be relative to what the next E-step reads
         new = self.offsets.double(), self.factors().double()
         statistics.update(self._shaped(m_step.moved(statistics, (means, factors), new)))
 
     def _set_factors(self, which: Tensor, factors: Float[Tensor, "m d d"], spread: Float[Tensor, "m d d"]) -> None:
         r"""Set the covariances to $F M F^\top$, in ``units``, or to the nearest this table can hold."""
         if self.full:
-            found = bounded(factors, spread, self.min_variance)
-            scales = found.diagonal(dim1=-2, dim2=-1)
-            self.lower[which] = (found.tril(-1) / scales.unsqueeze(-1)).to(self.lower)
+            lower = bounded(factors, spread, self.min_variance)
+            scales = lower.diagonal(dim1=-2, dim2=-1)
+            self.lower[which] = (lower.tril(-1) / scales.unsqueeze(-1)).to(self.lower)
         else:
             variances = factors.diagonal(dim1=-2, dim2=-1).square() * spread.diagonal(dim1=-2, dim2=-1)
             variances = variances.mean(-1, keepdim=True) if self.covariance == "spherical" else variances
@@ -267,6 +273,7 @@ class Component(Likelihood):
         low = factors.diagonal(dim1=-2, dim2=-1) <= AT * self.min_variance**0.5
         if not self.full:
             return low.any(-1)
+        # of the factor: the eigenvalues of its square would lose half the digits
         least = torch.linalg.svdvals(factors)[:, -1].square() / self.min_variance
         return low.any(-1) | (least.log().abs() <= AT - 1)
 
@@ -279,24 +286,24 @@ class Component(Likelihood):
         del z
         count, words = len(self.offsets), f"likelihood.min_variance={self.min_variance:g}"
         constant, low, few = (int(some.sum()) for some in (self.constant, self.at_the_floor, self.too_few))
-        found = []
+        sentences = []
         if constant:
-            found.append(
+            sentences.append(
                 f"{constant} of {len(self.constant)} columns have one value in all training rows; log p(x) depends on "
                 f"the variance they are given, {words} in squared units."
             )
         if low:
-            found.append(
+            sentences.append(
                 f"the floor of the variances binds in {low} of {count} components, and the value of log p(x) depends "
                 f"on it: {words} of each column's variance."
             )
         if few:
-            found.append(
+            sentences.append(
                 f"{few} of {count} components explain fewer than the {self.needed} rows that likelihood.covariance="
                 f"{self.covariance} takes: the likelihood has no maximum, it is bounded by {words} alone; choose fewer "
                 "components or a simpler covariance."
             )
-        return found
+        return sentences
 
     @property
     def degrees_of_freedom(self) -> int:

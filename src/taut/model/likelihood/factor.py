@@ -40,7 +40,7 @@ class Factor(LinearGaussian):
 
     @property
     def degrees_of_freedom(self) -> int:
-        r"""As many as W has (d D - d (d - 1) / 2), D of the mean and D of $\psi$, and no more than a Gaussian has."""
+        r"""Free numbers of W (d D - d (d - 1) / 2), of the mean (D) and of $\psi$ (D), no more than a Gaussian has."""
         size = len(self.unit)
         return min(self._free_loadings() + 2 * size, size * (size + 3) // 2)
 
@@ -70,6 +70,7 @@ def maximum(
         start: Every $\psi_j$ at the start.
         floor: Smallest $\psi_j$.
     """
+    # here, where it is needed: scipy.optimize takes long to import
     from scipy.optimize import minimize
 
     variances = root.square().sum(0)
@@ -80,6 +81,7 @@ def maximum(
         gradient = 0.5 * (psi + weight.square().sum(1) - variances) / psi
         return value.item(), gradient.cpu().numpy()
 
+    # a constant column has a variance of 0, and its upper bound would lie below the lower one
     upper = variances.clamp_min(floor).log().cpu().numpy()
     first = start.log().expand(len(upper)).cpu().numpy().clip(max=upper)
     bounds = [(log(floor), top) for top in upper]
@@ -97,6 +99,7 @@ def best_weight(
     In the columns over $\sqrt{\psi_j}$ it is that of probabilistic PCA with $\sigma^2 = 1$: $U (\Lambda - I)^{1/2}$ of
     the eigenvalues above 1.
     """
+    # of R and not of the covariance, whose squares would cost digits
     _, roots, directions = torch.linalg.svd(root / psi.sqrt(), full_matrices=False)
     values = roots.square()
     kept = values[:latent].clamp_min(1.0)

@@ -61,23 +61,23 @@ class Gaussian(Likelihood):
         log_variance = self(z).g.double().flatten(-len(self.x_shape)).flatten(0, -2)
         capped = int((log_variance >= MOST).any(0).sum())
         floored = int((log_variance.exp().mean(0) < self.min_variance).sum())
-        count, found = log_variance.shape[1], []
+        count, sentences = log_variance.shape[1], []
         if self.constant.any():
-            found.append(
+            sentences.append(
                 f"{int(self.constant.sum())} of {count} columns have one value in all training rows, so they have no "
                 "unit of their own: theirs is 1, and log p(x) depends on it; leave them out."
             )
         if capped:
-            found.append(
+            sentences.append(
                 f"the log-variance of {capped} of {count} columns is at its cap of {MOST:g} (in units of their "
                 "variance) for some data, where log p(x) depends on the cap."
             )
         if floored:
-            found.append(
+            sentences.append(
                 f"the variance of {floored} of {count} columns is mostly the floor likelihood.min_variance="
                 f"{self.min_variance:g} (of their variance), so log p(x) depends on the floor."
             )
-        return found
+        return sentences
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:

@@ -34,12 +34,13 @@ class Linear(LinearGaussian):
 
     @property
     def degrees_of_freedom(self) -> int:
-        """As many as W has (d D - d (d - 1) / 2), D of the mean and 1, and no more than a Gaussian has."""
+        """Free numbers of W (d D - d (d - 1) / 2), of the mean (D) and the variance, no more than a Gaussian has."""
         size = len(self.unit)
         return min(self._free_loadings() + size + 1, size * (size + 3) // 2)
 
     def unit_of(self, stds: Float[Tensor, " D"]) -> Float[Tensor, "..."]:
         largest = stds.max()
+        # relative to the largest, because squares may overflow
         return largest * (stds / largest).square().mean().sqrt() if largest > 0 else torch.ones_like(largest)
 
     def fitted(self, root: Float[Tensor, "m D"], incomplete: bool) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What likelihoods that are linear and Gaussian in z share."""
+"""Base class of the likelihoods that are linear and Gaussian in z."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ class UnitCells(Cells):
 
     def __init__(self, f: Tensor, std: Tensor, centre: Tensor, unit: Tensor) -> None:
         self.f, self.std, self.centre, self.unit = f, std, centre, unit
+        # not Independent's, which would need the base distribution at once
         Distribution.__init__(self, f.shape[: f.dim() - centre.dim()], centre.shape, False)
         self.reinterpreted_batch_ndims = centre.dim()
 
@@ -123,6 +124,7 @@ class LinearGaussian(Likelihood):
         rows = x.flatten(1).double()
         self.centre.copy_(column_mean(rows))
         self.unit.copy_(self.unit_of(column_deviation(rows)))
+        # half of the variance of every column to W z, half to the noise
         self.loadings.mul_(0.5**0.5)
         self._set_variance(torch.full_like(self.unit, 0.5), torch.ones_like(self.unit), slice(None))
 
@@ -130,10 +132,10 @@ class LinearGaussian(Likelihood):
     def start_em(self, x: Float[Tensor, "n *x"]) -> None:
         rows = self._relative(x)
         self.offset.copy_(column_mean(rows))
+        # by the mean itself and not by the offset, which was rounded to the precision of a parameter
         rows = filled(rows - column_mean(rows))
-        root = torch.linalg.qr(
-            rows / len(rows) ** 0.5, mode="r"
-        ).R  # of the covariance, whose squares would cost digits
+        # a root of the covariance, whose squares would cost digits
+        root = torch.linalg.qr(rows / len(rows) ** 0.5, mode="r").R
         loadings, variance = self.fitted(root, bool(x.isnan().any()))
         self.loadings.copy_(loadings)
         self._set_variance(variance.expand_as(self.unit), torch.ones_like(self.unit), slice(None))
@@ -181,11 +183,13 @@ class LinearGaussian(Likelihood):
         met = statistics["second"][:, -1, -1] > 0
         some = slice(None) if met.all() else met  # a column that no row observed keeps its last values
         second, first, squares = (statistics[name][some] for name in ("second", "first", "squares"))
+        # this Cholesky stands a singular sum, as of a column that few rows observe
         step = torch.cholesky_solve(first.unsqueeze(2), cholesky(second)).squeeze(2)
         step = torch.cat(
             [_moved(self.loadings, some, step[:, :-1]), _moved(self.offset, some, step[:, -1]).unsqueeze(1)], 1
         )
         after = first - (step.unsqueeze(1) @ second).squeeze(1)
+        # first + after is 2 first - step S, so one product with S serves both sums
         statistics["squares"][some] = squares - (step * (first + after)).sum(1)
         statistics["first"][some] = after
         self._set_variance(statistics["squares"][some], second[:, -1, -1].expand(len(squares)), some)
@@ -207,6 +211,7 @@ class LinearGaussian(Likelihood):
         """Set the variances of some columns to the best ones above the floor for sums of squares of so many cells."""
 
     def _log_above_floor(self, variance: Tensor) -> Tensor:
+        # a variance at the floor has nothing above it, and the log of 0 is no number
         return (variance - self.min_variance).clamp_min(torch.finfo(torch.float64).tiny).log()
 
     def _relative(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b D"]:
@@ -234,7 +239,9 @@ def _summed(seen: Float[Tensor, "b c"], matrices: Float[Tensor, "b i j"]) -> Flo
 def column_deviation(rows: Float[Tensor, "n D"]) -> Float[Tensor, " D"]:
     """Standard deviation of the observed cells of every column, exactly 0 where they are all equal."""
     inside = filled(rows - column_mean(rows))
+    # argmax takes no booleans
     first = rows.gather(0, observed(rows).to(torch.uint8).argmax(0, keepdim=True))
+    # the rounding of a mean makes a spread of equal values
     largest = inside.abs().amax(0).masked_fill((rows.isnan() | (rows == first)).all(0), 0.0)
     unit = largest.masked_fill(largest == 0, 1.0)  # by the largest: squares may overflow
     return largest.sign() * unit * ((inside / unit).square().sum(0) / observed(rows).sum(0)).sqrt()
@@ -254,10 +261,13 @@ def principal(root: Float[Tensor, "m D"], latent: int, floor: float) -> tuple[Fl
         floor: Smallest $\sigma^2$.
     """
     size = root.shape[1]
+    # of R and not of the covariance, whose squares would cost digits
     _, roots, directions = torch.linalg.svd(root, full_matrices=False)
+    # fewer rows than columns leave eigenvalues of 0 that the decomposition does not give
     values = torch.cat([roots.square(), roots.new_zeros(size - len(roots))])
     variance = values[min(latent, size - 1) :].mean().clamp_min(floor)
     kept = min(latent, len(roots))
     weight = root.new_zeros(size, latent)
+    # an eigenvalue below the floor would have a NaN for a root
     weight[:, :kept] = directions[:kept].mT * (values[:kept] - variance).clamp_min(0).sqrt()
     return weight, variance

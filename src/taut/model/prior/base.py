@@ -1,4 +1,4 @@
-"""What every prior is."""
+"""Base class of the priors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Prior(DoubleBuffers, ABC):
 
     @property
     def discrete(self) -> bool:
-        """Whether z is a category."""
+        """True where z is a category."""
         return self.support.is_discrete
 
     @abstractmethod
@@ -51,6 +51,7 @@ class Prior(DoubleBuffers, ABC):
             NotImplementedError: If the prior has parameters but no closed-form maximum.
         """
         del posterior
+        # any(self.parameters()) would ask tensors of many numbers for their truth
         if any(True for _ in self.parameters()):
             raise NotImplementedError
         return {}

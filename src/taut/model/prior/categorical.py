@@ -42,5 +42,6 @@ class Categorical(Prior):
     @torch.no_grad()
     def maximise(self, statistics: dict[str, Tensor]) -> None:
         counts = statistics["counts"]
+        # no log of 0: the difference of two of them would be NaN
         smallest = torch.finfo(self.logits.dtype).tiny
         self.logits.copy_((counts / counts.sum()).clamp_min(smallest).log())

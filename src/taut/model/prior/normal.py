@@ -23,6 +23,7 @@ class Normal(Prior):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.z_shape = (dim,)
+        # buffers follow the module to its device, and constants need no place in a checkpoint
         self.register_buffer("zeros", torch.zeros(dim), persistent=False)
         self.register_buffer("ones", torch.ones(dim), persistent=False)
 

@@ -30,6 +30,7 @@ class Uniform(Prior):
         self.z_shape = (components or dim,)
         interval = constraints.independent(constraints.interval(low, high), 1)
         self.support = constraints.one_hot if components else interval
+        # buffers follow the module to its device, and what the configuration says needs no place in a checkpoint
         self.register_buffer("low", torch.full(self.z_shape, low), persistent=False)
         self.register_buffer("high", torch.full(self.z_shape, high), persistent=False)
 

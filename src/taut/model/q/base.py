@@ -1,4 +1,4 @@
-"""What every variational family is."""
+"""Base classes of the variational families."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ class Posterior(DoubleBuffers, ABC):
 
     @property
     def learned(self) -> bool:
-        """Whether the distribution has parameters that training moves."""
+        """True where the distribution has parameters that training moves."""
         return any(True for _ in self.parameters())
 
     @abstractmethod
@@ -124,6 +124,7 @@ def kept_clear(mean: Tensor, log_variance: Tensor, prior: Prior) -> tuple[Tensor
     Further out the sigmoid saturates, and the density of a saturated z is that of a rounding error: a "lower bound"
     made of it has no limit.
     """
+    # an unbounded z meets no sigmoid
     if prior.support is constraints.real_vector:
         return mean, log_variance
     return 6 * (mean / 6).tanh(), log_variance.clamp(-8, 0)

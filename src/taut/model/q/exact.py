@@ -28,11 +28,13 @@ class Exact(Posterior):
 
     def __init__(self, joint: Joint, x_shape: Sequence[int]) -> None:
         super().__init__(joint, x_shape)
+        # q would ask the prior for its distribution, and the prior q, without end
         if isinstance(joint.prior, Vamp):
             raise UserError(
                 "q=exact needs a prior that stands on its own, but prior=vamp is made of q; choose prior=mixture."
             )
         if not tractable(joint):
+            # called for its error, which says what this model lacks
             posterior(joint, next(joint.parameters()).new_zeros(1, *self.x_shape))
 
     def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:

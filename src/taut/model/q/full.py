@@ -29,12 +29,14 @@ class Full(Amortised):
         d = dimension(joint, "full")
         super().__init__(joint, x_shape, 2 * d + d * (d - 1) // 2, encoder)
         self.d = d
+        # made of d alone, so it needs no place in a checkpoint
         self.register_buffer("below", torch.tril_indices(d, d, -1), persistent=False)
 
     def distribution(self, parameters: Float[Tensor, "b out"]) -> Distribution:
         mean, log_variance, entries = parameters.split([self.d, self.d, self.below.shape[1]], -1)
         if self.joint.prior.support is not constraints.real_vector:
             mean, log_variance = kept_clear(mean, log_variance, self.joint.prior)
+            # the entries of a row then add less than 1 to a variance, and the sigmoid does not saturate
             entries = entries.tanh() / self.d
         lower = torch.diag_embed((0.5 * log_variance.clamp(-30, 30)).exp())
         lower = lower.index_put((torch.arange(len(mean), device=mean.device)[:, None], *self.below), entries)

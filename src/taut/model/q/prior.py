@@ -25,6 +25,7 @@ class Prior(Posterior):
 
     def __init__(self, joint: Joint, x_shape: Sequence[int]) -> None:
         super().__init__(joint, x_shape)
+        # q would ask the prior for its distribution, and the prior q, without end
         if isinstance(joint.prior, Vamp):
             raise UserError(
                 "q=prior needs a prior that stands on its own, but prior=vamp is made of q; choose prior=normal."
