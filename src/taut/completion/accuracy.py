@@ -11,15 +11,16 @@ from torch import Tensor
 
 
 def by_mean(train: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """X with each hole at the training mean of its column; rows ``[n, d]``, NaN where missing."""
+    """X with each missing cell at the training mean of its column; rows ``[n, d]``, NaN where missing."""
+    # by default scikit-learn drops columns without an observed cell
     return SimpleImputer(keep_empty_features=True).fit(train).transform(x)  # type: ignore[return-value]
 
 
 def by_nearest(train: np.ndarray, x: np.ndarray) -> np.ndarray:
     """X completed by the training row that is nearest in the observed cells.
 
-    That is scikit-learn's ``KNNImputer`` with one neighbour, which is used where training rows have holes. Among
-    complete rows the nearest is the same for all cells of x, and is searched for once.
+    That is scikit-learn's ``KNNImputer`` with one neighbour, which is used where training rows have missing cells.
+    Among complete rows the nearest is the same for all cells of x, and is searched for once.
     """
     if np.isnan(train).any():
         return KNNImputer(n_neighbors=1, keep_empty_features=True).fit(train).transform(x)  # type: ignore[return-value]
@@ -46,18 +47,19 @@ def cell_errors(
     Args:
         completed: The completions.
         truth: The data; NaN where the truth is not known either.
-        x: The data with holes.
+        x: The data with missing cells.
         scale: Standard deviation of every column.
         binary: Whether cells are zeros and ones; a completion counts as one from one half on.
     """
     scored = x.isnan() & ~truth.isnan()
+    # where, not a product: NaN times 0 is NaN
     difference = torch.where(scored, completed - truth, 0.0).double()
-    found = {"rmse": _root(_ratio(difference.square(), scored))}
-    found["nrmse"] = _root(_ratio((difference / scale).square(), scored))
+    errors = {"rmse": _root(_ratio(difference.square(), scored))}
+    errors["nrmse"] = _root(_ratio((difference / scale).square(), scored))
     if binary:
         wrong = torch.where(scored, ((completed >= 0.5) != (truth >= 0.5)).double(), 0.0)
-        found["error_rate"] = _ratio(wrong, scored)
-    return found
+        errors["error_rate"] = _ratio(wrong, scored)
+    return errors
 
 
 def _ratio(values: Tensor, scored: Tensor) -> dict[str, float]:
@@ -72,4 +74,5 @@ def _ratio(values: Tensor, scored: Tensor) -> dict[str, float]:
 
 def _root(square: dict[str, float]) -> dict[str, float]:
     root = math.sqrt(square["value"])
+    # the delta method divides by the root, which is 0 where nothing is wrong
     return {"value": root, "standard_error": square["standard_error"] / (2 * root) if root > 0 else 0.0}

@@ -92,6 +92,7 @@ def _mean(joint: Joint, posterior: Latents, x: Tensor) -> Float[Tensor, "b *x"]:
     """The mean given z, averaged over z: less noise than the mean of draws (Rao-Blackwell)."""
     if posterior.centre is not None:
         return joint.likelihood(posterior.centre.unsqueeze(0)).given(x).mean[0]
+    # in float64, because the chunks of K samples are added one by one
     mean, weights = x.new_zeros(x.shape, dtype=torch.float64), posterior.weights
     for rows, samples in _chunks(posterior, x):
         given = joint.likelihood(posterior.z[samples, rows]).given(x[rows]).mean
@@ -124,6 +125,7 @@ def _most_probable(joint: Joint, posterior: Latents, x: Tensor, mean: Tensor) ->
         return torch.where(observed(x), x, (mean > 0.5).to(x))
     if posterior.gaussian:
         return mean
+    # thinned, since a mode costs K densities for each of K starts
     out, kernels = torch.empty_like(x), posterior.thinned()
     for rows, _ in _chunks(kernels, x):
         cells = joint.likelihood(kernels.z[:, rows]).given(x[rows])
@@ -161,8 +163,10 @@ def modes(
     s_k^2$, climbs towards a mode (Carreira-Perpinan, 2000); the highest few go on, by Newton's method where that climbs
     higher, and the highest end is returned. A component of deviation 0 is a cell that is known: its mean.
     """
+    # so that the square of a precision is finite: Newton's step takes it
     scales = stds.clamp_min(torch.finfo(means.dtype).tiny ** 0.25)
     mixture = _Mixture(*(values.unsqueeze(1) for values in (weights.log(), means, scales)))
+    # in parts, because every start is held against every component
     starts, heights = zip(*(mixture.started(x) for x in means.split(max(1, MOST // means.numel()))), strict=True)
     highest = torch.cat(heights).topk(min(FEW, len(means)), 0).indices
     ends = mixture.climbed(torch.cat(starts).gather(0, highest))
@@ -192,6 +196,7 @@ class _Mixture:
         slack = x.new_tensor([64 * torch.finfo(x.dtype).eps, 0, 0]).view(-1, *[1] * x.dim())
         for _ in range(STEPS):
             steps = torch.stack([self.newton(x), self.fixed_point(x), x])
+            # NaN: Newton's step divides by a curvature that may be 0
             heights = torch.stack([self.height(step) for step in steps]).nan_to_num(-torch.inf) + slack
             x = steps.gather(0, heights.argmax(0, keepdim=True))[0]
         return x

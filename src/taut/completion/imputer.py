@@ -40,8 +40,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     r"""Fill the NaN of a table from $p(x_{mis} \mid x_{obs})$; observed cells stay as they are, to the bit.
 
     Without a run, ``fit`` trains a mixture of Gaussians with full covariances on the observed cells: with one component
-    each hole is filled by the linear regression on whatever cells of its row are observed. It assumes that cells are
-    missing at random (Rubin, 1976). With a run, ``fit`` reads its model and looks at no value.
+    each missing cell is filled by the linear regression on whatever cells of its row are observed. It assumes that
+    cells are missing at random (Rubin, 1976). With a run, ``fit`` reads its model and looks at no value.
 
     Args:
         run: Folder of a trained run. Columns are found by name if X has them (a data frame) and the run's file has a
@@ -73,6 +73,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         components: int = 1,
         seed: int = 0,
     ) -> None:
+        # as given and unchecked: scikit-learn clones estimators by their arguments
         self.run = run
         self.fill: Fill = fill
         self.k = k
@@ -91,12 +92,13 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """X with its holes filled, of the same type."""
+        """X with its missing cells filled, of the same type."""
         check_is_fitted(self)
         x = self._validated(X, reset=False)
         filled = torch.cat([self._filled(part, keys) for part, keys in self._parts(x)])
         inside = np.empty(x.shape)
         inside[:, self.columns_] = filled.flatten(1).double().numpy()
+        # from X itself: the model may have rounded observed cells to its precision
         return np.where(np.isnan(x), inside, x).astype(x.dtype)
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -184,7 +186,7 @@ def _names(x: Any) -> list[str] | None:
 
 
 def _matched(folder: Path, known: list[str], names: list[str]) -> np.ndarray:
-    """Where in X each column of the run is."""
+    """Positions in X of the columns of the run."""
     for name in known:
         if name not in names:
             raise UserError(
@@ -200,6 +202,7 @@ def _loaded(folder: Path) -> tuple[LatentVariableModel, Data]:
     torch.set_default_dtype(torch.float64 if str(run.cfg.trainer.precision).startswith("64") else torch.float32)
     try:
         with seeding.forked():
+            # building seeds the global generators, which are the user's here
             model, data, _ = run.load()
     finally:
         torch.set_default_dtype(default)
@@ -216,7 +219,7 @@ def fit_mixture(x: Float[Tensor, "n d"], components: int, *, floor: float, seed:
     It stops when $\log p(x_{obs})$ gains less than 1e-6 nats a row, or after 200 rounds.
 
     Args:
-        x: Data with holes; every column is observed somewhere.
+        x: Data with missing cells; every column is observed somewhere.
         components: Number of Gaussians C.
         floor: Smallest variance in any direction, as a fraction of the columns' variances.
         seed: Seed of the start.

@@ -65,6 +65,7 @@ class Latents:
     def resampled(self, uniform: Float[Tensor, " n"]) -> Float[Tensor, "n 1 *z"]:
         """The z of one datum that each uniform number picks (sampling-importance-resampling; Rubin, 1987)."""
         steps = self.weights[:, 0].cumsum(0)
+        # times the last sum, which rounding keeps from being 1; clamped, as the product may round up to it
         picked = torch.searchsorted(steps, uniform * steps[-1], right=True)
         return self.z[picked.clamp_max(len(steps) - 1)]
 

@@ -47,7 +47,7 @@ class Data(LightningDataModule, ABC):
         seed: Seed of the training order and of the training noise.
         split_seed: Seed of the cut into splits and of every draw made once.
         dir: Folder of the data files; by default ``$TAUT_DATA``, else the user's cache.
-        mask: Which cells are observed; ``None`` where nothing may be missing. Holes are NaN in what a model receives.
+        mask: Which cells are observed; ``None`` where nothing may be missing. Missing cells reach a model as NaN.
 
     Raises:
         UserError: If an argument is out of range, or if values outside [0, 1] are to be binarised.
@@ -116,6 +116,7 @@ class Data(LightningDataModule, ABC):
         """SHA-256 of the stored splits, with their shapes and types."""
         sha = hashlib.sha256()
         for rows in self.stored:
+            # type and shape as well: other arrays may have the same bytes
             sha.update(f"{rows.dtype}{tuple(rows.shape)}".encode())
             sha.update(rows.contiguous().numpy().tobytes())
         return sha.hexdigest()
@@ -164,11 +165,12 @@ class Data(LightningDataModule, ABC):
     def _first_of(self, split: str) -> str:
         """The first split that has these rows: what is hidden in training stays hidden where it is scored."""
         own = getattr(self.stored, split)
+        # by identity: splits share one tensor where one is scored on the rows of another
         return next(name for name, rows in zip(Splits._fields, self.stored, strict=True) if rows is own)
 
     @property
     def held_out(self) -> bool:
-        """Whether the test rows are others than the training rows."""
+        """True if the test rows are others than the training rows."""
         return self.stored.test is not self.stored.train
 
     def train_dataloader(self) -> Batches:
@@ -209,6 +211,7 @@ class Data(LightningDataModule, ABC):
             stored = self._binarised(split).to(device)
             source = lambda epoch: stored  # noqa: E731
         rows = len(getattr(self.stored, split))
+        # where all rows are one batch there is nothing to bundle
         steps = getattr(trainer.strategy, "steps_per_batch", 1) if trainer and training and self.batch_size else 1
         trained = self.batch_size and self.batch_size * steps
         return Batches(
@@ -228,20 +231,22 @@ class Data(LightningDataModule, ABC):
         """The training split of an epoch, made binary where it is used."""
         if device.type == "cpu":
             return lambda epoch: self._draw("train", self.seed, epoch)
+        # moved once; an epoch then draws noise there and copies nothing
         rows = self.stored.train.to(device)
         return lambda epoch: bernoulli_on_device(rows, self.scale, self.seed, "train", epoch)
 
     def _seen(self, split: str, device: torch.device) -> Callable[[int], Tensor] | None:
-        """The masks of an epoch; a fixed one is made once, together with the holes that were in the data."""
+        """The masks of an epoch; a fixed one is made once, with the cells the data lack."""
         if self.mask is None:
             return None
         if split == "train" and self.mask.fresh:
             return lambda epoch: self.seen("train", epoch).to(device) & self._known("train", device)  # type: ignore[union-attr]
+        # made here, so that epochs do not draw and copy the same mask again
         seen = (~self.rows_of(split).isnan()).to(device)
         return lambda epoch: seen
 
     def _known(self, split: str, device: torch.device) -> Tensor:
-        """Which cells the data came with."""
+        """Mask of the cells that the data came with."""
         return ~getattr(self.stored, split).isnan().to(device)
 
     def _binarised(self, split: str) -> Shaped[Tensor, "n *x"]:

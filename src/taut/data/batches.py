@@ -14,7 +14,7 @@ from taut.functional.seeding import generator
 
 
 class Batch(NamedTuple):
-    """What a step receives.
+    """The data of a step.
 
     Args:
         x: Data, shape ``[b, *x_shape]``: float64 for numbers of a table, else of the default float dtype.
@@ -88,7 +88,7 @@ class Batches:
 
     @property
     def sampler(self) -> "Batches":
-        """Where Lightning looks for ``set_epoch``."""
+        """The loader itself: Lightning looks here for ``set_epoch``."""
         return self
 
     @property
@@ -136,6 +136,7 @@ class Batches:
                     f"The checkpoint was written with {key} = {state[key]} and cannot continue with {key} = "
                     f"{getattr(self, key)}: resume with the data settings it was started with."
                 )
+        # or a checkpoint at the end of an epoch would resume with an epoch of no batches
         ended = state["position"] >= len(self)
         self._epoch = state["epoch"] + ended
         self._position = 0 if ended else state["position"]
@@ -145,6 +146,7 @@ class Batches:
         """The permutation of an epoch; None where rows stay in order, so that a batch can be a slice without a copy."""
         if not self.shuffle or len(self) == 1:
             return None
+        # drawn on the CPU, so that the order is the same on every device
         return torch.from_numpy(generator(self.seed, "order", self._epoch).permutation(self.rows)).to(device)
 
     def _batch(
@@ -152,6 +154,7 @@ class Batches:
     ) -> Batch:
         start = i * self.batch_size
         stop = self.rows if i == len(self) - 1 else start + self.batch_size
+        # a slice, which is a view: rows in order are not copied
         part = slice(start + self.rank, stop, self.world)
         index = torch.arange(self.rows, device=data.device)[part] if order is None else order[part]
         rows = part if order is None else index

@@ -1,4 +1,4 @@
-"""From grey pixels to binary ones, with noise that depends on (seed, epoch, row) alone."""
+"""Binarisation of grey pixels, with noise that depends on (seed, epoch, row) alone."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -19,7 +19,7 @@ _ON_DEVICE = 65536  # the same on a device that is not a CPU
 
 @dataclass(frozen=True)
 class Scale:
-    r"""How a stored value $v$ stands for the number $x = (v + \text{offset}) / \text{levels}$.
+    r"""A code in which a stored value $v$ stands for the number $x = (v + \text{offset}) / \text{levels}$.
 
     Pixels stay bytes in memory and become numbers a batch at a time.
 
@@ -36,6 +36,7 @@ class Scale:
 
         In single precision a table with an offset would lose its digits before any model met it.
         """
+        # bytes become numbers here, a batch at a time: the whole split would take 4 to 8 times the memory
         numbers = values if values.dtype == torch.float64 else values.to(torch.get_default_dtype())
         return numbers if self == Scale() else (numbers + self.offset) / self.levels
 
@@ -72,12 +73,13 @@ def bernoulli(
 def bernoulli_on_device(
     values: Shaped[Tensor, "n *x"], scale: Scale, seed: int, stream: str, epoch: int
 ) -> UInt8[Tensor, "n *x"]:
-    """The same where the values lie, by the noise of that device: other bits than those of a CPU."""
+    """Draw as :func:`bernoulli` does, on the device of the values and by its noise: other bits than a CPU's."""
     key = int(generator(seed, stream, epoch).integers(2**63))
     rng = torch.Generator(values.device).manual_seed(key)
     bits = torch.empty(values.shape, dtype=torch.uint8, device=values.device)
     for part, block in zip(bits.split(_ON_DEVICE), values.split(_ON_DEVICE), strict=True):
         noise = torch.rand(block.shape, generator=rng, device=values.device)
+        # into the bits: no second buffer of booleans
         torch.lt(noise, scale.decode(block).to(noise.dtype), out=part)
     return bits
 
@@ -92,11 +94,13 @@ def _draw(rng: np.random.Generator, values: Shaped[Tensor, "n *x"], scale: Scale
 
 def threshold(values: Shaped[Tensor, "n *x"], scale: Scale) -> UInt8[Tensor, "n *x"]:
     """One where a pixel is at least one half (Cremer, Li and Duvenaud 2018 do so with Fashion-MNIST)."""
+    # in stored units, where no division rounds and no copy in floats is made
     return (values >= scale.levels / 2 - scale.offset).to(torch.uint8)
 
 
 def check_pixels(values: Shaped[Tensor, "n *x"], scale: Scale, name: str) -> None:
     """Raise ``UserError`` when a value is no probability, so that it cannot be binarised."""
+    # a missing cell is NaN, which would be minimum and maximum at once
     known = values[~values.isnan()] if values.is_floating_point() else values
     for value in (known.min(), known.max()) if len(known) else ():
         x = (value.item() + scale.offset) / scale.levels

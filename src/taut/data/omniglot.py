@@ -40,17 +40,21 @@ def _weights() -> np.ndarray:
 def shrink(ink: np.ndarray) -> np.ndarray:
     """Exact means, in 225ths, of ink 0 or 1 in ``[n, 105, 105]`` over 28x28 cells of 3.75x3.75 pixels."""
     weights = _weights()
+    # exact: the sums are whole numbers up to 225, which float32 holds
     return (weights @ ink.astype(np.float32) @ weights.T).astype(np.uint8)
 
 
 def _read_drawings(path: Path, count: int, size: int, sha256: str) -> np.ndarray:
     try:
         with zipfile.ZipFile(path) as archive:
+            # sorted, because mirrors may pack the files in another order
             members = sorted(m.filename for m in archive.infolist() if m.filename.endswith(".png"))
             unpacked = sum(archive.getinfo(name).file_size for name in members)
+            # before anything is unpacked: a zip bomb promises more
             if (len(members), unpacked) != (count, size):
                 raise DamagedError(f"holds {len(members)} drawings of {unpacked} bytes, expected {count} of {size}")
             drawings = [archive.read(name) for name in members]
+    # zipfile raises the last two for encrypted files and for unknown compressions
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DamagedError(f"not a whole zip file: {error}") from error
     check_digest(b"".join(drawings), sha256)

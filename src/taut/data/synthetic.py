@@ -72,6 +72,7 @@ class Synthetic(Data):
         return self.truth.log_prob(x.double())
 
     def load(self) -> Splits:
+        # a stream of its own: rows do not depend on how many numbers the parameters took
         rng = generator(self.split_seed, "source", 1)
         weights = self.truth.mixture_distribution.probs.numpy()
         c = torch.from_numpy(rng.choice(len(weights), size=self.n, p=weights))
@@ -86,6 +87,7 @@ def _mixture(rng: np.random.Generator, data: Synthetic) -> Parameters:
     weights = rng.dirichlet(np.full(data.components, 5.0))
     means = 3 * rng.standard_normal((data.components, data.dim))
     factors = rng.standard_normal((data.components, data.dim, data.dim))
+    # a floor, because the product of random factors can be almost singular
     return weights, means, factors @ factors.swapaxes(1, 2) / data.dim + 0.1 * np.eye(data.dim)
 
 

@@ -66,6 +66,7 @@ class Table(Data):
 
     def read(self):
         """The values of the file, ``[n, d]`` or ``[n, c, h, w]``; sets ``columns`` to the names it has."""
+        # first, or a broken link or a folder would be reported as a damaged file
         check_file(self.path)
         suffix = self.path.suffix.lower()
         if suffix in (".npy", ".npz"):

@@ -1,4 +1,4 @@
-"""What ``strategy`` asks for, and whether it can be: first from the words alone, then on this machine."""
+"""Checks of the devices that ``strategy`` asks for: first from the config alone, then on this machine."""
 
 from typing import Any
 
@@ -100,6 +100,7 @@ def require(trainer: DictConfig) -> int:
     Raises:
         UserError: If a device is not to be had, or cannot compute in the precision asked for.
     """
+    # here, because the config is checked before anything that takes seconds to import
     import torch
 
     devices = OmegaConf.to_container(trainer)["devices"]  # type: ignore[index, call-overload]
@@ -117,7 +118,7 @@ def require(trainer: DictConfig) -> int:
 
 
 def environment() -> Any:
-    """How Lightning learns which process this is.
+    """The plugin by which Lightning learns the rank of this process.
 
     Slurm's signals are ours to answer (``taut.training.callbacks.signals``), so that Lightning puts no job back into
     the queue; and one task of Slurm is one process, which may start others.
@@ -133,12 +134,12 @@ def environment() -> Any:
 
 
 def _listed(devices: Any) -> int | None:
-    """How many devices are asked for; ``None`` for all there are."""
+    """Number of devices asked for; ``None`` for all there are."""
     if devices in ALL:
         return None
     return len(devices) if isinstance(devices, list) else devices
 
 
 def _highest(devices: Any, count: int) -> int:
-    """How many devices there must be; at least one."""
+    """Number of devices the machine must have; at least one."""
     return max(1, 1 + max(devices) if isinstance(devices, list) else count)

@@ -1,4 +1,4 @@
-"""Which of the processes of a run this one is; the environment tells, before anything heavy is imported."""
+"""Rank of this process in its run, read from the environment before anything heavy is imported."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ BY_HAND = ("bash", "interactive")
 
 
 class Launch(NamedTuple):
-    """How this process came to be one of several that something else started.
+    """Launcher, rank and size of a run whose processes were started by something else.
 
     Args:
         by: ``torchrun`` or ``srun``.
@@ -36,7 +36,7 @@ def launched() -> Launch | None:
 
 
 def first() -> bool:
-    """Whether this process speaks and writes for the run."""
+    """Tell whether this process prints and writes for the run."""
     launch = launched()
     return launch.rank == 0 if launch else int(os.environ.get("LOCAL_RANK", "0")) == 0
 
@@ -52,6 +52,7 @@ def keep_freed_pages() -> None:
     cost more than the arithmetic that follows. The process keeps some tens of megabytes more.
     """
     with suppress(OSError, AttributeError):
+        # None: the C library this process runs on; AttributeError where it is not glibc
         library = ctypes.CDLL(None)
         library.mallopt(MMAP_THRESHOLD, 2**30)
         library.mallopt(TRIM_THRESHOLD, 2**31 - 1)

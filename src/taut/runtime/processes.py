@@ -64,7 +64,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that shows and writes."""
+        """True for the process that prints and writes."""
         return self.rank == 0
 
     @property
@@ -79,7 +79,7 @@ class Processes:
         return torch.arange(self.rank, n, self.world)
 
     def gathered(self, mine: T) -> list[T]:
-        """What every process has, in order of rank; the same everywhere where samples are divided, so one is enough."""
+        """Results of all processes by rank; a single one where samples are divided, since all have the same."""
         if self.world == 1 or self.divide == "samples":
             return [mine]
         everything: list[Any] = [None] * self.world

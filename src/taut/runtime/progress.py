@@ -100,6 +100,7 @@ class Stage:
         """Show that this share of the work, 0 to 1, is done."""
         now = time.perf_counter()
         seconds = now - self.started
+        # a clock of low resolution may not have moved
         rate = self.images * share / max(seconds, 1e-9)
         news = f"{self.images * share:,.0f}/{self.images:,} images, {rate:,.1f}/s"
         self.bars.update(self.bar, completed=share, news=news)

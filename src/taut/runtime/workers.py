@@ -46,11 +46,13 @@ class LostProcess(RunError):
 
 
 def end_with_parent() -> None:
-    """In a process that another one started: end at once when the other is gone. Elsewhere nothing."""
+    """End this process at once when the one that started it is gone; do nothing where none did."""
     global _to_first
+    # popped, or a process that this one starts would take it for its own
     descriptor = os.environ.pop(PARENT_SOCKET, None)
     if descriptor is not None:
         _to_first = socket.socket(fileno=int(descriptor))
+        # a child that held a copy would keep the socket open after the end of this process
         _to_first.set_inheritable(False)
         threading.Thread(target=_kill_when_closed, args=(int(descriptor),), daemon=True).start()
 
@@ -60,6 +62,7 @@ def report_end(sentence: str) -> None:
     if _to_first is not None:
         with suppress(OSError):
             _to_first.sendall(sentence.encode())
+            # ends the message: the first process reads until then
             _to_first.shutdown(socket.SHUT_WR)
     elif first():
         print(sentence, file=sys.stderr, flush=True)
@@ -104,7 +107,7 @@ def worker_processes(count: int, command: list[str]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class WorkerExit:
-    """How another process ended.
+    """Exit code and last message of another process.
 
     Args:
         rank: Which one.
@@ -155,7 +158,7 @@ class Workers:
             self._start(rank)
 
     def first_failure(self) -> WorkerExit | None:
-        """How the process that failed first ended, if one has failed or does so very soon."""
+        """Exit of the process that failed first, if one has failed or does so very soon."""
         self._failed.wait(CAUSE_SECONDS)
         return self._failures[0] if self._failures else None
 
@@ -171,6 +174,7 @@ class Workers:
 
     def _start(self, rank: int) -> None:
         own, theirs = socket.socketpair()
+        # closed here after the start: with a copy open the end of the other process would go unseen
         with theirs:
             process = subprocess.Popen(  # noqa: S603 (our own command, by the running interpreter)
                 self.command,
@@ -186,11 +190,13 @@ class Workers:
         with suppress(OSError):
             while part := own.recv(1 << 16):
                 message += part
+        # the socket is closed, but the process may hang on its way out
         with suppress(subprocess.TimeoutExpired):
             process.wait(SHUTDOWN_SECONDS)
         process.kill()
         code = process.wait()
         if code:
+            # replace: a kill may cut the message within a character
             self._failures.append(WorkerExit(rank, code, message.decode(errors="replace")))
             self._failed.set()
             self._end_all()
@@ -204,7 +210,9 @@ class Workers:
             process.kill()
         if not alive or not self.block_ended.wait(SHUTDOWN_SECONDS):
             error = self._failures[0].error(self.world)
+            # past the buffers of Python: the main thread may hang with their lock
             os.write(2, f"{error}\n".encode())
+            # SystemExit would end this thread alone
             os._exit(error.code if isinstance(error.code, int) else 1)
 
 
@@ -232,6 +240,7 @@ def _kill_when_closed(descriptor: int) -> None:
     """Wait until the other end of a socket or pipe is closed, then kill this process, and the group that it leads."""
     with suppress(OSError):
         os.read(descriptor, 1)
+    # only as its leader: otherwise the group is that of the user's shell or of a supervisor
     if os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""From a composed config to objects."""
+"""Construction of data and model from a composed config."""
 
 import os
 
@@ -24,7 +24,7 @@ def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
     Args:
         cfg: The config of the run.
         trainer: What says how many processes there are, the run's own by default; one of several has one thread
-            unless told otherwise.
+            unless ``threads`` is set.
     """
     alone = isinstance((trainer or cfg.trainer).strategy, str)
     threads = cfg.threads or (None if alone else 1)
@@ -32,6 +32,7 @@ def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
         torch.set_num_threads(threads)
     if not alone:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # else Lightning takes all cores
+    # here, since the pieces are built before the trainer, whose precision plugin would set it
     torch.set_default_dtype(torch.float64 if str(cfg.trainer.precision).startswith("64") else torch.float32)
     torch.set_float32_matmul_precision(cfg.get("matmul", "highest"))
     # filling new buffers under deterministic algorithms costs a pass over each, and guards nothing here
@@ -55,6 +56,7 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     Raises:
         UserError: If the pieces do not go together, or not with the data.
     """
+    # seeded anew, so that the first weights do not depend on what loading the data has drawn
     torch.manual_seed(seeding.key(cfg.seed, "initial", 0))
     prior = instantiate(cfg.prior)
     likelihood = instantiate(cfg.likelihood, latent=prior.z_shape[0])
@@ -109,6 +111,7 @@ def refuse_small_batches(data: Data, world_size: int) -> None:
         UserError: If a batch has fewer rows than there are processes.
     """
     Batches(
+        # built for its refusal alone: no row is read
         lambda epoch: data.stored.train,
         len(data.stored.train),
         batch_size=data.batch_size,

@@ -41,6 +41,7 @@ class AtomicCheckpointIO(CheckpointIO):
         del storage_options
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # a writer that was killed leaves its part of a file, which nothing else would remove
         for leftover in path.parent.glob(f".*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
         archive = io.BytesIO()
@@ -61,6 +62,7 @@ class AtomicCheckpointIO(CheckpointIO):
         del weights_only
         archive = io.BytesIO(_intact(Path(path)))
         try:
+            # weights_only: unpickling objects of a stranger's file would run its code
             return torch.load(archive, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
             raise UserError(
@@ -74,6 +76,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 def newest_good(folder: Path) -> Path | None:
     """The checkpoint of the highest step that is intact, or ``None``; each damaged one is named in a warning."""
+    # by the number of the step: names of several kinds of checkpoints do not sort by it
     for path in sorted(folder.glob("*step=*.ckpt"), key=_step, reverse=True):
         try:
             _intact(path)
@@ -86,6 +89,7 @@ def newest_good(folder: Path) -> Path | None:
 
 def seal(archive: bytes) -> bytes:
     """Give a zip archive without a comment its SHA-256 as the comment."""
+    # an archive without a comment ends in the two bytes of its length, 0
     body = archive[:-2] + SEAL.to_bytes(2, "little")
     return body + LABEL + hashlib.sha256(body).hexdigest().encode()
 

@@ -25,7 +25,7 @@ from taut.model.joint import Joint
 
 
 class Summary(NamedTuple):
-    """What a split scored.
+    """Scores of a split.
 
     Args:
         n: Number of data.
@@ -48,7 +48,7 @@ class NotANumber(RunError):
 
 
 class TrainingMonitor:
-    """What training steps report, kept where it is computed: to read it at every step is to wait for the device.
+    """Sums over training steps, kept on the device: to read them at every step is to wait for it.
 
     Args:
         step: Steps that were made before.
@@ -63,6 +63,7 @@ class TrainingMonitor:
     def note(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
         """One step: the bounds of its data, what it minimises, and the rows the data are."""
         lost = ~bound.isfinite()
+        # no branch, and states changed in place: a CUDA graph replays these kernels on these buffers
         row = torch.where(lost.any(), index.gather(0, lost.int().argmax(0, keepdim=True)).squeeze(0), -1)
         first = (lost.any() | ~surrogate.isfinite()) & (self.bad[0] < 0)
         self.bad.copy_(torch.where(first, torch.stack([self.step, row]), self.bad))
@@ -86,6 +87,7 @@ class TrainingMonitor:
 
     def take(self) -> tuple[Tensor, Tensor]:
         """Sums over the data since the last time: of the bound and of the surrogate."""
+        # a copy, because the sums go on in the same buffer
         bound, surrogate, *_ = self.sums.clone()
         self.sums.zero_()
         return bound, surrogate
@@ -105,6 +107,7 @@ class TrainingMonitor:
             return  # one draw does not tell how draws differ
         total, _, squares = self.sums.tolist()
         mean = total / count
+        # rounding can make the difference negative
         spread = max(squares - count * mean * mean, 0.0) / (count - 1)  # over the data, which is wider than the noise
         error = math.sqrt(spread / count)
         judge = Judge(count, count - 1, checks)
@@ -219,6 +222,7 @@ def criteria(joint: Joint, x: Float[Tensor, "n *x"]) -> dict[str, Any] | None:
     if None in free:
         return None
     total, entropy = 0.0, 0.0
+    # in parts, because the posterior of all rows at once may not fit the memory
     for rows in x.split(ROWS):
         log_px, posterior = exact_inference.log_marginal_and_posterior(joint, rows)
         total += log_px.double().sum().item()

@@ -83,6 +83,7 @@ class MixtureOfGaussians(LatentVariableModel):
     def on_train_start(self) -> None:
         super().on_train_start()
         objective = self.objective
+        # a resumed run goes on from its own parameters, not from a new start
         if self.n_init > 1 and self.trainer.global_step == 0 and isinstance(objective, Em):
             seeds = [seeding.key(self.seed, "starts", start) for start in range(self.n_init)]
             rows = getattr(self.trainer, "datamodule").training_rows()  # noqa: B009

@@ -91,6 +91,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.joint.likelihood.check(x)
         for piece in (self.joint.prior, self.joint.likelihood, self.q):
             piece.initialise(x)
+        # two rows are enough to see whether prior, likelihood and q suit the objective
         self.objective.check(self.joint, self.q, self.k, x[:2])
         self.objective.initialise(self.joint, x)
 
@@ -101,7 +102,7 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     @cached_property
     def log_px_kind(self) -> Literal["exact", "lower"]:
-        """How log p(x) is known: ``exact``, or a ``lower`` bound by importance sampling."""
+        """Kind of log p(x): ``exact``, or a ``lower`` bound by importance sampling."""
         return "exact" if exact_inference.tractable(self.joint) else "lower"
 
     def on_train_start(self) -> None:
@@ -127,6 +128,7 @@ class LatentVariableModel(L.LightningModule, ABC):
             surrogate = self.objective.surrogate(draws)
             bound = self.objective.bound(draws.log_w_detached)
         self.trained.note(bound, surrogate.detach(), batch.index)
+        # data parallelism averages over processes, whatever number of rows each of them had
         return surrogate * (len(batch.x) * self.trainer.world_size / batch.total)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -134,14 +136,17 @@ class LatentVariableModel(L.LightningModule, ABC):
         del outputs
         self._rows += len(batch.x)
         report = batch_idx % REPORT == 0 or self.trainer.is_last_batch
+        # reading waits for a GPU, but costs nothing on a CPU
         if report or self.device.type == "cpu":
             self.trained.check()
         if report:
             if self.is_mass and not self.objective.closed_form:
+                # from the position in training alone, so that a resumed run judges alike
                 checks = 1 + self.trainer.global_step // REPORT + self.current_epoch
                 self.trained.refuse_above_mass(self._rows, self.current_epoch + 1, checks)
             bound, surrogate = self.trained.take()
             means = {"train/bound": bound / self._rows, "train/surrogate": surrogate / self._rows}
+            # by rows, since Lightning weighs the reports of an epoch by batch_size
             self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=self._rows)
             self._rows = 0
 
@@ -153,12 +158,14 @@ class LatentVariableModel(L.LightningModule, ABC):
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if self.trainer.is_last_batch:
+            # here, since Lightning validates before it calls on_train_epoch_end
             self.objective.end_of_epoch()
             self._stop_or_go_on()
 
     def _stop_or_go_on(self) -> None:
         """End training where the objective has converged; what it ends with is validated, whatever the interval."""
         converged = bool(self.objective.converged)
+        # or, because a callback may have asked already
         self.trainer.should_stop |= converged
         if converged or (self.objective.runs_to_the_end and self.trainer.current_epoch + 1 == self.trainer.max_epochs):
             self.trainer.check_val_every_n_epoch = 1
@@ -203,6 +210,7 @@ class LatentVariableModel(L.LightningModule, ABC):
     @torch.no_grad()
     def limits(self, x: Float[Tensor, "n *x"]) -> list[str]:
         """Sentences about floors and caps of the likelihood that bind on these rows."""
+        # its draw must not move the generators of training
         with seeding.forked(x.device):
             z = self.q(x).sample((1,))
         return self.joint.likelihood.limits(z)
@@ -252,6 +260,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         self._refuse_impossible(summary, stage)
         self.summaries[stage] = summary
         values = {f"{stage}/{name}": score["value"] for name, score in summary.scores.items()}
+        # equal in all processes; without sync_dist Lightning would warn
         self.log_dict(values, batch_size=summary.n, sync_dist=True)
 
     def _refuse_impossible(self, summary: Summary, stage: str) -> None:
@@ -276,7 +285,7 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     @property
     def is_mass(self) -> bool:
-        """Whether p(x) is a probability mass, whose log is at most 0."""
+        """True if p(x) is a probability mass, whose log is at most 0."""
         return self.joint.likelihood.is_mass
 
 

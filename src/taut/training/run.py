@@ -89,6 +89,7 @@ class Run:
         """
         path = self.checkpoint
         checkpoint = AtomicCheckpointIO().load_checkpoint(path)
+        # first: of another version, the checks below would blame the files instead
         self._refuse_other_version(checkpoint.get("taut_version", __version__))
         if not {"state_dict", "epoch", "global_step"} <= checkpoint.keys():
             raise UserError(f"{path} is no checkpoint of a training run; restore the files of {self.folder.name}.")
@@ -104,6 +105,7 @@ class Run:
                 f"The checkpoint {path} does not fit the model that {self.folder.name}/.hydra describes; restore the "
                 "files of the run, or use the version that wrote them."
             ) from error
+        # a seal proves that the file is whole, not that its numbers are
         if not all(value.isfinite().all() for value in model.parameters()):
             raise UserError(
                 f"{path} holds weights that are not finite: the run diverged; train it anew with a lower optimizer.lr."

@@ -63,8 +63,10 @@ class Sharded(FSDPStrategy):
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
         with self._full(first_only=True):
+            # Lightning may hand over its wrapper of the optimiser
             state = FullyShardedDataParallel.optim_state_dict(self._whole, getattr(optimizer, "_optimizer", optimizer))
             if self.global_rank == 0:
+                # by number, as in the checkpoints of other strategies; FSDP goes by name
                 state = FullyShardedDataParallel.rekey_optim_state_dict(state, OptimStateKeyType.PARAM_ID, self._whole)
         return state
 
@@ -80,7 +82,8 @@ class Sharded(FSDPStrategy):
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """All parameters in every process for the length of a block; all processes must enter it."""
+        """Gather all parameters in every process for the length of a block; all processes must enter it."""
+        # nothing is changed inside, so nothing needs to be spread again
         with FullyShardedDataParallel.summon_full_params(self._whole, writeback=False):
             yield
 
@@ -169,7 +172,7 @@ class Recorded(SingleDeviceStrategy):
         return super().training_step(self._item, *others, **kwargs)
 
     def optimizer_step(self, optimizer: Optimizer, closure: Any, model: Any = None, **kwargs: Any) -> Any:
-        """As many steps as batches were handed out."""
+        """Make as many steps as batches were handed out."""
         parts = self._batch.parts()
         for part in parts:
             self._item = part
@@ -178,7 +181,7 @@ class Recorded(SingleDeviceStrategy):
         return outcome
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """As any other strategy would have it."""
+        """Return the state in the form of every other strategy."""
         state = super().optimizer_state(optimizer)
         return {**state, "param_groups": [_plain(group) for group in optimizer.state_dict()["param_groups"]]}
 
@@ -197,6 +200,7 @@ class Recorded(SingleDeviceStrategy):
         return self._outcome.loss
 
     def _record(self, optimizer: Optimizer, closure: Any, model: Any, **kwargs: Any) -> None:
+        # a copy, because every replay reads these addresses
         item, self._item = self._item, Batch(self._item.x.clone(), self._item.index.clone(), self._item.total)
         self._recorded = self._item
         closure._result = None  # the autograd graph of the last step belongs to another stream
@@ -205,6 +209,7 @@ class Recorded(SingleDeviceStrategy):
             with torch.cuda.graph(graph):
                 super().optimizer_step(optimizer, closure, model, **kwargs)
         except RuntimeError as error:
+            # ending the failed recording raises too, on top of the error that says why
             reason = str(error.__context__ or error).splitlines()[0]
             raise UserError(
                 f"These training steps cannot be recorded as a CUDA graph ({reason}); choose strategy=gpu."
@@ -212,7 +217,7 @@ class Recorded(SingleDeviceStrategy):
         self._graph, self._outcome, self._item = graph, closure.consume_result(), item
 
     def _recordable(self, optimizer: Optimizer) -> bool:
-        """Whether there is a form of the steps for graphs; if so the optimiser takes it."""
+        """Tell whether the steps have a form for graphs; if so the optimiser takes it."""
         scaled = getattr(self.precision_plugin, "scaler", None) is not None
         if self.root_device.type != "cuda" or scaled or "capturable" not in optimizer.defaults:
             return False
@@ -227,6 +232,7 @@ class Recorded(SingleDeviceStrategy):
     def _count(self, more: int) -> None:
         """Tell Lightning of steps it did not see."""
         assert self.lightning_module is not None
+        # global_step, which keys the noise of a step and names checkpoints, is read from this counter
         loop = self.lightning_module.trainer.fit_loop.epoch_loop
         for _ in range(more):
             loop.automatic_optimization.optim_progress.optimizer.step.increment_ready()
@@ -241,7 +247,7 @@ def _plain(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def asked_for(trainer: DictConfig) -> dict[str, Any]:
-    """What Lightning's trainer is given beside its config where that says ``strategy: recorded``."""
+    """Arguments of Lightning's trainer beside its config, where that says ``strategy: recorded``."""
     if trainer.strategy != "recorded":
         return {}
     first = trainer.devices[0] if OmegaConf.is_list(trainer.devices) else 0

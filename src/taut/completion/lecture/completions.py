@@ -36,6 +36,7 @@ class BernoulliMixture:
         for _ in range(ROUNDS):
             r = model.log_table(x).softmax(1)
             counts = r.sum(0)
+            # half a count: the logit of 0 or 1 would be infinite
             ones = (r.mT @ x + PRIOR_COUNT) / (counts.unsqueeze(1) + 2 * PRIOR_COUNT)
             model = cls(((counts + PRIOR_COUNT) / (counts + PRIOR_COUNT).sum()).log(), ones.logit())
         return model
@@ -95,6 +96,7 @@ def hidden_in_the_middle(pixels: int, height: int, width: int) -> Bool[Tensor, "
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     distance = (rows - (height - 1) / 2) ** 2 + (columns - (width - 1) / 2) ** 2
     seen = torch.ones(height * width, dtype=torch.bool)
+    # stable: pixels at one distance come in the same order everywhere
     seen[distance.flatten().argsort(stable=True)[:pixels]] = False
     return seen
 
@@ -128,6 +130,7 @@ class Learned(nn.Module):
         """
         generator = torch.Generator().manual_seed(seeding.key(seed, "lecture/q", 0))
         with seeding.forked():
+            # layers take no generator, so the global one is seeded and put back
             torch.manual_seed(seeding.key(seed, "lecture/q", 1))
             q = cls(seen).double()
         optimizer = torch.optim.Adam(q.parameters(), lr=LR)
@@ -142,7 +145,7 @@ class Learned(nn.Module):
         return q.requires_grad_(False)
 
     def logits(self, context: Float[Tensor, "*n m"], bits: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
-        """Of every pixel given those before it."""
+        """Logits of every pixel given those before it."""
         return context + bits @ self.couplings.tril(-1).mT
 
     def log_prob(self, x: Float[Tensor, " d"], bits: Float[Tensor, "n m"]) -> Float[Tensor, " n"]:

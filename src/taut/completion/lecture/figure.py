@@ -36,15 +36,15 @@ def lecture(
     figure = canvas(11.2, 4.9)
     figure.suptitle(title, fontsize=12, fontweight="bold")
     left, right = figure.subfigures(1, 2, width_ratios=[0.8, 1.2], wspace=0.03)  # type: ignore[misc]
-    _images(left, image, seen, {name: one["shown"] for name, one in methods.items()})
+    _images(left, image, seen, {name: method["shown"] for name, method in methods.items()})
     curve, bars = right.subplots(1, 2, width_ratios=[2.5, 1.0])
     _curves(curve, np.asarray(sizes), methods)
-    _bars(bars, {name: one["gap"] for name, one in methods.items()})
+    _bars(bars, {name: method["gap"] for name, method in methods.items()})
     return figure
 
 
 def _images(figure: SubFigure, image: np.ndarray, seen: np.ndarray, shown: Mapping[str, np.ndarray]) -> None:
-    columns = max(len(one) for one in shown.values())
+    columns = max(len(images) for images in shown.values())
     grid = figure.subplots(1 + len(shown), columns, squeeze=False)
     for axes in grid[0, 2:]:
         axes.set_visible(False)
@@ -53,8 +53,8 @@ def _images(figure: SubFigure, image: np.ndarray, seen: np.ndarray, shown: Mappi
     grid[0, 0].set_title("observed", fontsize=9, pad=4, fontweight="normal", loc="center")
     grid[0, 1].set_title("truth", fontsize=9, pad=4, fontweight="normal", loc="center")
     for line, (name, images) in zip(grid[1:], shown.items(), strict=True):
-        for axes, one in zip(line, images, strict=True):
-            _image(axes, one, seen)
+        for axes, completed in zip(line, images, strict=True):
+            _image(axes, completed, seen)
         line[0].set_ylabel(name, color=COLOURS.get(name, INK), fontweight="bold", labelpad=6)
 
 
@@ -64,6 +64,7 @@ def _image(axes: Axes, image: np.ndarray, seen: np.ndarray, *, marks: bool = Fal
         rgb = np.where(seen[..., None], rgb, to_rgb(HOLE))
         for row, column in np.argwhere(~seen):
             axes.text(column, row, "?", ha="center", va="center", fontsize=6.5, color=INK)
+    # nearest, because matplotlib may smooth pixels by default
     axes.imshow(rgb, vmin=0, vmax=1, interpolation="nearest")
     rows, columns = np.flatnonzero((~seen).any(1)), np.flatnonzero((~seen).any(0))
     corner = (columns[0] - 0.5, rows[0] - 0.5)
@@ -74,15 +75,15 @@ def _image(axes: Axes, image: np.ndarray, seen: np.ndarray, *, marks: bool = Fal
 def _curves(axes: Axes, sizes: np.ndarray, methods: Mapping[str, Mapping[str, Any]]) -> None:
     axes.axhline(0, color=INK, linewidth=1.2)
     axes.text(sizes[-1], 0.12, "log p(x_obs), all completions summed", ha="right", va="bottom", fontsize=9)
-    for name, one in methods.items():
+    for name, method in methods.items():
         colour = COLOURS.get(name, INK)
-        axes.fill_between(sizes, one["low"], one["high"], color=colour, alpha=0.15, linewidth=0)
-        axes.plot(sizes, one["mean"], color=colour, marker="o", markersize=4)
-        place = (sizes[1], one["mean"][1])
+        axes.fill_between(sizes, method["low"], method["high"], color=colour, alpha=0.15, linewidth=0)
+        axes.plot(sizes, method["mean"], color=colour, marker="o", markersize=4)
+        place = (sizes[1], method["mean"][1])
         up = place[1] > -0.05
         offset, va = ((8, 4), "bottom") if up else ((8, -4), "top")
         axes.annotate(name, place, offset, textcoords="offset points", va=va, color=colour, path_effects=HALO)
-    low = min(float(np.min(one["mean"])) for one in methods.values())
+    low = min(float(np.min(method["mean"])) for method in methods.values())
     axes.set(
         xscale="log", xlabel="completions K (band: 90% of the estimates)", ylim=(1.35 * low, max(1.0, -0.15 * low))
     )

@@ -51,7 +51,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Lecture:
-    """What the lecture shows.
+    """Estimates of log p(x_obs) by every method, beside the exact value.
 
     Args:
         sizes: The numbers of completions K.
@@ -123,7 +123,7 @@ def lecture(
 
 
 def _draw(name: str, model: BernoulliMixture, q: "Learned", x: Tensor, seen: Tensor) -> Draw:
-    """How a method draws completions of one image."""
+    """The sampler by which a method completes one image."""
     if name == UNIFORM:
         half = torch.full((int((~seen).sum()),), 0.5, dtype=x.dtype)
         return lambda n, generator: torch.bernoulli(half.expand(n, -1), generator=generator)

@@ -38,42 +38,42 @@ def give(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"lecture.images={cfg.lecture.images} cannot be; there are {len(test)} test images.")
     console.print("[dim]fitting a mixture of Bernoullis and q, summing every completion, drawing K of them[/]")
     settings = {name: cfg.lecture[name] for name in ("components", "pixels", "repetitions")}
-    found = lecture(train, test[: cfg.lecture.images], k=cfg.lecture.k, seed=cfg.seed, **settings)
-    result = described(found) | {"seed": cfg.seed, "seconds": time.perf_counter() - started}
+    outcome = lecture(train, test[: cfg.lecture.images], k=cfg.lecture.k, seed=cfg.seed, **settings)
+    result = described(outcome) | {"seed": cfg.seed, "seconds": time.perf_counter() - started}
     folder = Path(HydraConfig.get().runtime.output_dir)
     with atomic_folder(folder) as partial:
         write_result(partial, result)
-        _draw(found, partial / "lecture.png")
+        _draw(outcome, partial / "lecture.png")
     for table in lecture_tables(result):
         console.print(table)
     console.print(f"[dim]{folder / 'lecture.png'}[/]", highlight=False, soft_wrap=True)
     return result
 
 
-def described(found: Lecture) -> dict[str, Any]:
+def described(outcome: Lecture) -> dict[str, Any]:
     """Every number of the lecture."""
     return {
-        "pixels": found.pixels,
-        "cells": found.seen.numel(),
-        "n": len(found.exact),
-        "k": found.sizes[-1],
-        "sizes": found.sizes,
-        "exact": found.exact.mean().item(),
-        "summed": found.summed.mean().item(),
-        "difference": (found.exact - found.summed).abs().max().item(),
-        "methods": {name: _numbers(one, found) for name, one in found.methods.items()},
+        "pixels": outcome.pixels,
+        "cells": outcome.seen.numel(),
+        "n": len(outcome.exact),
+        "k": outcome.sizes[-1],
+        "sizes": outcome.sizes,
+        "exact": outcome.exact.mean().item(),
+        "summed": outcome.summed.mean().item(),
+        "difference": (outcome.exact - outcome.summed).abs().max().item(),
+        "methods": {name: _numbers(method, outcome) for name, method in outcome.methods.items()},
     }
 
 
-def _numbers(one: Method, found: Lecture) -> dict[str, Any]:
-    values = one.error + found.exact
+def _numbers(method: Method, outcome: Lecture) -> dict[str, Any]:
+    values = method.error + outcome.exact
     return {
-        "gap": one.gap.mean().item(),
+        "gap": method.gap.mean().item(),
         "first": _over_repetitions(values[0]),
         "last": _over_repetitions(values[-1]),
-        "ratio": _over_repetitions(one.error[-1].exp()),
-        "ess": one.ess.mean().item(),
-        "curve": [_over_repetitions(error) for error in one.error],
+        "ratio": _over_repetitions(method.error[-1].exp()),
+        "ess": method.ess.mean().item(),
+        "curve": [_over_repetitions(error) for error in method.error],
     }
 
 
@@ -83,8 +83,8 @@ def _over_repetitions(values: Tensor) -> dict[str, float]:
     return {"value": each.mean().item(), "standard_error": standard_error(each).item()}
 
 
-def _draw(found: Lecture, path: Path) -> None:
-    every = {name: one.error.flatten(1) for name, one in found.methods.items()}
+def _draw(outcome: Lecture, path: Path) -> None:
+    every = {name: method.error.flatten(1) for name, method in outcome.methods.items()}
     levels = torch.tensor([0.05, 0.95], dtype=torch.float64)
     bands = {name: error.quantile(levels, 1).numpy() for name, error in every.items()}
     methods = {
@@ -92,14 +92,14 @@ def _draw(found: Lecture, path: Path) -> None:
             "mean": every[name].mean(1).numpy(),
             "low": bands[name][0],
             "high": bands[name][1],
-            "gap": one.gap.mean().item(),
-            "shown": one.shown.numpy(),
+            "gap": method.gap.mean().item(),
+            "shown": method.shown.numpy(),
         }
-        for name, one in found.methods.items()
+        for name, method in outcome.methods.items()
     }
-    title = f"p(x_obs) as a sum over {2**found.pixels:,} completions, and from K of them"
-    image = found.image.numpy()
-    figures.save(lecture_figure(found.sizes, methods, image=image, seen=found.seen.numpy(), title=title), path)
+    title = f"p(x_obs) as a sum over {2**outcome.pixels:,} completions, and from K of them"
+    image = outcome.image.numpy()
+    figures.save(lecture_figure(outcome.sizes, methods, image=image, seen=outcome.seen.numpy(), title=title), path)
 
 
 MEANINGS = {
@@ -110,7 +110,7 @@ MEANINGS = {
 
 
 def lecture_tables(result: Mapping[str, Any]) -> list[RenderableType]:
-    """What every way to choose completions estimates, and how far below the truth it lies."""
+    """Tables of the estimates by each way to choose completions, and of their distance below the truth."""
     count, n, k = f"{2 ** result['pixels']:,}", result["n"], f"{result['k']:,}"
     heading = Text(f"{result['pixels']} of {result['cells']} pixels hidden in {n} images: {count} completions each")
     heading.stylize("bold")
@@ -121,9 +121,9 @@ def lecture_tables(result: Mapping[str, Any]) -> list[RenderableType]:
     table.add_column(f"L_{k}", justify="right", no_wrap=True)
     table.add_column("p̂ / p", justify="right", no_wrap=True)
     table.add_column("ESS / K", justify="right")
-    for name, one in result["methods"].items():
-        ends = [signed(one[end]) for end in ("first", "last")]
-        table.add_row(name, number(one["gap"]), *ends, signed(one["ratio"]), f"{one['ess']:.1%}")
+    for name, row in result["methods"].items():
+        ends = [signed(row[end]) for end in ("first", "last")]
+        table.add_row(name, number(row["gap"]), *ends, signed(row["ratio"]), f"{row['ess']:.1%}")
     exact = Text(
         f"log p(x_obs) = {number(result['summed'])}, the sum over all completions; closed form "
         f"{number(result['exact'])}, largest difference {result['difference']:.1e}\n"

@@ -1,1 +1,1 @@
-"""Which cells of a datum are observed: one mask per file."""
+"""Masks of the observed cells of a datum."""

@@ -1,4 +1,4 @@
-"""What every mask is."""
+"""Base classes of masks."""
 
 import re
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from taut.errors import UserError
 
 
 class Mask(ABC):
-    """Which cells of a datum are observed, named after what it hides. A new one implements ``draw``.
+    """A choice of observed cells, named after the cells it hides. A new one implements ``draw``.
 
     Attributes:
         fresh: Whether training data are hidden anew in every epoch.
@@ -48,6 +48,7 @@ class Region(Mask):
         height, width = x_shape[1:]
         hidden = torch.zeros(height, width, dtype=torch.bool)
         self.region(hidden)
+        # expanded: one mask in memory for all rows
         return (~hidden).expand(rows, *x_shape)
 
     @property

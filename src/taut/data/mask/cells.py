@@ -35,6 +35,7 @@ class Random(Mask):
         seen = np.empty((rows, *x_shape), dtype=np.bool_)
         for block, start in enumerate(range(0, rows, BLOCK)):
             words = [seeding.key(seed, f"mask/{stream}", block), block]
+            # a whole block, or the mask of a row would depend on how many rows there are
             values = np.random.Generator(np.random.PCG64DXSM(words)).random((BLOCK, *x_shape), dtype=np.float32)
             seen[start : start + BLOCK] = values[: rows - start] >= self.rate
         return torch.from_numpy(seen)
@@ -45,6 +46,7 @@ class FromData(Mask):
 
     def draw(self, rows: int, x_shape: Sequence[int], *, seed: int, stream: str) -> Bool[Tensor, "n *x"]:
         del seed, stream
+        # one byte, whatever the number of cells
         return torch.ones(1, dtype=torch.bool).expand(rows, *x_shape)
 
 
@@ -63,6 +65,7 @@ class File(Mask):
             raise UserError("mask=file needs a file: add mask.path=<file.npy>, booleans, true where observed.")
         self.path = Path(path).expanduser()
         try:
+            # never unpickled: that would run what the file says
             mask = np.load(self.path, allow_pickle=False)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(

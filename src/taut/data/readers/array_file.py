@@ -45,6 +45,7 @@ def _open(path: Path, name: str | None) -> np.ndarray:
         # mapped: a header that promises more than the file holds is found out before memory is taken
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, MemoryError, SyntaxError) as error:
+        # numpy raises a plain ValueError for pickles: its words are the only mark
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError(f"{path} holds Python objects, which are not read: save plain numbers.") from error
         raise UserError(f"{path} is no whole NPY or NPZ file ({error}): save it again with numpy.") from error
@@ -63,6 +64,7 @@ def _member(path: Path, name: str | None) -> np.ndarray:
     if name not in members:
         raise UserError(f"{path} has no array {name!r}: choose data.array from {names}.")
     size, packed = members[name].file_size, members[name].compress_size
+    # by the sizes in the directory, before anything is unpacked
     if size > _BOMB[0] and size > _BOMB[1] * packed:
         raise UserError(f"{path}: array {name!r} unpacks from {packed} to {size} bytes: save it unpacked as .npy.")
     with np.load(path, allow_pickle=False) as content:
@@ -105,6 +107,7 @@ def _check_range(path: Path, numbers: np.ndarray, array: np.ndarray, holes: bool
         _refuse(path, array, np.isnan(numbers), MISSING)
     remedy = "infinite: replace it, or save in a wider type" if array.dtype == np.float16 else "infinite: replace it"
     _refuse(path, array, np.isinf(numbers), remedy)
+    # networks compute in float32, where it would become infinite
     _refuse(path, array, abs(numbers) > _LARGEST, f"beyond {_LARGEST:.3g}, the largest 32-bit number: rescale")
 
 

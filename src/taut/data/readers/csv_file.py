@@ -45,6 +45,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
     row = 0
+    # at most: a file without line ends must not fill the memory
     while line := file.readline(_LINE + 1):
         row += 1
         if row == 1:
@@ -145,6 +146,7 @@ def _values(
     width: int,
     holes: bool,
 ) -> np.ndarray:
+    # 8 bytes a number, where a list of floats takes four times as many
     values = array("d")
     everything = chosen == list(range(width))
     for row, cells in rows:
@@ -169,11 +171,13 @@ def _numbers(cells: list[str], holes: bool) -> list[float] | None:
         numbers = list(map(float, cells))
     except ValueError:
         return None
+    # float() takes 1_000 for a number, and CSV does not
     usual = all(_usual(number) or (holes and math.isnan(number)) for number in numbers)
     return numbers if usual and "_" not in "".join(cells) else None
 
 
 def _usual(number: float) -> bool:
+    # false for NaN too, as every comparison with it is
     return -_LARGEST <= number <= _LARGEST
 
 

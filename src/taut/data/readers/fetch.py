@@ -76,6 +76,7 @@ def obtain(remote: Remote[T], folder: str | Path | None) -> T:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _lock(path.with_name(f".{path.name}.lock")):
+                # again: another process may have downloaded it while this one waited
                 if not path.exists():
                     return _download(remote, path)
         except OSError as error:
@@ -104,13 +105,14 @@ def _download(remote: Remote[T], path: Path) -> T:
         except (requests.RequestException, DamagedError) as error:
             reasons.append(f"{urlsplit(url).hostname}: {_reason(error)}")
         else:
+            # the rename, too, must survive a power cut
             _sync(path.parent)
             return download.content
     raise _absent(remote, path, reasons)
 
 
 class _CheckedDownload(Generic[T]):
-    """What pooch calls to fill its temporary file, which it renames if nothing is raised.
+    """A downloader for pooch: fills the temporary file that pooch renames if nothing is raised.
 
     Args:
         remote: The file, whose ``content`` is there afterwards.
@@ -158,6 +160,7 @@ def _sync(folder: Path) -> None:
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     with path.open("w") as file:
+        # the kernel lets go of it with the process, so that a kill leaves no lock behind
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

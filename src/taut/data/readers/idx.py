@@ -41,4 +41,5 @@ def idx_splits(
 
 
 def _tensor(images: np.ndarray) -> UInt8[Tensor, "n 1 28 28"]:
+    # a copy, because the array is a read-only view of bytes, which torch would warn about
     return torch.from_numpy(images.copy())

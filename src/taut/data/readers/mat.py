@@ -12,6 +12,7 @@ from taut.data.readers.fetch import DamagedError
 
 Shapes = dict[str, tuple[int, ...]]
 
+# scipy raises any of these for a damaged file
 _BROKEN = (
     MatReadError,
     ValueError,
@@ -39,6 +40,7 @@ def read_mat(path: Path, shapes: Shapes, sha256: str | None = None) -> list[np.n
         DamagedError: If the file is no MATLAB file, or holds other arrays.
     """
     try:
+        # from the headers: a file that promises too much is refused before it is unpacked
         present = {name: shape for name, shape, _ in whosmat(str(path), appendmat=False) if name in shapes}
         if present != shapes:
             raise DamagedError(f"holds arrays {present}, expected {shapes}")

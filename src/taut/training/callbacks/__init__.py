@@ -1,1 +1,1 @@
-"""What happens around training: pictures, the metrics file, speed, KL warm-up, early stopping."""
+"""Callbacks around training: pictures, the metrics file, speed, KL warm-up, early stopping."""

@@ -58,17 +58,20 @@ class Kept(ModelCheckpoint):
     """
 
     def __init__(self, name: str, every_n_train_steps: int | None = None, **settings: Any) -> None:
+        # else Lightning writes "epoch=epoch=", and "-v1" after the name where a file of that name exists
         super().__init__(auto_insert_metric_name=False, enable_version_counter=False, every_n_epochs=1, **settings)
         self.name = name
         self._every_n_train_steps = every_n_train_steps or 0  # Lightning's constructor wants epochs or steps
 
     @property
     def state_key(self) -> str:
+        # Lightning's key holds the settings: with another interval a resumed run would not find its state
         return f"{type(self).__qualname__}.{self.name}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.dirpath = str(Path(trainer.default_root_dir).absolute() / FOLDER)
         with warnings.catch_warnings():
+            # the folder of a resumed run is never empty
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
             super().setup(trainer, pl_module, stage)
 
@@ -85,12 +88,13 @@ class Kept(ModelCheckpoint):
         self._prune(trainer)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Whether the weights are to be kept: the newest, where the objective is after those it ends with."""
+        """Tell whether to keep these weights: always, where the objective is after those it ends with."""
         objective = getattr(trainer.lightning_module, "objective", None)
         last = isinstance(objective, Objective) and objective.runs_to_the_end
         return last or super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # of another folder Lightning would forget which checkpoints are the best
         super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
 
     def _prune(self, trainer: Trainer) -> None:
@@ -171,10 +175,12 @@ class RandomState(Callback):
 
 
 def _cuda_states() -> list[Tensor]:
+    # asking would start CUDA in a process that does without
     return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
 
 def _restore(states: States) -> None:
+    # to the CPU: torch takes states from main memory only, wherever the checkpoint was loaded
     torch.set_rng_state(states["cpu"][0].cpu())
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])

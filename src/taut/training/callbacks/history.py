@@ -43,6 +43,7 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics  # reduced over ranks: every rank must ask
         if trainer.is_global_zero:
+            # callback_metrics still holds the scores of the last validation, which may be of an earlier epoch
             wanted = tuple(prefix for prefix in LOGGED if prefix != "val/" or self._validated)
             append(
                 metrics_file(trainer),
@@ -56,7 +57,7 @@ class History(Callback):
 
 
 def metrics_file(trainer: Trainer) -> Path:
-    """Where the metrics of this run are kept."""
+    """Path of the metrics file of this run."""
     return Path(trainer.default_root_dir) / NAME
 
 
@@ -74,6 +75,7 @@ def write(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Replace a metrics file by these rows, all or nothing; columns in order of first appearance."""
     columns = list(dict.fromkeys((*FIRST, *(name for row in rows for name in row))))
     path.parent.mkdir(parents=True, exist_ok=True)
+    # beside the file, because a rename is atomic within one file system only
     partial = path.with_name(f".{path.name}.part")
     with partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""From a model and some rows to the pictures they can make.
+"""Pictures of a model and some rows of its data.
 
 A drawing asks the objects what they offer, an image shape, a table of means, a plane of latents, and answers
 ``None`` where there is nothing to draw.
@@ -32,7 +32,7 @@ GRID, EXTENT, ELBO_DRAWS = 15, 2.5, 16
 
 @dataclass(frozen=True)
 class Subject:
-    """What a picture is drawn of.
+    """Model, rows and words that a picture is drawn from.
 
     Args:
         model: A latent-variable model.
@@ -123,6 +123,7 @@ DRAWINGS: tuple[Callable[[Subject], Figure | None], ...] = (bound_versus_k, imag
 
 def _decoded_plane(joint: Any, x: Tensor) -> Float[np.ndarray, "g g c h w"]:
     ticks = torch.linspace(-EXTENT, EXTENT, GRID, device=x.device, dtype=x.dtype)
+    # torch warns where indexing is not given
     second, first = torch.meshgrid(ticks, ticks, indexing="ij")
     return _array(joint.likelihood(torch.stack([first, second], -1)).mean)
 
@@ -132,6 +133,7 @@ def _is_image(shape: torch.Size) -> bool:
 
 
 def _array(values: Any) -> np.ndarray:
+    # double: numpy has no bfloat16
     return values.detach().double().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
@@ -168,6 +170,7 @@ class Pictures(Callback):
             self._drawn_epoch = trainer.current_epoch
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # by now Lightning has counted the last epoch
         if self._drawn_epoch != trainer.current_epoch - 1:
             self._draw(trainer, pl_module, "val")
         self._draw_history(trainer, pl_module)
@@ -176,12 +179,14 @@ class Pictures(Callback):
         self._draw(trainer, pl_module, "test")
 
     def _draw(self, trainer: Trainer, model: Any, stage: str) -> None:
+        # all processes enter, because gathering the weights takes all of them
         with whole_weights(trainer):
             if trainer.is_global_zero:
                 self._draw_all(trainer, model, stage)
 
     def _draw_all(self, trainer: Trainer, model: Any, stage: str) -> None:
         with _undisturbed(model), forked(model.device):
+            # keyed by the epoch, so that a resumed run draws the same pictures
             torch.manual_seed(key(model.seed, f"pictures/{stage}", trainer.current_epoch))
             subject = self._subject(trainer, model, stage)
             for drawing in DRAWINGS:
@@ -225,6 +230,7 @@ def _publish(trainer: Trainer, name: str, figure: Figure) -> None:
     path = Path(trainer.default_root_dir) / "figures" / f"{name}.png"
     try:
         figures.save(figure, path)
+    # a full disk must not end a training
     except OSError as error:
         rank_zero_warn(f"The picture {path} could not be written ({error}); the run goes on without it.")
         return
@@ -236,6 +242,7 @@ def _publish(trainer: Trainer, name: str, figure: Figure) -> None:
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients inside, every module in its own mode again outside."""
+    # of each module: model.train() would also change those that were in evaluation mode before
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

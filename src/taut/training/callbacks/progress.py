@@ -111,6 +111,7 @@ def headline(metrics: Mapping[str, Any], log_px_kind: str) -> str:
     """The validation bound and gap in a few words, nats; empty before the first validation."""
     sign = "=" if log_px_kind == "exact" else ">="
     words = {"val/bound": "bound {:.2f}", "val/gap": f"gap {sign} {{:.2f}}"}
+    # + 0.0 turns a rounded -0.0 into 0.0
     return "  ".join(
         word.format(round(float(metrics[name]), 2) + 0.0) for name, word in words.items() if name in metrics
     )
@@ -176,6 +177,7 @@ class _Clock:
 
     @property
     def rate(self) -> float:
+        # a clock of low resolution may not have moved
         return self.rows / max(self.seconds, 1e-9)
 
     def resume(self, device: torch.device) -> None:
@@ -190,6 +192,7 @@ class _Clock:
 
 def _now(device: torch.device) -> float:
     if device.type == "cuda":
+        # kernels run behind Python: without it the time of launching them would be measured
         torch.cuda.synchronize(device)
     return perf_counter()
 
@@ -203,6 +206,7 @@ class Sizes(Callback):
             joint, q = pl_module.joint, pl_module.q
             parts = {"prior": joint.prior, "likelihood": joint.likelihood, "q": q}  # type: ignore[union-attr]
             sizes = ", ".join(f"{name} {own_size(part):,}" for name, part in parts.items())
+            # without highlight, or rich would colour the numbers
             Console().print(f"parameters: {sizes}", highlight=False)
 
 

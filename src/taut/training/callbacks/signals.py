@@ -17,7 +17,7 @@ CODES = {
     signal.SIGTERM: 128 + signal.SIGTERM,
     signal.SIGUSR1: 128 + signal.SIGTERM,
 }
-"""Exit codes; Slurm can be told to send SIGUSR1 some time before its limit (``sbatch --signal``)."""
+"""Exit codes; Slurm can be asked to send SIGUSR1 some time before its limit (``sbatch --signal``)."""
 PATTERN = "interrupted-step=*.ckpt"
 
 
@@ -36,9 +36,11 @@ class GracefulStop(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Listen, unless a handler is asked to leave a signal alone."""
+        # Python lets the main thread alone set handlers
         if threading.current_thread() is threading.main_thread():
             for number in CODES:
                 if signal.getsignal(number) is not signal.SIG_IGN:
+                    # setup comes again for the test: keep the handler that was there before ours
                     self._previous.setdefault(number, signal.signal(number, self._note))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -76,12 +78,14 @@ class GracefulStop(Callback):
         if self._code and number == signal.SIGINT:
             raise SystemExit(self._code)
         if not self._code and rank_zero_only.rank == 0:
+            # not print, which is not re-entrant: the signal may have interrupted a print
             os.write(2, b"\nStopping after this batch; Ctrl-C to stop at once.\n")
         self._code = self._code or CODES[signal.Signals(number)]
 
     def _stop_if_asked(self, trainer: Trainer, save: bool = False) -> None:
         asked = bool(self._code)
         if trainer.world_size > 1:
+            # a process that stopped alone would leave the others waiting in a collective
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if not asked:
             return
@@ -89,6 +93,7 @@ class GracefulStop(Callback):
             _remove(trainer)
             name = f"interrupted-step={trainer.global_step:08d}.ckpt"
             trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / name)
+        # the signal may have reached another process only
         raise SystemExit(self._code or CODES[signal.SIGTERM])
 
 

@@ -1,4 +1,4 @@
-"""Whether W&B can be had online: a key, and a server that answers within seconds."""
+"""Requirements of W&B online: a key, and a server that answers within seconds."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ PATIENCE = 4.0
 
 
 def has_key() -> bool:
-    """Whether there is an API key for W&B's server: in the environment, or in the user's ``.netrc``.
+    """Tell whether the environment or the user's ``.netrc`` holds an API key for W&B's server.
 
     Raises:
         UserError: If there is one that cannot be a key.
@@ -42,7 +42,7 @@ def server() -> str:
 
 
 def reachable(address: str, seconds: float = PATIENCE) -> bool:
-    """Whether a server answers anything at all, through the user's proxies if there are any.
+    """Tell whether a server answers anything at all, through the user's proxies if there are any.
 
     Looking up a name knows no time limit of its own, so the asking is left behind if it takes too long.
     """
@@ -69,9 +69,11 @@ def in_time(call: Callable[[], Any], seconds: float) -> None:
     def made() -> None:
         try:
             call()
+        # SystemExit as well, which a thread drops without a word
         except BaseException as error:
             raised.append(error)
 
+    # a daemon, or Python would wait for it at exit
     calling = Thread(target=made, daemon=True)
     calling.start()
     calling.join(seconds)

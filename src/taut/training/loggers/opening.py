@@ -97,6 +97,7 @@ def run_id(folder: Path, name: str, group: str | None) -> str:
 
 
 def _readable(words: list[str]) -> str:
+    # not from a seeded generator: two runs of one seed need two ids
     digits = secrets.token_hex(3)
     text = re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(words).replace("seed=", "s").replace("=", "")).strip("-")
     return f"{text[: LONGEST_ID - 1 - len(digits)].rstrip('-')}-{digits}"
@@ -111,6 +112,7 @@ def _installed() -> bool:
         import wandb
     except ImportError:
         return False
+    # a folder called wandb in the working directory is imported as an empty package
     return hasattr(wandb, "init")
 
 
@@ -137,4 +139,5 @@ def _set_mode(mode: Mode) -> None:
     os.environ["WANDB_MODE"] = mode
     os.environ["WANDB_SILENT"] = "true"
     if mode == "offline":
+        # else W&B reports its own errors over the network
         os.environ["WANDB_ERROR_REPORTING"] = "false"

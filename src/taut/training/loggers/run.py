@@ -31,14 +31,14 @@ def flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _section(result: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """What was found on one set of data, and where the best bounds put log p(x) and the gap."""
+    """Scores on one set of data, and the interval that the best bounds give for log p(x) and the gap."""
     gap, evidence = result["gap"], result["evidence"]
     numbers = {}
     for name in ("certificate", "upper_certificate"):
         numbers |= _score(result.get(name), f"{place}/{name}")
     for name, score in evidence.items():
         numbers |= _score(score, f"{place}/{name}")
-        medians = {of: one["median"] for of, one in score["diagnostics"].items()}
+        medians = {of: diagnostic["median"] for of, diagnostic in score["diagnostics"].items()}
         numbers |= _known({f"{place}/{name}/{of}": median for of, median in medians.items()})
     for end, name in (("low", gap["lower"]), ("high", gap["upper"])):
         numbers |= _score(gap[end], f"{place}/gap/{end}")
@@ -56,7 +56,7 @@ def _score(score: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
 
 
 def _known(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is None or NaN."""
+    """Drop entries that are None or NaN."""
     return {name: number for name, number in numbers.items() if number is not None and number == number}
 
 
@@ -76,7 +76,7 @@ def _group(cfg: DictConfig) -> str | None:
 
 
 def choices() -> dict[str, str]:
-    """What a run is made of, in the words of the command line: what dashboards group by."""
+    """Config groups of a run, in the words of the command line: dashboards group by them."""
     return {group: choice(group) for group in ("model", "data", "prior", "q", "likelihood", "objective")}
 
 
@@ -86,12 +86,12 @@ def choice(group: str) -> str:
 
 
 def run_name(cfg: DictConfig) -> str:
-    """What a run is, in one line: model, data, binarisation, mask, prior, q, k and seed."""
+    """Name of a run in one line: model, data, binarisation, mask, prior, q, k and seed."""
     return name_of(choices(), cfg)
 
 
 def name_of(chosen: Mapping[str, str], cfg: DictConfig) -> str:
-    """The same of a run made of these choices."""
+    """Name of a run made of these choices, see :func:`run_name`."""
     words = [chosen["model"], chosen["data"], cfg.data.get("binarisation") or "none", mask_word(cfg)]
     words += [chosen["prior"], chosen["q"], f"k={cfg.k}", f"seed={cfg.seed}"]
     return " ".join(str(word) for word in words if word != "none")
@@ -122,6 +122,7 @@ def _public(value: Any, raw: Any, key: str = "") -> Any:
         return [_public(part, origin, key) for part, origin in zip(value, known, strict=True)]
     if value is not None and NAMED.search(key):
         return "hidden"
+    # a value of the environment may be a secret
     if isinstance(raw, str) and "oc.env" in raw:
         return raw
     return redacted(value) if isinstance(value, str) else value
@@ -151,7 +152,7 @@ def record_completion(cfg: DictConfig, folder: Path, name: str, result: Mapping[
     place = f"{completion.name}/{result['split']}"
     numbers = flat({**result["observed"], "apart": {}}, place)
     for method, scores in result["errors"].items():
-        numbers |= {f"{place}/{method}/{score}": one["value"] for score, one in scores.items()}
+        numbers |= {f"{place}/{method}/{score}": error["value"] for score, error in scores.items()}
     _record(cfg, folder, name, numbers, place, completion)
 
 
@@ -187,8 +188,10 @@ def _exit_code(error: BaseException) -> int:
 def quiet() -> None:
     """Keep Lightning to warnings, said once, and without those about its own code or about short epochs."""
     if logging.getLogger().hasHandlers():
+        # Lightning has a handler of its own: with those of the root each line would come twice
         logging.getLogger("lightning").handlers.clear()
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning still uses LeafSpec, which torch deprecates; epochs of few batches are usual here
     for message in (".*LeafSpec.*", ".*smaller than the logging interval.*"):
         warnings.filterwarnings("ignore", message=message)

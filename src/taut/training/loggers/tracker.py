@@ -30,7 +30,7 @@ class Wandb(WandbLogger):
     """Lightning's logger for W&B, which defines axes and summaries when the run starts and never ends a training.
 
     Scores are drawn against the epoch; the summary holds the best validation value of each
-    (``val/bound.max``) beside the last. The first call that W&B fails is told in one sentence; from then on the run
+    (``val/bound.max``) beside the last. The first call that W&B fails is reported in one sentence; from then on the run
     does without it. A process that did not make the logger finishes its own share of the run, so that no worker
     leaves an open file.
 
@@ -86,6 +86,7 @@ class Wandb(WandbLogger):
             self._leave(error)
 
     def _opened_otherwise(self, error: Exception) -> None:
+        # once: where it fails offline too, the run goes on without W&B
         remedy, self._remedy = self._remedy, None
         if remedy is None:
             self._leave(error)
@@ -106,6 +107,7 @@ class Wandb(WandbLogger):
 @rank_zero_only
 def say(sentence: str) -> None:
     """Tell the user, once in a data-parallel run."""
+    # an error of W&B may quote its API key
     print(redacted(sentence), file=sys.stderr, flush=True)
 
 
@@ -121,6 +123,7 @@ def define_metrics(run: Any) -> None:
 
 def finish(exit_code: int) -> None:
     """Close the W&B run of this process, if there is one, so that the next job starts its own."""
+    # not imported only to be closed
     wandb = sys.modules.get("wandb")
     if wandb is None or wandb.run is None:
         return
