@@ -153,7 +153,7 @@ class Command:
         return True
 
     def _driver(self, asked: str | None, args: Namespace, composer: Composer) -> "Driver":
-        """What runs the jobs of a sweep of trainings."""
+        """Driver that runs the jobs of a sweep of trainings."""
         from taut.commands.sweep.driver import Driver
 
         script = Path(sys.argv[0]).resolve()
@@ -189,7 +189,7 @@ class Command:
             raise self.error
 
     def _job(self, cfg: DictConfig) -> Any:
-        """What Hydra calls, once or for each job of a sweep."""
+        """Run one config; Hydra calls this once, or for each job of a sweep."""
         settings = HydraConfig.get()
         self.folder = Path(settings.runtime.output_dir)
         sweeping = settings.mode == RunMode.MULTIRUN
@@ -224,7 +224,7 @@ class Command:
             raise error
 
     def _way_on(self) -> str:
-        """How to go on with what was stopped."""
+        """Sentence on how to continue what was stopped; empty if there is no way."""
         if self.driver is not None and self.driver.folder is not None:
             return " The same command goes on with the sweep."
         if self.folder is None or self.name != "train" or not resume.is_run(self.folder):

@@ -144,7 +144,7 @@ class Composer:
         return _task(self._composed(overrides, RunMode.RUN))
 
     def mode(self, overrides: list[str]) -> RunMode:
-        """Whether these words, or a file they name, ask for several jobs; words that cannot be composed do not."""
+        """Mode that these words, or a file they name, ask for; words that cannot be composed ask for one run."""
         if self.multirun:
             return RunMode.MULTIRUN
         return self.hydra.get_mode(self.name, list(overrides)) or RunMode.RUN
@@ -212,7 +212,7 @@ def _built_by_hydra(cfg: DictConfig) -> dict:
 
 
 def _of_the_process(cfg: DictConfig) -> dict:
-    """What Hydra would do to the environment, and the name of the job, as they are written."""
+    """Changes Hydra would make to the environment, and the name of the job, as they are written."""
     job = OmegaConf.to_container(cfg.hydra.job, resolve=False)
     assert isinstance(job, dict)
     return {part: job[part] for part in OF_THE_PROCESS}
@@ -251,7 +251,7 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
 
 
 def translated(error: Exception) -> Exception:
-    """The same error, or what it means to the user where torch says it in its own words."""
+    """Put an error of torch into words for the user; any other error is returned as it is."""
     if isinstance(error, RuntimeError) and str(error).startswith("Error(s) in loading state_dict"):
         return UserError("The checkpoint is of a model of another shape; resume without words that change the model.")
     return error

@@ -1,4 +1,4 @@
-"""How a command ends: with which exit code, and with what said on the terminal."""
+"""End of a command: its exit code, and what it says on the terminal."""
 
 import errno
 import os

@@ -16,7 +16,7 @@ NOT_OF_A_MEMBER = ("launcher", "sweep", "resume")
 
 
 def key(word: str) -> str:
-    """What an override sets: ``+trainer.max_epochs=3`` sets ``trainer.max_epochs``."""
+    """Key that an override sets: ``+trainer.max_epochs=3`` sets ``trainer.max_epochs``."""
     return word.partition("=")[0].lstrip("+~")
 
 
@@ -32,7 +32,7 @@ def own_words(words: Iterable[str]) -> list[str]:
 
 
 def parsed() -> Namespace:
-    """What ``sys.argv`` asks for, wherever its flags stand; they are put in front of its words, as Hydra wants them.
+    """Parse ``sys.argv``, wherever its flags stand; they are put in front of its words, as Hydra wants them.
 
     Raises:
         UserError: For a flag that does not exist or that has not the value it needs.

@@ -46,7 +46,7 @@ class Past:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has written its result and nothing new is asked of it."""
+        """Tell whether the run has written its result and nothing new is asked of it."""
         if self.new:
             return False
         return read_result(self.folder).get("status") == "finished"
@@ -80,7 +80,7 @@ class Past:
 
 
 def is_asked(words: list[str]) -> bool:
-    """Whether there is a word ``resume=`` among the overrides."""
+    """Tell whether there is a word ``resume=`` among the overrides."""
     return any(key(word) == "resume" for word in words)
 
 
@@ -101,7 +101,7 @@ def read(words: list[str]) -> Past | None:
 
 
 def of_a_sweep(words: list[str]) -> tuple[str | None, list[str]]:
-    """What ``resume=`` asks of a sweep, ``true``, ``merge`` or nothing, and the words without it.
+    """Value of ``resume=`` for a sweep, ``true``, ``merge`` or nothing, and the words without it.
 
     Raises:
         UserError: If it is something else.

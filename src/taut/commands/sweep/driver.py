@@ -195,7 +195,7 @@ class Driver:
 
 
 def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candidate]:
-    """The same, with what building a model finds wrong about those that are new."""
+    """Candidates with what building a model finds wrong about those that are new."""
     new = [one for one in candidates if one.cfg is not None and (plan is None or one.words not in plan)]
     found = dict(zip(map(id, new), rehearse([one.cfg for one in new if one.cfg is not None]), strict=True))
     return [replace(one, wrong=one.wrong or found.get(id(one))) for one in candidates]

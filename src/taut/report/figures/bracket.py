@@ -29,7 +29,7 @@ Level = Mapping[str, Any]
 
 
 class Enclosed(NamedTuple):
-    """Where log p(x) lies: best lower bound, best finite upper bound (``inf`` without one), whether both are it."""
+    """Enclosure of log p(x): best lower bound, best finite upper bound (``inf`` without one), whether both are it."""
 
     low: float
     high: float
@@ -159,7 +159,7 @@ def _levels(axes: Axes, levels: Sequence[Level], span: float) -> None:
 
 
 def _edge(axes: Axes, far: Sequence[Level], arrow: str, y: float, va: str) -> None:
-    """What lies outside the picture, in words at the edge on its side."""
+    """Name the levels outside the picture, in words at the edge on their side."""
     words = "\n".join(f"{arrow} {_said(level, inf)}" for level in far)
     axes.annotate(words, (0.015, y), xycoords="axes fraction", va=va, fontsize=9, color=GREY, path_effects=HALO)
 

@@ -57,7 +57,7 @@ def stacked_gaps(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
 
 
 def _starts(values: np.ndarray) -> np.ndarray:
-    """Where each part begins: parts of one sign are stacked, those of the other on the other side of zero."""
+    """Start of each part: parts of one sign are stacked, those of the other on the other side of zero."""
     first, second = values.T
     return np.stack([np.zeros_like(first), np.where(first * second > 0, first, 0.0)], 1)
 
@@ -107,7 +107,7 @@ def gap_histogram(
     image_rows: Sequence[int],
     title: str,
 ) -> Figure:
-    """How the gap is spread over the data, with the worst ones shown.
+    """Histogram of the gap over the data, with the worst ones shown.
 
     Args:
         low: Gap of each datum, or the lower end of its interval, nats.

@@ -49,7 +49,7 @@ def legible(ks: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
 
 
 def precise(value: float, scale: float) -> str:
-    """As many decimals as show two digits of ``scale``, at least two; the minus sign of the axes, no minus zero."""
+    """Number in decimals that show two digits of ``scale``, at least two; the minus sign of the axes, no minus zero."""
     if not isfinite(value):
         return "not finite"
     decimals = min(max(2, 1 - floor(log10(scale))), 6) if isfinite(scale) and scale > 1e-6 else 2

@@ -113,7 +113,7 @@ def bracket_cell(bracket: Bracket | None, mark: str = "", doubt: str = "") -> Ce
 
 
 def void_cell(sentence: str) -> Cell:
-    """In the place of a score that is void."""
+    """Cell in the place of a score that is void."""
     return Cell("void", title=sentence)
 
 
@@ -253,7 +253,7 @@ def _evaluated(candidate: Candidate, marks: Marks) -> list[Cell]:
 
 
 def _void(candidate: Candidate, name: str) -> Cell | None:
-    """What stands in the place of a score that is void in any of the runs."""
+    """Cell in the place of a score that is void in any of the runs; None if it holds in all."""
     sentences = [entry.scores.voids[name] for entry in candidate.entries if name in entry.scores.voids]
     return void_cell(sentences[0]) if sentences else None
 

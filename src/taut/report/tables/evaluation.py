@@ -160,7 +160,7 @@ _ERRORS = ("standard_error", "monte_carlo_error")
 
 
 def _certificate(result: Result, of: str) -> list[RenderableType]:
-    """What is certified of the data of a section; nothing where log p(x) is known, or nothing can be."""
+    """Certified bounds for the data of a section; none where log p(x) is known, or nothing can be certified."""
     if result["gap"]["exact"]:
         return []
     sides = [(result["certificate"], "above", floored), (result["upper_certificate"], "below", ceiled)]

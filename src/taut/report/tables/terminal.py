@@ -46,7 +46,7 @@ def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Itera
 
 
 def states(runs: Sequence[Run]) -> Text:
-    """How many runs are in which state."""
+    """Number of runs in each state."""
     counted = Counter(run.state for run in runs)
     text = Text(f"{len(runs)} run{'' if len(runs) == 1 else 's'}: ", style="bold")
     parts = [Text(f"{counted[state]} {state}", style=STYLES.get(state, "")) for state in STATES[::-1] if counted[state]]
