@@ -64,6 +64,7 @@ def main(name: str, conf: Path, function: Function, after_sweep: Function | None
         with stopped_by_signals():
             _set_up_process()
             command.run()
+    # Ctrl-C and the exit that SIGTERM raises are no Exception, and have exit codes of their own
     except BaseException as error:
         return command.ending.code(error, command.folder)
     return 0
@@ -158,6 +159,7 @@ class Command:
 
         script = Path(sys.argv[0]).resolve()
         return Driver(
+            # a program that calls main() need not have the script in sys.argv
             script if script.is_file() else self.conf.parent / f"{self.name}.py",
             [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(args, name))],
             list(args.overrides),
@@ -246,4 +248,5 @@ def _set_up_process() -> None:
     """
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"} | os.environ  # before torch is loaded
     keep_freed_pages()
+    # else Hydra prints an error itself and exits, so that it never reaches Ending
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -32,6 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         report(_parser().parse_args(words))
     except UserError as error:
+        # a path that is no UTF-8 holds lone surrogates, which cannot be printed
         print(str(error).encode(errors="replace").decode(), file=sys.stderr, flush=True)
         return REFUSED
     except KeyboardInterrupt:
@@ -47,6 +48,7 @@ def report(asked: argparse.Namespace) -> Path:
     Raises:
         UserError: If a folder holds no run, or the page cannot be made or written.
     """
+    # here, so that --help and a mistake in the command answer at once
     from rich.console import Console
     from rich.text import Text
 
@@ -62,6 +64,7 @@ def report(asked: argparse.Namespace) -> Path:
     folders = [folder.expanduser() for folder in asked.folders]
     out = _out(asked.out, folders)
     found = find(folders)
+    # before the runs are read, which can take long
     page.refuse_missing_libraries()
     runs = [read_run(place.folder, place.words, member=bool(place.sweep)) for place in found.runs]
     places = {id(run): place for place, run in enumerate(runs)}

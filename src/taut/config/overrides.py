@@ -38,8 +38,10 @@ def parsed() -> Namespace:
         UserError: For a flag that does not exist or that has not the value it needs.
     """
     parser = get_args_parser()
+    # argparse would print its usage and exit by itself
     parser.exit_on_error = False
     try:
+        # intermixed: argparse otherwise takes positional words from one place only
         args, unknown = parser.parse_known_intermixed_args()
     except ArgumentError as error:
         raise UserError(f"{str(error).removeprefix('argument ').capitalize()}; see --help and --hydra-help.") from error

@@ -122,7 +122,9 @@ def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]
         UserError: Naming the first key that differs.
     """
     path = past.folder / CONFIG
+    # a run folder may come from somebody else: its aliases must not fill the memory
     check_yaml(path)
+    # unresolved on both sides: values of the environment and times differ by nature
     then = current_targets(OmegaConf.to_container(OmegaConf.load(path)))
     now = OmegaConf.to_container(compose(past.stored))
     changed = _difference(then, now)
@@ -146,6 +148,7 @@ def _words(path: Path) -> list[str]:
 def _difference(then: Any, now: Any, path: str = "") -> str:
     """Dotted key of the first difference, in the order of ``now``; empty if there is none."""
     if not (isinstance(then, dict) and isinstance(now, dict)):
+        # NaN differs from itself
         return "" if then == now or (then != then and now != now) else path
     for name in [*now, *(name for name in then if name not in now)]:
         below = f"{path}.{name}" if path else str(name)

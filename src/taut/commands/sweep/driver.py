@@ -105,6 +105,7 @@ class Driver:
         if earlier is not None:
             refuse_changes(earlier, wanted, merge=self.resume == "merge" or first > 0)
         self._take(folder)
+        # written before any member starts, so that a kill leaves a sweep which can go on
         plan = (earlier or Plan(folder.name, self.command, [])).joined(wanted).write(folder)
         members = [plan.member(one.words) for one in candidates]
         wrong = {member.folder: one.wrong for one, member in zip(candidates, members, strict=True) if one.wrong}
@@ -140,6 +141,7 @@ class Driver:
         try:
             composed = compose(words)
             if cfg.launcher.engine == "joblib" and cfg.launcher.n_jobs > 1 and composed.threads is None:
+                # members side by side would each start a thread per core and slow one another down
                 words = [*words, "threads=1"]
                 composed.threads = 1
             check(composed)
@@ -160,6 +162,7 @@ class Driver:
             return
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            # bool() is False: a second driver is refused at once
             self._open.enter_context(held(folder / LOCK, wait=bool))
         except BlockingIOError:
             raise UserError(

@@ -59,4 +59,5 @@ def _all(configs: Sequence[dict[str, Any]]) -> list[str | None]:
 
 
 if __name__ == "__main__":
+    # on a line of its own, the last one: libraries print too, and not always whole lines
     print("\n" + json.dumps(_all(json.load(sys.stdin))))

@@ -112,6 +112,7 @@ def digest(cfg: DictConfig) -> str:
     """SHA-256 of what a member is composed of; values from the environment count by the names of their variables."""
     container: Any = OmegaConf.to_container(cfg, resolve=False)
     parts = {name: part for name, part in container.items() if name not in NOT_OF_A_MEMBER}
+    # sorted, so that the order of keys in a file is no change
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

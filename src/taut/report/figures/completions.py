@@ -80,6 +80,7 @@ def completed_columns(
         axes.set_visible(False)
     for axes, values, filled, name in zip(grid, x.T, draws.transpose(2, 0, 1), names, strict=False):
         holes = np.isnan(values)
+        # histogram_bin_edges fails on nothing at all, and the bins are shared
         parts = [part for part in (values[~holes], filled[:, holes].ravel()) if len(part)]
         bins = np.histogram_bin_edges(np.concatenate(parts), 24)
         if not holes.all():

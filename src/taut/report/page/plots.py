@@ -100,6 +100,7 @@ def _axes(names: Names, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _short(value: float | None) -> Any:
+    # six digits are all that a plot shows; seventeen would double the page
     return None if value is None else float(f"{value:.6g}")
 
 
@@ -169,8 +170,10 @@ def _image(path: Path) -> tuple[str, bytes] | None:
         if path.stat().st_size > 20 * LARGE:
             return None
         content = path.read_bytes()
+        # one format: a damaged or hostile file meets no other decoder of PIL
         with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             warnings.simplefilter("error")
+            # by the header, before any pixel is unpacked: a small file can hold a giant
             if image.width * image.height > MOST_PIXELS:
                 return None
             image.load()

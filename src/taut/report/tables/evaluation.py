@@ -50,8 +50,10 @@ def signed(score: Mapping[str, Any] | None, digits: int = 3) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number of nats; empty where there is none, no minus zero."""
+    # NaN differs from itself
     if value is None or value != value:
         return ""
+    # + 0.0 turns minus zero into zero
     return f"{value:.3e}" if abs(value) >= 1e7 else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
@@ -68,6 +70,7 @@ def ceiled(value: float, digits: int = 3) -> str:
 def _whole(value: float, digits: int, rounded: Callable[[float], int]) -> str:
     if not math.isfinite(value):
         return number(value, digits)
+    # the digits that number() will show, so that it does not round a bound to the wrong side
     unit = 10.0**-digits if abs(value) < 1e7 else 10.0 ** (math.floor(math.log10(abs(value))) - 3)
     return number(rounded(value / unit) * unit, digits)
 

@@ -72,6 +72,7 @@ def section(scores: ScoreSet, place: Mapping[int, int], all_names: Names) -> Sec
     """
     entries, settings = list(scores.entries), settings_of(scores.entries)
     names = names_of([one.run for one in entries])
+    # by identity: an entry holds dictionaries, which cannot be hashed
     called = {(id(one),): name for one, name in zip(entries, names.labels, strict=True)}
     groups = dict(zip(map(_key, settings), labels_of(settings), strict=True)) | called
     found = answers(scores, lambda one: groups[_key(one)])

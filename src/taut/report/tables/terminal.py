@@ -124,6 +124,7 @@ def _waiting(runs: Sequence[Run]) -> Table:
     for run in runs:
         state, *others = state_cells(run)[:-1]
         words = (" ".join(part for part in (cell.text, cell.note) if part) for cell in others)
+        # as Text, since rich takes square brackets in a string for markup
         table.add_row(Text(run.name), Text(state.text, style=STYLES.get(state.text, "")), *map(Text, words))
     return table
 

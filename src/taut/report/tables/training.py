@@ -72,6 +72,7 @@ def _of(result: Result) -> str:
 def caption(result: Result) -> Text:
     """Source of the numbers, the seconds, and a warning line for each reason to distrust them."""
     seconds = result["seconds"]
+    # a test of no measurable time must not divide by 0
     rate = result["n"] / max(seconds["test"], 1e-9)
     data = f"{result['data']}, binarisation {result['binarisation']}"
     same = "" if result.get("held_out", True) else ", the training rows"
