@@ -71,9 +71,9 @@ def report(asked: argparse.Namespace) -> Path:
     names = names_of(runs)
     sections = [section(scores, places, names) for scores in score_sets(runs)]
     console = Console()
-    for one in shown(runs, sections, console.width):
-        console.print(one)
-    leaders = [places[id(answer.first.entries[0].run)] for one in sections for answer in one.found.answers]
+    for part in shown(runs, sections, console.width):
+        console.print(part)
+    leaders = [places[id(answer.first.entries[0].run)] for each in sections for answer in each.found.answers]
     kinds = pictures(runs, list(dict.fromkeys([*leaders, *range(len(runs))])))
     title = ", ".join(folder.resolve().name for folder in folders[:3]) + (" …" if len(folders) > 3 else "")
     page.write(out, page.render(title, runs, names, sections, kinds, found.problems))

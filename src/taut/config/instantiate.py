@@ -103,8 +103,7 @@ def check_process(container: Any, typed: Collection[str]) -> None:
     Raises:
         UserError: Naming the key.
     """
-    found = _of_the_process(container)
-    for key, value in found:
+    for key, value in _of_the_process(container):
         if not any(key == word or key.startswith(f"{word}.") for word in typed):
             raise UserError(
                 f"{key}={value!r} comes from a config file or a run folder, which may not change the environment, the "

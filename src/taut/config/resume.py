@@ -154,7 +154,7 @@ def _difference(then: Any, now: Any, path: str = "") -> str:
         below = f"{path}.{name}" if path else str(name)
         if below == "resume":
             continue
-        found = below if (name in then) != (name in now) else _difference(then[name], now[name], below)
-        if found:
-            return found
+        changed = below if (name in then) != (name in now) else _difference(then[name], now[name], below)
+        if changed:
+            return changed
     return ""

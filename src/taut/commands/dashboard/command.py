@@ -97,7 +97,7 @@ def parsed(words: Sequence[str]) -> Request:
 
 
 def _run(request: Request) -> None:
-    # W&B reads these when it is imported, which happens below
+    # before W&B, which reads these, is imported
     os.environ["WANDB_SILENT"] = "true"
     offline = request.dry or request.out is not None
     if offline:

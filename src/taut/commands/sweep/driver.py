@@ -199,9 +199,9 @@ class Driver:
 
 def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candidate]:
     """Candidates with what building a model finds wrong about those that are new."""
-    new = [one for one in candidates if one.cfg is not None and (plan is None or one.words not in plan)]
-    found = dict(zip(map(id, new), rehearse([one.cfg for one in new if one.cfg is not None]), strict=True))
-    return [replace(one, wrong=one.wrong or found.get(id(one))) for one in candidates]
+    new = [each for each in candidates if each.cfg is not None and (plan is None or each.words not in plan)]
+    refusals = dict(zip(map(id, new), rehearse([each.cfg for each in new if each.cfg is not None]), strict=True))
+    return [replace(each, wrong=each.wrong or refusals.get(id(each))) for each in candidates]
 
 
 def _mark_wrong(folder: Path, wrong: str) -> None:

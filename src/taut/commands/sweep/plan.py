@@ -44,7 +44,7 @@ class Plan:
         path = folder / PLAN
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
-            return cls(known["name"], known["command"], [Member(**one) for one in known["members"]])
+            return cls(known["name"], known["command"], [Member(**member) for member in known["members"]])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -122,7 +122,7 @@ def _varied(members: Sequence[Sequence[str]]) -> set[str]:
     for words in members:
         for word in words:
             values.setdefault(key(word), set()).add(word)
-    return {name for name, found in values.items() if len(found) > 1 or len(members) == 1}
+    return {name for name, given in values.items() if len(given) > 1 or len(members) == 1}
 
 
 def _folder(number: int, words: Sequence[str], varied: set[str]) -> str:

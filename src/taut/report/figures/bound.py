@@ -114,7 +114,7 @@ def history(
 
     Args:
         rows: One mapping per epoch with ``epoch`` and any of ``val/bound``, ``val/elbo``, ``val/log_px``
-            (nats); a missing value leaves a hole.
+            (nats); a missing value is left out of its line.
         log_px_kind: ``exact`` or ``lower``: how the line for $\log p(x)$ is to be read.
         title: What the picture is of.
     """

@@ -40,7 +40,7 @@ def equal_cost(
     """
     figure = canvas(7.2, 4.4)
     axes = figure.add_subplot()
-    means = {name: np.asarray(one["mean"], dtype=float) for name, one in curves.items()}
+    means = {name: np.asarray(curve["mean"], dtype=float) for name, curve in curves.items()}
     best = _best(means) if exact is None else exact
     floor = _floor(axes, [best - mean for mean in means.values()])
     ends = [_curve(axes, ks, best - mean, floor, i) for i, mean in enumerate(means.values())]

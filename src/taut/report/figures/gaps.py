@@ -156,7 +156,7 @@ def _edges(low: np.ndarray, upper: np.ndarray) -> list[float]:
     reach = right + BEYOND * max(right - left, abs(right), 1e-3)
     near = np.concatenate([low, upper[upper <= reach], [left, right]])
     left, right = float(near.min()), float(near.max())
-    # relative too: bins narrower than the spacing of floats would not increase
+    # relative too, since the rounding error of a gap grows with it
     if right - left < 1e-6 * max(1.0, abs(right)):
         left, right = left - 0.5, right + 0.5
     count = min(MOST_BINS, max(5, 2 * int(len(low) ** 0.5))) | 1

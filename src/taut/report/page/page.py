@@ -119,7 +119,7 @@ def _numbers(runs: Sequence[Run], names: Names, sections: Sequence[Section]) -> 
 
 
 def _uris(kinds: Sequence[Kind]) -> list[list[list[Any]]]:
-    return [[[one.run, one.uri] for one in kind.pictures] for kind in kinds]
+    return [[[picture.run, picture.uri] for picture in kind.pictures] for kind in kinds]
 
 
 def _links(sections: Sequence[Section]) -> list[str]:

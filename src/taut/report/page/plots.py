@@ -71,7 +71,7 @@ def _scores(scores: Scores) -> dict[str, Any]:
         "l_k": _pair(importance),
         "log_px": _ends(scores.log_px),
         "gap": _ends(scores.gap),
-        "apart": {split: _apart(one) for split, one in scores.apart.items()},
+        "apart": {split: _apart(gap) for split, gap in scores.apart.items()},
     }
 
 
@@ -95,8 +95,8 @@ def _axes(names: Names, runs: Sequence[Run]) -> list[dict[str, Any]]:
     constant: Mapping[str, Sequence[str]] = {
         name: [run.about.get(name, "") for run in runs] for name in ALWAYS if name not in varied
     }
-    found = [*constant.items(), *varied.items()][:MOST_AXES]
-    return [{"name": name.rpartition(".")[2], "values": list(values)} for name, values in found if any(values)]
+    axes = [*constant.items(), *varied.items()][:MOST_AXES]
+    return [{"name": name.rpartition(".")[2], "values": list(values)} for name, values in axes if any(values)]
 
 
 def _short(value: float | None) -> Any:

@@ -138,7 +138,7 @@ def _ranking(
     candidates: Sequence[Candidate], rank_key: RankKey, found: Differences, behind: np.ndarray
 ) -> Ranking | None:
     leads = [one.values(rank_key.measure.score) for one in candidates]
-    # -i: of equal ones the earlier comes first, whatever the order of comparison
+    # -i: of equal ones the earlier comes first
     known = [(rank_key.measure.sign * float(np.mean(values)), -i) for i, values in enumerate(leads) if values]
     if not known:
         return None

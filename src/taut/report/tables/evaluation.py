@@ -300,11 +300,11 @@ def _comparison_notes(results: Sequence[Result]) -> Text:
 
 
 def _settings(result: Result) -> list[str]:
-    told = {
+    words_of = {
         name: ", ".join(f"{key}={value}" for key, value in settings.items())
         for name, settings in result["estimators"].items()
     }
-    return [f"{LABELS.get(name, name)} {words}" for name, words in told.items() if words]
+    return [f"{LABELS.get(name, name)} {words}" for name, words in words_of.items() if words]
 
 
 def _comparison_row(result: Result, voids: Mapping[str, str], estimators: Sequence[str], width: int) -> list[str]:
