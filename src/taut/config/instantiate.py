@@ -17,7 +17,7 @@ PARTS = r"data|evidence|model|objective|training\.(?:callbacks|loggers|models|sc
 ACTIVATIONS = "CELU|ELU|GELU|Hardswish|Hardtanh|Identity|LeakyReLU|Mish|ReLU|ReLU6|SELU|Sigmoid|SiLU|Softplus|Tanh"
 LIGHTNING = "callbacks|loggers|profilers|strategies"
 
-# ASCII in all of these: \w would else match letters that only look like those of a name
+# ASCII, here and below: \w would else match letters that only look like those of a name
 SPELLED = re.compile(
     rf"taut\.(?:{PARTS})(?:\.[a-z]\w*)*\.[A-Za-z]\w*"
     r"|torch\.optim\.(?:lr_scheduler\.)?[A-Z]\w*"
