@@ -64,6 +64,7 @@ def main(name: str, conf: Path, function: Function, after_sweep: Function | None
         with stopped_by_signals():
             _set_up_process()
             command.run()
+    # Ctrl-C and the exit that SIGTERM raises are no Exception, and have exit codes of their own
     except BaseException as error:
         return command.ending.code(error, command.folder)
     return 0
@@ -153,11 +154,12 @@ class Command:
         return True
 
     def _driver(self, asked: str | None, args: Namespace, composer: Composer) -> "Driver":
-        """What runs the jobs of a sweep of trainings."""
+        """Driver that runs the jobs of a sweep of trainings."""
         from taut.commands.sweep.driver import Driver
 
         script = Path(sys.argv[0]).resolve()
         return Driver(
+            # a program that calls main() need not have the script in sys.argv
             script if script.is_file() else self.conf.parent / f"{self.name}.py",
             [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(args, name))],
             list(args.overrides),
@@ -189,7 +191,7 @@ class Command:
             raise self.error
 
     def _job(self, cfg: DictConfig) -> Any:
-        """What Hydra calls, once or for each job of a sweep."""
+        """Run one config; Hydra calls this once, or for each job of a sweep."""
         settings = HydraConfig.get()
         self.folder = Path(settings.runtime.output_dir)
         sweeping = settings.mode == RunMode.MULTIRUN
@@ -224,7 +226,7 @@ class Command:
             raise error
 
     def _way_on(self) -> str:
-        """How to go on with what was stopped."""
+        """Sentence on how to continue what was stopped; empty if there is no way."""
         if self.driver is not None and self.driver.folder is not None:
             return " The same command goes on with the sweep."
         if self.folder is None or self.name != "train" or not resume.is_run(self.folder):
@@ -246,4 +248,5 @@ def _set_up_process() -> None:
     """
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"} | os.environ  # before torch is loaded
     keep_freed_pages()
+    # else Hydra prints an error itself and exits, so that it never reaches Ending
     os.environ["HYDRA_FULL_ERROR"] = "1"

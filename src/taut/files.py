@@ -69,6 +69,7 @@ def write_json(path: Path, content: Any) -> None:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A new folder to write to, which takes the place of ``folder`` at the end, or of nothing if the block raises."""
     _tidy(folder)
+    # with a dot in front, which readers of run folders pass over, and the process, by which _tidy knows whose it is
     partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
     try:
         partial.mkdir(parents=True)
@@ -80,10 +81,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 def write_table(path: Path, table: "Mapping[str, Tensor]") -> None:
     """Write a CSV file of one row per datum; an empty cell stands for NaN."""
+    # newline="": the csv module ends lines by itself
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["row", *table])
         for row, values in enumerate(zip(*(column.tolist() for column in table.values()), strict=True)):
+            # repr is the shortest text that reads back as the same float
             writer.writerow([row, *("" if math.isnan(value) else repr(value) for value in values)])
 
 
@@ -102,6 +105,7 @@ def _replace(folder: Path, partial: Path) -> None:
         if old.exists():
             old.rename(folder)
         raise
+    # the new folder is in place by now: what cannot be removed here is left to the next _tidy
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -119,6 +123,7 @@ def _tidy(folder: Path) -> None:
 
 def _alive(process: int) -> bool:
     try:
+        # signal 0 is not sent: it only asks whether there is such a process
         os.kill(process, 0)
     except OSError:
         return False

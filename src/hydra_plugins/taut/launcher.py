@@ -19,8 +19,10 @@ class MemberLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        # Hydra imports every plugin at every start: what a sweep alone needs is imported when there is one
         from taut.commands.sweep.driver import Driver, job_return
 
+        # Hydra builds the launcher from the config, so the driver cannot be handed over
         driver = Driver.current
         assert driver is not None
         scores = driver.launch(self.config, job_overrides, initial_job_idx, self._compose)
@@ -28,6 +30,7 @@ class MemberLauncher(Launcher):
 
     def _compose(self, words: list[str]) -> DictConfig:
         cfg = self.context.config_loader.load_sweep_config(self.config, words)
+        # a config of Hydra is in struct mode, which refuses to drop keys
         with open_dict(cfg):
             del cfg["hydra"]
         return cfg

@@ -134,6 +134,7 @@ def measure_run(cfg: DictConfig, measurement: type[Measurement], divide: Literal
     Raises:
         UserError: If the run cannot be read or written to, or an estimator does not fit its model.
     """
+    # before anything is built: an alias must not lead out of the listed parts
     check_targets_resolved(cfg)
     refuse_others(cfg.evidence)
     run = Run.open(Path(cfg.run))
@@ -153,6 +154,7 @@ def measure_run(cfg: DictConfig, measurement: type[Measurement], divide: Literal
 def publish(output: Output) -> None:
     """Write the folder, whole or not at all, print the tables, and add the numbers to the record of the run."""
     output.result["versions"] = versions("arviz-stats")
+    # a kill or a full disk leaves the earlier results as they were
     with atomic_folder(output.folder) as partial:
         output.write_details(partial)
         OmegaConf.save(output.cfg, partial / "config.yaml")
@@ -162,6 +164,7 @@ def publish(output: Output) -> None:
     for table in output.tables(console.width):
         console.print(table)
     for path in (output.folder, *exported):
+        # without rich's line breaks and colours of digits, so that the path can be copied
         console.print(f"[dim]{path}[/]", highlight=False, soft_wrap=True)
     output.record()
 

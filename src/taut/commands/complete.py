@@ -90,7 +90,7 @@ class Completion(Measurement):
             complete = None
             if self._scored() and not truth.isnan().any():
                 complete = self.measure(self._task(truth, split, "refining q of x", stages), "p(x)", stages)
-            of_model = self._simulated(stages) if any(one.simulated for one in self.estimators) else None
+            of_model = self._simulated(stages) if any(estimator.simulated for estimator in self.estimators) else None
             stage = self.stage("completions", task, stages)
             completions = complete_data(self.model.joint, task, self.cfg.draws, self.processes, stage)
         errors = self._errors(completions) if self._scored() and self.processes.first else {}
@@ -178,12 +178,12 @@ class Completion(Measurement):
         if not poor or completions.ess.isnan().all():
             return []
         ess = completions.ess.median().item()
-        told = getattr(self.model.q, "sees_mask", False)
+        sees_mask = getattr(self.model.q, "sees_mask", False)
         why = ": q has never seen holes" if self.run.cfg.get("mask") is None else ": q is not told the mask"
         ways = [] if self.refined else ["refine=true (the best q for each datum)"]
-        ways += [] if told else ["a run trained with q=masked mask=random mask.fresh=true"]
+        ways += [] if sees_mask else ["a run trained with q=masked mask=random mask.fresh=true"]
         return [
-            f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){'' if told else why}. Better "
+            f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){'' if sees_mask else why}. Better "
             f"proposals: {'; '.join([*ways, 'a larger k'])}; evidence=[ais] for log p(x_obs)."
         ]
 

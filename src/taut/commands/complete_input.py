@@ -45,6 +45,7 @@ class CompleteInput:
     @property
     def observed_share(self) -> float:
         """Share of the cells that are observed."""
+        # torch takes no mean of booleans
         return (~self.x.isnan()).double().mean().item()
 
 

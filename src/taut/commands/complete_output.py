@@ -109,6 +109,7 @@ def write_filled(output: CompleteOutput, out: Path) -> None:
     filled, fill = output.completions, output.cfg.fill
     fills = filled.draws if fill == "draws" else getattr(filled, fill).unsqueeze(0)
     if out.suffix.lower() == ".npy":
+        # np.save would append .npy to a name such as out.NPY, and could leave half a file
         array = io.BytesIO()
         np.save(array, _in_place(fills if fill == "draws" else fills[0], output.input))
         write_atomically(out, array.getvalue())
@@ -123,6 +124,7 @@ def _in_place(fills: Tensor, given: CompleteInput) -> np.ndarray:
     own, fill = given.table.read()[: len(given.x)], fills.double().numpy()
     hidden = given.x.isnan().numpy()
     if own.ndim == 2:
+        # the inverse of the permutation: from the columns of the model to those of the table
         order = np.argsort(given.order)
         fill, hidden = fill[..., order], hidden[:, order]
     return np.where(hidden, fill, own)
@@ -134,10 +136,12 @@ def _csv(fills: Tensor, output: CompleteOutput) -> str:
     order = torch.tensor(given.order or range(fills.shape[-1])).argsort()
     missing = given.x.flatten(1).isnan()[:, order].tolist()
     text = io.StringIO()
+    # csv would end lines with \r\n
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*(["draw"] if several else []), *names])
     for draw, fill in enumerate(fills[:, :, order].tolist()):
         for cells, values, hidden in zip(rows, fill, missing, strict=True):
+            # repr is the shortest text that reads back as the same float
             mixed = [repr(value) if gone else cell for cell, value, gone in zip(cells, values, hidden, strict=True)]
             writer.writerow([*([draw + 1] if several else []), *mixed])
     return text.getvalue()

@@ -167,6 +167,7 @@ def _doubt_of_struski(of_model: EvalResult) -> str | None:
     """A warning where an upper bound made of q lies below those that do not rest on q, which shows a missed mode."""
     means = {estimate.name: estimate.mean for estimate in of_model.trusted}
     others = [means[name] for name in ("u_k", "bdmc") if name in means]
+    # negated, so that NaN raises no doubt
     if "struski" not in means or not others or not min(others) - means["struski"] > MAX_DISAGREEMENT:
         return None
     return (

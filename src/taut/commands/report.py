@@ -32,6 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         report(_parser().parse_args(words))
     except UserError as error:
+        # a path that is no UTF-8 holds lone surrogates, which cannot be printed
         print(str(error).encode(errors="replace").decode(), file=sys.stderr, flush=True)
         return REFUSED
     except KeyboardInterrupt:
@@ -47,6 +48,7 @@ def report(asked: argparse.Namespace) -> Path:
     Raises:
         UserError: If a folder holds no run, or the page cannot be made or written.
     """
+    # here, so that --help and a mistake in the command answer at once
     from rich.console import Console
     from rich.text import Text
 
@@ -62,15 +64,16 @@ def report(asked: argparse.Namespace) -> Path:
     folders = [folder.expanduser() for folder in asked.folders]
     out = _out(asked.out, folders)
     found = find(folders)
+    # before the runs are read, which can take long
     page.refuse_missing_libraries()
     runs = [read_run(place.folder, place.words, member=bool(place.sweep)) for place in found.runs]
     places = {id(run): place for place, run in enumerate(runs)}
     names = names_of(runs)
     sections = [section(scores, places, names) for scores in score_sets(runs)]
     console = Console()
-    for one in shown(runs, sections, console.width):
-        console.print(one)
-    leaders = [places[id(answer.first.entries[0].run)] for one in sections for answer in one.found.answers]
+    for part in shown(runs, sections, console.width):
+        console.print(part)
+    leaders = [places[id(answer.first.entries[0].run)] for each in sections for answer in each.found.answers]
     kinds = pictures(runs, list(dict.fromkeys([*leaders, *range(len(runs))])))
     title = ", ".join(folder.resolve().name for folder in folders[:3]) + (" …" if len(folders) > 3 else "")
     page.write(out, page.render(title, runs, names, sections, kinds, found.problems))

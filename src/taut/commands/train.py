@@ -145,6 +145,7 @@ def train(cfg: DictConfig) -> float:
     data = build_data(cfg)
     model = build_model(cfg, data)
     if cfg.resume and first():
+        # beside .hydra/config.yaml, which stays what the run was started with
         OmegaConf.save(cfg, folder / RESUMED_CONFIG)
     trainer = _build_trainer(cfg, folder)
     refuse_closed_form_in_parallel(model, trainer)
@@ -156,6 +157,7 @@ def train(cfg: DictConfig) -> float:
     checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
     with loggers.finishing(trainer.loggers), worker_processes(processes, child_command(folder)):
         started = time.perf_counter()
+        # weights_only: a checkpoint is a pickle, which could otherwise run code
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         ended = time.perf_counter()
         trainer.test(model, datamodule=data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)
@@ -181,6 +183,7 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
         callbacks=[instantiate(node) for node in cfg.callbacks.values() if node],
         logger=loggers.build(cfg, folder),
         plugins=[AtomicCheckpointIO(), devices.environment()],
+        # a run shorter than the interval would never validate, and keep no best weights
         check_val_every_n_epoch=min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs),
         **strategies.asked_for(cfg.trainer),
     )

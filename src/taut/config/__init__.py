@@ -1,1 +1,1 @@
-"""What a command may say: words, configs, ranges, secrets, and the objects a config names."""
+"""Input of a command: words, configs, ranges, secrets, and the objects a config names."""

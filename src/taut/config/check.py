@@ -72,6 +72,7 @@ def check(cfg: DictConfig, command: str = "train") -> None:
         UserError: For the first thing that is wrong.
     """
     _check_keys(cfg, KEYS[command])
+    # unresolved: a value from the environment is not written into the run folder, its ${oc.env:...} is
     for key, name, value in _named(OmegaConf.to_container(cfg, resolve=False)):
         _refuse_secret(key, name, value)
     container = _resolved(cfg)
@@ -95,6 +96,7 @@ def check_overrides(overrides: list[str]) -> None:
         key, _, value = override.partition("=")
         if key.lstrip("+") in ONE_OF and value.startswith("["):
             raise UserError(f"{key}={value} names several; choose one of them, or run each with -m {key}=<a>,<b>.")
+        # without the quotes of Hydra's grammar, behind which a key would not match
         if value and (NAMED.search(key.rpartition(".")[2]) or WANDB_KEY.fullmatch(value.strip("'\""))):
             raise UserError(
                 f"{key.lstrip('+')} looks like a secret, and the command line is kept in the run folder; "
@@ -120,6 +122,7 @@ def check_yaml(place: Path) -> None:
     """
     for path in sorted(place.rglob("*.y*ml")) if place.is_dir() else [place]:
         try:
+            # compose keeps an alias as one shared node, so that counting is cheap; OmegaConf copies it at every place
             nodes = _unfolded(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader), {})
         except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0] or type(error).__name__
@@ -255,6 +258,7 @@ def _unfolded(node: yaml.Node | None, sizes: dict[int, float]) -> float:
     if not isinstance(node, yaml.CollectionNode):
         return 1
     if id(node) not in sizes:
+        # set before its parts are visited, so that a node which contains itself ends the recursion, and is infinite
         sizes[id(node)] = math.inf
         parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else [pair])]
         sizes[id(node)] = 1 + sum(_unfolded(part, sizes) for part in parts)
@@ -263,6 +267,7 @@ def _unfolded(node: yaml.Node | None, sizes: dict[int, float]) -> float:
 
 def _env(name: str, default: Any = REQUIRED) -> str | None:
     """Hydra's ``oc.env``, which remembers what was read."""
+    # a sentinel, since null is a default that may be given
     value = oc.env(name) if default is REQUIRED else oc.env(name, default)
     if name in os.environ:
         remember(os.environ[name], name)

@@ -36,6 +36,7 @@ BUILT_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logg
 OF_THE_PROCESS = ("name", "env_set", "env_copy")
 
 
+# cached for the process: a config that is composed again must name the same folder
 @cache
 def _moment() -> str:
     return strftime("%Y-%m-%d_%H-%M-%S")
@@ -76,6 +77,7 @@ class _Loader(ConfigLoaderImpl):
     ahead: DictConfig | None = None
 
     def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+        # given out once: a sweep then loads the configs of its jobs in its own way
         cfg, self.ahead = self.ahead, None
         return super().load_configuration(*args, **kwargs) if cfg is None else cfg
 
@@ -105,6 +107,7 @@ class Composer:
         Raises:
             UserError: If the folder of further configs does not exist.
         """
+        # as hydra.main does, which is not called here; without it Hydra falls back on the habits of old versions
         version.setbase("1.3")
         path = create_automatic_config_search_path(None, None, self.conf)
         if self.extra:
@@ -114,6 +117,7 @@ class Composer:
             path.prepend("command-line", extra, SearchPathQuery(provider="schema"))
         self.loader = _Loader(path)
         self.hydra = Hydra(self.task, self.loader)
+        # initialize refuses to replace a Hydra that an earlier command of this process left
         GlobalHydra.instance().clear()
         GlobalHydra.instance().initialize(self.hydra)
         return self
@@ -144,7 +148,7 @@ class Composer:
         return _task(self._composed(overrides, RunMode.RUN))
 
     def mode(self, overrides: list[str]) -> RunMode:
-        """Whether these words, or a file they name, ask for several jobs; words that cannot be composed do not."""
+        """Mode that these words, or a file they name, ask for; words that cannot be composed ask for one run."""
         if self.multirun:
             return RunMode.MULTIRUN
         return self.hydra.get_mode(self.name, list(overrides)) or RunMode.RUN
@@ -197,6 +201,7 @@ class Composer:
 
 
 def _task(cfg: DictConfig) -> DictConfig:
+    # a copy, since the original still needs Hydra's part to run
     cfg = deepcopy(cfg)
     with read_write(cfg), open_dict(cfg):
         del cfg["hydra"]
@@ -207,12 +212,14 @@ def _built_by_hydra(cfg: DictConfig) -> dict:
     """The parts of Hydra's own config that name classes, resolved as for the first job."""
     cfg = deepcopy(cfg)
     OmegaConf.set_readonly(cfg.hydra, False)
+    # Hydra leaves these missing until a job starts, and resolving them would raise
     cfg.hydra.runtime.output_dir, cfg.hydra.job.num, cfg.hydra.job.id = ".", 0, "0"
     return {part: OmegaConf.to_container(cfg.hydra[part], resolve=True) for part in BUILT_BY_HYDRA}
 
 
 def _of_the_process(cfg: DictConfig) -> dict:
-    """What Hydra would do to the environment, and the name of the job, as they are written."""
+    """Changes Hydra would make to the environment, and the name of the job, as they are written."""
+    # unresolved: the message that refuses one of these must not hold a value of the environment
     job = OmegaConf.to_container(cfg.hydra.job, resolve=False)
     assert isinstance(job, dict)
     return {part: job[part] for part in OF_THE_PROCESS}
@@ -251,7 +258,7 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
 
 
 def translated(error: Exception) -> Exception:
-    """The same error, or what it means to the user where torch says it in its own words."""
+    """Put an error of torch into words for the user; any other error is returned as it is."""
     if isinstance(error, RuntimeError) and str(error).startswith("Error(s) in loading state_dict"):
         return UserError("The checkpoint is of a model of another shape; resume without words that change the model.")
     return error
@@ -262,6 +269,7 @@ def _suggestion(key: str, overrides: list[str], compose: Compose) -> str:
     try:
         node = compose([word for word in overrides if word.partition("=")[0].lstrip("+~") != key])
     except Exception:
+        # another word may be wrong as well; the bare config still has the keys that exist
         node = compose([])
     prefix, names = "", key.split(".")
     while len(names) > 1 and isinstance(node.get(names[0]), DictConfig):

@@ -1,4 +1,4 @@
-"""How a command ends: with which exit code, and with what said on the terminal."""
+"""End of a command: its exit code, and what it says on the terminal."""
 
 import errno
 import os
@@ -79,6 +79,7 @@ class Ending:
         if folder is None and isinstance(error, (HydraException, OSError)):
             self.say(f"Nothing was started: {str(error).splitlines()[0]}.")
             return REFUSED
+        # no fault of the program: a traceback would bury the sentence that helps
         if isinstance(error, OSError) and error.errno in FAILING_DISK:
             self.say(f"The disk failed: {error.strerror} ({error.filename or folder}).{self.way_on()}")
             return FAILED
@@ -101,6 +102,7 @@ class Ending:
 
 def _left(error: BaseException) -> int | None:
     """The exit code of a command that was stopped or that left by itself; ``None`` for an error."""
+    # a library may turn Ctrl-C into an error of its own, which then has it as context
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
         return INTERRUPTED
     if _asked.is_set():

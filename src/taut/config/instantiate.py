@@ -17,6 +17,7 @@ PARTS = r"data|evidence|model|objective|training\.(?:callbacks|loggers|models|sc
 ACTIVATIONS = "CELU|ELU|GELU|Hardswish|Hardtanh|Identity|LeakyReLU|Mish|ReLU|ReLU6|SELU|Sigmoid|SiLU|Softplus|Tanh"
 LIGHTNING = "callbacks|loggers|profilers|strategies"
 
+# ASCII, here and below: \w would else match letters that only look like those of a name
 SPELLED = re.compile(
     rf"taut\.(?:{PARTS})(?:\.[a-z]\w*)*\.[A-Za-z]\w*"
     r"|torch\.optim\.(?:lr_scheduler\.)?[A-Z]\w*"
@@ -102,8 +103,7 @@ def check_process(container: Any, typed: Collection[str]) -> None:
     Raises:
         UserError: Naming the key.
     """
-    found = _of_the_process(container)
-    for key, value in found:
+    for key, value in _of_the_process(container):
         if not any(key == word or key.startswith(f"{word}.") for word in typed):
             raise UserError(
                 f"{key}={value!r} comes from a config file or a run folder, which may not change the environment, the "
@@ -117,10 +117,12 @@ def _of_the_process(container: Any) -> Iterator[tuple[str, Any]]:
     yield from (("hydra.job.env_copy", name) for name in job.get("env_copy") or [])
     for part in ("job_logging", "hydra_logging"):
         for key, value in _leaves(container.get(part), f"hydra.{part}"):
+            # a slash of its own would lead out of the run folder, and a log file can overwrite any other
             if key.endswith(".filename") and not (value == f"./{job.get('name')}.log" and value.count("/") == 1):
                 yield key, value
     sweeper = container.get("sweeper") or {}
     for name, value in (sweeper.get("params") or {}).items():
+        # words for hydra itself would change what the jobs of the sweep do to the process, unchecked
         if str(name).lstrip("+~").split(".")[0].split("/")[0] == "hydra":
             yield f"hydra.sweeper.params.{name}", value
 
@@ -157,9 +159,11 @@ def _located(key: str, target: str) -> Any:
             f"{key}._target_={target} does not exist: {module} has no {name}; check its spelling."
         ) from error
     home, name = getattr(found, "__module__", None), getattr(found, "__qualname__", ".")
+    # not the name that was written: a module hands out whatever it imports, os and subprocess among it
     allowed = (inspect.isclass(found) and _matches(CLASSES, home)) or (
         inspect.isfunction(found) and _matches(FUNCTIONS, home)
     )
+    # a dot: a method or a nested class, which is no part by itself
     if not allowed or "." in name:
         _refuse(key, f"{target} (which is {home}.{name})", OURS)
     return found
@@ -207,6 +211,7 @@ def instantiate(node: DictConfig, **known: Any) -> Any:
         UserError: As the object's own constructor said it, without Hydra's wrapping.
     """
     try:
+        # plain containers: torch, Lightning and pickled checkpoints do not take OmegaConf's
         return hydra_instantiate(node, **known, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):

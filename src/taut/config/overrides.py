@@ -16,7 +16,7 @@ NOT_OF_A_MEMBER = ("launcher", "sweep", "resume")
 
 
 def key(word: str) -> str:
-    """What an override sets: ``+trainer.max_epochs=3`` sets ``trainer.max_epochs``."""
+    """Key that an override sets: ``+trainer.max_epochs=3`` sets ``trainer.max_epochs``."""
     return word.partition("=")[0].lstrip("+~")
 
 
@@ -32,14 +32,16 @@ def own_words(words: Iterable[str]) -> list[str]:
 
 
 def parsed() -> Namespace:
-    """What ``sys.argv`` asks for, wherever its flags stand; they are put in front of its words, as Hydra wants them.
+    """Parse ``sys.argv``, wherever its flags stand; they are put in front of its words, as Hydra wants them.
 
     Raises:
         UserError: For a flag that does not exist or that has not the value it needs.
     """
     parser = get_args_parser()
+    # argparse would print its usage and exit by itself
     parser.exit_on_error = False
     try:
+        # intermixed: argparse otherwise takes positional words from one place only
         args, unknown = parser.parse_known_intermixed_args()
     except ArgumentError as error:
         raise UserError(f"{str(error).removeprefix('argument ').capitalize()}; see --help and --hydra-help.") from error

@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 Range = tuple[TypeAdapter, str]
+# strict throughout: pydantic would otherwise take true for 1 and the text '3' for 3
 Count = Annotated[int, Field(strict=True, ge=1)]
 Place = Annotated[int, Field(strict=True, ge=0)]
+# the largest seed that numpy takes, and Lightning seeds numpy as well
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1)]

@@ -46,7 +46,7 @@ class Past:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has written its result and nothing new is asked of it."""
+        """Tell whether the run has written its result and nothing new is asked of it."""
         if self.new:
             return False
         return read_result(self.folder).get("status") == "finished"
@@ -80,7 +80,7 @@ class Past:
 
 
 def is_asked(words: list[str]) -> bool:
-    """Whether there is a word ``resume=`` among the overrides."""
+    """Tell whether there is a word ``resume=`` among the overrides."""
     return any(key(word) == "resume" for word in words)
 
 
@@ -101,7 +101,7 @@ def read(words: list[str]) -> Past | None:
 
 
 def of_a_sweep(words: list[str]) -> tuple[str | None, list[str]]:
-    """What ``resume=`` asks of a sweep, ``true``, ``merge`` or nothing, and the words without it.
+    """Value of ``resume=`` for a sweep, ``true``, ``merge`` or nothing, and the words without it.
 
     Raises:
         UserError: If it is something else.
@@ -122,7 +122,9 @@ def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]
         UserError: Naming the first key that differs.
     """
     path = past.folder / CONFIG
+    # a run folder may come from somebody else: its aliases must not fill the memory
     check_yaml(path)
+    # unresolved on both sides: values of the environment and times differ by nature
     then = current_targets(OmegaConf.to_container(OmegaConf.load(path)))
     now = OmegaConf.to_container(compose(past.stored))
     changed = _difference(then, now)
@@ -146,12 +148,13 @@ def _words(path: Path) -> list[str]:
 def _difference(then: Any, now: Any, path: str = "") -> str:
     """Dotted key of the first difference, in the order of ``now``; empty if there is none."""
     if not (isinstance(then, dict) and isinstance(now, dict)):
+        # NaN differs from itself
         return "" if then == now or (then != then and now != now) else path
     for name in [*now, *(name for name in then if name not in now)]:
         below = f"{path}.{name}" if path else str(name)
         if below == "resume":
             continue
-        found = below if (name in then) != (name in now) else _difference(then[name], now[name], below)
-        if found:
-            return found
+        changed = below if (name in then) != (name in now) else _difference(then[name], now[name], below)
+        if changed:
+            return changed
     return ""

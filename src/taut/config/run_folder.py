@@ -70,6 +70,7 @@ STATUS, LOG, LOCK = "status.json", "log.txt", ".lock"
 def is_run(folder: Path) -> bool:
     """Tell whether Hydra has described a run there; it writes the overrides last, and never nothing."""
     path = folder / OVERRIDES
+    # a process killed in between leaves an empty file
     return path.is_file() and path.stat().st_size > 0
 
 

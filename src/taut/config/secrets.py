@@ -22,6 +22,7 @@ def redacted(text: str) -> str:
     Values that the config reads from the environment, those of environment variables named like secrets, and passwords
     in URLs.
     """
+    # the longest first: a secret that is part of another would leave the rest of that one readable
     for value, name in sorted(_values().items(), key=lambda pair: -len(pair[0])):
         text = text.replace(value, f"${{oc.env:{name}}}")
     return IN_URL.sub("hidden", text)

@@ -1,1 +1,1 @@
-"""What is said about finished runs; reads results, never models."""
+"""Reports about finished runs; reads results, never models."""

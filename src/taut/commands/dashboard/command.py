@@ -97,6 +97,7 @@ def parsed(words: Sequence[str]) -> Request:
 
 
 def _run(request: Request) -> None:
+    # before W&B, which reads these, is imported
     os.environ["WANDB_SILENT"] = "true"
     offline = request.dry or request.out is not None
     if offline:
@@ -107,6 +108,7 @@ def _run(request: Request) -> None:
         return
     text = json.dumps(_pages(request), indent=2) + "\n"
     if request.out is None:
+        # the reader may be head or a pager that was closed
         with suppress(BrokenPipeError):
             print(text, end="")
     else:

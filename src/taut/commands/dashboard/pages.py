@@ -229,4 +229,5 @@ def _grouping(section: str) -> list[str]:
 
 def as_json(page: ws.Workspace | wr.Report) -> dict[str, Any]:
     """JSON that W&B would be sent; no connection is made."""
+    # no public method gives the page without a server to save it to
     return page._to_model().model_dump(by_alias=True, mode="json", exclude_none=True)

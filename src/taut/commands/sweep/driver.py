@@ -105,6 +105,7 @@ class Driver:
         if earlier is not None:
             refuse_changes(earlier, wanted, merge=self.resume == "merge" or first > 0)
         self._take(folder)
+        # written before any member starts, so that a kill leaves a sweep which can go on
         plan = (earlier or Plan(folder.name, self.command, [])).joined(wanted).write(folder)
         members = [plan.member(one.words) for one in candidates]
         wrong = {member.folder: one.wrong for one, member in zip(candidates, members, strict=True) if one.wrong}
@@ -140,6 +141,7 @@ class Driver:
         try:
             composed = compose(words)
             if cfg.launcher.engine == "joblib" and cfg.launcher.n_jobs > 1 and composed.threads is None:
+                # members side by side would each start a thread per core and slow one another down
                 words = [*words, "threads=1"]
                 composed.threads = 1
             check(composed)
@@ -160,6 +162,7 @@ class Driver:
             return
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            # bool() is False: a second driver is refused at once
             self._open.enter_context(held(folder / LOCK, wait=bool))
         except BlockingIOError:
             raise UserError(
@@ -195,10 +198,10 @@ class Driver:
 
 
 def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candidate]:
-    """The same, with what building a model finds wrong about those that are new."""
-    new = [one for one in candidates if one.cfg is not None and (plan is None or one.words not in plan)]
-    found = dict(zip(map(id, new), rehearse([one.cfg for one in new if one.cfg is not None]), strict=True))
-    return [replace(one, wrong=one.wrong or found.get(id(one))) for one in candidates]
+    """Candidates with what building a model finds wrong about those that are new."""
+    new = [each for each in candidates if each.cfg is not None and (plan is None or each.words not in plan)]
+    refusals = dict(zip(map(id, new), rehearse([each.cfg for each in new if each.cfg is not None]), strict=True))
+    return [replace(each, wrong=each.wrong or refusals.get(id(each))) for each in candidates]
 
 
 def _mark_wrong(folder: Path, wrong: str) -> None:

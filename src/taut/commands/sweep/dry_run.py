@@ -38,7 +38,7 @@ def _all(configs: Sequence[dict[str, Any]]) -> list[str | None]:
     from taut.config.instantiate import check_targets_resolved
     from taut.training.build import build_data, build_model, set_up_torch
 
-    found: list[str | None] = []
+    refusals: list[str | None] = []
     loaded, data = None, None
     for raw in configs:
         cfg = OmegaConf.create(raw)
@@ -52,11 +52,12 @@ def _all(configs: Sequence[dict[str, Any]]) -> list[str | None]:
             cfg.x_shape = list(data.x_shape)
             build_model(cfg, data)
         except UserError as error:
-            found.append(str(error))
+            refusals.append(str(error))
         else:
-            found.append(None)
-    return found
+            refusals.append(None)
+    return refusals
 
 
 if __name__ == "__main__":
+    # on a line of its own, the last one: libraries print too, and not always whole lines
     print("\n" + json.dumps(_all(json.load(sys.stdin))))

@@ -46,6 +46,7 @@ def _here(jobs: Sequence[Job], n_jobs: int, gpus: Sequence[int] | None, told: To
     for slot in range(n_jobs):
         free.put(gpus[slot % len(gpus)] if gpus else None)
     supervise = joblib.delayed(_supervised)
+    # threads: each only waits for a process; unordered, so that a member is shown as soon as it ends
     pool = joblib.Parallel(n_jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs")
     ended: Any = pool(supervise(i, job, stop, running, free) for i, job in enumerate(jobs))
     try:
@@ -80,6 +81,7 @@ def _on_cluster(jobs: Sequence[Job], launcher: DictConfig, folder: Path, told: T
 
 
 def _done(waiting: dict[int, Any]) -> list[int]:
+    # a list, since the caller takes entries out of the dictionary meanwhile
     return [index for index, job in waiting.items() if job.done()]
 
 

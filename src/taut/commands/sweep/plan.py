@@ -44,7 +44,7 @@ class Plan:
         path = folder / PLAN
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
-            return cls(known["name"], known["command"], [Member(**one) for one in known["members"]])
+            return cls(known["name"], known["command"], [Member(**member) for member in known["members"]])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -112,6 +112,7 @@ def digest(cfg: DictConfig) -> str:
     """SHA-256 of what a member is composed of; values from the environment count by the names of their variables."""
     container: Any = OmegaConf.to_container(cfg, resolve=False)
     parts = {name: part for name, part in container.items() if name not in NOT_OF_A_MEMBER}
+    # sorted, so that the order of keys in a file is no change
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -121,7 +122,7 @@ def _varied(members: Sequence[Sequence[str]]) -> set[str]:
     for words in members:
         for word in words:
             values.setdefault(key(word), set()).add(word)
-    return {name for name, found in values.items() if len(found) > 1 or len(members) == 1}
+    return {name for name, given in values.items() if len(given) > 1 or len(members) == 1}
 
 
 def _folder(number: int, words: Sequence[str], varied: set[str]) -> str:

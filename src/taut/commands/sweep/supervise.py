@@ -36,6 +36,7 @@ def reason(code: int, said: str) -> str:
         code: Its exit code; negative for the signal that ended it.
         said: What it wrote to standard output and error.
     """
+    # shells report a signal as 128 + its number
     number = -code if code < 0 else code - 128
     if number in HINTS:
         return HINTS[signal.Signals(number)]
@@ -47,6 +48,7 @@ def reason(code: int, said: str) -> str:
 
 
 def _last_error(said: str) -> str:
+    # progress bars return to the start of their line instead of ending it
     lines = [ESCAPES.sub("", line).strip() for line in said.replace("\r", "\n").splitlines()]
     lines = [line for line in lines if line and not line.startswith("Go on with:")][-60:]
     errors = [line for line in lines if ERROR.match(line)]
@@ -113,6 +115,7 @@ class Supervisor:
         """
         job.folder.mkdir(parents=True, exist_ok=True)
         with held(job.folder / LOCK, wait=lambda: not self.stopping()) as lock:
+            # read under the lock: another supervisor may have finished it while this one waited
             before = Status.read(job.folder)
             if before.state == "finished":
                 return before
@@ -120,6 +123,7 @@ class Supervisor:
             status = Status("running", attempts=before.attempts + 1, pid=os.getpid()).write(job.folder)
             try:
                 end = self._ended(job, started, lock)
+            # KeyboardInterrupt, which a stop raises, is no Exception
             except BaseException:
                 self._end_process()
                 seconds = time.monotonic() - started
@@ -132,6 +136,7 @@ class Supervisor:
         from submitit.helpers import DelayedSubmission
 
         self._end_process()
+        # a new supervisor: submitit pickles it, and a running process cannot be pickled
         return DelayedSubmission(Supervisor(), job)
 
     def _ended(self, job: Job, started: float, lock: int) -> dict[str, object]:
@@ -175,7 +180,9 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
+                    # Ctrl-C on the terminal then reaches the supervisor alone, and the whole group can be killed
                     start_new_session=True,
+                    # the pipe closes with the supervisor, however that ends; the lock lasts as long as the member
                     pass_fds=(watched, watch.lock),
                     env={**os.environ, **ONE_TASK, **watch.job.env, SUPERVISOR_PIPE: str(watched)},
                 )
@@ -202,6 +209,7 @@ class Supervisor:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE)
         with suppress(ProcessLookupError):
+            # also after a regular end: workers that the member started may outlive it
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self._process = None

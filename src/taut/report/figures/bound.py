@@ -91,6 +91,7 @@ def k_axis(axes: Axes, ks: Int[np.ndarray, " n"]) -> None:
     axes.set_xscale("log")
     shown = [int(k) for k in ks] if len(ks) <= 12 else [int(k) for k in ks[:: 1 + len(ks) // 12]]
     axes.set_xticks(shown, [f"{k:,}".replace(",", "\u2009") for k in shown])
+    # a logarithmic axis would write powers of ten between the numbers of samples
     axes.minorticks_off()
     axes.set_xlabel("K, importance samples per datum")
 
@@ -113,7 +114,7 @@ def history(
 
     Args:
         rows: One mapping per epoch with ``epoch`` and any of ``val/bound``, ``val/elbo``, ``val/log_px``
-            (nats); a missing value leaves a hole.
+            (nats); a missing value is left out of its line.
         log_px_kind: ``exact`` or ``lower``: how the line for $\log p(x)$ is to be read.
         title: What the picture is of.
     """
@@ -137,6 +138,7 @@ def _named(label: str, name: str, kind: str) -> str:
 
 
 def _line(axes: Axes, epoch: np.ndarray, values: np.ndarray, label: str, **look: Any) -> None:
+    # a label without a line would stand in the legend
     seen = np.isfinite(values)
     if seen.any():
         axes.plot(epoch[seen], values[seen], label=label, marker="o" if seen.sum() < 15 else "", **look)

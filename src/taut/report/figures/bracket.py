@@ -29,7 +29,7 @@ Level = Mapping[str, Any]
 
 
 class Enclosed(NamedTuple):
-    """Where log p(x) lies: best lower bound, best finite upper bound (``inf`` without one), whether both are it."""
+    """Enclosure of log p(x): best lower bound, best finite upper bound (``inf`` without one), whether both are it."""
 
     low: float
     high: float
@@ -94,6 +94,7 @@ def enclosed(importance: float, levels: Sequence[Level]) -> Enclosed:
 
 def _number(level: Level) -> float:
     value = level["value"]
+    # an unknown bound bounds nothing: infinite on its own side
     if value is None or np.isnan(value):
         return inf if level["kind"] == "upper" else -inf
     return float(value)
@@ -111,6 +112,7 @@ def _limits(axes: Axes, values: Sequence[float], above: int, below: int) -> floa
     """Room for words, and for a line of them per far level; returns the height of what is drawn."""
     finite = [value for value in values if isfinite(value)] or [0.0]
     bottom, top = min(finite), max(finite)
+    # matplotlib warns of equal limits, and a picture of rounding errors would mislead
     span = top - bottom if top - bottom > FLAT / 50 else 2 * FLAT
     axes.set_ylim(bottom - (0.3 + 0.08 * below) * span, top + (0.2 + 0.08 * above) * span)
     return top - bottom
@@ -120,6 +122,7 @@ def _band(axes: Axes, band: Enclosed, span: float) -> None:
     if band.exact:
         return
     bottom, top = axes.get_ylim()
+    # a band without an upper end is cut at the edge, since matplotlib draws nothing up to infinity
     low, high = sorted(min(max(end, bottom), top) for end in (band.low, band.high))
     axes.axhspan(low, high, color=GREEN, alpha=0.14, linewidth=0)
     words = r"$\log p(x)$ is in here" if band.high >= band.low else "the bounds cross here"
@@ -159,7 +162,7 @@ def _levels(axes: Axes, levels: Sequence[Level], span: float) -> None:
 
 
 def _edge(axes: Axes, far: Sequence[Level], arrow: str, y: float, va: str) -> None:
-    """What lies outside the picture, in words at the edge on its side."""
+    """Name the levels outside the picture, in words at the edge on their side."""
     words = "\n".join(f"{arrow} {_said(level, inf)}" for level in far)
     axes.annotate(words, (0.015, y), xycoords="axes fraction", va=va, fontsize=9, color=GREY, path_effects=HALO)
 

@@ -1,4 +1,4 @@
-"""Images with holes, what fills them, and what was there; and the same for the columns of a table."""
+"""Images with missing pixels, their completions and the truth; and the same for the columns of a table."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ MOST_COLUMNS, LONGEST = 12, 18
 
 @styled
 def completions(rows: Mapping[str, Images], *, title: str | None = None) -> Figure:
-    """One column per image, one labelled row per way to see it; holes (NaN) are tinted.
+    """One column per image, one labelled row per way to see it; missing pixels (NaN) are tinted.
 
     Args:
         rows: Label to images ``[n, c, h, w]``, c 1 or 3; the first row holds what is observed. In the others, what was
@@ -40,7 +40,7 @@ def completions(rows: Mapping[str, Images], *, title: str | None = None) -> Figu
 
 
 def _coloured(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """``[c, h, w]`` to ``[h, w, 3]`` with tinted holes."""
+    """``[c, h, w]`` to ``[h, w, 3]`` with missing pixels tinted."""
     scaled = np.clip((image - low) / (high - low), 0, 1).transpose(1, 2, 0)
     rgb = np.repeat(scaled, 3, 2) if scaled.shape[2] == 1 else scaled
     return np.where(np.isnan(rgb), to_rgb(HOLE), rgb)
@@ -63,7 +63,7 @@ def completed_columns(
     *,
     title: str | None = None,
 ) -> Figure:
-    """For every column (the first twelve), the values that are observed and those that draws put into its holes.
+    """For every column (the first twelve), the observed values and those that draws put into its missing cells.
 
     Args:
         x: The table, NaN where a cell is missing.
@@ -79,15 +79,15 @@ def completed_columns(
     for axes in grid[shown:]:
         axes.set_visible(False)
     for axes, values, filled, name in zip(grid, x.T, draws.transpose(2, 0, 1), names, strict=False):
-        holes = np.isnan(values)
-        parts = [part for part in (values[~holes], filled[:, holes].ravel()) if len(part)]
+        missing = np.isnan(values)
+        parts = [part for part in (values[~missing], filled[:, missing].ravel()) if len(part)]
         bins = np.histogram_bin_edges(np.concatenate(parts), 24)
-        if not holes.all():
-            axes.hist(values[~holes], bins, density=True, color=GREY, alpha=0.45, label="observed")
-        if holes.any():
-            axes.hist(filled[:, holes].ravel(), bins, density=True, histtype="step", color=BLUE, label="filled in")
+        if not missing.all():
+            axes.hist(values[~missing], bins, density=True, color=GREY, alpha=0.45, label="observed")
+        if missing.any():
+            axes.hist(filled[:, missing].ravel(), bins, density=True, histtype="step", color=BLUE, label="filled in")
         short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026"
-        axes.set_title(f"{short}, {holes.mean():.0%} missing", fontsize=8.5, fontweight="normal", pad=3)
+        axes.set_title(f"{short}, {missing.mean():.0%} missing", fontsize=8.5, fontweight="normal", pad=3)
         axes.set(yticks=[])
         axes.tick_params(labelsize=8)
     every = (axes.get_legend_handles_labels() for axes in grid)

@@ -40,7 +40,7 @@ def equal_cost(
     """
     figure = canvas(7.2, 4.4)
     axes = figure.add_subplot()
-    means = {name: np.asarray(one["mean"], dtype=float) for name, one in curves.items()}
+    means = {name: np.asarray(curve["mean"], dtype=float) for name, curve in curves.items()}
     best = _best(means) if exact is None else exact
     floor = _floor(axes, [best - mean for mean in means.values()])
     ends = [_curve(axes, ks, best - mean, floor, i) for i, mean in enumerate(means.values())]
@@ -99,6 +99,7 @@ def _said(name: str, one: Mapping[str, Any]) -> str:
 
 
 def _labels(axes: Axes, ends: list[tuple[float, float]], words: list[str]) -> None:
+    # in decades, downwards: the axis is logarithmic and upside down
     bottom, top = (-np.log10(limit) for limit in axes.get_ylim())
     heights = spread((-np.log10(y) for _, y in ends), 0.17 * (top - bottom), bottom, top - 0.06 * (top - bottom))
     for i, ((k, y), height, said) in enumerate(zip(ends, heights, words, strict=True)):

@@ -36,6 +36,7 @@ def stacked_gaps(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
     heights = np.arange(len(rows))[::-1]
     values = np.array([[row[part] for part, *_ in PARTS] for row in rows], dtype=float)
     errors = np.array([[row[f"{part}_error"] or 0.0 for part, *_ in PARTS] for row in rows], dtype=float)
+    # no infinite bars: matplotlib cannot set an axis around them; the totals say what they are
     drawn, errors = np.nan_to_num(values, posinf=0, neginf=0), np.nan_to_num(errors, posinf=0, neginf=0)
     starts = _starts(drawn)
     ends = starts + drawn
@@ -57,7 +58,7 @@ def stacked_gaps(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
 
 
 def _starts(values: np.ndarray) -> np.ndarray:
-    """Where each part begins: parts of one sign are stacked, those of the other on the other side of zero."""
+    """Start of each part: parts of one sign are stacked, those of the other on the other side of zero."""
     first, second = values.T
     return np.stack([np.zeros_like(first), np.where(first * second > 0, first, 0.0)], 1)
 
@@ -107,7 +108,7 @@ def gap_histogram(
     image_rows: Sequence[int],
     title: str,
 ) -> Figure:
-    """How the gap is spread over the data, with the worst ones shown.
+    """Histogram of the gap over the data, with the worst ones shown.
 
     Args:
         low: Gap of each datum, or the lower end of its interval, nats.
@@ -155,6 +156,7 @@ def _edges(low: np.ndarray, upper: np.ndarray) -> list[float]:
     reach = right + BEYOND * max(right - left, abs(right), 1e-3)
     near = np.concatenate([low, upper[upper <= reach], [left, right]])
     left, right = float(near.min()), float(near.max())
+    # relative too, since the rounding error of a gap grows with it
     if right - left < 1e-6 * max(1.0, abs(right)):
         left, right = left - 0.5, right + 0.5
     count = min(MOST_BINS, max(5, 2 * int(len(low) ** 0.5))) | 1

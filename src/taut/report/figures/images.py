@@ -41,6 +41,7 @@ def image_rows(rows: Mapping[str, Images], *, title: str | None = None) -> Figur
 def grey_scale(images: Images) -> tuple[float, float]:
     """Black and white: 0 and 1 for pixels, the range of the images for anything else."""
     low, high = float(np.nanmin(images)), float(np.nanmax(images))
+    # the two ends apart, or an image of one value would be divided by 0
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-12))
 
 

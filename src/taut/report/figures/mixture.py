@@ -64,13 +64,16 @@ def _plane(
         return x, means, covariances, list(columns or ("$x_1$", "$x_2$"))
     centre = x.mean(0)
     _, scale, axes = np.linalg.svd(x - centre, full_matrices=False)
+    # not divided by 0 where all rows are equal
     axes, share = axes[:2], scale[:2] ** 2 / max((scale**2).sum(), 1e-300)
     labels = [f"principal axis {i + 1} of {x.shape[1]} ({share[i]:.0%} of variance)" for i in range(2)]
     return (x - centre) @ axes.T, (means - centre) @ axes.T, axes @ covariances @ axes.T, labels
 
 
 def _points(axes: Axes, x: np.ndarray, responsibilities: np.ndarray, palette: list[tuple[float, float, float]]) -> None:
+    # rounding can leave a blend just outside of what matplotlib takes for a colour
     blend = np.clip(responsibilities @ np.asarray(palette), 0, 1)
+    # every so many rows, not a random choice: the picture is the same each time
     stride = -(-len(x) // MOST_POINTS)
     axes.scatter(
         x[::stride, 0],
@@ -92,8 +95,10 @@ def _ellipses(
 ) -> None:
     for weight, mean, covariance, colour in zip(weights, means, covariances, palette, strict=True):
         variances, directions = np.linalg.eigh(covariance)
+        # eigh sorts ascending, so the last is the longest axis
         angle = np.degrees(np.arctan2(directions[1, -1], directions[0, -1]))
         for sigmas in (1, 2):
+            # rounding can put an eigenvalue of a singular covariance below 0, whose root is NaN
             width, height = 2 * sigmas * np.sqrt(np.maximum(variances[::-1], 0))
             axes.add_patch(
                 Ellipse(

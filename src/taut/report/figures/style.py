@@ -30,6 +30,7 @@ def spread(values: Iterable[float], distance: float, low: float = -inf, high: fl
     n = len(values)
     if n > 1:
         distance = min(distance, (high - low) / (n - 1))
+    # stable: equal values keep their order, and the same picture comes out each time
     order, steps = np.argsort(values, kind="stable"), distance * np.arange(n)
     free = values[order] - steps
     level = [max(min(free[j : k + 1].mean() for k in range(i, n)) for j in range(i + 1)) for i in range(n)]
@@ -49,10 +50,11 @@ def legible(ks: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
 
 
 def precise(value: float, scale: float) -> str:
-    """As many decimals as show two digits of ``scale``, at least two; the minus sign of the axes, no minus zero."""
+    """Number in decimals that show two digits of ``scale``, at least two; the minus sign of the axes, no minus zero."""
     if not isfinite(value):
         return "not finite"
     decimals = min(max(2, 1 - floor(log10(scale))), 6) if isfinite(scale) and scale > 1e-6 else 2
+    # + 0.0 turns minus zero into zero
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\u2212")
 
 
@@ -107,6 +109,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def canvas(width: float = 6.4, height: float = 4.2) -> Figure:
     """An empty figure, sizes in inches, that no global state knows about."""
+    # not by pyplot, which keeps every figure until it is closed and may look for a display
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -114,6 +117,7 @@ def canvas(width: float = 6.4, height: float = 4.2) -> Figure:
 
 def nats(value: float) -> str:
     """Two decimals with the minus sign the axes use, and never a minus zero."""
+    # + 0.0 turns minus zero into zero
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "\u2212")
 
 
@@ -141,6 +145,7 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 144) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     image = io.BytesIO()
+    # without matplotlib's version, so that an update leaves equal pictures equal
     figure.savefig(image, format="png", dpi=dpi, metadata={"Software": None})
     write_atomically(path, image.getvalue())
     return path

@@ -64,6 +64,7 @@ def render(
     from jinja2 import Environment, StrictUndefined
 
     script, style, library = _asset("page.js") + _asset("plots.js"), _asset("page.css"), _library()
+    # escaped: names, reasons and logs come from files that others wrote
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["minus"] = lambda text: re.sub(r"(?<![\w.])-(?=[\d.])", "\u2212", text)
     return environment.from_string(_asset("page.html")).render(
@@ -118,7 +119,7 @@ def _numbers(runs: Sequence[Run], names: Names, sections: Sequence[Section]) -> 
 
 
 def _uris(kinds: Sequence[Kind]) -> list[list[list[Any]]]:
-    return [[[one.run, one.uri] for one in kind.pictures] for kind in kinds]
+    return [[[picture.run, picture.uri] for picture in kind.pictures] for kind in kinds]
 
 
 def _links(sections: Sequence[Section]) -> list[str]:
@@ -155,6 +156,7 @@ def _failures(runs: Sequence[Run], names: Names) -> Iterator[dict[str, Any]]:
     for place, run in enumerate(runs):
         if run.state in BAD or run.problems:
             log = run.log if run.state in BAD else ""
+            # a log was written by any library: secrets and control characters in it stay out of the page
             tail = CONTROL.sub("", redacted_by_name(Reader(run.folder).tail(log).replace("\r", "\n"))) if log else ""
             yield {"place": place, "label": names.labels[place], "run": run, "log": log, "tail": tail.strip()}
 
@@ -175,6 +177,7 @@ def _library() -> str:
 @cache
 def _packed(text: str) -> str:
     """A script as text of a third of its size, which browsers unpack themselves."""
+    # without the time, so that the same runs give the same page
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode("ascii")
 
 
@@ -185,6 +188,7 @@ def _hash(script: str) -> str:
 
 def _embedded(value: Any) -> str:
     """JSON that no tag and no script can end."""
+    # NaN is no JSON, and a browser would refuse all numbers for one of them
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

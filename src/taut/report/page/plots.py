@@ -71,7 +71,7 @@ def _scores(scores: Scores) -> dict[str, Any]:
         "l_k": _pair(importance),
         "log_px": _ends(scores.log_px),
         "gap": _ends(scores.gap),
-        "apart": {split: _apart(one) for split, one in scores.apart.items()},
+        "apart": {split: _apart(gap) for split, gap in scores.apart.items()},
     }
 
 
@@ -95,11 +95,12 @@ def _axes(names: Names, runs: Sequence[Run]) -> list[dict[str, Any]]:
     constant: Mapping[str, Sequence[str]] = {
         name: [run.about.get(name, "") for run in runs] for name in ALWAYS if name not in varied
     }
-    found = [*constant.items(), *varied.items()][:MOST_AXES]
-    return [{"name": name.rpartition(".")[2], "values": list(values)} for name, values in found if any(values)]
+    axes = [*constant.items(), *varied.items()][:MOST_AXES]
+    return [{"name": name.rpartition(".")[2], "values": list(values)} for name, values in axes if any(values)]
 
 
 def _short(value: float | None) -> Any:
+    # six digits are all that a plot shows; seventeen would double the page
     return None if value is None else float(f"{value:.6g}")
 
 
@@ -169,8 +170,10 @@ def _image(path: Path) -> tuple[str, bytes] | None:
         if path.stat().st_size > 20 * LARGE:
             return None
         content = path.read_bytes()
+        # one format: a damaged or hostile file meets no other decoder of PIL
         with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             warnings.simplefilter("error")
+            # by the header, before any pixel is unpacked: a small file can hold a giant
             if image.width * image.height > MOST_PIXELS:
                 return None
             image.load()

@@ -85,8 +85,8 @@ def score_sets(runs: Sequence[Run]) -> list[ScoreSet]:
             groups["test", tuple(run.tested.about.items())].append(Entry(run, run.tested))
         for scores in run.evaluations.values():
             groups["evaluation", tuple(scores.about.items())].append(Entry(run, scores))
-    found = [ScoreSet(source, dict(about), entries) for (source, about), entries in groups.items()]
-    return sorted(found, key=lambda one: (one.source != "test", -len(one.entries)))
+    sets = [ScoreSet(source, dict(about), entries) for (source, about), entries in groups.items()]
+    return sorted(sets, key=lambda scores: (scores.source != "test", -len(scores.entries)))
 
 
 Pick = Callable[[Scores], Score | None]
@@ -162,7 +162,7 @@ def singles(entries: Sequence[Entry]) -> list[Candidate]:
 
 
 def settings_of(entries: Sequence[Entry]) -> list[Candidate]:
-    """Entries by what their runs were told to do, the seed aside, in the order in which they first come."""
+    """Entries by the settings of their runs, the seed aside, in the order in which they first come."""
     found: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
     for entry in entries:
         found.setdefault(tuple(sorted(_unseeded(_all(entry.run)).items())), []).append(entry)
@@ -180,8 +180,8 @@ def labels_of(candidates: Sequence[Candidate]) -> list[str]:
     return list(names_of([replace(run, about=about) for run, about in zip(firsts, abouts, strict=True)]).labels)
 
 
-def _unseeded(told: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in told.items() if name not in REPEATS}
+def _unseeded(words: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in words.items() if name not in REPEATS}
 
 
 def _all(run: Run) -> dict[str, str]:

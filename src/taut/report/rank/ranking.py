@@ -138,6 +138,7 @@ def _ranking(
     candidates: Sequence[Candidate], rank_key: RankKey, found: Differences, behind: np.ndarray
 ) -> Ranking | None:
     leads = [one.values(rank_key.measure.score) for one in candidates]
+    # -i: of equal ones the earlier comes first
     known = [(rank_key.measure.sign * float(np.mean(values)), -i) for i, values in enumerate(leads) if values]
     if not known:
         return None
@@ -204,6 +205,7 @@ def _exact(scores: Scores, measure: Measure) -> bool:
     return measure is CEILING and scores.log_px is not None and scores.log_px.exact
 
 
+# every question reads the same tables
 @lru_cache(maxsize=1024)
 def _read(folder: str, table: str, wanted: frozenset[str]) -> dict[str, np.ndarray]:
     """Columns as arrays, NaN where there is no number: lists would take four times the memory, for every run."""

@@ -49,8 +49,10 @@ class Differences:
         from scipy.special import stdtr  # half a second that a single run need not wait for
 
         known = ~np.isnan(self.mean + self.error + self.freedom)
+        # a run against itself is no hypothesis, and would cost the others a stricter level
         np.fill_diagonal(known, False)
         found = np.full(self.mean.shape, np.nan)
+        # np.where works out both sides: those without an error divide by 0 and are then left out
         with np.errstate(divide="ignore", invalid="ignore"):
             p = np.where(self.error > 0, stdtr(self.freedom, -self.mean / self.error), 0.0)
         found[known] = np.where(self.mean <= EQUAL, 1.0, p)[known]
@@ -119,9 +121,11 @@ def over_seeds(better: Sequence[Sequence[float]], worse: Sequence[Sequence[float
     """
     (high, first), (low, second) = _spreads(better), _spreads(worse)
     a, b = first[:, None], second[None, :]
+    # a group of fewer than two has a NaN error anyway; no freedom of 0, which would divide
     freedom = [np.array([max(len(one), 2) - 1.0 for one in side]) for side in (better, worse)]
     with np.errstate(divide="ignore", invalid="ignore"):
         welch = np.square(a + b) / (np.square(a) / freedom[0][:, None] + np.square(b) / freedom[1][None, :])
+    # a whole number that came out a rounding error too small must not be floored to the one below
     freedoms = np.where(a + b > 0, np.floor(welch + 1e-9), freedom[0][:, None] + freedom[1][None, :])
     mean = high[:, None] - low[None, :]
     return Differences(mean, np.sqrt(a + b), freedoms, np.zeros(mean.shape, dtype=bool))
@@ -139,6 +143,7 @@ def holm(p_values: Sequence[Matrix], level: float = LEVEL) -> list[Bool[np.ndarr
     order = tested[np.argsort(flat[tested], kind="stable")]
     passed = flat[order] <= level / np.arange(len(order), 0, -1)
     rejected = np.zeros(len(flat), dtype=bool)
+    # Holm stops at the first that passes no more; argmin is 0 as well where all pass
     rejected[order[: len(passed) if passed.all() else int(passed.argmin())]] = True
     shapes, start = [one.shape for one in p_values], 0
     found = []

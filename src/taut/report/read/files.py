@@ -56,6 +56,7 @@ class Reader:
     def rows(self, name: str) -> list[dict[str, float]]:
         """The rows of a CSV file of numbers; cells that are none are left out, and a last line that was cut short."""
         text = self.text(name)
+        # the run may be writing its last line just now
         whole = text[: text.rfind("\n") + 1]
         try:
             return [_numbers(row) for row in csv.DictReader(io.StringIO(whole, newline=""))]
@@ -111,10 +112,12 @@ class Reader:
 
 def number(value: Any) -> float | None:
     """A finite number, also one in words; ``None`` for anything else."""
+    # a bool is an int in Python
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         found = float(value)
+    # JSON holds integers of any size, and float() overflows on large ones
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
@@ -163,5 +166,6 @@ def _refuse_deep(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        # events are parsed one by one, before anything is built of them
         if depth > DEEPEST or isinstance(event, yaml.AliasEvent):
             raise ValueError("too deep, or with aliases")

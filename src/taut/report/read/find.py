@@ -107,6 +107,7 @@ def _members(sweep: Path, problems: list[str]) -> list[Place]:
     listed = reader.mapping(PLAN).get("members")
     members = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     named = {word(one.get("folder")): one.get("words") for one in members if word(one.get("folder"))}
+    # a plan that others wrote may not lead out of the folder of its sweep
     inside = {name: words for name, words in named.items() if Path(name).name == name and name != ".."}
     problems += [f"{sweep.name}/{problem}" for problem in reader.problems]
     if not inside:

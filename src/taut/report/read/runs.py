@@ -107,6 +107,7 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
         folder,
         state,
         _reason(status, state),
+        # a status that others wrote may not name a file outside of the folder
         log if log == Path(log).name and (folder / log).is_file() else "",
         _about(result, config, given),
         config,
@@ -125,6 +126,7 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
 def _below(reader: Reader, tested: Mapping[str, Any]) -> dict[str, Scores | None]:
     """Evaluations below a run, in folders of any name; doubted where they are of other weights than the test."""
     found = {}
+    # a dot in front: a folder that is being written, or that a kill left
     for path in sorted(reader.folder.glob(f"[!.]*/{RESULT}"))[:MOST_FOLDERS]:
         place = path.parent.name
         result = reader.mapping(f"{place}/{RESULT}")
@@ -165,10 +167,12 @@ def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], m
 def _held(path: Path) -> bool:
     """Tell whether a process holds the lock of a member: its supervisor, or what that started."""
     try:
+        # opening a named pipe would wait for its writer for ever
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:
+        # shared: two reports at once must not take each other for the supervisor
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True

@@ -99,6 +99,7 @@ def bound_cell(value: float | None, k: int | None, error: str = "") -> Cell:
     if value is None:
         return Cell()
     note = " ".join(part for part in (error, f"k={k}" if k else "") if part)
+    # digits of fixed width sort as text by k, then by value; + 1e9 keeps negative values in order
     return Cell(number(value), f"{k or 0:012d} {value + 1e9:024.9f}", note)
 
 
@@ -113,7 +114,7 @@ def bracket_cell(bracket: Bracket | None, mark: str = "", doubt: str = "") -> Ce
 
 
 def void_cell(sentence: str) -> Cell:
-    """In the place of a score that is void."""
+    """Cell in the place of a score that is void."""
     return Cell("void", title=sentence)
 
 
@@ -207,6 +208,7 @@ def _tested(candidate: Candidate, marks: Marks, given: Sequence[str]) -> list[Ce
         score = candidate.score(lambda scores: scores.bound)
         error = _spread(candidate, lambda scores: scores.bound) or plus_minus(score.error if score else None, 3)
         bound = bound_cell(score and score.value, entries[0].run.k, error)
+    # the lowest of the seeds: a criterion is of the maximum, and a mean of it of nothing
     lowest = [[entry.scores.criteria[name] for entry in entries if name in entry.scores.criteria] for name in given]
     return [
         _validation(candidate),
@@ -253,7 +255,7 @@ def _evaluated(candidate: Candidate, marks: Marks) -> list[Cell]:
 
 
 def _void(candidate: Candidate, name: str) -> Cell | None:
-    """What stands in the place of a score that is void in any of the runs."""
+    """Cell in the place of a score that is void in any of the runs; None if it holds in all."""
     sentences = [entry.scores.voids[name] for entry in candidate.entries if name in entry.scores.voids]
     return void_cell(sentences[0]) if sentences else None
 

@@ -50,8 +50,10 @@ def signed(score: Mapping[str, Any] | None, digits: int = 3) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number of nats; empty where there is none, no minus zero."""
+    # NaN differs from itself
     if value is None or value != value:
         return ""
+    # + 0.0 turns minus zero into zero
     return f"{value:.3e}" if abs(value) >= 1e7 else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
@@ -68,6 +70,7 @@ def ceiled(value: float, digits: int = 3) -> str:
 def _whole(value: float, digits: int, rounded: Callable[[float], int]) -> str:
     if not math.isfinite(value):
         return number(value, digits)
+    # the digits that number() will show, so that it does not round a bound to the wrong side
     unit = 10.0**-digits if abs(value) < 1e7 else 10.0 ** (math.floor(math.log10(abs(value))) - 3)
     return number(rounded(value / unit) * unit, digits)
 
@@ -160,7 +163,7 @@ _ERRORS = ("standard_error", "monte_carlo_error")
 
 
 def _certificate(result: Result, of: str) -> list[RenderableType]:
-    """What is certified of the data of a section; nothing where log p(x) is known, or nothing can be."""
+    """Certified bounds for the data of a section; none where log p(x) is known, or nothing can be certified."""
     if result["gap"]["exact"]:
         return []
     sides = [(result["certificate"], "above", floored), (result["upper_certificate"], "below", ceiled)]
@@ -297,11 +300,11 @@ def _comparison_notes(results: Sequence[Result]) -> Text:
 
 
 def _settings(result: Result) -> list[str]:
-    told = {
+    words_of = {
         name: ", ".join(f"{key}={value}" for key, value in settings.items())
         for name, settings in result["estimators"].items()
     }
-    return [f"{LABELS.get(name, name)} {words}" for name, words in told.items() if words]
+    return [f"{LABELS.get(name, name)} {words}" for name, words in words_of.items() if words]
 
 
 def _comparison_row(result: Result, voids: Mapping[str, str], estimators: Sequence[str], width: int) -> list[str]:

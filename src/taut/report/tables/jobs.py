@@ -1,4 +1,4 @@
-"""All members of a sweep in one table: on the terminal and as ``members.csv``."""
+"""Table of all members of a sweep: on the terminal and as ``members.csv``."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ SCORES = ("elbo", "log_px", "gap")
 
 
 class MemberLike(Protocol):
-    """What a table needs to know of a member."""
+    """Properties of a member that a table needs."""
 
     @property
     def folder(self) -> str: ...
@@ -32,7 +32,7 @@ class MemberLike(Protocol):
 
 
 class StatusLike(Protocol):
-    """What a table needs to know of a status."""
+    """Properties of a status that a table needs."""
 
     @property
     def state(self) -> str: ...
@@ -83,7 +83,7 @@ def members_table(folder: Path, members: Sequence[MemberLike], states: Mapping[s
 
 
 def firsts(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Which members come first by each information criterion and by log p(x) of the test split.
+    """Name the first member by each information criterion and by log p(x) of the test split.
 
     Members are held against each other only where they saw the same rows. Those on which a floor binds are left out:
     their likelihood says how low the floor is; and those that have not converged, for criteria presume a maximum.
@@ -141,7 +141,7 @@ def _result(folder: Path) -> Mapping[str, Any]:
 
 
 def _void(scores: Mapping[str, Any], name: str) -> bool:
-    """Whether a score, or one that it rests on, broke an inequality."""
+    """Tell whether a score, or one that it rests on, broke an inequality."""
     rests_on = ("log_px", "elbo", "gap") if name == "gap" else (name,)
     return any(void_of(scores.get(part)) for part in rests_on)
 

@@ -1,4 +1,4 @@
-"""What a reader of scores has to know beside them: what is void, which floors bind, what did not converge."""
+"""Notes that belong beside scores: what is void, which floors bind, what did not converge."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

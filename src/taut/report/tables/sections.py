@@ -72,6 +72,7 @@ def section(scores: ScoreSet, place: Mapping[int, int], all_names: Names) -> Sec
     """
     entries, settings = list(scores.entries), settings_of(scores.entries)
     names = names_of([one.run for one in entries])
+    # by identity: an entry holds dictionaries, which cannot be hashed
     called = {(id(one),): name for one, name in zip(entries, names.labels, strict=True)}
     groups = dict(zip(map(_key, settings), labels_of(settings), strict=True)) | called
     found = answers(scores, lambda one: groups[_key(one)])
@@ -100,7 +101,7 @@ def section(scores: ScoreSet, place: Mapping[int, int], all_names: Names) -> Sec
 
 @dataclass(frozen=True)
 class _Table:
-    """What the rows of one set need to know.
+    """Context shared by the rows of one set.
 
     Args:
         scores: The set.
@@ -157,7 +158,7 @@ def _key(candidate: Candidate) -> tuple[int, ...]:
 
 
 def state_cells(run: Run) -> list[Cell]:
-    """How far a run without scores has come: state, epochs, best validation bound so far, seconds, reason."""
+    """Progress of a run without scores: state, epochs, best validation bound so far, seconds, reason."""
     goal = run.config.get("trainer.max_epochs", "")
     epochs = "" if run.epochs is None else f"{run.epochs} of {goal}" if goal else str(run.epochs)
     return [

@@ -46,7 +46,7 @@ def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Itera
 
 
 def states(runs: Sequence[Run]) -> Text:
-    """How many runs are in which state."""
+    """Number of runs in each state."""
     counted = Counter(run.state for run in runs)
     text = Text(f"{len(runs)} run{'' if len(runs) == 1 else 's'}: ", style="bold")
     parts = [Text(f"{counted[state]} {state}", style=STYLES.get(state, "")) for state in STATES[::-1] if counted[state]]
@@ -124,6 +124,7 @@ def _waiting(runs: Sequence[Run]) -> Table:
     for run in runs:
         state, *others = state_cells(run)[:-1]
         words = (" ".join(part for part in (cell.text, cell.note) if part) for cell in others)
+        # as Text, since rich takes square brackets in a string for markup
         table.add_row(Text(run.name), Text(state.text, style=STYLES.get(state.text, "")), *map(Text, words))
     return table
 

@@ -1,4 +1,4 @@
-"""What a table says of how training ended: whether it converged, and the information criteria."""
+"""Table of a training and how it ended: scores, whether it converged, and the information criteria."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -70,8 +70,9 @@ def _of(result: Result) -> str:
 
 
 def caption(result: Result) -> Text:
-    """Where the numbers come from, the seconds, and a warning line for each reason to distrust them."""
+    """Source of the numbers, the seconds, and a warning line for each reason to distrust them."""
     seconds = result["seconds"]
+    # a test of no measurable time must not divide by 0
     rate = result["n"] / max(seconds["test"], 1e-9)
     data = f"{result['data']}, binarisation {result['binarisation']}"
     same = "" if result.get("held_out", True) else ", the training rows"
