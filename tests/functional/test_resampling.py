@@ -36,10 +36,10 @@ def test_each_draw_counts_as_much_as_its_weight_on_average(name, m):
     weights = WEIGHTS[name].double() / WEIGHTS[name].double().sum()
     mean, total = torch.zeros_like(weights), 0.0
     for length, u in pieces(weights, m):
-        index, weights = resample(weights[:, None], m, u[None])
-        chosen = index[weights > 0]
+        index, resampled = resample(weights[:, None], m, u[None])
+        chosen = index[resampled > 0]
         assert len(set(chosen.tolist())) == len(chosen) == min(m, int((weights > 0).sum()))
-        mean.index_add_(0, index.flatten(), length * weights.flatten())
+        mean.index_add_(0, index.flatten(), length * resampled.flatten())
         total += length
     assert total == pytest.approx(1.0, abs=1e-9)
     assert_close(mean, weights, rtol=1e-9, atol=1e-11)
@@ -48,8 +48,8 @@ def test_each_draw_counts_as_much_as_its_weight_on_average(name, m):
 def test_a_weight_that_is_sure_to_be_chosen_keeps_its_value():
     weights = WEIGHTS["large"].double() / 15
     for _, u in pieces(weights, 4):
-        index, weights = resample(weights[:, None], 4, u[None])
-        kept = {int(i): float(s) for i, s in zip(index, weights, strict=True)}
+        index, resampled = resample(weights[:, None], 4, u[None])
+        kept = {int(i): float(s) for i, s in zip(index, resampled, strict=True)}
         assert kept[0] == kept[6] == pytest.approx(1 / 3)
 
 

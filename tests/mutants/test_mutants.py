@@ -42,9 +42,10 @@ def _without_a_bug() -> list[Case]:
     ]
 
 
+IN_BOUNDS = "functional/bounds.py"
 BROKEN = [
-    Case("does not parse", [BOUNDS], Mutant("", "bounds.py", "def iwae(", "def iwae((", "")),
-    Case("does not import", [BOUNDS, ORACLE], Mutant("", "bounds.py", "import torch\n", "import torchh\n", "")),
+    Case("does not parse", [BOUNDS], Mutant("", IN_BOUNDS, "def iwae(", "def iwae((", "")),
+    Case("does not import", [BOUNDS, ORACLE], Mutant("", IN_BOUNDS, "import torch\n", "import torchh\n", "")),
     Case("no such test", [BOUNDS + "::test_of_nothing"]),
 ]
 

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from taut.config.check import check, check_sweep, is_for_wandb, refuse_processes
 from taut.config.instantiate import check_hydra, check_process
 from taut.config.overrides import key, own_words
-from taut.config.resume import is_run, refuse_other_folder
+from taut.config.run_folder import is_run, refuse_other_folder
 from taut.errors import UserError, nearest
 from taut.files import CreatedFolder
 from taut.runtime import devices
