@@ -35,7 +35,8 @@ def command(name: str, *words: str) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with _restored(), redirect_stdout(out), redirect_stderr(err):
         sys.argv = [f"{name}.py", *words]
-        code = main(name, ROOT / "conf", f"taut.commands.{name}:{name}")
+        after_sweep = "taut.commands.evaluate:compare" if name == "evaluate" else None  # as evaluate.py says
+        code = main(name, ROOT / "conf", f"taut.commands.{name}:{name}", after_sweep)
     return Done(code, out.getvalue(), err.getvalue())
 
 

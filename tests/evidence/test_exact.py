@@ -188,7 +188,7 @@ def test_an_integral_below_what_samples_find_is_refused(monkeypatch):
     near, far = (stats.norm(0, (std**2 + 0.25) ** 0.5).pdf([(0.0, 0.0), (0.7, 0.3)]) for std in (1e-3, 1.0))
     truth = np.log(0.5 * near[0].prod() + 0.5 * far[1].prod())
     assert Exact()(target, x).value.item() == pytest.approx(truth, abs=1e-8)
-    monkeypatch.setattr(exact.marks, "marked", lambda *_: Marks(torch.zeros(1, 2), torch.ones(1, 2)))
+    monkeypatch.setattr(exact.peaks, "marked", lambda *_: Marks(torch.zeros(1, 2), torch.ones(1, 2)))
     with pytest.raises(
         UserError, match=r"row 0 misses mass: importance sampling from the prior finds .* not by chance"
     ):
@@ -236,7 +236,7 @@ def test_narrow_components_of_a_prior_mark_the_grid():
 def test_a_narrow_likelihood_blind_to_marks_is_found_by_its_slopes(monkeypatch):
     """Between two nodes f can reach about as high as their difference: no mark is needed where it has slopes."""
     target, x, _, truth = curved(1e-3, shift=0.0137)
-    monkeypatch.setattr(exact.marks, "marked", lambda *_: Marks(torch.zeros(1, 1), torch.ones(1, 1)))
+    monkeypatch.setattr(exact.peaks, "marked", lambda *_: Marks(torch.zeros(1, 1), torch.ones(1, 1)))
     torch.testing.assert_close(Exact()(target, x).value, truth, rtol=1e-11, atol=1e-9)
 
 

@@ -15,8 +15,9 @@ from torch.distributions import Independent, Normal
 from taut.errors import UserError
 from taut.evidence import AIS, BDMC, UK, Exact, Importance, Jackknife, Naive, Rows, Struski, Sumo, Target, Uniform
 from taut.evidence.base import count
+from taut.evidence.gap import decompose
 from taut.evidence.optimal_q import Family, Search
-from taut.functional import bounds, sampling, seeding
+from taut.functional import bounds, precision, sampling, seeding
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -123,7 +124,7 @@ PRECISIONS = {
 
 
 def _precisions():
-    return [part.fp32_precision for part in sampling.PRECISIONS]
+    return [part.fp32_precision for part in precision.PRECISIONS]
 
 
 @pytest.mark.parametrize(("part", "value"), PRECISIONS.values(), ids=PRECISIONS)

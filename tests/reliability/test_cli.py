@@ -312,7 +312,7 @@ def test_the_file_that_is_started_names_the_function_that_runs(command):
     assert all(callable(resolve_name(name)) for name in named)
 
 
-def test_hydra_describes_a_run_as_it_always_did(taut, tmp_path):
+def test_hydra_describes_a_run_as_it_always_did(programs, taut, tmp_path):
     """What was composed ahead is what Hydra composes itself."""
     words = ["seed=3", "model=mog", "hydra.run.dir=run"]
     assert taut(*words)[0] == 0
@@ -465,7 +465,7 @@ def test_a_process_started_by_the_first_tells_it_alone_and_cleans_nothing(taut, 
     monkeypatch.setenv("LOCAL_RANK", "1")
     ears, mouth = socket.socketpair()
     with ears, mouth:
-        monkeypatch.setattr(workers, "_line", mouth)
+        monkeypatch.setattr(workers, "_to_first", mouth)
         assert taut("hydra.run.dir=run", "hydra.output_subdir=null", entry=refusing) == (2, "")
         assert ears.recv(1 << 10).decode() == SENTENCE
     assert os.listdir(tmp_path) == ["run"]
