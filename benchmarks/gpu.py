@@ -21,7 +21,7 @@ from taut.commands.train import train
 from taut.config import compose as _resolvers  # noqa: F401
 from taut.evidence import Importance, Target
 from taut.functional.precision import exact_arithmetic
-from taut.training.run import Run
+from taut.training.stored_run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = [

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from taut.config import overrides, resume
 from taut.config.check import check, check_overrides, check_yaml, refuse_processes
 from taut.config.compose import Composer, explain, translated
-from taut.config.ending import Ending, leave_if_asked, stopped_by_signals
+from taut.config.exit_codes import Ending, leave_if_asked, stopped_by_signals
 from taut.errors import UserError
 from taut.files import CreatedFolder
 from taut.runtime import devices, workers

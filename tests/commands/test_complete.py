@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 from sklearn.impute import KNNImputer, SimpleImputer
 
 from taut.completion.accuracy import by_mean, by_nearest, cell_errors
-from taut.training.run import Run
+from taut.training.stored_run import Run
 
 SHORT = ["threads=1", "k=20", "limit=6", "draws=2"]
 TABLE = [*TINY, "logger=csv", "data=table", "model=mog", "model.components=1", "trainer.max_epochs=30"]
@@ -167,7 +167,7 @@ def test_wandb_gets_the_numbers_and_the_picture(runs, monkeypatch):
     def record(cfg, folder, name, numbers, place, pictures):
         logged.update(numbers, place=place, pictures=[path.name for path in (pictures / "figures").glob("*.png")])
 
-    monkeypatch.setattr("taut.training.loggers.run._record", record)
+    monkeypatch.setattr("taut.training.loggers.records._record", record)
     assert command("complete", f"run={runs('tracked')}", "mask=square", *SHORT).code == 0
     assert logged["place"] == "completion_square/test"
     assert logged["pictures"] == ["completions.png"]

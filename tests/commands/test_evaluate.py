@@ -22,7 +22,7 @@ from torch import distributed
 from taut.commands import evaluate_output
 from taut.report import figures
 from taut.runtime.processes import Processes
-from taut.training.loggers.run import flat
+from taut.training.loggers.records import flat
 
 FEW = ["gap.steps=8", "gap.limit=5", "limit=6", "simulated=4", "k=20"]
 ANNEALED = [f"evidence.{name}.{key}" for name in ("ais", "bdmc") for key in ("steps=3", "chains=3", "leapfrog=2")]

@@ -58,7 +58,7 @@ EXPECTED = {
     108: "MemoryError",
     109: "not finite",
     110: "timed out",
-    -1: "seed=-1 cannot be; seed must be a whole number from 0",
+    -1: "seed must be an integer from 0 to 4294967295, got -1",
 }
 GOOD = range(12)
 
@@ -235,16 +235,16 @@ BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["k=0,-1"], "k=0 cannot be"),
+        (["k=0,-1"], "k must be an integer >= 1, got 0"),
         (["model=vea,iave"], "model=vea is not known; did you mean vae?"),
         (["k=1,2", "resume=outputs/x"], "resume=true"),
-        (["k=1,2", "launcher=joblib", "launcher.n_jobs=0"], "launcher.n_jobs=0 cannot be"),
-        (["k=1,2", "launcher=joblib", "launcher.gpus=[a]"], "launcher.gpus=['a'] cannot be"),
+        (["k=1,2", "launcher=joblib", "launcher.n_jobs=0"], "launcher.n_jobs must be an integer >= 1, got 0"),
+        (["k=1,2", "launcher=joblib", "launcher.gpus=[a]"], "got ['a']"),
         (["k=1,2", "launcher=slrum"], "did you mean slurm?"),
-        (["k=1,2", "sweep.timeout=-1"], "sweep.timeout=-1 cannot be"),
+        (["k=1,2", "sweep.timeout=-1"], "sweep.timeout must be"),
         (["k=1,2", f"hydra.launcher._target_={BASIC}"], "launcher=joblib"),
         (["k=1,2", "hydra.sweep.subdir=x"], "name their folders themselves"),
-        (["k=1,2", "launcher=slurm"], "launcher.cluster=slurm is not to be had here"),
+        (["k=1,2", "launcher=slurm"], "launcher.cluster=slurm is not available here"),
     ],
 )
 def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path, monkeypatch, words, expected):

@@ -14,7 +14,7 @@ from taut.completion import Imputer, complete
 from taut.errors import UserError
 from taut.functional.missing import apply_mask, observed
 from taut.functional.sampling import NoiseKeys
-from taut.training.run import Run
+from taut.training.stored_run import Run
 
 NAMES = ["height", "weight", "age"]
 

@@ -74,8 +74,8 @@ REFUSED = {
     "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), "row 1 holds a NUL byte"),
     "Latin-1": ("a,b\n1,2\ngrün,4\n".encode("latin-1"), "row 3 holds the byte 0xfc, which is not UTF-8"),
     "NUL": (b"a,b\n1,2\n3,\x004\n", "row 3 holds a NUL byte"),
-    "text": (b"a,b\n1,2\n3,high\n", "row 3, column 'b' holds 'high', which is no number"),
-    "text without a header": (b"1,2\n3,high\n", "row 2, column 2 holds 'high', which is no number"),
+    "text": (b"a,b\n1,2\n3,high\n", "row 3, column 'b' holds 'high', which is not a number"),
+    "text without a header": (b"1,2\n3,high\n", "row 2, column 2 holds 'high', which is not a number"),
     "decimal comma": (
         b'a,b\n1,2\n"3,5",4\n',
         "row 3, column 'a' holds '3,5', with a decimal comma or a thousands",

@@ -1148,7 +1148,7 @@ MUTANTS = [
     ),
     Mutant(
         "columns of unlike units",
-        "functional/units.py",
+        "functional/column_units.py",
         "torch.where(variance > 0, variance, 1.0).sqrt()",
         "torch.ones_like(variance)",
         FLOOR + "::test_one_gaussian_reaches_its_closed_form_in_every_unit",
@@ -1801,7 +1801,7 @@ MUTANTS = [
     ),
     Mutant(
         "the density in units of the columns",
-        "functional/units.py",
+        "functional/column_units.py",
         "(observed(x) * self.unit.log()).sum(-1)",
         "0 * (observed(x) * self.unit.log()).sum(-1)",
         FLOOR + "::test_log_px_moves_by_the_log_of_the_scale_alone",

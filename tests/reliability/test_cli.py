@@ -425,7 +425,7 @@ def test_help_shows_the_groups_of_its_command_their_choices_and_examples(command
 
 def test_flags_may_stand_behind_words(taut, tmp_path):
     code, said = taut("k=0,-1", "-m", "seed=0,1")
-    assert (code, said) == (2, "k=0 cannot be; k must be a whole number of 1 or more.")
+    assert (code, said) == (2, "k must be an integer >= 1, got 0.")
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_every_command_did_what_it_was_there_for(written):
     assert codes == ended | refused, done
     assert "Traceback" in done["crash"][1]
     assert len(list(work.glob("outputs/wandb/offline-run-*/*.wandb"))) >= 3
-    assert "seed='${oc.env:NOTE}' cannot be" in done["sweep"][1]
+    assert "seed must be an integer from 0 to 4294967295, got '${oc.env:NOTE}'" in done["sweep"][1]
     assert "RuntimeError" in (work / "outputs" / "report.html").read_text()
     assert "RuntimeError" in next(work.glob("outputs/sweeps/*/*seed1/log.txt")).read_text()
 
@@ -121,7 +121,7 @@ def test_the_user_is_told_what_to_do_instead(written):
     _, done = written
     assert "give it in the environment instead" in done["line"][1]
     assert "${oc.env:" in done["url"][1]
-    assert "k='${oc.env:NOTE}' cannot be" in done["number"][1]
+    assert "k must be an integer >= 1, got '${oc.env:NOTE}'" in done["number"][1]
     assert "${oc.env:TABLES}/none.csv" in done["missing"][1]
     assert (
         "no answer from ${oc.env:TABLES}/t.csv with ${oc.env:HF_TOKEN}, http://hidden@localhost:1" in done["crash"][1]

@@ -19,7 +19,7 @@ from taut.training import strategies
 from taut.training.checkpoint import AtomicCheckpointIO
 from taut.training.metrics import NotANumber
 from taut.training.models import VAE
-from taut.training.run import Run
+from taut.training.stored_run import Run
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
 TINY = ["k_eval=20", "k_test=20", "network.hidden=[16]", "data.batch_size=100", *QUIET[1:]]

@@ -107,7 +107,7 @@ def test_processes_that_others_start_need_a_folder_with_a_name(monkeypatch):
 def test_no_gpu_is_no_gpu(parts, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"is not to be had on this machine \(0 GPUs\)"):
+    with pytest.raises(UserError, match=r"is not available on this machine \(0 GPUs\)"):
         devices.require(trainer(**parts).trainer)
 
 
@@ -132,7 +132,7 @@ def test_half_precision_wants_a_gpu(monkeypatch):
 SINGLE = ["trainer.accelerator=cpu", "trainer.precision=32-true"]
 HERE = ["logger=csv", "callbacks=none", "hydra.run.dir=run"]
 COMMANDS = {
-    "is not to be had on this machine": [["strategy=gpu"], ["strategy=ddp"], ["strategy=fsdp"]],
+    "is not available on this machine": [["strategy=gpu"], ["strategy=ddp"], ["strategy=fsdp"]],
     "objective=em runs in one process": [
         ["model=mog", "data=faithful", "model.components=2", "strategy=ddp_cpu"],
         ["model=mog", "data=faithful", "model.components=2", "strategy=fsdp", *SINGLE],

@@ -206,7 +206,7 @@ def test_lightning_says_warnings_and_nothing_less():
 )
 def test_the_exit_code_says_what_ended_the_run(monkeypatch, error, code):
     codes = []
-    monkeypatch.setattr("taut.training.loggers.run.finish", codes.append)
+    monkeypatch.setattr("taut.training.loggers.records.finish", codes.append)
     with pytest.raises(type(error)), loggers.finishing([]):
         raise error
     with loggers.finishing([]):

@@ -37,7 +37,7 @@ def result(kind="lower", **changes):
 
 def lines(outcome, width=80):
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(training.test_table(outcome))
+    console.print(training.score_table(outcome))
     return console.export_text().splitlines()
 
 

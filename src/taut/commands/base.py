@@ -25,7 +25,7 @@ from taut.runtime.processes import Processes
 from taut.runtime.progress import Stage, Stages
 from taut.training import loggers
 from taut.training.build import set_up_torch
-from taut.training.run import Run
+from taut.training.stored_run import Run
 
 
 @dataclass(frozen=True)

@@ -113,4 +113,4 @@ def refuse_output(path: Path, *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise UserError(f"out={path} exists; choose another file, or add overwrite=true.")
     if not path.absolute().parent.is_dir() or path.is_dir():
-        raise UserError(f"out={path} cannot be written: {path.absolute().parent} is no folder; make it first.")
+        raise UserError(f"out={path} cannot be written: {path.absolute().parent} is not a directory; make it first.")

@@ -19,7 +19,7 @@ from taut.functional.consistency import Judge, Value
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
 from taut.training import loggers
-from taut.training.run import Run
+from taut.training.stored_run import Run
 
 __all__ = ["compare", "evaluate"]
 

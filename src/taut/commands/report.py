@@ -85,7 +85,7 @@ def _out(asked: Path | None, folders: Sequence[Path]) -> Path:
     if asked is not None:
         out = asked.expanduser()
         if out.suffix.lower() not in (".html", ".htm") or out.is_dir():
-            raise UserError(f"--out {asked} is no page; name a file that ends in .html.")
+            raise UserError(f"--out {asked} is not a page; name a file that ends in .html.")
         return out
     single = len(folders) == 1 and any((folders[0] / name).exists() for name in (PLAN, HYDRA, RESULT))
     return (folders[0] if single else Path("outputs")) / "report.html"

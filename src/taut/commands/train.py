@@ -22,7 +22,7 @@ from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.score import DETAILS
 from taut.functional.bounds import block_sizes
 from taut.model.q.base import Amortised
-from taut.report.tables.training import test_table
+from taut.report.tables.training import score_table
 from taut.runtime import devices
 from taut.runtime.launch import first
 from taut.runtime.workers import worker_processes
@@ -121,7 +121,7 @@ def publish(result: dict[str, Any], folder: Path) -> None:
     """Write ``result.json`` and print the table."""
     write_result(folder, result)
     console = Console()
-    console.print(test_table(result))
+    console.print(score_table(result))
     console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)
 
 

@@ -27,7 +27,7 @@ from taut.model.prior.categorical import Categorical
 from taut.model.q.exact import Exact
 from taut.objective.em import expect
 from taut.training.module import LatentVariableModel
-from taut.training.run import Run
+from taut.training.stored_run import Run
 
 ROWS = 256
 """Rows completed at once."""

@@ -230,7 +230,7 @@ def _check_range(key: str, allowed: "Range", value: Any) -> None:
     try:
         adapter.validate_python(value)
     except ValidationError as error:
-        raise UserError(f"{key}={value!r} cannot be; {key} must be {expected}.") from error
+        raise UserError(f"{key} must be {expected}, got {value!r}.") from error
 
 
 def _check_memory(container: dict[str, Any]) -> None:

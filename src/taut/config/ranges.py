@@ -14,10 +14,10 @@ Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Quadrants = list[Literal["upper_left", "upper_right", "lower_left", "lower_right"]]
 
-A_COUNT = (TypeAdapter(Count), "a whole number of 1 or more")
-A_FEW = (TypeAdapter(Annotated[int, Field(strict=True, ge=1, le=10**6)]), "a whole number from 1 to 1,000,000")
-A_COUNT_OR_NULL = (TypeAdapter(Count | None), "a whole number of 1 or more, or null")
-A_SEED = (TypeAdapter(Seed), "a whole number from 0 to 4294967295")
+A_COUNT = (TypeAdapter(Count), "an integer >= 1")
+A_FEW = (TypeAdapter(Annotated[int, Field(strict=True, ge=1, le=10**6)]), "an integer from 1 to 1,000,000")
+A_COUNT_OR_NULL = (TypeAdapter(Count | None), "an integer >= 1, or null")
+A_SEED = (TypeAdapter(Seed), "an integer from 0 to 4294967295")
 A_POSITIVE = (TypeAdapter(Positive), "a finite number above 0")
 A_POSITIVE_OR_NULL = (TypeAdapter(Positive | None), "a finite number above 0, or null")
 A_PRECISION = (
@@ -26,7 +26,7 @@ A_PRECISION = (
 )
 DEVICES = (
     TypeAdapter(Literal["auto", -1] | Count | Annotated[list[Place], Field(min_length=1)]),
-    "a whole number of 1 or more, auto, or a list of GPUs",
+    "an integer >= 1, auto, or a list of GPUs",
 )
 ONLY_ONE = (TypeAdapter(Literal[1]), "1, because noise and weights are counted in optimiser steps")
 A_SHARE = (TypeAdapter(Share), "a number from 0 to below 1")
@@ -47,7 +47,7 @@ RANGES = {
     **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
     "tolerance": (
         TypeAdapter(Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]),
-        "a number of 0 or more",
+        "a number >= 0",
     ),
     "rate": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
     "side": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, le=1)]), "a number above 0 and at most 1"),
@@ -62,7 +62,7 @@ RANGES = {
     "run": (TypeAdapter(Annotated[str | None, Field(min_length=1)]), "the folder of a run"),
     "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),
     "draws": A_FEW,
-    "repetitions": (TypeAdapter(Annotated[int, Field(strict=True, ge=2)]), "a whole number of 2 or more"),
+    "repetitions": (TypeAdapter(Annotated[int, Field(strict=True, ge=2)]), "an integer >= 2"),
     **dict.fromkeys(
         ("overwrite", "fresh", "rehearse"), (TypeAdapter(Annotated[bool, Field(strict=True)]), "true or false")
     ),
@@ -76,13 +76,13 @@ RANGES = {
     ),
     "cluster": (TypeAdapter(Literal["slurm", "local"]), "slurm or local"),
     "engine": (TypeAdapter(Literal["joblib", "submitit"]), "joblib or submitit"),
-    "backward": (TypeAdapter(Count | Literal["all"]), "all, or a whole number of 1 or more"),
+    "backward": (TypeAdapter(Count | Literal["all"]), "all, or an integer >= 1"),
     "split": A_SPLIT,
     "splits": SPLITS,
     "confidence": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
     "share": (TypeAdapter(Literal["data", "samples"]), "data or samples"),
     "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
-    "hidden": (TypeAdapter(list[Count]), "a list of whole numbers of 1 or more"),
+    "hidden": (TypeAdapter(list[Count]), "a list of integers >= 1"),
     "quarters": (
         TypeAdapter(Annotated[Quadrants, Field(min_length=1)]),
         "a list of one or more of upper_left, upper_right, lower_left and lower_right",
@@ -92,6 +92,6 @@ RANGES = {
 OWN_RANGES: dict[str, dict[str, Range]] = {
     "train": {"evaluate": (TypeAdapter(str | None), "words for evaluate.py in one string, or null")},
     "evaluate": {"out": A_FOLDER_NAME},
-    "complete": {"limit": (TypeAdapter(Count | None | Literal["auto"]), "a whole number of 1 or more, null or auto")},
+    "complete": {"limit": (TypeAdapter(Count | None | Literal["auto"]), "an integer >= 1, null or auto")},
 }
 """Of keys that mean another thing, or allow more, in one command."""

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
+from taut.functional.column_units import Units
 from taut.functional.gaussian import Partial, log_densities
 from taut.functional.missing import observed, patterns
-from taut.functional.units import Units
 
 
 class ComponentNormal(Distribution):

@@ -95,7 +95,7 @@ def count(name: str, value: object, least: int = 1) -> int:
     """
     # to Python True is an int
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{name}={value!r} cannot be; it must be a whole number of {least} or more.")
+        raise UserError(f"{name} must be an integer >= {least}, got {value!r}.")
     return value
 
 

@@ -113,5 +113,5 @@ def require_reparameterised(objective: Objective, q: Posterior, x: Tensor) -> No
     if not has_rsample or q.exact or not q.learned:
         raise UserError(
             f"objective={objective.name} needs a q with reparameterised draws and parameters of its own, which "
-            f"q={type(q).__name__.lower()} has not; choose objective=vimco or iwae, or q=diagonal or q=full."
+            f"q={type(q).__name__.lower()} lacks; choose objective=vimco or iwae, or q=diagonal or q=full."
         )

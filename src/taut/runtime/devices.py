@@ -109,7 +109,7 @@ def require(trainer: DictConfig) -> int:
     count = _listed(devices) or (gpus if on_gpu else 1)
     if on_gpu and _highest(devices, count) > gpus:
         raise UserError(
-            f"strategy: accelerator={trainer.accelerator} devices={devices} is not to be had on this machine ({gpus} "
+            f"strategy: accelerator={trainer.accelerator} devices={devices} is not available on this machine ({gpus} "
             "GPUs); choose strategy=cpu or strategy=auto."
         )
     if not on_gpu and trainer.get("precision") == "16-mixed":

@@ -95,7 +95,7 @@ def _accounted(folder: Path, job: Any) -> Status:
 
 
 def refuse_missing(launcher: DictConfig) -> None:
-    """Refuse an engine that is not to be had on this machine, before anything is written.
+    """Refuse an engine that is not available on this machine, before anything is written.
 
     Raises:
         UserError: Naming the way out.
@@ -106,7 +106,7 @@ def refuse_missing(launcher: DictConfig) -> None:
         raise UserError("launcher=slurm needs submitit: pip install -c constraints.txt -e '.[sweep]'.")
     if launcher.cluster == "slurm" and which("sbatch") is None:
         raise UserError(
-            "launcher.cluster=slurm is not to be had here: there is no sbatch; start the sweep on a machine of the "
+            "launcher.cluster=slurm is not available here: there is no sbatch; start the sweep on a machine of the "
             "cluster, or try launcher.cluster=local."
         )
 

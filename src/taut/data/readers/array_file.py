@@ -48,7 +48,7 @@ def _open(path: Path, name: str | None) -> np.ndarray:
         # numpy raises a plain ValueError for pickles: its words are the only mark
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError(f"{path} holds Python objects, which are not read: save plain numbers.") from error
-        raise UserError(f"{path} is no whole NPY or NPZ file ({error}): save it again with numpy.") from error
+        raise UserError(f"{path} is not a complete NPY or NPZ file ({error}): save it again with numpy.") from error
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path} is an NPZ file: give it the ending .npz.")
     return array

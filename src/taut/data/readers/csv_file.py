@@ -211,4 +211,4 @@ def _remedy(cell: str) -> str:
         return "which has another separator than a comma: save the file with commas"
     if text.replace(",", "").replace(".", "").replace(" ", "").replace("'", "").lstrip("+-").isdecimal():
         return "with a decimal comma or a thousands separator: write numbers like 1234.5"
-    return "which is no number: correct it, or choose number columns by data.columns"
+    return "which is not a number: correct it, or choose number columns by data.columns"

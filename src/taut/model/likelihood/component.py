@@ -14,10 +14,10 @@ from torch.distributions import Distribution
 from taut.distributions.component import ComponentNormal
 from taut.errors import UserError
 from taut.functional import e_step, m_step
+from taut.functional.column_units import Units, measured
 from taut.functional.gaussian import bounded
 from taut.functional.m_step import Sums
 from taut.functional.missing import filled
-from taut.functional.units import Units, measured
 from taut.model.likelihood.base import Likelihood
 
 KMEANS_ROWS = 2**14

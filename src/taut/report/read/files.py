@@ -42,7 +42,7 @@ class Reader:
             found = json.loads(text) if text else {}
         except (ValueError, RecursionError):
             return self._unreadable(name, "is not whole JSON")
-        return found if isinstance(found, dict) else self._unreadable(name, "is no JSON object")
+        return found if isinstance(found, dict) else self._unreadable(name, "is not a JSON object")
 
     def yaml(self, name: str) -> Any:
         """Content of a YAML file; empty if it cannot be read."""
@@ -61,7 +61,7 @@ class Reader:
         try:
             return [_numbers(row) for row in csv.DictReader(io.StringIO(whole, newline=""))]
         except csv.Error:
-            self._unreadable(name, "is no table")
+            self._unreadable(name, "is not a table")
             return []
 
     def columns(self, name: str, wanted: frozenset[str]) -> dict[str, list[float | None]]:
@@ -75,7 +75,7 @@ class Reader:
                 for column, i in places.items():
                     found[column].append(number(row[i]) if i < len(row) else None)
         except csv.Error:
-            self._unreadable(name, "is no table")
+            self._unreadable(name, "is not a table")
             return {}
         return found
 

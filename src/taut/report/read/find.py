@@ -74,7 +74,7 @@ def holds_run(folder: Path) -> bool:
 
 def _refuse(folder: Path) -> NoReturn:
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; name the folder of a run, of a sweep, or of several runs.")
+        raise UserError(f"{folder} is not a directory; name the folder of a run, of a sweep, or of several runs.")
     raise UserError(
         f"{folder} is neither a run nor a sweep, and contains none; name a folder such as outputs/runs/<run>, "
         "outputs/sweeps/<sweep> or outputs/runs."

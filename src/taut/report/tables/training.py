@@ -41,7 +41,7 @@ LOW_ESS = 1.5
 Score = Mapping[str, Any]
 
 
-def test_table(result: Result) -> Table:
+def score_table(result: Result) -> Table:
     """The scores of the test split with their errors, at most 80 columns wide.
 
     Args:

@@ -1,7 +1,7 @@
 """Experiment tracking: W&B, offline unless asked, and libraries that keep quiet."""
 
 from taut.training.loggers.opening import csv_logger, home, run_id, wandb_logger
-from taut.training.loggers.run import (
+from taut.training.loggers.records import (
     build,
     choice,
     choices,

@@ -92,7 +92,7 @@ class Run:
         # first: of another version, the checks below would blame the files instead
         self._refuse_other_version(checkpoint.get("taut_version", __version__))
         if not {"state_dict", "epoch", "global_step"} <= checkpoint.keys():
-            raise UserError(f"{path} is no checkpoint of a training run; restore the files of {self.folder.name}.")
+            raise UserError(f"{path} is not a checkpoint of a training run; restore the files of {self.folder.name}.")
         data = build_data(self.cfg)
         if type(data).__qualname__ not in checkpoint:
             raise UserError(f"{self.folder.name} was trained on other data than its .hydra says; restore its files.")
