@@ -138,7 +138,7 @@ COMMANDS = {
         ["model=mog", "data=faithful", "model.components=2", "strategy=fsdp", *SINGLE],
     ],
     "A batch of 1 rows cannot be shared by 2 processes": [["strategy=ddp_cpu", "data.batch_size=1"]],
-    "must be a whole number of 1 or more, auto, or a list of GPUs": [["trainer.devices=0"], ["trainer.devices=[]"]],
+    "must be an integer >= 1, auto, or a list of GPUs": [["trainer.devices=0"], ["trainer.devices=[]"]],
     "needs torchrun or srun": [["strategy=ddp_nodes"]],
 }
 

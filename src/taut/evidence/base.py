@@ -91,7 +91,7 @@ def count(name: str, value: object, least: int = 1) -> int:
     """A number of samples, steps or chains.
 
     Raises:
-        UserError: If it is not a whole number of ``least`` or more.
+        UserError: If it is not an integer >= ``least``.
     """
     # to Python True is an int
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

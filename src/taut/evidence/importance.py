@@ -21,7 +21,7 @@ class Importance(Evidence):
         k: Number of samples K of each datum.
 
     Raises:
-        UserError: If k is not a whole number of 1 or more.
+        UserError: If k is not an integer >= 1.
     """
 
     name: ClassVar[str] = "importance"

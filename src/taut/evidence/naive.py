@@ -20,7 +20,7 @@ class Naive(Evidence):
         k: Number of samples K of each datum.
 
     Raises:
-        UserError: If k is not a whole number of 1 or more; from ``check``, if the target has no prior.
+        UserError: If k is not an integer >= 1; from ``check``, if the target has no prior.
     """
 
     name: ClassVar[str] = "naive"

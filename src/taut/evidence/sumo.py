@@ -29,7 +29,7 @@ class Sumo(Evidence):
         runs: Number of independent runs of each datum; each takes about 6 samples.
 
     Raises:
-        UserError: If runs is not a whole number of 2 or more.
+        UserError: If runs is not an integer >= 2.
     """
 
     name: ClassVar[str] = "sumo"

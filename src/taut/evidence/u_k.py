@@ -22,7 +22,7 @@ class UK(Simulated):
         k: Number of samples K, the one from the posterior included.
 
     Raises:
-        UserError: If k is not a whole number of 1 or more; from ``check``, if the target cannot simulate.
+        UserError: If k is not an integer >= 1; from ``check``, if the target cannot simulate.
     """
 
     name: ClassVar[str] = "u_k"

@@ -25,7 +25,7 @@ class Uniform(Evidence):
         high: Upper end h of every side of the box.
 
     Raises:
-        UserError: If k is not a whole number of 1 or more, or the box is empty; from ``check``, if the target has
+        UserError: If k is not an integer >= 1, or the box is empty; from ``check``, if the target has
             no prior.
     """
 
