@@ -29,7 +29,7 @@ SLOW = {
     "commands": "commands in forked processes",
     "trainings": "whole runs of its own",
 }
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds of processor time for what is meant to take some at most: machines differ, and others use them too."""
 STARTS = {"subprocess.Popen", "os.posix_spawn", "os.spawn", "os.system", "os.exec"}
 COUNTS = "lscpu"  # by which joblib counts the cores, once in a process

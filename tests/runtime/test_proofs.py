@@ -40,7 +40,7 @@ class Recorder:
         self.rows: dict[str, list[torch.Tensor]] = {"train": [], "val": [], "test": []}
         self.gradients: list[torch.Tensor] = []
         self.shares: list[tuple[int, int]] = []
-        patch.setattr(module.noise, "key", self._key)
+        patch.setattr(module.seeding, "key", self._key)
         patch.setattr(module, "draw", self._draw)
         for split, step in {"train": "training_step", "val": "validation_step", "test": "test_step"}.items():
             patch.setattr(
