@@ -11,7 +11,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from taut.errors import UserError
 from taut.evidence import Exact, Importance, LogEvidence, Rows, Target
-from taut.evidence.gap import GapDecomposition, interval
+from taut.evidence.gap import GapDecomposition, decompose, interval
 from taut.evidence.optimal_q import Family, Search, reparameterised
 from taut.model.exact_inference import log_marginal
 
