@@ -44,10 +44,10 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put the rename itself on the disk: what makes the old file superfluous may be done right after it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -158,14 +158,17 @@ def held(path: Path, wait: Callable[[], bool]) -> Iterator[int]:
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether a process holds the lock of a file."""
+    """Tell whether a process holds the lock of a file; one that cannot be tried counts as held."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        # opening a named pipe would wait for its writer for ever
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:
         # shared, so that two who look at the same time do not take each other for the holder
         return not _taken(descriptor, fcntl.LOCK_SH)
+    except OSError:  # a file system without locks
+        return True
     finally:
         os.close(descriptor)
 

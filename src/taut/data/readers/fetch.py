@@ -4,14 +4,12 @@ pooch downloads beside the place and renames. It lacks what is here: a lock, so 
 mirrors; a limit on the size; a check of what is inside the file; a file that survives a power cut.
 """
 
-import fcntl
 import gzip
 import hashlib
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
@@ -22,6 +20,7 @@ import requests
 from pooch.core import stream_download
 
 from taut.errors import UserError
+from taut.files import held, sync_folder
 
 T = TypeVar("T")
 
@@ -75,7 +74,7 @@ def obtain(remote: Remote[T], folder: str | Path | None) -> T:
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(path.with_name(f".{path.name}.lock")):
+            with held(path.with_name(f".{path.name}.lock"), wait=lambda: True):
                 # again: another process may have downloaded it while this one waited
                 if not path.exists():
                     return _download(remote, path)
@@ -106,7 +105,7 @@ def _download(remote: Remote[T], path: Path) -> T:
             reasons.append(f"{urlsplit(url).hostname}: {_reason(error)}")
         else:
             # the rename, too, must survive a power cut
-            _sync(path.parent)
+            sync_folder(path.parent)
             return download.content
     raise _absent(remote, path, reasons)
 
@@ -147,22 +146,6 @@ class _CappedFile:
 
     def flush(self) -> None:
         self.file.flush()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        # the kernel lets go of it with the process, so that a kill leaves no lock behind
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _reason(error: Exception) -> str:

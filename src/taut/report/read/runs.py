@@ -1,7 +1,5 @@
 """One run as its folder tells it: state, scores, history, config, pictures."""
 
-import fcntl
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +9,7 @@ from typing import Any
 from taut.config.aliases import current_target
 from taut.config.run_folder import CONFIG, FIGURES, LOCK, LOG, METRICS, OVERRIDES, RESULT, STATUS, choice_of
 from taut.config.secrets import redacted_by_name
+from taut.files import is_held
 from taut.report.read.configs import differing, flat, keys_given
 from taut.report.read.files import Reader, legible, number, part, whole, word
 from taut.report.read.scores import Scores, void_of
@@ -154,7 +153,7 @@ def _of_other_weights(scores: Scores, evaluated: int | None, tested: int | None)
 def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], member: bool) -> str:
     said = word(status.get("state"))
     if said == "running":
-        return "running" if _held(folder / LOCK) else "interrupted"
+        return "running" if is_held(folder / LOCK) else "interrupted"
     if said in ("queued", "finished", "failed"):
         return said
     if (folder / STATUS).exists():
@@ -162,23 +161,6 @@ def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], m
     if member:
         return "queued"
     return "finished" if result.get("status") == "finished" else "unfinished"
-
-
-def _held(path: Path) -> bool:
-    """Tell whether a process holds the lock of a member: its supervisor, or what that started."""
-    try:
-        # opening a named pipe would wait for its writer for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        # shared: two reports at once must not take each other for the supervisor
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _reason(status: Mapping[str, Any], state: str) -> str:
