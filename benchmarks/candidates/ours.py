@@ -75,7 +75,7 @@ def train(clock: Clock, k: int, weights: str) -> None:
             seeding.seed(seeding.key(0, "train", next(steps)), device)
             draws = draw(joint, q, batch.x, k)
             surrogate = objective.surrogate(draws)
-            trained.note(objective.bound(draws.scored), surrogate.detach(), batch.index)
+            trained.note(objective.bound(draws.log_w_detached), surrogate.detach(), batch.index)
             optimizer.zero_grad()
             surrogate.backward()
             optimizer.step()

@@ -161,7 +161,7 @@ def test_upper_bounds_are_of_data_of_the_model_with_the_same_holes(runs, tmp_pat
             assert score["value"] == pytest.approx(0, abs=1e-5)
 
 
-def test_wandb_gets_the_numbers_and_the_picture(runs, monkeypatch):
+def test_wandb_gets_the_numbers_and_the_picture(programs, runs, monkeypatch):
     logged = {}
 
     def record(cfg, folder, name, numbers, place, pictures):
