@@ -28,7 +28,7 @@ MIWAE = [
 
 def table() -> np.ndarray:
     """The standardised table."""
-    x = load_breast_cancer().data
+    x, _ = load_breast_cancer(return_X_y=True)
     return (x - x.mean(0)) / x.std(0)
 
 

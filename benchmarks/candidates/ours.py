@@ -9,6 +9,7 @@ from itertools import count
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Independent
 
 from benchmarks import work
 from benchmarks.candidates.plain import load
@@ -49,9 +50,11 @@ def parameters(joint: Joint, q: Diagonal) -> list[torch.nn.Parameter]:
 
 def log_w(joint: Joint, q: Diagonal, x: Tensor, standard: Tensor) -> Tensor:
     """Log-weights, [k, b], of images [b, 784] and standard noise [k, b, 50], as the estimators compute them."""
-    normal = q(x).base_dist
+    posterior = q(x)
+    assert isinstance(posterior, Independent)
+    normal = posterior.base_dist
     z = normal.loc + normal.scale * standard
-    return Target.of(joint, q).log_joint(x, z) - q(x).log_prob(z).double()
+    return Target.of(joint, q).log_joint(x, z) - posterior.log_prob(z).double()
 
 
 def train(clock: Clock, k: int, weights: str) -> None:
