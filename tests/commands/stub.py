@@ -1,4 +1,4 @@
-"""A ``train.py`` whose members do what their seed says: train, or go wrong in a way of its own."""
+"""A ``train.py`` whose jobs do what their seed says: train, or go wrong in a way of its own."""
 
 import ctypes
 import json

@@ -14,7 +14,7 @@ from taut.commands.dashboard.pages import as_json, workspace
 from taut.training.callbacks.history import read
 
 WORDS = ["trainer.max_epochs=3", "k_eval=4", "k_test=20", "network.hidden=[8]", "threads=1"]
-MEMBERS = {
+JOBS = {
     "000_vae-seed0": ["latent_dim=2", "seed=0", *WORDS],
     "001_vae-seed1": ["latent_dim=2", "seed=1", *WORDS],
     "002_mog": ["model=mog", "data=faithful", *WORDS],
@@ -47,10 +47,10 @@ def inspected(record: Path, *flags: str) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def records(programs, tmp_path_factory):
-    """By member: the summary and the lines of the record of its training; and of an evaluation, under that name."""
+    """By job: the summary and the lines of the record of its training; and of an evaluation, under that name."""
     outputs = tmp_path_factory.mktemp("little") / "outputs"
     sweep = outputs / "sweeps" / "little"
-    for name, words in MEMBERS.items():
+    for name, words in JOBS.items():
         done = command("train", *words, f"hydra.run.dir={sweep / name}", "sweep.name=little")
         assert done.code == 0, done.err
     done = command("evaluate", f"run={sweep / '000_vae-seed0'}", *SMALL)
@@ -58,8 +58,8 @@ def records(programs, tmp_path_factory):
     found = {}
     for record in sorted((outputs / "wandb").glob("offline-run-*")):
         (summary,) = inspected(record, "--summary")
-        member = next(name for name in MEMBERS if name in record.name)
-        name = "evaluation" if member in found else member
+        job = next(name for name in JOBS if name in record.name)
+        name = "evaluation" if job in found else job
         found[name] = (summary, inspected(record), record)
     return sweep, found
 
@@ -71,8 +71,8 @@ def series(lines: list[dict], name: str) -> list[float]:
 
 def test_all_runs_lie_in_one_folder_under_names_that_tell_them_apart(records):
     sweep, found = records
-    assert set(found) == {*MEMBERS, "evaluation"}
-    for name in MEMBERS:
+    assert set(found) == {*JOBS, "evaluation"}
+    for name in JOBS:
         summary, _, record = found[name]
         assert re.fullmatch(rf"offline-run-\d+_\d+-{name}-little-[0-9a-f]{{6}}", record.name)
         assert summary["run_id"] == (sweep / name / "wandb" / "id").read_text().strip()
@@ -80,7 +80,7 @@ def test_all_runs_lie_in_one_folder_under_names_that_tell_them_apart(records):
     assert found["evaluation"][0]["run_id"] == found["000_vae-seed0"][0]["run_id"]
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", JOBS)
 def test_a_record_has_the_series_the_summary_and_the_choices(records, name):
     sweep, found = records
     summary, lines, _ = found[name]
@@ -100,7 +100,7 @@ def test_a_record_has_the_series_the_summary_and_the_choices(records, name):
     assert run["run_group"] == "little"
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", JOBS)
 def test_scores_are_drawn_against_the_epoch(records, name):
     """Steps differ between batch sizes, and pictures, validation and training would each have an axis of its own."""
     _, lines, _ = records[1][name]
@@ -111,7 +111,7 @@ def test_scores_are_drawn_against_the_epoch(records, name):
     assert set(series(lines, "epoch")) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", JOBS)
 def test_pictures_are_few_and_their_files_are_there(records, name):
     summary, lines, record = records[1][name]
     media = {key: value for key, value in summary["summary"].items() if key.startswith("pictures/")}

@@ -29,7 +29,7 @@ def grid(path: Path) -> list[DictConfig]:
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_member_of_a_study_can_be_built(commands, path):
+def test_every_job_of_a_study_can_be_built(commands, path):
     text = path.read_text()
     assert text.startswith("# @package _global_\n# "), "a study begins with what it asks"
     assert f"#   python train.py +sweep={path.stem}" in text
@@ -58,4 +58,4 @@ def test_the_smallest_study_runs(commands, tmp_path):
         assert json.loads((folder / name / "evaluation" / "result.json").read_text())["n"] == 4
     again = commands.run(ROOT / "train.py", *words, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0
-    assert "4 of 4 members need not run" in again.stdout
+    assert "4 of 4 jobs need not run" in again.stdout

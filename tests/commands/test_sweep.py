@@ -1,4 +1,4 @@
-"""A sweep survives its members, and its driver's death."""
+"""A sweep survives its jobs, and its driver's death."""
 
 import csv
 import json
@@ -31,18 +31,18 @@ def swept(commands, folder, *words, pretend=True):
 
 
 def table(folder):
-    with (folder / "sweep" / "members.csv").open() as file:
+    with (folder / "sweep" / "jobs.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def status(member):
+def status(job):
     try:
-        return json.loads((member / "status.json").read_text())
+        return json.loads((job / "status.json").read_text())
     except FileNotFoundError:
         return {"state": "queued"}
 
 
-def members(folder):
+def jobs(folder):
     return sorted(path for path in (folder / "sweep").glob("[0-9]*") if path.is_dir())
 
 
@@ -63,8 +63,8 @@ EXPECTED = {
 GOOD = range(12)
 
 
-def test_members_fail_alone(commands, tmp_path):
-    """12 good members among 12 that go wrong, each its own way: equal, to the bit, to runs of their own."""
+def test_jobs_fail_alone(commands, tmp_path):
+    """12 good jobs among 12 that go wrong, each its own way: equal, to the bit, to runs of their own."""
     seeds = [*reversed(EXPECTED), *GOOD]
     words = [*TINY, "network.hidden=[4]", "latent_dim=2", "logger=csv", "k_test=4"]
     axis = "seed=" + ",".join(map(str, seeds))
@@ -72,7 +72,7 @@ def test_members_fail_alone(commands, tmp_path):
         commands, tmp_path, axis, *words, "sweep.timeout=30", "launcher=joblib", "launcher.n_jobs=3", pretend=False
     )
     assert code == 1
-    assert "12 of 24 members failed" in err
+    assert "12 of 24 jobs failed" in err
     rows = {int(row["words"].split("seed=")[1].split()[0]): row for row in table(tmp_path)}
     assert sorted(rows) == sorted(seeds)
     for seed, why in EXPECTED.items():
@@ -84,12 +84,11 @@ def test_members_fail_alone(commands, tmp_path):
         folder = trained(tmp_path / f"alone{seed}", *words, f"seed={seed}")
         alone = json.loads((folder / "result.json").read_text())
         assert rows[seed]["state"] == "finished"
-        member = tmp_path / "sweep" / rows[seed]["member"]
-        sweep_result = json.loads((member / "result.json").read_text())
+        job = tmp_path / "sweep" / rows[seed]["job"]
+        sweep_result = json.loads((job / "result.json").read_text())
         assert sweep_result["scores"] == alone["scores"]
         ours, theirs = (
-            torch.load(place / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-            for place in (member, folder)
+            torch.load(place / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for place in (job, folder)
         )
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -103,7 +102,7 @@ def test_what_is_finished_is_not_run_again_and_what_failed_only_if_asked(command
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/*.json")}
     assert swept(commands, tmp_path, "seed=0,100,1,-1")[0] == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    attempts = lambda: [status(member)["attempts"] for member in members(tmp_path)]  # noqa: E731
+    attempts = lambda: [status(job)["attempts"] for job in jobs(tmp_path)]  # noqa: E731
     assert attempts() == [1, 1, 1, 0]
     assert swept(commands, tmp_path, "seed=0,100,1,-1", "resume=true")[0] == 1
     assert attempts() == [1, 2, 1, 0]
@@ -120,14 +119,14 @@ def test_a_driver_that_is_killed_again_and_again_finishes_its_sweep(commands, tm
         time.sleep(clock.uniform(0.2, 2.5))
         process.kill()
         process.communicate()
-        _until(lambda: not any(is_held(member / ".lock") for member in members(tmp_path)))
-        finished |= {m: (m / "result.json").read_bytes() for m in members(tmp_path) if status(m)["state"] == "finished"}
-        for member, result in finished.items():
-            assert (member / "result.json").read_bytes() == result
+        _until(lambda: not any(is_held(job / ".lock") for job in jobs(tmp_path)))
+        finished |= {m: (m / "result.json").read_bytes() for m in jobs(tmp_path) if status(m)["state"] == "finished"}
+        for job, result in finished.items():
+            assert (job / "result.json").read_bytes() == result
     code, _, err = swept(commands, tmp_path, AXIS, "launcher=joblib")
     assert code == 0, err
-    for member, result in finished.items():
-        assert (member / "result.json").read_bytes() == result
+    for job, result in finished.items():
+        assert (job / "result.json").read_bytes() == result
     assert [row["state"] for row in table(tmp_path)] == ["finished"] * 8
     (tmp_path / "once").mkdir()
     assert swept(commands, tmp_path / "once", AXIS, "launcher=joblib")[0] == 0
@@ -135,13 +134,13 @@ def test_a_driver_that_is_killed_again_and_again_finishes_its_sweep(commands, tm
     assert untimed == [{k: v for k, v in row.items() if k != "seconds"} for row in table(tmp_path / "once")]
 
 
-def test_members_do_not_outlive_a_driver_that_is_killed(commands, tmp_path):
+def test_jobs_do_not_outlive_a_driver_that_is_killed(commands, tmp_path):
     process = driver(commands, tmp_path, "seed=111,112", "launcher=joblib")
-    _until(lambda: [status(member)["state"] for member in members(tmp_path)] == ["running"] * 2)
+    _until(lambda: [status(job)["state"] for job in jobs(tmp_path)] == ["running"] * 2)
     time.sleep(1)
     process.kill()
     process.communicate()
-    _until(lambda: not any(is_held(member / ".lock") for member in members(tmp_path)))
+    _until(lambda: not any(is_held(job / ".lock") for job in jobs(tmp_path)))
 
 
 def _until(true):
@@ -153,34 +152,34 @@ def _until(true):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_driver_that_is_stopped_stops_its_members_and_says_how_to_go_on(commands, tmp_path, number, code, n_jobs):
+def test_a_driver_that_is_stopped_stops_its_jobs_and_says_how_to_go_on(commands, tmp_path, number, code, n_jobs):
     process = driver(commands, tmp_path, "seed=0,111,112", "launcher=joblib", f"launcher.n_jobs={n_jobs}")
-    _until(lambda: any(status(member)["state"] == "finished" for member in members(tmp_path)))
+    _until(lambda: any(status(job)["state"] == "finished" for job in jobs(tmp_path)))
     time.sleep(1)
     process.send_signal(number)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == code, err
     assert err.strip().endswith("The same command goes on with the sweep.")
     assert "Traceback" not in err
-    states = [status(member)["state"] for member in members(tmp_path)]
+    states = [status(job)["state"] for job in jobs(tmp_path)]
     assert states[0] == "finished"
     assert states[1] == "queued"
-    assert not any(is_held(member / ".lock") for member in members(tmp_path))
+    assert not any(is_held(job / ".lock") for job in jobs(tmp_path))
 
 
 def test_another_grid_is_refused_or_merged(commands, tmp_path):
     assert swept(commands, tmp_path, "seed=0,1")[0] == 0
     before = (tmp_path / "sweep" / "sweep.json").read_bytes()
-    results = {member: (member / "result.json").read_bytes() for member in members(tmp_path)}
+    results = {job: (job / "result.json").read_bytes() for job in jobs(tmp_path)}
     for words in (["seed=0,1,2"], ["seed=0"], ["seed=0,1", "k=2"]):
         code, _, err = swept(commands, tmp_path, *words)
         assert code == 2
-        assert "holds other members" in err
+        assert "holds other jobs" in err
         assert err.count("\n") == 1
         assert (tmp_path / "sweep" / "sweep.json").read_bytes() == before
     assert swept(commands, tmp_path, "seed=2,1", "resume=merge")[0] == 0
-    assert [member.name for member in members(tmp_path)] == ["000_seed0", "001_seed1", "002_seed2"]
-    assert {member: (member / "result.json").read_bytes() for member in results} == results
+    assert [job.name for job in jobs(tmp_path)] == ["000_seed0", "001_seed1", "002_seed2"]
+    assert {job: (job / "result.json").read_bytes() for job in results} == results
     assert [row["state"] for row in table(tmp_path)] == ["finished"] * 3
 
 
@@ -191,23 +190,23 @@ def test_configs_that_changed_are_refused(commands, tmp_path):
     study.write_text(text)
     words = ["--config-dir", "own", "+sweep=mine"]
     assert swept(commands, tmp_path, *words)[0] == 0
-    assert [member.name for member in members(tmp_path)] == ["000_seed0", "001_seed1"]
+    assert [job.name for job in jobs(tmp_path)] == ["000_seed0", "001_seed1"]
     study.write_text(text.replace("5", "6"))
     code, _, err = swept(commands, tmp_path, *words)
     assert code == 2
     assert "The configs of 000_seed0 changed" in err
 
 
-def test_what_does_not_go_together_is_found_before_the_first_member_starts(commands, tmp_path):
+def test_what_does_not_go_together_is_found_before_the_first_job_starts(commands, tmp_path):
     words = ["q=diagonal,exact", "threads=1", "sweep.rehearse=true"]
     code, _, err = swept(commands, tmp_path, *words)
     assert code == 1
     assert err.startswith("001_exact cannot run: The exact posterior of prior=normal with likelihood=bernoulli is not")
     assert [row["state"] for row in table(tmp_path)] == ["finished", "failed"]
-    assert [status(member)["attempts"] for member in members(tmp_path)] == [1, 0]
+    assert [status(job)["attempts"] for job in jobs(tmp_path)] == [1, 0]
 
 
-def test_a_member_may_be_several_processes(commands, tmp_path):
+def test_a_job_may_be_several_processes(commands, tmp_path):
     """Their noise is their own, so that two of them train to other weights than one."""
     words = [*TINY, "network.hidden=[4]", "latent_dim=2", "logger=csv", "k_test=4"]
     code, _, err = swept(commands, tmp_path, "seed=1", "strategy=ddp_cpu", *words, pretend=False)
@@ -221,7 +220,7 @@ def test_a_member_may_be_several_processes(commands, tmp_path):
 
 def test_two_drivers_do_not_run_one_sweep(commands, tmp_path):
     first = driver(commands, tmp_path, "seed=0,110")
-    _until(lambda: members(tmp_path))
+    _until(lambda: jobs(tmp_path))
     code, _, err = swept(commands, tmp_path, "seed=0,110")
     first.kill()
     first.communicate()
@@ -257,33 +256,33 @@ def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path, monkeypatch, words, exp
     assert not list(tmp_path.iterdir())
 
 
-def test_every_member_sees_one_gpu_and_has_one_thread(commands, tmp_path):
+def test_every_job_sees_one_gpu_and_has_one_thread(commands, tmp_path):
     words = ["seed=range(0,5)", "launcher=joblib", "launcher.n_jobs=2", "launcher.gpus=[3,5]"]
     assert swept(commands, tmp_path, *words)[0] == 0
-    results = [json.loads((member / "result.json").read_text()) for member in members(tmp_path)]
+    results = [json.loads((job / "result.json").read_text()) for job in jobs(tmp_path)]
     assert {result["threads"] for result in results} == {1}
     seen = [result["gpu"] for result in results]
     assert set(seen) == {"3", "5"}
-    assert seen[0] != seen[1], "members at a time share no GPU"
+    assert seen[0] != seen[1], "jobs at a time share no GPU"
 
 
-def test_a_cluster_runs_members_as_jobs(commands, tmp_path):
+def test_a_cluster_runs_jobs_as_jobs(commands, tmp_path):
     code, out, err = swept(commands, tmp_path, "seed=0,113,1", "launcher=slurm", "launcher.cluster=local")
     assert code == 1, err
     assert [row["state"] for row in table(tmp_path)] == ["finished", "failed", "finished"]
     assert "prior=vamp does not go with q=exact" in out
-    assert "1 of 3 members failed" in err
+    assert "1 of 3 jobs failed" in err
 
 
 def test_a_job_the_cluster_interrupts_is_queued_again_and_goes_on(commands, tmp_path):
     process = driver(commands, tmp_path, "seed=114,0", "launcher=slurm", "launcher.cluster=local")
-    member = tmp_path / "sweep" / "000_seed114"
-    _until(lambda: (member / "metrics.csv").exists())
-    os.kill(status(member)["pid"], signal.SIGUSR2)
+    job = tmp_path / "sweep" / "000_seed114"
+    _until(lambda: (job / "metrics.csv").exists())
+    os.kill(status(job)["pid"], signal.SIGUSR2)
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == 0
     assert [row["state"] for row in table(tmp_path)] == ["finished", "finished"]
-    assert status(member)["attempts"] == 2
+    assert status(job)["attempts"] == 2
 
 
 def test_runs_started_in_the_same_second_have_folders_of_their_own(commands, tmp_path):

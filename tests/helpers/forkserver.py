@@ -4,7 +4,7 @@
 ``python script words``, with their arguments, and give what these give. Only the new interpreter is left out: the
 server, asked through a socket, forks a process, which takes the folder, the environment, the descriptors and the
 session that it is given, becomes a child of the one that asked, and runs the script as ``__main__``. What such a
-process starts in turn (a member of a sweep, another rank) is forked in the same way by a server of its own, split off
+process starts in turn (a job of a sweep, another rank) is forked in the same way by a server of its own, split off
 before the script began; ``FRESH`` in its environment leaves it to start new interpreters, as users' commands do.
 
 Linux only, for it alone lets a process adopt; elsewhere new interpreters are started.

@@ -1877,10 +1877,10 @@ MUTANTS = [
         "tests/commands/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
     ),
     Mutant(
-        "members with a floor among the first",
+        "jobs with a floor among the first",
         "report/tables/jobs.py",
         'if not result.get("limits") and',
         "if",
-        "tests/report/test_members.py::test_a_member_whose_value_depends_on_a_floor_is_not_ranked",
+        "tests/report/test_jobs.py::test_a_job_whose_value_depends_on_a_floor_is_not_ranked",
     ),
 ]

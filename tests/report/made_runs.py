@@ -149,11 +149,11 @@ def status(state="finished", **changes):
     return known | {"host": "here", "pid": 1, "log": "log.txt"} | changes
 
 
-def write_sweep(folder: Path, members) -> Path:
-    """A sweep: ``members`` maps folder names to what ``write_run`` takes and ``status``; None for one that waits."""
+def write_sweep(folder: Path, jobs) -> Path:
+    """A sweep: ``jobs`` maps folder names to what ``write_run`` takes and ``status``; None for one that waits."""
     folder.mkdir(parents=True)
     planned = []
-    for number, (name, made) in enumerate(members.items()):
+    for number, (name, made) in enumerate(jobs.items()):
         words = list((made or {}).get("words", [f"k={number}"]))
         planned.append({"number": number, "folder": name, "words": words, "config": ""})
         if made is None:
@@ -162,22 +162,22 @@ def write_sweep(folder: Path, members) -> Path:
         write_run(folder / name, made.pop("made", None), **made)
         (folder / name / "status.json").write_text(json.dumps(known))
         (folder / name / ".lock").touch()
-    plan = {"name": folder.name, "command": ["+sweep=k_grid"], "members": planned}
+    plan = {"name": folder.name, "command": ["+sweep=k_grid"], "jobs": planned}
     (folder / "sweep.json").write_text(json.dumps(plan))
     return folder
 
 
 def large_sweep(folder: Path, n=200, *, epochs=300, rows=100, picture=False) -> Path:
-    """A sweep of many finished and evaluated members that differ a little."""
+    """A sweep of many finished and evaluated jobs that differ a little."""
     noise = random.Random(0)
-    members = {}
+    jobs = {}
     for i in range(n):
         k, seed, model = (1, 5, 25, 50)[i % 4], i // 8, ("vae", "iwae")[(i // 4) % 2]
         log_px, gap = -24.5 - noise.random(), 0.3 + 0.02 * k + noise.random() / 10
         made = result(log_px, gap, k=k, seed=seed, model=model)
         values = [log_px + noise.gauss(0, 3) for _ in range(rows)]
         gaps = [gap + noise.gauss(0, 0.1) for _ in range(rows)]
-        members[f"{i:03d}_{model}-k{k}-seed{seed}"] = {
+        jobs[f"{i:03d}_{model}-k{k}-seed{seed}"] = {
             "words": [f"model={model}", f"k={k}", f"seed={seed}"],
             "made": made,
             "cfg": config(k, seed, latent_dim=10 + i % 3),
@@ -185,7 +185,7 @@ def large_sweep(folder: Path, n=200, *, epochs=300, rows=100, picture=False) -> 
             "found": (evaluation(values, gaps), table(values, gaps)),
             "picture": picture,
         }
-    return write_sweep(folder, members)
+    return write_sweep(folder, jobs)
 
 
 def _csv(path: Path, rows) -> None:

@@ -16,7 +16,7 @@ DRAWN = ("gap_k", "gap_epoch", "parallel", "bracket", "apart")
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
-    """Twelve finished members, one that failed, one that is trained, one that waits."""
+    """Twelve finished jobs, one that failed, one that is trained, one that waits."""
     sweep = large_sweep(tmp_path_factory.mktemp("browser") / "k_grid", 12, rows=20, epochs=8, picture=True)
     plan = (sweep / "sweep.json").read_text()
     added = '{"folder": "012_fails", "words": ["k=7"]}, {"folder": "013_waits", "words": ["k=9"]}'

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from made_runs import config, evaluation, result, status, table, write_run, write_sweep
 
+from taut.commands.sweep.plan import Plan
 from taut.config.secrets import redacted_by_name
 from taut.errors import UserError
 from taut.report.rank.candidates import score_sets
@@ -143,7 +144,7 @@ def test_states_of_a_sweep(tmp_path):
     (sweep / "006_cut" / "status.json").write_text('{"state": "fin')
     with (sweep / "002_runs" / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        runs = [read_run(place.folder, place.words, member=True) for place in find([sweep]).runs]
+        runs = [read_run(place.folder, place.words, job=True) for place in find([sweep]).runs]
     states = ["finished", "failed", "running", "interrupted", "queued", "queued", "unknown"]
     assert [run.state for run in runs] == states
     assert runs[1].reason == "ValueError: no"
@@ -171,7 +172,7 @@ def test_runs_are_found_in_folders_of_folders_once(tmp_path):
     assert [folder.name for folder in found.sweeps] == ["s"]
 
 
-def test_a_damaged_plan_leaves_its_members(tmp_path):
+def test_a_damaged_plan_leaves_its_jobs(tmp_path):
     sweep = write_sweep(tmp_path / "s", {"000": {"made": result()}, "001": {"made": result()}})
     (sweep / "sweep.json").write_text('{"name": "s", "memb')
     found = find([sweep])
@@ -183,7 +184,7 @@ def test_a_plan_leads_nowhere_else(tmp_path):
     write_run(tmp_path / "secret", result())
     sweep = write_sweep(tmp_path / "s", {"000": {"made": result()}})
     plan = json.loads((sweep / "sweep.json").read_text())
-    plan["members"] += [
+    plan["jobs"] += [
         {"folder": "../secret"},
         {"folder": str(tmp_path / "secret")},
         {"folder": ".."},
@@ -282,3 +283,14 @@ def test_an_evaluation_of_other_weights_than_the_test_is_doubted(tmp_path):
         run = read_run(write_run(tmp_path / name, result(checkpoint={"step": 400}), found=found))
         (scores,) = run.evaluations.values()
         assert ("evaluate it again" in " ".join(scores.reliability_warnings)) == doubted, name
+
+
+def test_a_plan_written_when_jobs_were_members_is_read(tmp_path):
+    sweep = write_sweep(tmp_path / "s", {"000": None, "001": None})
+    plan = json.loads((sweep / "sweep.json").read_text())
+    plan["members"] = plan.pop("jobs")
+    (sweep / "sweep.json").write_text(json.dumps(plan))
+    assert [place.folder.name for place in find([sweep]).runs] == ["000", "001"]
+    known = Plan.read(sweep)
+    assert known is not None
+    assert [job.folder for job in known.jobs] == ["000", "001"]

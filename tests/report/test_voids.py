@@ -13,7 +13,7 @@ from taut.report.rank.candidates import score_sets
 from taut.report.read.runs import names_of, read_run
 from taut.report.read.scores import Scores
 from taut.report.tables.evaluation import comparison_tables
-from taut.report.tables.jobs import _signed, write_members
+from taut.report.tables.jobs import _signed, write_jobs
 from taut.report.tables.sections import section
 
 WHY = "importance: the mean log p(x) of masses is 20.5 nats above 0; train in float64"
@@ -153,14 +153,14 @@ def test_the_table_of_a_sweep_knows_what_is_void(tmp_path):
     assert [_signed(scores, name) for name in ("log_px", "gap", "elbo")] == ["void", "void", ">= -25.000"]
     made = _voided(result(), "log_px", value=-20.0)
     folder = write_sweep(tmp_path / "s", {"000": {"made": made}})
-    member, known = _Member(), _Status()
-    write_members(folder, [member], {"000": known})
-    header, row = (folder / "members.csv").read_text().splitlines()
+    job, known = _Job(), _Status()
+    write_jobs(folder, [job], {"000": known})
+    header, row = (folder / "jobs.csv").read_text().splitlines()
     cells = dict(zip(header.split(","), row.split(","), strict=True))
     assert (cells["elbo"], cells["log_px"], cells["gap"]) == ("-25.0", "", "")
 
 
-class _Member:
+class _Job:
     folder, words = "000", ["k=1"]
 
 
@@ -260,17 +260,17 @@ def test_every_head_says_the_split(change, word, tmp_path):
 @pytest.mark.parametrize("width", [60, 100, 140])
 def test_a_narrow_terminal_loses_columns_and_no_digits(width, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
-    members = {}
+    jobs = {}
     for i in range(6):
         cfg = config(seed=i % 3) | {"model": {"_target_": "taut.training.models.MoG", "components": i // 3}}
         words = [f"model.components={i // 3}", f"seed={i % 3}"]
-        members[f"{i:03d}"] = {
+        jobs[f"{i:03d}"] = {
             "made": _mixture(2, 2290.0 + i, seed=i % 3),
             "cfg": cfg,
             "words": words,
             "status": status(),
         }
-    assert main([str(write_sweep(tmp_path / "s", members))]) == 0
+    assert main([str(write_sweep(tmp_path / "s", jobs))]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if line.startswith("components=0 seed=0")]
     assert all("= -4.200" in line and "…" not in line for line in rows)

@@ -1,1 +1,1 @@
-"""How Hydra starts the members of a taut sweep."""
+"""How Hydra starts the jobs of a taut sweep."""

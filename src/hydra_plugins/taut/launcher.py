@@ -1,4 +1,4 @@
-"""Hydra's launcher and sweeper for ``train.py``: every member is a process of its own."""
+"""Hydra's launcher and sweeper for ``train.py``: every job is a process of its own."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 
-class MemberLauncher(Launcher):
+class JobLauncher(Launcher):
     """Hands the jobs of any sweeper to the driver of the sweep, which runs each in a process of its own."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -37,7 +37,7 @@ class MemberLauncher(Launcher):
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's grid, in one batch whose configs the driver composes and checks before the first member starts."""
+    """Hydra's grid, in one batch whose configs the driver composes and checks before the first job starts."""
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.hydra_context is not None

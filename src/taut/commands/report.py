@@ -66,7 +66,7 @@ def report(asked: argparse.Namespace) -> Path:
     found = find(folders)
     # before the runs are read, which can take long
     page.refuse_missing_libraries()
-    runs = [read_run(place.folder, place.words, member=bool(place.sweep)) for place in found.runs]
+    runs = [read_run(place.folder, place.words, job=bool(place.sweep)) for place in found.runs]
     places = {id(run): place for place, run in enumerate(runs)}
     names = names_of(runs)
     sections = [section(scores, places, names) for scores in score_sets(runs)]

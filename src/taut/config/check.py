@@ -52,7 +52,7 @@ ONE_OF = {
     "model",
 }
 """Groups of which a run has one; of a list Hydra would take the last without a word."""
-MEMBERS = "hydra_plugins.taut.launcher.MemberLauncher"
+JOB_LAUNCHER = "hydra_plugins.taut.launcher.JobLauncher"
 MOST_YAML_NODES = 100_000
 SAMPLES = ("k", "k_eval", "k_test")
 BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
@@ -159,12 +159,10 @@ def check_sweep(cfg: DictConfig) -> None:
         if name in ranges:
             _check_range(key, ranges[name], value)
     if any(word.startswith("hydra.sweep.subdir=") for word in cfg.hydra.overrides.hydra):
+        raise UserError("hydra.sweep.subdir: jobs name their folders themselves; choose the sweep's: hydra.sweep.dir=.")
+    if cfg.hydra.launcher._target_ != JOB_LAUNCHER:
         raise UserError(
-            "hydra.sweep.subdir: members name their folders themselves; choose the sweep's: hydra.sweep.dir=."
-        )
-    if cfg.hydra.launcher._target_ != MEMBERS:
-        raise UserError(
-            "Members of a sweep are processes of their own, which hydra/launcher= would undo; choose with launcher=, "
+            "Jobs of a sweep are processes of their own, which hydra/launcher= would undo; choose with launcher=, "
             "e.g. launcher=joblib launcher.n_jobs=4."
         )
 

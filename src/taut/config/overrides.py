@@ -11,8 +11,8 @@ from hydra._internal.utils import get_args_parser
 
 from taut.errors import UserError, nearest
 
-NOT_OF_A_MEMBER = ("launcher", "sweep", "resume")
-"""Keys that are a sweep's own: members with other values of them are the same members."""
+NOT_OF_A_JOB = ("launcher", "sweep", "resume")
+"""Keys that are a sweep's own: jobs with other values of them are the same jobs."""
 
 
 def key(word: str) -> str:
@@ -27,8 +27,8 @@ def merged(words: list[str], later: list[str]) -> list[str]:
 
 
 def own_words(words: Iterable[str]) -> list[str]:
-    """The words of a sweep's job that say what the member is."""
-    return [word for word in words if key(word).split(".")[0] not in NOT_OF_A_MEMBER or word.startswith("+sweep=")]
+    """The words of a sweep's job that say what the job is."""
+    return [word for word in words if key(word).split(".")[0] not in NOT_OF_A_JOB or word.startswith("+sweep=")]
 
 
 def parsed() -> Namespace:

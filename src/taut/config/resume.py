@@ -109,8 +109,8 @@ def of_a_sweep(words: list[str]) -> tuple[str | None, list[str]]:
     value = ([word.partition("=")[2] for word in words if key(word) == "resume"] or ["null"])[-1]
     if value not in ("true", "merge", "false", "null"):
         raise UserError(
-            f"resume={value} continues one run; a sweep takes resume=true (run failed members again) or resume=merge "
-            "(and add members)."
+            f"resume={value} continues one run; a sweep takes resume=true (run failed jobs again) or resume=merge "
+            "(and add jobs)."
         )
     return value if value in ("true", "merge") else None, [word for word in words if key(word) != "resume"]
 

@@ -33,6 +33,7 @@ __all__ = [
     "choice_of",
     "config_of",
     "is_run",
+    "jobs_of",
     "read_result",
     "refuse_other_folder",
     "versions",
@@ -65,6 +66,11 @@ PLAN = "sweep.json"
 """What a sweep consists of, in the folder of the sweep."""
 STATUS, LOG, LOCK = "status.json", "log.txt", ".lock"
 """How far a job of a sweep has come, all it said, and the lock that the process watching over it holds."""
+
+
+def jobs_of(plan: Mapping[str, Any]) -> Any:
+    """What a sweep's plan says of its jobs, which were ``members`` before format 2 of result files."""
+    return plan["jobs"] if "jobs" in plan else plan.get("members")
 
 
 def is_run(folder: Path) -> bool:

@@ -17,16 +17,16 @@ from rich.progress import track
 
 from taut.commands.sweep import engines
 from taut.commands.sweep.dry_run import rehearse
-from taut.commands.sweep.job import LOCK, LOG, Member, Status
+from taut.commands.sweep.job import LOCK, LOG, Job, Status
 from taut.commands.sweep.plan import Plan, digest, refuse_changes
 from taut.commands.sweep.show import Progress
-from taut.commands.sweep.supervise import Job
+from taut.commands.sweep.supervise import Command
 from taut.config.check import check
 from taut.config.overrides import own_words
 from taut.config.resume import quoted
 from taut.errors import RunError, UserError
 from taut.files import held
-from taut.report.tables.jobs import members_table, write_members
+from taut.report.tables.jobs import jobs_table, write_jobs
 from taut.runtime import devices
 
 Compose = Callable[[list[str]], DictConfig]
@@ -53,9 +53,9 @@ class Driver:
 
     Args:
         script: ``train.py``.
-        flags: Flags of Hydra that every member is started with.
+        flags: Flags of Hydra that every job is started with.
         command: The words of the sweep.
-        resume: None to leave failed members alone, ``true`` to run them again, ``merge`` to do so and add members.
+        resume: None to leave failed jobs alone, ``true`` to run them again, ``merge`` to do so and add jobs.
         explain: One sentence for what Hydra refuses.
     """
 
@@ -79,12 +79,12 @@ class Driver:
         finally:
             Driver.current = None
 
-    def launch(self, cfg: DictConfig, jobs: Sequence[Sequence[str]], first: int, compose: Compose) -> list[float]:
-        """Run jobs as members of the sweep; their scores, NaN for those without.
+    def launch(self, cfg: DictConfig, asked: Sequence[Sequence[str]], first: int, compose: Compose) -> list[float]:
+        """Run jobs of the sweep; their scores, NaN for those without.
 
         Args:
             cfg: The config of the sweep, with Hydra's part.
-            jobs: The words of each.
+            asked: The words of each job.
             first: Number of jobs launched before; a sweeper that learns asks several times.
             compose: The task config for the words of a job.
 
@@ -93,7 +93,7 @@ class Driver:
         """
         engines.refuse_missing(cfg.launcher)
         console = Console(stderr=True)
-        shown = track(jobs, "Composing the members", console=console, transient=True, disable=not console.is_terminal)
+        shown = track(asked, "Composing the jobs", console=console, transient=True, disable=not console.is_terminal)
         candidates = [self._candidate(list(words), cfg, compose) for words in shown]
         folder = Path(cfg.hydra.sweep.dir).absolute()
         earlier = Plan.read(folder)
@@ -105,34 +105,34 @@ class Driver:
         if earlier is not None:
             refuse_changes(earlier, wanted, merge=self.resume == "merge" or first > 0)
         self._take(folder)
-        # written before any member starts, so that a kill leaves a sweep which can go on
+        # written before any job starts, so that a kill leaves a sweep which can go on
         plan = (earlier or Plan(folder.name, self.command, [])).joined(wanted).write(folder)
-        members = [plan.member(one.words) for one in candidates]
-        wrong = {member.folder: one.wrong for one, member in zip(candidates, members, strict=True) if one.wrong}
+        jobs = [plan.job(one.words) for one in candidates]
+        wrong = {job.folder: one.wrong for one, job in zip(candidates, jobs, strict=True) if one.wrong}
         for name, why in wrong.items():
             print(f"{name} cannot run: {why}", file=sys.stderr, flush=True)
             _mark_wrong(folder / name, why)
-        self._run(plan, [member for member in members if member.folder not in wrong], cfg)
-        scores = [Status.read(folder / member.folder).score for member in members]
+        self._run(plan, [job for job in jobs if job.folder not in wrong], cfg)
+        scores = [Status.read(folder / job.folder).score for job in jobs]
         return [float("nan") if score is None else score for score in scores]
 
     def conclude(self) -> None:
-        """Show the table of all members and write ``members.csv``.
+        """Show the table of all jobs and write ``jobs.csv``.
 
         Raises:
-            RunError: If members failed.
+            RunError: If jobs failed.
         """
         if self.folder is None:
             return
         plan = Plan.read(self.folder)
         assert plan is not None
-        states = {member.folder: Status.read(self.folder / member.folder) for member in plan.members}
-        write_members(self.folder, plan.members, states)
-        Console().print(members_table(self.folder, plan.members, states))
+        states = {job.folder: Status.read(self.folder / job.folder) for job in plan.jobs}
+        write_jobs(self.folder, plan.jobs, states)
+        Console().print(jobs_table(self.folder, plan.jobs, states))
         failed = [name for name, status in states.items() if status.state == "failed"]
         if failed:
             raise RunError(
-                f"{len(failed)} of {len(states)} members failed; their logs are {_shown(self.folder)}/<member>/{LOG}. "
+                f"{len(failed)} of {len(states)} jobs failed; their logs are {_shown(self.folder)}/<job>/{LOG}. "
                 "Add resume=true to run them again."
             )
 
@@ -141,7 +141,7 @@ class Driver:
         try:
             composed = compose(words)
             if cfg.launcher.engine == "joblib" and cfg.launcher.n_jobs > 1 and composed.threads is None:
-                # members side by side would each start a thread per core and slow one another down
+                # jobs side by side would each start a thread per core and slow one another down
                 words = [*words, "threads=1"]
                 composed.threads = 1
             check(composed)
@@ -171,30 +171,30 @@ class Driver:
             ) from None
         self.folder = folder
 
-    def _run(self, plan: Plan, members: Sequence[Member], cfg: DictConfig) -> None:
+    def _run(self, plan: Plan, jobs: Sequence[Job], cfg: DictConfig) -> None:
         assert self.folder is not None
-        pending = [member for member in members if self._is_due(member)]
-        jobs = [self._job(member, plan, cfg.sweep) for member in pending]
-        with Progress(plan.name, len(members), len(members) - len(pending)) as progress:
+        pending = [job for job in jobs if self._is_due(job)]
+        commands = [self._command(job, plan, cfg.sweep) for job in pending]
+        with Progress(plan.name, len(jobs), len(jobs) - len(pending)) as progress:
             engines.run(
-                jobs,
+                commands,
                 cfg.launcher,
                 self.folder,
                 lambda index, status: progress.tell(pending[index].folder, status),
             )
 
-    def _is_due(self, member: Member) -> bool:
+    def _is_due(self, job: Job) -> bool:
         assert self.folder is not None
-        state = Status.read(self.folder / member.folder).state
+        state = Status.read(self.folder / job.folder).state
         return state != "finished" and (state != "failed" or self.resume is not None)
 
-    def _job(self, member: Member, plan: Plan, sweep: DictConfig) -> Job:
+    def _command(self, job: Job, plan: Plan, sweep: DictConfig) -> Command:
         assert self.folder is not None
-        folder = self.folder / member.folder
+        folder = self.folder / job.folder
         place = quoted(str(folder))
-        words = [*self.flags, *member.words, "hydra.mode=RUN", f"hydra.run.dir={place}", f"sweep.name={plan.name}"]
+        words = [*self.flags, *job.words, "hydra.mode=RUN", f"hydra.run.dir={place}", f"sweep.name={plan.name}"]
         evaluate = None if sweep.evaluate is None else shlex.split(sweep.evaluate)
-        return Job(folder, words, self.script, evaluate, sweep.timeout)
+        return Command(folder, words, self.script, evaluate, sweep.timeout)
 
 
 def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candidate]:
@@ -205,7 +205,7 @@ def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candi
 
 
 def _mark_wrong(folder: Path, wrong: str) -> None:
-    """A member that cannot run has failed before it was started."""
+    """A job that cannot run has failed before it was started."""
     status = Status("failed", reason=wrong, exit_code=2)
     if Status.read(folder) != status:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Every member built once, in one process, before the first is started: what does not go together shows here."""
+"""Every job built once, in one process, before the first is started: what does not go together shows here."""
 
 import json
 import subprocess
@@ -23,18 +23,18 @@ def rehearse(configs: Sequence[DictConfig]) -> list[str | None]:
     if not configs:
         return []
     raw = json.dumps([OmegaConf.to_container(cfg, resolve=False) for cfg in configs])
-    with Console(stderr=True).status(f"Building {len(configs)} members to see whether they can be ..."):
+    with Console(stderr=True).status(f"Building {len(configs)} jobs to see whether they can be ..."):
         done = subprocess.run(  # noqa: S603 (this module, by the running interpreter)
             [sys.executable, "-m", __name__], input=raw, capture_output=True, text=True
         )
     try:
         return json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError) as error:
-        raise RunError(f"Building the members failed; sweep.rehearse=false leaves it out.\n{done.stderr}") from error
+        raise RunError(f"Building the jobs failed; sweep.rehearse=false leaves it out.\n{done.stderr}") from error
 
 
 def _all(configs: Sequence[dict[str, Any]]) -> list[str | None]:
-    """Build all in this process, loading data anew only where they differ from those of the member before."""
+    """Build all in this process, loading data anew only where they differ from those of the job before."""
     from taut.config.instantiate import check_targets_resolved
     from taut.training.build import build_data, build_model, set_up_torch
 

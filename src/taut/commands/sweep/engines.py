@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from taut.commands.sweep.job import Status
-from taut.commands.sweep.supervise import Job, Supervisor
+from taut.commands.sweep.supervise import Command, Supervisor
 from taut.errors import UserError
 
 POLL = 0.2
@@ -21,62 +21,62 @@ SEEN = "CUDA_VISIBLE_DEVICES"
 Told = Callable[[int, Status], None]
 
 
-def run(jobs: Sequence[Job], launcher: DictConfig, folder: Path, told: Told) -> None:
-    """Run every job and tell the status each ends with.
+def run(commands: Sequence[Command], launcher: DictConfig, folder: Path, told: Told) -> None:
+    """Run every command and tell the status each ends with.
 
     Args:
-        jobs: What to run.
+        commands: What to run.
         launcher: The choice of ``launcher``.
         folder: The sweep's folder.
-        told: Gets the index of a job and its status, once it ends.
+        told: Gets the index of a command and its status, once it ends.
 
     Raises:
-        KeyboardInterrupt: If stopped; then the members are stopped with a checkpoint and queued again.
+        KeyboardInterrupt: If stopped; then the jobs are stopped with a checkpoint and queued again.
     """
     if launcher.engine == "submitit":
-        _on_cluster(jobs, launcher, folder, told)
+        _on_cluster(commands, launcher, folder, told)
     else:
-        _here(jobs, launcher.n_jobs, launcher.gpus, told)
+        _here(commands, launcher.n_jobs, launcher.gpus, told)
 
 
-def _here(jobs: Sequence[Job], n_jobs: int, gpus: Sequence[int] | None, told: Told) -> None:
+def _here(commands: Sequence[Command], n_jobs: int, gpus: Sequence[int] | None, told: Told) -> None:
     import joblib
 
     stop, running, free = Event(), set[int](), SimpleQueue[int | None]()
     for slot in range(n_jobs):
         free.put(gpus[slot % len(gpus)] if gpus else None)
     supervise = joblib.delayed(_supervised)
-    # threads: each only waits for a process; unordered, so that a member is shown as soon as it ends
+    # threads: each only waits for a process; unordered, so that a job is shown as soon as it ends
     pool = joblib.Parallel(n_jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs")
-    ended: Any = pool(supervise(i, job, stop, running, free) for i, job in enumerate(jobs))
+    ended: Any = pool(supervise(i, command, stop, running, free) for i, command in enumerate(commands))
     try:
         for index, status in ended:
             told(index, status)
     finally:
         stop.set()
-        while running:  # members that were stopped are writing their checkpoints
+        while running:  # jobs that were stopped are writing their checkpoints
             time.sleep(POLL)
 
 
 def _supervised(
-    index: int, job: Job, stop: Event, running: set[int], free: SimpleQueue[int | None]
+    index: int, command: Command, stop: Event, running: set[int], free: SimpleQueue[int | None]
 ) -> tuple[int, Status]:
     running.add(index)
     gpu = free.get()
     try:
-        return index, Supervisor(stop.is_set)(job if gpu is None else replace(job, env={SEEN: str(gpu)}))
+        return index, Supervisor(stop.is_set)(command if gpu is None else replace(command, env={SEEN: str(gpu)}))
     finally:
         free.put(gpu)
         running.discard(index)
 
 
-def _on_cluster(jobs: Sequence[Job], launcher: DictConfig, folder: Path, told: Told) -> None:
+def _on_cluster(commands: Sequence[Command], launcher: DictConfig, folder: Path, told: Told) -> None:
     executor = _executor(launcher, folder)
-    submitted: list[Any] = executor.map_array(Supervisor(), jobs)
+    submitted: list[Any] = executor.map_array(Supervisor(), commands)
     waiting = dict(enumerate(submitted))
     while waiting:
         for index in _done(waiting):
-            told(index, _accounted(jobs[index].folder, waiting.pop(index)))
+            told(index, _accounted(commands[index].folder, waiting.pop(index)))
         time.sleep(POLL)
 
 
@@ -86,7 +86,7 @@ def _done(waiting: dict[int, Any]) -> list[int]:
 
 
 def _accounted(folder: Path, job: Any) -> Status:
-    """The status of a member; failed if the cluster ended the job before it could write one."""
+    """The status of a job; failed if the cluster ended the job before it could write one."""
     status = Status.read(folder)
     if status.state in ("finished", "failed"):
         return status

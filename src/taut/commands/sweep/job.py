@@ -1,4 +1,4 @@
-"""One member of a sweep: its words, its folder, and how far it has come."""
+"""One job of a sweep: its words, its folder, and how far it has come."""
 
 import json
 import socket
@@ -9,20 +9,20 @@ from typing import Literal
 from taut.config.run_folder import LOCK, LOG, STATUS
 from taut.files import write_json
 
-__all__ = ["LOCK", "LOG", "STATUS", "Member", "Status"]
+__all__ = ["LOCK", "LOG", "STATUS", "Job", "Status"]
 
 State = Literal["queued", "running", "finished", "failed"]
 
 
 @dataclass(frozen=True)
-class Member:
+class Job:
     """One run of a sweep: its words, its folder, its config.
 
     Args:
         number: Its place in the sweep.
         folder: Name of its run folder inside the sweep's.
         words: The command line that differs from ``python train.py``.
-        config: SHA-256 of the config those words composed when the member was planned.
+        config: SHA-256 of the config those words composed when the job was planned.
     """
 
     number: int
@@ -33,7 +33,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Status:
-    """State of a member: ``status.json`` of its folder, written last.
+    """State of a job: ``status.json`` of its folder, written last.
 
     Args:
         state: ``queued``, ``running``, ``finished`` or ``failed``.
@@ -59,7 +59,7 @@ class Status:
 
     @classmethod
     def read(cls, folder: Path) -> "Status":
-        """The status in a member's folder; queued if there is none that can be read."""
+        """The status in a job's folder; queued if there is none that can be read."""
         try:
             known = json.loads((folder / STATUS).read_text(encoding="utf-8"))
             return cls(**{field.name: known[field.name] for field in fields(cls)})
@@ -67,6 +67,6 @@ class Status:
             return cls()
 
     def write(self, folder: Path) -> "Status":
-        """Put it into a member's folder, atomically: the sweep reads it while members write."""
+        """Put it into a job's folder, atomically: the sweep reads it while jobs write."""
         write_json(folder / STATUS, asdict(self))
         return self

@@ -13,11 +13,11 @@ STYLES = {"finished": "green", "failed": "bold red"}
 
 
 class Progress:
-    """One line for each member that ends, and below them a bar with the time left.
+    """One line for each job that ends, and below them a bar with the time left.
 
     Args:
         name: Name of the sweep.
-        total: Number of its members.
+        total: Number of its jobs.
         done: Of which so many need not run.
     """
 
@@ -34,7 +34,7 @@ class Progress:
         self.bar = Bar(*columns, console=self.console, transient=True)
         self.task = self.bar.add_task(name, total=total, completed=done)
         if done:
-            self.console.print(f"{name}: {done} of {total} members need not run", style="dim", highlight=False)
+            self.console.print(f"{name}: {done} of {total} jobs need not run", style="dim", highlight=False)
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -43,10 +43,10 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         self.bar.stop()
 
-    def tell(self, member: str, status: Status) -> None:
-        """A member has ended."""
+    def tell(self, job: str, status: Status) -> None:
+        """A job has ended."""
         self.bar.advance(self.task)
-        line = Text(f"{member}  ").append(status.state, style=STYLES.get(status.state, ""))
+        line = Text(f"{job}  ").append(status.state, style=STYLES.get(status.state, ""))
         if status.score is not None:
             line.append(f"  {status.score:.3f} nats")
         if status.seconds is not None:

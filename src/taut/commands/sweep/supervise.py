@@ -59,15 +59,15 @@ GRACE = 20.0
 """Seconds between the request to stop and the end of patience."""
 PAUSE = 0.05
 ONE_TASK = {"SLURM_JOB_NAME": "interactive"} if "SLURM_JOB_ID" in os.environ else {}
-"""Has Lightning start the processes of a member itself, where Slurm has started one task for all of it."""
+"""Has Lightning start the processes of a job itself, where Slurm has started one task for all of it."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """Command and place of the process that a supervisor starts.
+class Command:
+    """Words and place of the process that a supervisor starts.
 
     Args:
-        folder: The member's run folder, absolute.
+        folder: The job's run folder, absolute.
         train: The words of ``train.py``.
         script: ``train.py``; ``evaluate.py`` lies beside it.
         evaluate: The words of an evaluation after the training, or None for none.
@@ -85,9 +85,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Watch:
-    """Deadline of a job, and the lock that its processes inherit."""
+    """Deadline of a command, and the lock that its processes inherit."""
 
-    job: Job
+    command: Command
     deadline: float | None
     lock: int
 
@@ -97,7 +97,7 @@ class Supervisor:
     """Runs one job in a process of its own and leaves a status, whatever happens to the process.
 
     The lock of the folder is held by the supervisor and by the process it starts: a second supervisor of the same
-    member waits, and then finds it finished. If this process dies, the other is killed.
+    job waits, and then finds it finished. If this process dies, the other is killed.
 
     Args:
         stopping: Asked whether to stop; the process then gets SIGTERM, and time to write a checkpoint.
@@ -106,63 +106,63 @@ class Supervisor:
     stopping: Callable[[], bool] = bool
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
-    def __call__(self, job: Job) -> Status:
-        """The status the member ends with.
+    def __call__(self, command: Command) -> Status:
+        """The status the job ends with.
 
         Raises:
-            BlockingIOError: If asked to stop while another process runs the member.
-            KeyboardInterrupt: If asked to stop; the member is queued again.
+            BlockingIOError: If asked to stop while another process runs the job.
+            KeyboardInterrupt: If asked to stop; the job is queued again.
         """
-        job.folder.mkdir(parents=True, exist_ok=True)
-        with held(job.folder / LOCK, wait=lambda: not self.stopping()) as lock:
+        command.folder.mkdir(parents=True, exist_ok=True)
+        with held(command.folder / LOCK, wait=lambda: not self.stopping()) as lock:
             # read under the lock: another supervisor may have finished it while this one waited
-            before = Status.read(job.folder)
+            before = Status.read(command.folder)
             if before.state == "finished":
                 return before
             started = time.monotonic()
-            status = Status("running", attempts=before.attempts + 1, pid=os.getpid()).write(job.folder)
+            status = Status("running", attempts=before.attempts + 1, pid=os.getpid()).write(command.folder)
             try:
-                end = self._ended(job, started, lock)
+                end = self._ended(command, started, lock)
             # KeyboardInterrupt, which a stop raises, is no Exception
             except BaseException:
                 self._end_process()
                 seconds = time.monotonic() - started
-                replace(status, state="queued", reason="stopped with the sweep", seconds=seconds).write(job.folder)
+                replace(status, state="queued", reason="stopped with the sweep", seconds=seconds).write(command.folder)
                 raise
-            return replace(status, seconds=time.monotonic() - started, **end).write(job.folder)
+            return replace(status, seconds=time.monotonic() - started, **end).write(command.folder)
 
-    def checkpoint(self, job: Job) -> object:
+    def checkpoint(self, command: Command) -> object:
         """Stop for now, and ask submitit to run the job again (a time limit of the cluster, or a preemption)."""
         from submitit.helpers import DelayedSubmission
 
         self._end_process()
         # a new supervisor: submitit pickles it, and a running process cannot be pickled
-        return DelayedSubmission(Supervisor(), job)
+        return DelayedSubmission(Supervisor(), command)
 
-    def _ended(self, job: Job, started: float, lock: int) -> dict[str, object]:
-        """Everything the job starts, one after another; the fields of the status it ends with."""
-        watch = Watch(job, None if job.timeout is None else started + job.timeout, lock)
-        again = is_run(job.folder)
-        words = [f"resume={quoted(str(job.folder))}"] if again else job.train
-        failure = self._failure([job.script, *words], watch)
+    def _ended(self, command: Command, started: float, lock: int) -> dict[str, object]:
+        """Everything a command starts, one after another; the fields of the status it ends with."""
+        watch = Watch(command, None if command.timeout is None else started + command.timeout, lock)
+        again = is_run(command.folder)
+        words = [f"resume={quoted(str(command.folder))}"] if again else command.train
+        failure = self._failure([command.script, *words], watch)
         score = None
         if failure is None:
-            score = _score(job.folder)
+            score = _score(command.folder)
             if score is None:
                 failure = {"reason": reason(0, ""), "exit_code": 0}
-        if failure is None and job.evaluate is not None:
-            place = f"run={quoted(str(job.folder))}"
-            command = [job.script.with_name("evaluate.py"), place, *job.evaluate]
-            failure = self._failure(command, watch, "evaluation: ")
+        if failure is None and command.evaluate is not None:
+            place = f"run={quoted(str(command.folder))}"
+            program = [command.script.with_name("evaluate.py"), place, *command.evaluate]
+            failure = self._failure(program, watch, "evaluation: ")
         if failure is not None:
             return {"state": "failed", "score": score, **failure}
         return {"state": "finished", "score": score, "exit_code": 0, "reason": None}
 
-    def _failure(self, command: Sequence[str | Path], watch: Watch, what: str = "") -> dict[str, object] | None:
+    def _failure(self, program: Sequence[str | Path], watch: Watch, what: str = "") -> dict[str, object] | None:
         """Failure of one process, if it failed."""
-        log = watch.job.folder / LOG
+        log = watch.command.folder / LOG
         since = log.stat().st_size if log.exists() else 0
-        code = self._run(command, log, watch)
+        code = self._run(program, log, watch)
         if code == 0:
             return None
         if code is None:
@@ -170,21 +170,21 @@ class Supervisor:
         said = log.read_bytes()[since:].decode(errors="replace")
         return {"reason": what + reason(code, said), "exit_code": code}
 
-    def _run(self, command: Sequence[str | Path], log: Path, watch: Watch) -> int | None:
-        """The exit code of a command; None if it was out of time."""
+    def _run(self, program: Sequence[str | Path], log: Path, watch: Watch) -> int | None:
+        """The exit code of a program; None if it was out of time."""
         watched, watching = os.pipe()
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(  # noqa: S603 (our own script, by the running interpreter)
-                    [sys.executable, *map(str, command)],
+                    [sys.executable, *map(str, program)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     # Ctrl-C on the terminal then reaches the supervisor alone, and the whole group can be killed
                     start_new_session=True,
-                    # the pipe closes with the supervisor, however that ends; the lock lasts as long as the member
+                    # the pipe closes with the supervisor, however that ends; the lock lasts as long as the job
                     pass_fds=(watched, watch.lock),
-                    env={**os.environ, **ONE_TASK, **watch.job.env, SUPERVISOR_PIPE: str(watched)},
+                    env={**os.environ, **ONE_TASK, **watch.command.env, SUPERVISOR_PIPE: str(watched)},
                 )
             while self._process.poll() is None:
                 if self.stopping():
@@ -209,7 +209,7 @@ class Supervisor:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE)
         with suppress(ProcessLookupError):
-            # also after a regular end: workers that the member started may outlive it
+            # also after a regular end: workers that the job started may outlive it
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self._process = None

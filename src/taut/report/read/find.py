@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from taut.config.run_folder import CHECKPOINTS, FIGURES, METRICS, OVERRIDES, PLAN, RESULT, STATUS
+from taut.config.run_folder import CHECKPOINTS, FIGURES, METRICS, OVERRIDES, PLAN, RESULT, STATUS, jobs_of
 from taut.errors import UserError
 from taut.report.read.files import Reader, word
 
@@ -62,7 +62,7 @@ def find(folders: Sequence[Path]) -> Found:
         for one in dict.fromkeys(sources):
             if _is_sweep(one):
                 sweeps.append(one)
-            for place in _members(one, problems) if _is_sweep(one) else [Place(one)]:
+            for place in _jobs(one, problems) if _is_sweep(one) else [Place(one)]:
                 runs.setdefault(place.folder.resolve(), place)
     return Found(list(runs.values()), list(dict.fromkeys(sweeps)), list(dict.fromkeys(problems)))
 
@@ -101,12 +101,12 @@ def _children(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _members(sweep: Path, problems: list[str]) -> list[Place]:
-    """The members of a plan in its order; where it cannot be read, the folders that hold runs."""
+def _jobs(sweep: Path, problems: list[str]) -> list[Place]:
+    """The jobs of a plan in its order; where it cannot be read, the folders that hold runs."""
     reader = Reader(sweep)
-    listed = reader.mapping(PLAN).get("members")
-    members = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    named = {word(one.get("folder")): one.get("words") for one in members if word(one.get("folder"))}
+    listed = jobs_of(reader.mapping(PLAN))
+    jobs = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    named = {word(one.get("folder")): one.get("words") for one in jobs if word(one.get("folder"))}
     # a plan that others wrote may not lead out of the folder of its sweep
     inside = {name: words for name, words in named.items() if Path(name).name == name and name != ".."}
     problems += [f"{sweep.name}/{problem}" for problem in reader.problems]

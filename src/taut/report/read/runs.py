@@ -85,13 +85,13 @@ class Run:
         return whole(self.about.get("k"))
 
 
-def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -> Run:
+def read_run(folder: Path, words: Sequence[str] = (), *, job: bool = False) -> Run:
     """Everything a report says of one run; what cannot be read is listed among its problems.
 
     Args:
-        folder: Its folder, which need not exist for a member that waits.
+        folder: Its folder, which need not exist for a job that waits.
         words: What a sweep started it with, where it has no config of its own yet.
-        member: Whether it belongs to a sweep: without a status it then waits.
+        job: Whether it belongs to a sweep: without a status it then waits.
     """
     reader = Reader(folder)
     result, status = reader.mapping(RESULT), reader.mapping(STATUS)
@@ -100,7 +100,7 @@ def read_run(folder: Path, words: Sequence[str] = (), *, member: bool = False) -
     given = keys_given(reader.yaml(OVERRIDES) or list(words))
     history = reader.rows(METRICS)
     below = _below(reader, result)
-    state = _state(folder, result, status, member)
+    state = _state(folder, result, status, job)
     log = word(status.get("log")) or LOG
     return Run(
         folder,
@@ -150,7 +150,7 @@ def _of_other_weights(scores: Scores, evaluated: int | None, tested: int | None)
     return replace(scores, reliability_warnings=(sentence, *scores.reliability_warnings))
 
 
-def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], member: bool) -> str:
+def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], job: bool) -> str:
     said = word(status.get("state"))
     if said == "running":
         return "running" if is_held(folder / LOCK) else "interrupted"
@@ -158,7 +158,7 @@ def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], m
         return said
     if (folder / STATUS).exists():
         return "unknown"
-    if member:
+    if job:
         return "queued"
     return "finished" if result.get("status") == "finished" else "unfinished"
 

@@ -1,4 +1,4 @@
-"""Table of all members of a sweep: on the terminal and as ``members.csv``."""
+"""Table of all jobs of a sweep: on the terminal and as ``jobs.csv``."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ from taut.report.tables.evaluation import number
 from taut.report.tables.table import new_table
 from taut.report.tables.training import CRITERIA
 
-NAME = "members.csv"
+NAME = "jobs.csv"
 HEADS = {"bound": "validation:\nbound", "log_px": "test:\nlog p(x)", "gap": "test:\ngap"}
 STYLES = {"finished": "green", "failed": "bold red"}
 SCORES = ("elbo", "log_px", "gap")
 
 
-class MemberLike(Protocol):
-    """Properties of a member that a table needs."""
+class JobLike(Protocol):
+    """Properties of a job that a table needs."""
 
     @property
     def folder(self) -> str: ...
@@ -48,34 +48,34 @@ class StatusLike(Protocol):
     def log(self) -> str: ...
 
 
-def members_table(folder: Path, members: Sequence[MemberLike], states: Mapping[str, StatusLike]) -> Table:
-    """The members with their state, best validation bound and test scores in nats; failures with reason and log."""
-    title = Text(f"{folder.name}: {len(members)} members, nats per datum", style="bold")
+def jobs_table(folder: Path, jobs: Sequence[JobLike], states: Mapping[str, StatusLike]) -> Table:
+    """The jobs with their state, best validation bound and test scores in nats; failures with reason and log."""
+    title = Text(f"{folder.name}: {len(jobs)} jobs, nats per datum", style="bold")
     table = new_table(title, caption_justify="left")
-    table.add_column("member", overflow="fold")
+    table.add_column("job", overflow="fold")
     table.add_column("state")
-    results = {member.folder: _result(folder / member.folder) for member in members}
+    results = {job.folder: _result(folder / job.folder) for job in jobs}
     criteria = {name: result["criteria"] for name, result in results.items() if result.get("criteria")}
     fitted = bool(criteria) and len(criteria) == sum(bool(result) for result in results.values())
     shown = [name for name in HEADS if name == "log_px" or not fitted]  # 80 columns
     for name in (*(HEADS[name] for name in shown), *(CRITERIA.values() if criteria else ()), "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
-    for member in members:
-        status, own = states[member.folder], criteria.get(member.folder, {})
-        scores = results[member.folder].get("scores", {})
+    for job in jobs:
+        status, own = states[job.folder], criteria.get(job.folder, {})
+        scores = results[job.folder].get("scores", {})
         cells = {
             "bound": "" if status.score is None else number(status.score, 3),
             "log_px": _signed(scores, "log_px"),
             "gap": _signed(scores, "gap"),
         }
         table.add_row(
-            member.folder,
+            job.folder,
             Text(status.state, style=STYLES.get(status.state, "")),
             *(cells[name] for name in shown),
             *([number(own.get(key), 1) for key in CRITERIA] if criteria else []),
             "" if status.seconds is None else f"{status.seconds:.0f}",
         )
-    failed = [(member.folder, states[member.folder]) for member in members if states[member.folder].state == "failed"]
+    failed = [(job.folder, states[job.folder]) for job in jobs if states[job.folder].state == "failed"]
     lines = [*(Text(line) for line in firsts(results)), *(_failure(folder, name, status) for name, status in failed)]
     if lines:
         table.caption, table.caption_style = Text("\n").join(lines), ""
@@ -83,13 +83,13 @@ def members_table(folder: Path, members: Sequence[MemberLike], states: Mapping[s
 
 
 def firsts(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Name the first member by each information criterion and by log p(x) of the test split.
+    """Name the first job by each information criterion and by log p(x) of the test split.
 
-    Members are held against each other only where they saw the same rows. Those on which a floor binds are left out:
+    Jobs are held against each other only where they saw the same rows. Those on which a floor binds are left out:
     their likelihood says how low the floor is; and those that have not converged, for criteria presume a maximum.
 
     Args:
-        results: What each member wrote to ``result.json``, by its name.
+        results: What each job wrote to ``result.json``, by its name.
     """
     fitted = {name: result for name, result in results.items() if result.get("criteria")}
     if len({(result["data_digest"], result["criteria"]["n"], result["cells"]) for result in fitted.values()}) != 1:
@@ -102,14 +102,12 @@ def firsts(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
     held_out = {n: -result["scores"]["log_px"]["value"] for n, result in sound.items() if result["held_out"]}
     lines.append(_first("log p(x) of the test split", held_out))
-    left = (
-        f"{len(fitted) - len(sound)} of {len(fitted)} members are not ranked: a floor binds, or EM has not converged."
-    )
+    left = f"{len(fitted) - len(sound)} of {len(fitted)} jobs are not ranked: a floor binds, or EM has not converged."
     return [line for line in lines if line] + [left] * (len(sound) < len(fitted))
 
 
 def _first(label: str, values: Mapping[str, float | None]) -> str:
-    """The member with the least value, and how far behind the next is."""
+    """The job with the least value, and how far behind the next is."""
     known = sorted((value, name) for name, value in values.items() if value is not None)
     if not known:
         return ""
@@ -117,21 +115,21 @@ def _first(label: str, values: Mapping[str, float | None]) -> str:
     return f"First by {label}: {known[0][1]}{ahead}"
 
 
-def write_members(folder: Path, members: Sequence[MemberLike], states: Mapping[str, StatusLike]) -> None:
-    """Write that table as ``members.csv``, atomically."""
+def write_jobs(folder: Path, jobs: Sequence[JobLike], states: Mapping[str, StatusLike]) -> None:
+    """Write that table as ``jobs.csv``, atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ["member", "words", "state", "val_bound", *SCORES, *CRITERIA, "converged"]
+    columns = ["job", "words", "state", "val_bound", *SCORES, *CRITERIA, "converged"]
     columns += ["exit_code", "reason", "log", "seconds"]
     writer.writerow(columns)
-    for member in members:
-        status, result = states[member.folder], _result(folder / member.folder)
+    for job in jobs:
+        status, result = states[job.folder], _result(folder / job.folder)
         scores, criteria = result.get("scores", {}), result.get("criteria") or {}
         numbers = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in SCORES]
         numbers += [*(criteria.get(key) for key in CRITERIA), result.get("converged")]
         known = [status.state, status.score, *numbers, status.exit_code, status.reason]
-        log = f"{member.folder}/{status.log}" if (folder / member.folder / status.log).exists() else None
-        writer.writerow([member.folder, " ".join(member.words), *known, log, status.seconds])
+        log = f"{job.folder}/{status.log}" if (folder / job.folder / status.log).exists() else None
+        writer.writerow([job.folder, " ".join(job.words), *known, log, status.seconds])
     write_atomically(folder / NAME, text.getvalue())
 
 

@@ -85,7 +85,7 @@ def home(folder: Path) -> Path:
 def run_id(folder: Path, name: str, group: str | None) -> str:
     """The W&B id of a run folder, which tells in a list of ids what the run is.
 
-    Made once and kept in ``<folder>/wandb/id``: the folder of a sweep's member and the sweep, or the words of the
+    Made once and kept in ``<folder>/wandb/id``: the folder of a sweep's job and the sweep, or the words of the
     name, and six digits that no other run has. ``wandb agent`` chooses the id of its runs itself.
     """
     path = folder / "wandb" / "id"

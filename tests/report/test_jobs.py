@@ -26,15 +26,15 @@ def test_the_least_criterion_and_the_highest_held_out_log_px_come_first():
 
 
 @pytest.mark.parametrize("change", [{"limits": ["the floor binds"]}, {"converged": False}])
-def test_a_member_whose_value_depends_on_a_floor_is_not_ranked(change):
+def test_a_job_whose_value_depends_on_a_floor_is_not_ranked(change):
     lines = firsts({"one": _result(20.0, -3.0), "spike": _result(-900.0, 90.0, **change)})
     assert lines[0] == "First by BIC: one"
-    assert lines[-1].startswith("1 of 2 members are not ranked")
+    assert lines[-1].startswith("1 of 2 jobs are not ranked")
     assert not any("spike" in line for line in lines)
 
 
 @pytest.mark.parametrize("change", [{"data_digest": "b"}, {"cells": "observed"}])
-def test_members_that_saw_other_rows_are_not_held_against_each_other(change):
+def test_jobs_that_saw_other_rows_are_not_held_against_each_other(change):
     assert firsts({"one": _result(20.0, -3.0), "two": _result(10.0, -3.0, **change)}) == []
 
 
