@@ -11,7 +11,7 @@ from evidence.models import bernoulli_mixture, boxed, curved, gaussian_mixture, 
 from scipy.special import digamma
 
 from taut.errors import UserError
-from taut.evidence import AIS, BDMC, UK, Importance, Naive, Rows, Struski, Sumo, Target, Uniform
+from taut.evidence import AIS, BDMC, UK, Importance, Naive, Rows, Struski, Sumo, Target, Uniform, annealing
 from taut.evidence.gap import thermodynamic_curve
 from taut.evidence.jackknife import second_order
 from taut.evidence.struski import bound_parts
@@ -19,6 +19,12 @@ from taut.evidence.sumo import _lengths, survival, telescoped
 from taut.functional import bounds
 
 pytestmark = pytest.mark.usefixtures("float64")
+
+
+@pytest.fixture
+def large_groups(monkeypatch):
+    """Chains of thousands of data walk together: no side and no mean depends on how many do."""
+    monkeypatch.setitem(annealing.AT_ONCE, "cpu", 2**14)
 
 
 def _many(known, n):
@@ -42,6 +48,7 @@ UNBIASED = {
 }
 
 
+@pytest.mark.usefixtures("large_groups")
 @pytest.mark.parametrize("name", UNBIASED)
 def test_the_exponential_is_unbiased_for_the_evidence(name):
     """A bias of a hundredth of a nat would be seen."""
@@ -53,6 +60,7 @@ def test_the_exponential_is_unbiased_for_the_evidence(name):
     assert_mean((found.value - truth).exp(), 1.0, detects=0.01)
 
 
+@pytest.mark.usefixtures("large_groups")
 def test_reverse_annealing_is_unbiased_for_the_inverse():
     target, x, z, truth = linear_gaussian(2, 4, 6000, width=1.15)
     found = BDMC(6, 8, 3)(target, x, z=z)
@@ -252,6 +260,7 @@ def test_a_sumo_run_telescopes():
     assert nothing.tolist() == [-math.inf]
 
 
+@pytest.mark.usefixtures("large_groups")
 @pytest.mark.parametrize("name", ["importance", "ais"])
 def test_intervals_cover_what_they_say(name):
     """95% intervals of single data, where the weights are good, cover 93 to 97%."""
