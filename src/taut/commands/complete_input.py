@@ -13,7 +13,7 @@ from taut.data.base import Data
 from taut.data.binarise import Scale
 from taut.data.mask.base import Mask
 from taut.data.mask.cells import FromData
-from taut.data.table import Table
+from taut.data.table import ARROW, Table
 from taut.errors import UserError
 from taut.functional.missing import apply_mask
 from taut.training.module import LatentVariableModel
@@ -108,8 +108,10 @@ def refuse_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         UserError: If it exists, cannot be written to, or is of an unknown kind.
     """
-    if path.suffix.lower() not in (".csv", ".npy"):
-        raise UserError(f"out={path}: the kind of file {path.suffix!r} is unknown; write a .csv or .npy file.")
+    if path.suffix.lower() not in (".csv", ".npy", *ARROW):
+        raise UserError(
+            f"out={path}: the kind of file {path.suffix!r} is unknown; write a .csv, .npy, .parquet or .feather file."
+        )
     if path.exists() and not overwrite:
         raise UserError(f"out={path} exists; choose another file, or add overwrite=true.")
     if not path.absolute().parent.is_dir() or path.is_dir():

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from taut.commands.complete_input import CompleteInput
 from taut.completion import Completions
 from taut.config.run_folder import FIGURES
 from taut.data.base import Data
-from taut.data.readers.csv_file import read_rows
+from taut.data.table import ARROW
 from taut.evidence.loop import EvalResult
 from taut.evidence.summary import columns
 from taut.files import write_atomically, write_table
@@ -102,17 +103,20 @@ def _pictures(output: CompleteOutput) -> Iterator[tuple[str, Figure]]:
 def write_filled(output: CompleteOutput, out: Path) -> None:
     """Write the user's table, or the rows of the run, with every missing cell filled.
 
-    Cells that were observed are those of the file, letter by letter for a CSV file. ``fill=draws`` stacks the draws,
-    numbered in a first column: multiple imputation (Rubin, 1987), of the cells alone, since the parameters stay at
-    their estimate.
+    Cells that were observed are those of the file, letter by letter from a text file to a CSV file. ``fill=draws``
+    stacks the draws, numbered in a first column: multiple imputation (Rubin, 1987), of the cells alone, since the
+    parameters stay at their estimate.
     """
     filled, fill = output.completions, output.cfg.fill
     fills = filled.draws if fill == "draws" else getattr(filled, fill).unsqueeze(0)
-    if out.suffix.lower() == ".npy":
+    kind = out.suffix.lower()
+    if kind == ".npy":
         # np.save would append .npy to a name such as out.NPY, and could leave half a file
         array = io.BytesIO()
         np.save(array, _in_place(fills if fill == "draws" else fills[0], output.input))
         write_atomically(out, array.getvalue())
+    elif kind in ARROW:
+        write_atomically(out, _arrow(fills, output, kind))
     else:
         write_atomically(out, _csv(fills.flatten(2), output))
 
@@ -128,6 +132,27 @@ def _in_place(fills: Tensor, given: CompleteInput) -> np.ndarray:
         order = np.argsort(given.order)
         fill, hidden = fill[..., order], hidden[:, order]
     return np.where(hidden, fill, own)
+
+
+def _arrow(fills: Tensor, output: CompleteOutput, kind: str) -> bytes:
+    """A Parquet or Feather file of the numbers."""
+    import pyarrow as pa
+    from pyarrow import feather, parquet
+
+    values = _in_place(fills, output.input)
+    rows = values.reshape(-1, values[0, 0].size)
+    columns = dict(zip(_names(output.input, output.data), rows.T, strict=True))
+    if output.cfg.fill == "draws":
+        columns = {"draw": np.repeat(np.arange(1, len(values) + 1), values.shape[1]), **columns}
+    table, content = pa.table(columns), io.BytesIO()
+    parquet.write_table(table, content) if kind == ".parquet" else feather.write_feather(table, content)
+    return content.getvalue()
+
+
+def _names(given: CompleteInput, data: Data) -> tuple[str, ...]:
+    """The names of the columns, in the order of the table."""
+    width = given.x.flatten(1).shape[1]
+    return (given.table.columns if given.table else data.columns) or tuple(f"x{i + 1}" for i in range(width))
 
 
 def _csv(fills: Tensor, output: CompleteOutput) -> str:
@@ -148,14 +173,10 @@ def _csv(fills: Tensor, output: CompleteOutput) -> str:
 
 
 def _cells(given: CompleteInput, data: Data) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the table as text: the user's own where there is a CSV file."""
-    table, width = given.table, given.x.flatten(1).shape[1]
-    names = (table.columns if table else data.columns) or tuple(f"x{i + 1}" for i in range(width))
-    if table is None or table.path.suffix.lower() != ".csv":
-        return list(names), [[repr(value) for value in row] for row in given.truth.flatten(1).tolist()]
-    rows = [cells for _, cells in read_rows(table.path)]
-    if table.columns is None:
-        return list(names), rows[: len(given.x)]
-    header = [cell.strip() for cell in rows[0]]
-    chosen = [header.index(name) for name in table.columns]
-    return list(names), [[cells[i] for i in chosen] for cells in rows[1 : len(given.x) + 1]]
+    """Header and cells of the table as text: the user's own where there is a text file."""
+    names, table = _names(given, data), given.table
+    cells = table.cells() if table else None
+    if cells is None:
+        values = table.read()[: len(given.x)].astype(np.float64) if table else given.truth.numpy()
+        return list(names), [[repr(value) for value in row] for row in values.reshape(len(values), -1).tolist()]
+    return list(names), list(islice(cells, len(given.x)))

@@ -1,31 +1,43 @@
 """The user's own numbers."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
+import numpy as np
 import torch
 
 from taut.data.base import Data, Splits, cut
 from taut.data.readers.array_file import read_array
-from taut.data.readers.csv_file import read_csv
+from taut.data.readers.arrow_file import read_arrow
+from taut.data.readers.columns import Columns
+from taut.data.readers.csv_file import read_cells, read_csv
+from taut.data.readers.layout import DELIMITERS, TextOptions
 from taut.errors import UserError
+
+ARRAYS, ARROW = (".npy", ".npz"), (".parquet", ".feather", ".arrow", ".ipc")
+TEXT, COMPRESSED = (".csv", ".tsv", ".txt", ".dat"), (".gz", ".bz2", ".xz", ".zst")
+KINDS = ".csv, .tsv, .txt (plain, .gz, .bz2, .xz or .zst), .parquet, .feather, .npy or .npz"
 
 
 @final
 class Table(Data):
-    """Rows of a CSV, NPY or NPZ file, cut by a seeded permutation.
+    """Rows of a file, cut by a seeded permutation.
 
-    CSV: UTF-8, commas, decimal points, at most one header row. NPY and NPZ: rows ``[n, d]`` or images ``[n,
-        c, h, w]``.
-    Missing values (an empty cell, ``NA``, ``nan``, ``?``) are refused unless there is a mask, such as
-    ``mask=from_data``. A constant column is accepted: its density is bounded by the variance floor of
-    the likelihood alone.
+    Text (CSV and its like, compressed or not): UTF-8, rows of equal length, at most one header row. Parquet and
+    Feather: columns of numbers. NPY and NPZ: rows ``[n, d]`` or images ``[n, c, h, w]``. Missing values (an empty cell,
+    ``NA``, ``nan``, ``?``) are refused unless there is a mask, such as ``mask=from_data``. A constant column is
+    accepted: its density is bounded by the variance floor of the likelihood alone.
 
     Args:
         path: The file.
         val_fraction: Part of the rows cut off for validation; 0 validates on the training rows.
         test_fraction: Part of the rows cut off for the test; 0 tests on the training rows.
-        columns: Names of the CSV columns to use, in this order; all by default.
+        columns: Names of the columns to use, or their numbers counted from 1, in this order; all by default.
+        header: Whether the first row of a text file holds names; ``auto`` decides, and refuses where that is a guess.
+        delimiter: What stands between the cells of a text file: ``comma``, ``semicolon``, ``tab``, ``bar``, ``space``
+            or one character; ``auto`` decides by content.
+        missing: Words that stand for a missing value beside the known ones, such as ``[-999, unknown]``.
         array: Name of the array to use, for an NPZ file of several.
         options: Arguments of ``Data``.
 
@@ -42,13 +54,16 @@ class Table(Data):
         path: str | Path | None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
-        columns: list[str] | None = None,
+        columns: Sequence[str | int] | str | int | None = None,
+        header: bool | Literal["auto"] = "auto",
+        delimiter: str = "auto",
+        missing: Sequence[Any] | str | float = (),
         array: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         if path is None:
-            raise UserError("data=table needs a file: add data.path=<file.csv, .npy or .npz>.")
+            raise UserError(f"data=table needs a file: add data.path=<file>, a {KINDS} file.")
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise UserError(
                 f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} must be 0 or "
@@ -56,7 +71,8 @@ class Table(Data):
             )
         self.path, self.array = Path(path).expanduser(), array
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
-        self.columns = tuple(columns) if columns is not None else None
+        self.chosen = None if columns is None else tuple(_listed(columns))
+        self.text = _text_options(header, delimiter, missing)
 
     def load(self) -> Splits:
         rows = torch.from_numpy(self.read())
@@ -64,17 +80,49 @@ class Table(Data):
         train, held_out, last = cut(rows, val, test, self.split_seed)
         return Splits(train, held_out if val else train, last if test else train)
 
-    def read(self):
+    def read(self) -> np.ndarray:
         """The values of the file, ``[n, d]`` or ``[n, c, h, w]``; sets ``columns`` to the names it has."""
         # first, or a broken link or a folder would be reported as a damaged file
         check_file(self.path)
-        suffix = self.path.suffix.lower()
-        if suffix in (".npy", ".npz"):
-            return read_array(self.path, self.array, holes=self.mask is not None)
-        if suffix != ".csv":
-            raise UserError(f"{self.path}: the kind of file {suffix!r} is unknown: save it as .csv, .npy or .npz.")
-        self.columns, values = read_csv(self.path, self.columns, holes=self.mask is not None)
-        return values
+        holes = self.mask is not None
+        if self.kind in ARRAYS:
+            self._refuse_for_arrays()
+            return read_array(self.path, self.array, holes=holes)
+        if self.array is not None:
+            raise UserError(
+                f"data.array={self.array} names an array of an NPZ file, and {self.path} is none: leave it out."
+            )
+        table = self._columns(holes)
+        self.columns = table.names
+        return np.concatenate(list(table.blocks))
+
+    def cells(self) -> Iterator[list[str]] | None:
+        """The cells that ``read`` reads, as they are written in a text file; ``None`` for other files."""
+        return read_cells(self.path, self.chosen, self.text) if self.kind in TEXT else None
+
+    @property
+    def kind(self) -> str:
+        """The ending of the file; that before it where it is one of a compressed file."""
+        last, before = self.path.suffix.lower(), Path(self.path.stem).suffix.lower()
+        return before if last in COMPRESSED and before in TEXT else last
+
+    def _columns(self, holes: bool) -> Columns:
+        if self.kind in TEXT:
+            return read_csv(self.path, self.chosen, holes=holes, options=self.text)
+        if self.kind not in ARROW:
+            raise UserError(f"{self.path}: the kind of file {self.path.suffix!r} is unknown: save it as {KINDS}.")
+        if (self.text.header, self.text.delimiter) != ("auto", "auto"):
+            raise UserError(
+                f"data.header and data.delimiter are for text files, and {self.path} is none: leave them out."
+            )
+        return read_arrow(self.path, self.chosen, holes=holes, missing=self.text.numbers)
+
+    def _refuse_for_arrays(self) -> None:
+        if self.chosen is not None or self.text != TextOptions():
+            raise UserError(
+                f"data.columns, data.header, data.delimiter and data.missing are for tables, and {self.path} holds an "
+                "array: leave them out, and choose columns or set missing values to NaN before saving it."
+            )
 
     def _size(self, rows: int, part: str) -> int:
         fraction = getattr(self, f"{part}_fraction")
@@ -85,6 +133,24 @@ class Table(Data):
                 "it, or set it to 0 to score the training rows."
             )
         return size
+
+
+def _listed(value: Any) -> list[Any]:
+    """One thing is a list of one: a text is no list of its letters."""
+    return [value] if isinstance(value, str | int | float) else list(value)
+
+
+def _text_options(header: Any, delimiter: Any, missing: Any) -> TextOptions:
+    # by identity: 1 == True, and is none of the three
+    if not any(header is choice for choice in (True, False)) and header != "auto":
+        raise UserError(f"data.header={header!r} must be true, false or auto.")
+    if not isinstance(delimiter, str) or (delimiter not in ("auto", *DELIMITERS) and len(delimiter) != 1):
+        words = ", ".join(DELIMITERS)
+        raise UserError(f"data.delimiter={delimiter!r} must be auto, one of {words}, or one character.")
+    words = _listed(missing)
+    if any(not isinstance(word, str | int | float) or isinstance(word, bool) for word in words):
+        raise UserError(f"data.missing={words} must be a list of words or numbers, such as [unknown,-999].")
+    return TextOptions(header, delimiter, tuple(str(word).strip() for word in words))
 
 
 def check_file(path: Path) -> None:

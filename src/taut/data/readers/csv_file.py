@@ -1,214 +1,185 @@
-"""Numbers from a CSV file; anything else is refused with its place and a remedy."""
+"""Numbers from a file of delimited text; a cell that is no number is refused with its place and a remedy."""
 
 import csv
+import io
 import math
-from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
-from taut.data.readers.array_file import MISSING
+from taut.data.readers.columns import EXACT, INEXACT, LARGEST, MISSING, TOO_LARGE, Choice, Columns, choose, named
+from taut.data.readers.layout import INTEGER, Layout, Line, TextOptions, number, opened
 from taut.errors import UserError
 
-_LINE = 1 << 22  # bytes: a longer line is no row of numbers, and is not read to its end
-_MARKS = {
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-    b"PK": "a zip archive or spreadsheet",
-    b"\x1f\x8b": "a gzip file",
-}
+_BLOCK = 1 << 22  # characters parsed at once
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Row numbers, counted from 1, and cells; blank lines at the end are no rows."""
-    with path.open("rb") as file:
-        reader = csv.reader(_lines(path, file), strict=True)
-        blank = None
-        try:
-            for row, cells in enumerate(reader, 1):
-                if reader.line_num != row:
-                    raise UserError(f"{path}: row {row} has a line break inside quotes: put each row on one line.")
-                if not cells:
-                    blank = blank or row
-                    continue
-                if blank:
-                    raise UserError(f"{path}: row {blank} is blank: remove it, missing rows cannot be modelled.")
-                yield row, cells
-        except csv.Error as error:
-            raise UserError(
-                f"{path}: row {reader.line_num} is not CSV ({error}): check its quotes, or save the file again."
-            ) from error
-
-
-def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
-    row = 0
-    # at most: a file without line ends must not fill the memory
-    while line := file.readline(_LINE + 1):
-        row += 1
-        if row == 1:
-            line = _unmarked(path, line)
-        if len(line) > _LINE:
-            raise UserError(f"{path}: row {row} is longer than {_LINE >> 20} MiB: check the line ends of the file.")
-        if b"\0" in line:
-            raise UserError(f"{path}: row {row} holds a NUL byte, so it is binary or UTF-16: save it as UTF-8 text.")
-        try:
-            yield line.decode()
-        except UnicodeDecodeError as error:
-            byte = line[error.start]
-            raise UserError(
-                f"{path}: row {row} holds the byte 0x{byte:02x}, which is not UTF-8 (Latin-1?): save the file as UTF-8."
-            ) from error
-
-
-def _unmarked(path: Path, line: bytes) -> bytes:
-    for mark, kind in _MARKS.items():
-        if line.startswith(mark):
-            raise UserError(f"{path} is {kind}: save it as a CSV file in UTF-8.")
-    return line.removeprefix(b"\xef\xbb\xbf")
-
-
-_LARGEST = float(np.finfo(np.float32).max)
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-", "."}
-Names = tuple[str, ...]
-
-
-def read_csv(path: Path, columns: Names | None = None, *, holes: bool = False) -> tuple[Names | None, np.ndarray]:
+def read_csv(
+    path: Path, columns: Choice | None = None, *, holes: bool = False, options: TextOptions | None = None
+) -> Columns:
     """Read numbers in rows of equal length, after at most one header row.
 
-    The first row is a header if a cell of it is neither a number nor a missing value. Rows are counted as a
-    spreadsheet counts them, header included. A column of text is no fault as long as ``columns`` leaves it
-    out.
+    Rows are counted as a spreadsheet counts them, header included. A column of text is no fault as long as ``columns``
+    leaves it out.
 
     Args:
-        path: The file: UTF-8 with or without a byte order mark, commas, decimal points.
-        columns: Names of the columns to read, in this order; all if ``None``.
+        path: The file: UTF-8 with or without a byte order mark, plain or compressed (gzip, bzip2, xz, Zstandard).
+        columns: Names of the columns to read, or their numbers counted from 1, in this order; all if ``None``.
         holes: Whether an empty cell, ``NA``, ``nan`` or ``?`` is a missing value, read as NaN; refused otherwise.
-
-    Returns:
-        The names, ``None`` without a header, and the values, float64 ``[n, d]``.
+        options: Header, delimiter and words for what is missing; found out by default.
 
     Raises:
         UserError: For everything that is not such a file; the message names row, column, value and remedy.
     """
-    rows = read_rows(path)
+    layout, rows = opened(path, options or TextOptions())
+    chosen = choose(path, layout.names, columns, layout.width)
     first = next(rows, None)
     if first is None:
-        raise UserError(f"{path} is empty: expected rows of numbers separated by commas.")
-    names = _names(path, first[1]) if _is_header(first[1]) else None
-    chosen = _choose(path, names, columns, len(first[1]))
-    body = rows if names is not None else chain([first], rows)
-    values = _values(path, body, names, chosen, len(first[1]), holes)
-    if not len(values):
         raise UserError(f"{path} has a header and no rows: add rows of numbers below it.")
-    return (None if names is None else tuple(names[i] for i in chosen)), values
+    blocks = (_numbers(block, layout, chosen, holes) for block in _blocks(chain([first], rows), layout))
+    return Columns(named(layout.names, chosen), len(chosen), blocks)
 
 
-def _is_header(cells: list[str]) -> bool:
-    return any(_number(cell) is None and cell.strip().lower() not in _MISSING for cell in cells)
+def read_cells(path: Path, columns: Choice | None = None, options: TextOptions | None = None) -> Iterator[list[str]]:
+    """The cells of each row of data as they are written, with decimal points, of the columns ``read_csv`` reads."""
+    layout, rows = opened(path, options or TextOptions())
+    chosen = choose(path, layout.names, columns, layout.width)
+    for row, line in rows:
+        cells = layout.cells(row, line)
+        yield [cells[i].replace(",", ".") if layout.decimal_comma else cells[i] for i in chosen]
 
 
-def _names(path: Path, cells: list[str]) -> list[str]:
-    names = [cell.strip() for cell in cells]
-    for i, name in enumerate(names):
-        if not name:
-            raise UserError(
-                f"{path}: column {i + 1} has no name in row 1: name it, or choose others by data.columns "
-                "after naming it."
-            )
-        if name in names[:i]:
-            raise UserError(
-                f"{path}: columns {names.index(name) + 1} and {i + 1} are both called {name!r}: rename one of them."
-            )
-    return names
+def _blocks(rows: Iterator[Line], layout: Layout) -> Iterator[list[Line]]:
+    """Rows of a few megabytes, each of the right number of cells."""
+    block, size = [], 0
+    for row, line in rows:
+        block.append((row, _rewritten(row, line, layout)))
+        size += len(line)
+        if size > _BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
-def _choose(path: Path, names: list[str] | None, columns: Names | None, width: int) -> list[int]:
-    if columns is None:
-        return list(range(width))
-    if names is None:
-        raise UserError(f"{path} has no header row, so data.columns cannot be found in it: add names, or drop it.")
-    for column in columns:
-        if column not in names:
-            raise UserError(f"{path} has no column {column!r}: choose data.columns from {', '.join(names)}.")
-    if not columns or len(set(columns)) < len(columns):
-        raise UserError(f"data.columns={list(columns)} must name at least one column, and each once.")
-    return [names.index(column) for column in columns]
+def _rewritten(row: int, line: str, layout: Layout) -> str:
+    """The line as Arrow reads it; unchanged where there are no quotes, trailing delimiters or runs of white space."""
+    plain = layout.delimiter != " " and '"' not in line
+    if plain and not layout.trailing and line.count(layout.delimiter) == layout.width - 1:
+        return line
+    text = io.StringIO()
+    csv.writer(text, delimiter=_written(layout), lineterminator="").writerow(layout.cells(row, line))
+    return text.getvalue()
 
 
-def _values(
-    path: Path,
-    rows: Iterator[tuple[int, list[str]]],
-    names: list[str] | None,
-    chosen: list[int],
-    width: int,
-    holes: bool,
-) -> np.ndarray:
-    # 8 bytes a number, where a list of floats takes four times as many
-    values = array("d")
-    everything = chosen == list(range(width))
-    for row, cells in rows:
-        if len(cells) != width:
-            raise UserError(
-                f"{path}: row {row} has {len(cells)} cells, expected {width} as in row 1: complete it, or "
-                "quote nothing and use decimal points if commas are meant as decimal commas."
-            )
-        kept = cells if everything else [cells[i] for i in chosen]
-        numbers = _numbers(kept, holes)
-        if numbers is None:
-            _refuse_row(path, row, kept, chosen, names, holes)
-        values.extend(numbers)
-    return np.frombuffer(values).reshape(-1, len(chosen)) if values else np.empty((0, len(chosen)))
+def _written(layout: Layout) -> str:
+    return "\t" if layout.delimiter == " " else layout.delimiter
 
 
-def _numbers(cells: list[str], holes: bool) -> list[float] | None:
-    """The numbers of a row; ``None`` if a cell is none."""
-    if holes:
-        cells = ["nan" if cell.strip().lower() in _MISSING else cell for cell in cells]
+def _numbers(block: list[Line], layout: Layout, chosen: list[int], holes: bool) -> np.ndarray:
+    import pyarrow as pa  # here, where it is needed: a fifth of a second
+
     try:
-        numbers = list(map(float, cells))
-    except ValueError:
-        return None
-    # float() takes 1_000 for a number, and CSV does not
-    usual = all(_usual(number) or (holes and math.isnan(number)) for number in numbers)
-    return numbers if usual and "_" not in "".join(cells) else None
+        numbers = _parsed(block, layout, chosen, holes)
+    except pa.ArrowInvalid:
+        return _numbers_by_cell(block, layout, chosen, holes)
+    usual = ((abs(numbers) < EXACT) | (np.isnan(numbers) & holes)) & ~np.isin(numbers, layout.options.numbers)
+    return numbers if usual.all() else _numbers_by_cell(block, layout, chosen, holes)
 
 
-def _usual(number: float) -> bool:
-    # false for NaN too, as every comparison with it is
-    return -_LARGEST <= number <= _LARGEST
+def _parsed(block: list[Line], layout: Layout, chosen: list[int], holes: bool) -> np.ndarray:
+    """All cells as Arrow reads them, too large though they may be; NaN where one is missing.
+
+    Raises:
+        pyarrow.ArrowInvalid: If a cell is not a number for Arrow.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    names, content = [str(i) for i in range(layout.width)], "\n".join(line for _, line in block).encode()
+    used = [names[i] for i in chosen]
+    table = arrow_csv.read_csv(
+        io.BytesIO(content),
+        # one thread: the cores are torch's, and a block is small
+        arrow_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(content) + 1),
+        arrow_csv.ParseOptions(delimiter=_written(layout), ignore_empty_lines=False),
+        arrow_csv.ConvertOptions(
+            include_columns=used,
+            column_types=dict.fromkeys(used, pa.float64()),
+            null_values=[form for word in layout.options.words for form in _forms(word)] if holes else [],
+            decimal_point="," if layout.decimal_comma else ".",
+        ),
+    )
+    return np.stack([column.to_numpy(zero_copy_only=False) for column in table.columns], 1)
 
 
-def _number(cell: str) -> float | None:
-    if "_" in cell:
-        return None
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+def _forms(word: str) -> tuple[str, ...]:
+    # Arrow tells capital letters apart; other forms go through the slower check of every cell
+    return word, word.upper(), word.capitalize()
 
 
-def _refuse_row(
-    path: Path, row: int, cells: list[str], chosen: list[int], names: list[str] | None, holes: bool
-) -> NoReturn:
-    i, cell = next((i, c) for i, c in enumerate(cells) if _numbers([c], holes) is None)
-    column = repr(names[chosen[i]]) if names else str(chosen[i] + 1)
+def _numbers_by_cell(block: list[Line], layout: Layout, chosen: list[int], holes: bool) -> np.ndarray:
+    """The numbers of rows of which some cell is missing, or is none, or is unusual."""
+    delimiter, options = _written(layout), layout.options
+    written = replace(layout, delimiter=delimiter, trailing=False)
+    values = np.empty((len(block), len(chosen)))
+    for at, (row, line) in enumerate(block):
+        cells = written.cells(row, line)
+        for j, i in enumerate(chosen):
+            cell = cells[i]
+            missing = options.is_missing(cell)
+            value = math.nan if missing else _value(cell, layout)
+            if not (holes if missing else _usual(cell, value)):
+                _refuse(layout, row, i, cell, value)
+            values[at, j] = value
+    return values
+
+
+def _value(cell: str, layout: Layout) -> float | None:
+    if not layout.decimal_comma:
+        return number(cell)
+    return None if "." in cell else number(cell.replace(",", "."))
+
+
+def _usual(cell: str, value: float | None) -> bool:
+    if value is None or not abs(value) <= LARGEST:
+        return False
+    # beyond 2^53 the float would be another integer than the one written
+    return abs(value) < EXACT or not INTEGER.fullmatch(cell.strip()) or abs(int(cell)) <= EXACT
+
+
+def _refuse(layout: Layout, row: int, i: int, cell: str, value: float | None) -> NoReturn:
+    column = repr(layout.names[i]) if layout.names and layout.names[i] else str(i + 1)
     shown = cell if len(cell) <= 40 else f"{cell[:37]}..."
-    raise UserError(f"{path}: row {row}, column {column} holds {shown!r}, {_remedy(cell)}.")
+    raise UserError(f"{layout.path}: row {row}, column {column} holds {shown!r}, {_remedy(layout, cell, value)}.")
 
 
-def _remedy(cell: str) -> str:
-    text, number = cell.strip().lower(), _number(cell)
-    if text in _MISSING:
+def _remedy(layout: Layout, cell: str, value: float | None) -> str:
+    text = cell.strip().lower()
+    if layout.options.is_missing(cell):
         return MISSING
-    if number is not None and math.isinf(number) and "inf" in text:
+    if value is not None and math.isinf(value) and "inf" in text:
         return "which is infinite: remove the row, or replace the value"
-    if number is not None:
-        return f"which is beyond {_LARGEST:.3g}, the largest 32-bit number: rescale the column"
+    if value is not None and abs(value) > LARGEST:
+        return f"which is {TOO_LARGE} the column"
+    if value is not None:
+        return f"{INEXACT} the column, or leave it out by data.columns"
+    if layout.decimal_comma and number(text) is not None:
+        return "with a decimal point, where other cells have decimal commas: write all numbers alike"
     if any(mark in cell for mark in ";\t|"):
-        return "which has another separator than a comma: save the file with commas"
+        return "which has another separator than the rest: save the file with commas, or name it by data.delimiter"
     if text.replace(",", "").replace(".", "").replace(" ", "").replace("'", "").lstrip("+-").isdecimal():
         return "with a decimal comma or a thousands separator: write numbers like 1234.5"
-    return "which is not a number: correct it, or choose number columns by data.columns"
+    return _remedy_for_text(layout)
+
+
+def _remedy_for_text(layout: Layout) -> str:
+    how = "" if layout.names else ", counted from 1"
+    return (
+        f"which is not a number: correct it, choose number columns by data.columns{how} (no likelihood takes "
+        "categories), or name it in data.missing if it stands for a missing value"
+    )
