@@ -12,6 +12,7 @@ import pytest
 from evaluations import VAE, command, trained
 from helpers.forkserver import ForkServer
 from jobs import TINY, composed, run
+from PIL import Image
 
 from taut.config.check import check
 
@@ -58,7 +59,10 @@ def test_command(trainings, words, tmp_path):
     )
     words = ["callbacks=[none,early_stopping,warmup]" if word.startswith("callbacks") else word for word in words]
     (tmp_path / "holes.csv").write_text(HOLES)
-    words = [re.sub(r"(my|holes)\.csv", rf"{tmp_path}/\1.csv", word) for word in words]
+    (tmp_path / "photos").mkdir()
+    for i in range(20):
+        Image.fromarray(np.full((40, 30, 3), 12 * i, np.uint8)).save(tmp_path / "photos" / f"{i}.jpg")
+    words = [re.sub(r"(my\.csv|holes\.csv|photos)", rf"{tmp_path}/\1", word) for word in words]
     assert run(tmp_path / "run", *words, *_tiny(words))["status"] == "finished"
 
 

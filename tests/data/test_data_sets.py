@@ -35,6 +35,7 @@ SHAPES = {
     "faithful": ((2,), (272, 272, 272)),
     "synthetic": ((2,), (600, 200, 200)),
     "table": ((3,), (80, 10, 10)),
+    "images": ((1, 8, 6), (80, 10, 10)),
 }
 IMAGES = {name for name, (shape, _) in SHAPES.items() if len(shape) == 3}
 UNCUT = {"faithful"}
@@ -60,6 +61,9 @@ def build(name: str, tmp_path: Path, **options) -> Data:
     if name == "table":
         options["path"] = tmp_path / "my.csv"
         np.savetxt(options["path"], np.random.default_rng(0).normal(size=(100, 3)), delimiter=",")
+    if name == "images":
+        options["path"] = tmp_path / "my.npy"
+        np.save(options["path"], np.random.default_rng(0).integers(256, size=(100, 8, 6), dtype=np.uint8))
     return instantiate(config, **options)
 
 
@@ -220,3 +224,10 @@ def test_the_folder_comes_from_the_environment():
         config = OmegaConf.load(path)
         if "dir" in config:
             assert config.dir == os.environ.get("TAUT_DATA")
+
+
+@pytest.mark.parametrize("name", sorted(set(names("data")) - {"table", "images", "synthetic"}))
+def test_the_licence_of_a_data_set_is_stated(name):
+    """Beside what it is made of, and on the page of data."""
+    assert (CONF / "data" / f"{name}.yaml").read_text().startswith("# Licence of the data: ")
+    assert f"| `{name}` |" in (CONF.parent / "docs" / "data.md").read_text()

@@ -19,7 +19,7 @@ from taut.errors import UserError
 from taut.functional.missing import apply_mask
 from taut.functional.seeding import generator
 
-__all__ = ["Batch", "Batches", "Data", "Splits", "cut"]
+__all__ = ["Batch", "Batches", "Data", "Splits", "check_fractions", "cut", "cut_by_fractions"]
 
 SCORED = 4096
 """Most rows of a batch that is scored: what a score holds grows with rows times samples, and its value does not."""
@@ -274,3 +274,36 @@ def cut(rows: Shaped[Tensor, "n *x"], val: int, test: int, seed: int) -> Splits:
     order = torch.from_numpy(generator(seed, "cut").permutation(len(rows)))
     train = len(rows) - val - test
     return Splits(*(rows[part] for part in order.split([train, val, test])))
+
+
+def check_fractions(val: float, test: float) -> None:
+    """Raise ``UserError`` unless both parts are 0 or more and leave rows for training."""
+    if min(val, test) < 0 or val + test >= 1:
+        raise UserError(
+            f"data.val_fraction={val} and data.test_fraction={test} must be 0 or more and leave rows for training: "
+            "choose fractions whose sum is below 1."
+        )
+
+
+def cut_by_fractions(rows: Shaped[Tensor, "n *x"], val: float, test: float, *, seed: int, source: str) -> Splits:
+    """Cut off parts of the rows for validation and test; of a part of 0 the split is the training rows.
+
+    Args:
+        rows: The rows.
+        val: Part for validation.
+        test: Part for the test.
+        seed: Seed of the permutation.
+        source: What has how many rows, for a message.
+
+    Raises:
+        UserError: If a part above 0 leaves no row.
+    """
+    sizes = {"val": round(len(rows) * val), "test": round(len(rows) * test)}
+    for part, fraction in (("val", val), ("test", test)):
+        if fraction > 0 and sizes[part] == 0:
+            raise UserError(
+                f"{source}, of which data.{part}_fraction={fraction} leaves none: raise it, or set it to 0 to score "
+                "the training rows."
+            )
+    train, held_out, last = cut(rows, sizes["val"], sizes["test"], seed)
+    return Splits(train, held_out if sizes["val"] else train, last if sizes["test"] else train)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, final
 import numpy as np
 import torch
 
-from taut.data.base import Data, Splits, cut
+from taut.data.base import Data, Splits, check_fractions, cut_by_fractions
 from taut.data.readers.array_file import read_array
 from taut.data.readers.arrow_file import read_arrow
 from taut.data.readers.columns import Columns
@@ -64,11 +64,7 @@ class Table(Data):
         super().__init__(**options)
         if path is None:
             raise UserError(f"data=table needs a file: add data.path=<file>, a {KINDS} file.")
-        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
-            raise UserError(
-                f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} must be 0 or "
-                "more and leave rows for training: choose fractions whose sum is below 1."
-            )
+        check_fractions(val_fraction, test_fraction)
         self.path, self.array = Path(path).expanduser(), array
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self.chosen = None if columns is None else tuple(_listed(columns))
@@ -76,9 +72,8 @@ class Table(Data):
 
     def load(self) -> Splits:
         rows = torch.from_numpy(self.read())
-        val, test = (self._size(len(rows), part) for part in ("val", "test"))
-        train, held_out, last = cut(rows, val, test, self.split_seed)
-        return Splits(train, held_out if val else train, last if test else train)
+        fractions = self.val_fraction, self.test_fraction
+        return cut_by_fractions(rows, *fractions, seed=self.split_seed, source=f"{self.path} has {len(rows)} rows")
 
     def read(self) -> np.ndarray:
         """The values of the file, ``[n, d]`` or ``[n, c, h, w]``; sets ``columns`` to the names it has."""
@@ -123,16 +118,6 @@ class Table(Data):
                 f"data.columns, data.header, data.delimiter and data.missing are for tables, and {self.path} holds an "
                 "array: leave them out, and choose columns or set missing values to NaN before saving it."
             )
-
-    def _size(self, rows: int, part: str) -> int:
-        fraction = getattr(self, f"{part}_fraction")
-        size = round(rows * fraction)
-        if fraction > 0 and size == 0:
-            raise UserError(
-                f"{self.path} has {rows} rows, of which data.{part}_fraction={fraction} leaves none: raise "
-                "it, or set it to 0 to score the training rows."
-            )
-        return size
 
 
 def _listed(value: Any) -> list[Any]:
