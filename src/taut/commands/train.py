@@ -7,14 +7,14 @@ from typing import Any
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
 from taut.config.instantiate import check_targets_resolved, instantiate
 from taut.config.overrides import child_command
-from taut.config.run_folder import CHECKPOINTS, RESUMED_CONFIG, versions, write_format, write_result
+from taut.config.run_folder import BEST, CHECKPOINTS, RESUMED_CONFIG, versions, write_format, write_result
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
@@ -26,7 +26,7 @@ from taut.report.tables.training import score_table
 from taut.runtime import devices
 from taut.runtime.launch import first
 from taut.runtime.workers import worker_processes
-from taut.training import loggers, strategies
+from taut.training import coverage, loggers, strategies
 from taut.training.build import (
     build_data,
     build_model,
@@ -34,6 +34,8 @@ from taut.training.build import (
     refuse_small_batches,
     set_up_torch,
 )
+from taut.training.callbacks.history import History
+from taut.training.callbacks.pictures import Pictures
 from taut.training.checkpoint import AtomicCheckpointIO, newest_good
 from taut.training.metrics import Summary
 from taut.training.module import LatentVariableModel
@@ -45,22 +47,12 @@ def describe(
     trainer: L.Trainer,
     model: LatentVariableModel,
     data: Data,
-    best: ModelCheckpoint,
     seconds: dict[str, float],
     parameters: int,
 ) -> dict[str, Any]:
     """Scores with their errors, kinds and K, and all that is needed to judge or repeat them."""
-    summary = model.summaries["test"]
-    kinds = {"elbo": "lower", "bound": "lower", "log_px": model.log_px_kind, "gap": model.log_px_kind}
-    used = {"elbo": 1, "bound": model.k, "log_px": model.samples["test"]}
-    best_bound = None if best.best_model_score is None else best.best_model_score.item()
-    scores: dict[str, dict[str, Any]] = {name: dict(values) for name, values in summary.scores.items()}
-    for name, kind in kinds.items():
-        scores[name]["kind"] = kind
-    for name, k in used.items():
-        scores[name]["k"] = None if scores[name]["kind"] == "exact" else k
-    scores["ess"]["monte_carlo_error"] = None
-    warnings = _warnings(scores, summary, model)
+    summary = model.summaries.get("test")
+    scores, warnings = ({}, []) if summary is None else _scores(model, summary)
     return {
         "status": "finished",
         "name": loggers.run_name(cfg),
@@ -72,16 +64,16 @@ def describe(
         "k_test": model.samples["test"],
         "seed": cfg.seed,
         "split": "test",
-        "n": summary.n,
+        "n": 0 if summary is None else summary.n,
         "held_out": data.held_out,
         "scores": scores,
         "curve": {
-            "k": block_sizes(model.samples["test"]),
-            "value": summary.curve,
-            "standard_error": summary.curve_errors,
+            "k": [] if summary is None else block_sizes(model.samples["test"]),
+            "value": [] if summary is None else summary.curve,
+            "standard_error": [] if summary is None else summary.curve_errors,
         },
-        "validation": {"bound": best_bound},
-        "warnings": [*(warning.sentence for warning in warnings), *_collapsed(scores, model)],
+        "validation": {"bound": _best_bound(trainer)},
+        "warnings": [*model.divergence(), *warnings],
         "epochs": trainer.current_epoch,
         "parameters": parameters,
         "precision": cfg.trainer.precision,
@@ -89,6 +81,20 @@ def describe(
         "seconds": seconds,
         "versions": versions(),
     }
+
+
+def _scores(model: LatentVariableModel, summary: Summary) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The scores of a summary with their kinds and K, and sentences on what to doubt in them."""
+    kinds = {"elbo": "lower", "bound": "lower", "log_px": model.log_px_kind, "gap": model.log_px_kind}
+    used = {"elbo": 1, "bound": model.k, "log_px": model.samples["test"]}
+    scores: dict[str, dict[str, Any]] = {name: dict(values) for name, values in summary.scores.items()}
+    for name, kind in kinds.items():
+        scores[name]["kind"] = kind
+    for name, k in used.items():
+        scores[name]["k"] = None if scores[name]["kind"] == "exact" else k
+    scores["ess"]["monte_carlo_error"] = None
+    warnings = _warnings(scores, summary, model)
+    return scores, [*(warning.sentence for warning in warnings), *_collapsed(scores, model)]
 
 
 def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) -> list[str]:
@@ -129,8 +135,8 @@ LIMITED = 1000
 """Rows on which floors and caps are looked for."""
 
 
-def train(cfg: DictConfig) -> float:
-    """Train what ``cfg`` describes and return its best validation bound, in nats.
+def train(cfg: DictConfig) -> float | None:
+    """Train what ``cfg`` describes and return its best validation bound, in nats; ``None`` if nothing was validated.
 
     The run folder gets ``metrics.csv``, ``checkpoints/``, ``figures/`` and, last, ``result.json``.
 
@@ -151,7 +157,6 @@ def train(cfg: DictConfig) -> float:
     refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
     parameters = sum(p.numel() for p in model.parameters())
-    best = _best(trainer)
     if first():
         write_format(folder)
     checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
@@ -160,43 +165,88 @@ def train(cfg: DictConfig) -> float:
         # weights_only: a checkpoint is a pickle, which could otherwise run code
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         ended = time.perf_counter()
-        trainer.test(model, datamodule=data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)
+        chosen, path = _weights_to_test(trainer, folder)
+        trainer.test(model, datamodule=data, ckpt_path=path, weights_only=True, verbose=False)
+        if trainer.fast_dev_run:
+            if trainer.is_global_zero:
+                print("fast_dev_run: training, validation and test went through; nothing was kept.")
+            return None
         seconds = {"fit": ended - started, "test": time.perf_counter() - ended}
-        result = describe(cfg, trainer, model, data, best, seconds, parameters)
+        result = describe(cfg, trainer, model, data, seconds, parameters)
+        result["partial"] = coverage.sentences(trainer, data, chosen)
         result["converged"] = model.objective.converged
         with whole_weights(trainer):
-            fitted = result["converged"] is not None  # elsewhere no maximum was looked for
+            # elsewhere no maximum was looked for, or not that of all training rows
+            fitted = result["converged"] is not None and coverage.all_trained_on(trainer, data)
             result["criteria"] = model.criteria(data.training_rows().to(model.device)) if fitted else None
             result["limits"] = model.limits(data.rows_of("test")[:LIMITED].to(model.device))
         if trainer.is_global_zero:
-            weights = AtomicCheckpointIO().load_checkpoint(best.best_model_path)
-            result["checkpoint"] = {"epoch": weights["epoch"], "step": weights["global_step"]}
+            result["checkpoint"] = _position(trainer, path)
             publish(result, folder)
             loggers.summarise(trainer.loggers, result)
     return result["validation"]["bound"]
 
 
+def _weights_to_test(trainer: L.Trainer, folder: Path) -> tuple[str | None, str | None]:
+    """The checkpoint that validation chose, if any, and the one to test: where none was, the last weights are kept."""
+    best = None if trainer.fast_dev_run else _best(trainer)
+    if best is None:
+        return None, None
+    if best.best_model_path:
+        return best.best_model_path, best.best_model_path
+    path = str(folder / BEST)
+    trainer.save_checkpoint(path)
+    return None, path
+
+
+def _position(trainer: L.Trainer, path: str | None) -> dict[str, int]:
+    """Where in training the tested weights are from."""
+    if path is None:
+        return {"epoch": trainer.current_epoch, "step": trainer.global_step}
+    weights = AtomicCheckpointIO().load_checkpoint(path)
+    return {"epoch": weights["epoch"], "step": weights["global_step"]}
+
+
+def _best_bound(trainer: L.Trainer) -> float | None:
+    best = _best(trainer)
+    return None if best is None or best.best_model_score is None else best.best_model_score.item()
+
+
 def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
+    every = cfg.trainer.check_val_every_n_epoch
     trainer = instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
-        callbacks=[instantiate(node) for node in cfg.callbacks.values() if node],
+        callbacks=_callbacks(cfg),
         logger=loggers.build(cfg, folder),
         plugins=[AtomicCheckpointIO(), devices.environment()],
         # a run shorter than the interval would never validate, and keep no best weights
-        check_val_every_n_epoch=min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs),
+        check_val_every_n_epoch=None if every is None else min(every, cfg.trainer.max_epochs),
         **strategies.asked_for(cfg.trainer),
     )
     # Lightning's answer to SIGTERM broadcasts among processes that may be doing something else; callbacks answer it
     trainer._signal_connector.register_signal_handlers = lambda: None
-    return trainer
-
-
-def _best(trainer: L.Trainer) -> ModelCheckpoint:
-    """The checkpoint callback that keeps the weights of the best validation bound."""
-    kept = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor == "val/bound"]
-    if not kept:
+    if cfg.trainer.enable_checkpointing and not trainer.fast_dev_run and _best(trainer) is None:
         raise UserError(
             "No callback keeps the best weights; leave callbacks.best in the config (callbacks=default or none)."
         )
-    return kept[0]
+    return trainer
+
+
+def _callbacks(cfg: DictConfig) -> list[Callback]:
+    """The callbacks of the config but those that the trainer was asked to do without, which Lightning would refuse."""
+    built = [instantiate(node) for node in cfg.callbacks.values() if node]
+    unwanted: list[type[Callback]] = []
+    if not cfg.trainer.enable_checkpointing:
+        unwanted.append(ModelCheckpoint)
+    if not cfg.trainer.enable_progress_bar:
+        unwanted.append(ProgressBar)
+    if cfg.trainer.fast_dev_run:
+        unwanted += [History, Pictures, ModelCheckpoint]  # what writes files: Lightning sees to loggers alone
+    return [callback for callback in built if not isinstance(callback, tuple(unwanted))]
+
+
+def _best(trainer: L.Trainer) -> ModelCheckpoint | None:
+    """The checkpoint callback that keeps the weights of the best validation bound."""
+    kept = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor == "val/bound"]
+    return kept[0] if kept else None

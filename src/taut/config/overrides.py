@@ -2,12 +2,16 @@
 
 import os
 import re
+import shlex
 import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, Sweep
+from hydra.errors import HydraException
 
 from taut.errors import UserError, nearest
 
@@ -52,8 +56,65 @@ def parsed() -> Namespace:
         raise UserError("--resolve goes with --cfg or --help; add one of them.")
     if args.run and args.multirun:
         raise UserError("--run and --multirun contradict each other; choose one of them.")
-    replace_words(args, args.overrides)
+    replace_words(args, [understood(word, several=args.multirun) for word in args.overrides])
     return args
+
+
+PATH = re.compile(r"(?:.*\.)?(?:path|dir)|run|resume|out")
+"""Keys whose values are files or folders."""
+
+
+def understood(word: str, several: bool = False) -> str:
+    """The word as Hydra's grammar takes it.
+
+    Most characters of a path are reserved there; a path is quoted, and its ``~`` is the home folder. A plus sign before
+    a key inside a group is no promise that the key is new: what older versions had to add is declared today.
+
+    Args:
+        word: As it was typed, without what the shell has taken away.
+        several: Whether a comma separates the values of several jobs.
+
+    Raises:
+        UserError: If it cannot be read, with the quoting that can.
+    """
+    name, equals, value = word.partition("=")
+    if re.fullmatch(r"\+[^+@/]+\.[^@/]+", name):
+        name, word = f"+{name}", f"+{word}"
+    if equals and PATH.fullmatch(name.lstrip("+")):
+        word = f"{name}={_path(name, value, several)}"
+    try:
+        _parsed(word)
+    except HydraException as error:
+        if not equals or not _is_key(name):
+            raise UserError(f"{word} is not of the form key=value.") from error
+        remedy = shlex.quote(f"{name}={quoted(value, mark=chr(34))}")
+        raise UserError(f"{word} cannot be read; if it is meant as a text, quote it: {remedy}.") from error
+    return word
+
+
+def _path(name: str, value: str, several: bool) -> str:
+    """The value of a key that is a path, or several of them, quoted where it has to be."""
+    try:
+        meant = _parsed(f"{name}={value}").value()
+    except HydraException:
+        parts = value.split(",") if several else [value]
+        return ",".join(quoted(os.path.expanduser(part)) for part in parts)
+    if isinstance(meant, str):
+        return quoted(os.path.expanduser(meant)) if meant.startswith("~") else value
+    # a file can have a name that reads as a number, a list or several values
+    asks_for_jobs = isinstance(meant, Sweep | Glob) and several
+    return quoted(value) if not asks_for_jobs and meant is not None and os.path.exists(value) else value
+
+
+def _is_key(name: str) -> bool:
+    try:
+        return bool(_parsed(f"{name}=0"))
+    except HydraException:
+        return False
+
+
+def _parsed(word: str) -> Override:
+    return OverridesParser.create().parse_override(word)
 
 
 def replace_words(args: Namespace, words: list[str]) -> None:
@@ -63,9 +124,11 @@ def replace_words(args: Namespace, words: list[str]) -> None:
     args.overrides = words
 
 
-def quoted(text: str) -> str:
-    """A value that Hydra's grammar takes as it is."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def quoted(text: str, mark: str = "'") -> str:
+    """A value that Hydra's grammar takes as it is, between quotation marks."""
+    # a backslash is itself there unless it stands before a mark, or before others that do
+    escaped = re.sub(rf"(\\*)({mark}|$)", lambda found: found[1] * 2 + (f"\\{mark}" if found[2] else ""), text)
+    return f"{mark}{escaped}{mark}"
 
 
 def child_command(folder: str | os.PathLike[str]) -> list[str]:

@@ -12,6 +12,10 @@ Place = Annotated[int, Field(strict=True, ge=0)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Duration = Annotated[str, Field(pattern=r"^\d+:[0-2]\d:[0-5]\d:[0-5]\d$")]
+Unit = Literal["weeks", "days", "hours", "minutes", "seconds"]
+Amount = Annotated[float, Field(strict=True, ge=0, le=10**6, allow_inf_nan=False)]
+Part = Annotated[float, Field(strict=True, ge=0, le=1)]
 Quadrants = list[Literal["upper_left", "upper_right", "lower_left", "lower_right"]]
 
 A_COUNT = (TypeAdapter(Count), "an integer >= 1")
@@ -28,7 +32,10 @@ DEVICES = (
     TypeAdapter(Literal["auto", -1] | Count | Annotated[list[Place], Field(min_length=1)]),
     "an integer >= 1, auto, or a list of GPUs",
 )
-ONLY_ONE = (TypeAdapter(Literal[1]), "1, because noise and weights are counted in optimiser steps")
+SOME_BATCHES = (
+    TypeAdapter(Place | Part | None),
+    "a number of batches (an integer >= 0), a part of them (a number from 0.0 to 1.0), or null",
+)
 A_SHARE = (TypeAdapter(Share), "a number from 0 to below 1")
 A_SPLIT = (TypeAdapter(Literal["train", "val", "test"]), "train, val or test")
 SPLITS = (TypeAdapter(list[Literal["train", "val", "test"]]), "a list of train, val and test")
@@ -54,7 +61,26 @@ RANGES = {
     **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
     "precision": A_PRECISION,
     "matmul": (TypeAdapter(Literal["highest", "high", "medium"]), "highest, high or medium"),
-    "accumulate_grad_batches": ONLY_ONE,
+    **dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), SOME_BATCHES),
+    "overfit_batches": SOME_BATCHES,
+    "val_check_interval": (
+        TypeAdapter(Count | Annotated[float, Field(strict=True, gt=0, le=1)] | None),
+        "a number of batches (an integer >= 1), a part of an epoch (a number up to 1.0), or null",
+    ),
+    "fast_dev_run": (TypeAdapter(Annotated[bool, Field(strict=True)] | Place), "true, false or a number of batches"),
+    "num_sanity_val_steps": (
+        TypeAdapter(Annotated[int, Field(strict=True, ge=-1)]),
+        "an integer >= 0, or -1 for the whole split",
+    ),
+    "max_steps": (TypeAdapter(Literal[-1] | Count), "an integer >= 1, or -1 for no limit"),
+    "max_time": (
+        TypeAdapter(Duration | Annotated[dict[Unit, Amount], Field(min_length=1)] | None),
+        "days:hours:minutes:seconds such as 00:02:00:00, a mapping such as {hours: 2}, or null",
+    ),
+    "profiler": (TypeAdapter(Literal["simple", "advanced", "pytorch"] | None), "simple, advanced, pytorch or null"),
+    "deterministic": (TypeAdapter(Annotated[bool, Field(strict=True)] | Literal["warn"]), "true, false or warn"),
+    "accumulate_grad_batches": A_COUNT,
+    "log_every_n_steps": A_COUNT,
     "accelerator": (TypeAdapter(Literal["auto", "cpu", "gpu", "cuda", "mps"]), "auto, cpu or gpu"),
     "devices": DEVICES,
     "num_nodes": A_COUNT,

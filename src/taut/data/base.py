@@ -221,7 +221,8 @@ class Data(LightningDataModule, ABC):
             scale=self.scale if self.binarisation == "none" else Scale(),
             batch_size=trained if training else min(self.batch_size or rows, SCORED),
             step=self.batch_size if steps > 1 else None,
-            shuffle=training and self.shuffle,
+            # batches to overfit are the same in every epoch
+            shuffle=training and self.shuffle and not (trainer and trainer.overfit_batches),
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,

@@ -81,7 +81,7 @@ class TrainingMonitor:
         if step >= 0:
             where = f"row {row}" if row >= 0 else "the gradient recipe"
             raise NotANumber(
-                f"The training bound of {where} is not finite at step {step}; "
+                f"Training diverged: the training bound of {where} is not finite at step {step}; "
                 "lower optimizer.lr, or set trainer.gradient_clip_val."
             )
 

@@ -26,6 +26,8 @@ from taut.training.metrics import ScoreMeter, Summary, TrainingMonitor, criteria
 
 REPORT = 50
 """Training batches between two reports of their bounds."""
+DIVERGED = 10
+"""How many times its size a training bound must fall below its start to be called diverged: KL warm-up may lower it."""
 SCORES = ["elbo", "bound", "log_px", "gap", "kl", "reconstruction", "ess"]
 
 
@@ -66,6 +68,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.samples = {"val": _tiled(k_eval, k), "test": _tiled(k_test, k)}
         self.kl_weight = 1.0
         self._rows = 0
+        self.first_bound: Tensor | None = None
+        self.last_bound: Tensor | None = None
         self.summaries: dict[str, Summary] = {}
         self.meters = torch.nn.ModuleDict(
             {
@@ -110,10 +114,13 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
-        del batch, batch_idx
+        del batch
         if self.objective.closed_form:
             return
-        counter = self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank
+        # batches whose gradients make one step share its number, and need noise of their own
+        together = self.trainer.accumulate_grad_batches
+        batches = self.trainer.global_step * together + batch_idx % together
+        counter = batches * self.trainer.world_size + self.trainer.global_rank
         seeding.seed(seeding.key(self.seed, "train", counter), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
@@ -135,7 +142,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         """Look for numbers that are none, and now and then report what was gathered."""
         del outputs
         self._rows += len(batch.x)
-        report = batch_idx % REPORT == 0 or self.trainer.is_last_batch
+        ends = self._ends_training()
+        report = batch_idx % REPORT == 0 or self.trainer.is_last_batch or ends
         # reading waits for a GPU, but costs nothing on a CPU
         if report or self.device.type == "cpu":
             self.trained.check()
@@ -146,9 +154,20 @@ class LatentVariableModel(L.LightningModule, ABC):
                 self.trained.refuse_above_mass(self._rows, self.current_epoch + 1, checks)
             bound, surrogate = self.trained.take()
             means = {"train/bound": bound / self._rows, "train/surrogate": surrogate / self._rows}
+            self.last_bound = means["train/bound"]
+            if self.first_bound is None:
+                self.first_bound = self.last_bound
             # by rows, since Lightning weighs the reports of an epoch by batch_size
             self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=self._rows)
             self._rows = 0
+        if ends:
+            # within an epoch too, where Lightning would neither validate nor keep what was trained
+            self.trainer.should_stop = True
+            self.trainer.check_val_every_n_epoch = 1
+
+    def _ends_training(self) -> bool:
+        """Tell whether trainer.max_steps or trainer.max_time ends the training with this batch."""
+        return self.trainer.should_stop or 0 < self.trainer.max_steps <= self.trainer.global_step
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Nothing to do for a closed-form step."""
@@ -201,6 +220,24 @@ class LatentVariableModel(L.LightningModule, ABC):
         if self.trainer.training:
             self.trained.check()
         checkpoint["taut_version"] = __version__
+        checkpoint["first_bound"] = None if self.first_bound is None else self.first_bound.item()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the bound that training began with; checkpoints of older versions have none."""
+        first = checkpoint.get("first_bound")
+        self.first_bound = None if first is None else torch.tensor(first, dtype=torch.float64, device=self.device)
+
+    def divergence(self) -> list[str]:
+        """A sentence where the training bound ended far below that of the first batch, which untrained weights had."""
+        if self.first_bound is None or self.last_bound is None:
+            return []
+        first, last = self.first_bound.item(), self.last_bound.item()
+        if last > first - DIVERGED * (1 + abs(first)):
+            return []
+        return [
+            f"Training diverged: its bound was {first:.4g} at the first batch, before any step, and is {last:.4g} at "
+            "the end; lower optimizer.lr, or set trainer.gradient_clip_val."
+        ]
 
     @torch.no_grad()
     def reconstruct(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b *x"]:

@@ -250,5 +250,10 @@ def asked_for(trainer: DictConfig) -> dict[str, Any]:
     """Arguments of Lightning's trainer beside its config, where that says ``strategy: recorded``."""
     if trainer.strategy != "recorded":
         return {}
+    if trainer.get("accumulate_grad_batches", 1) != 1:
+        raise UserError(
+            "strategy=gpu_recorded makes a step of every batch; leave trainer.accumulate_grad_batches at 1 and raise "
+            "data.batch_size, or choose strategy=gpu."
+        )
     first = trainer.devices[0] if OmegaConf.is_list(trainer.devices) else 0
     return {"strategy": Recorded(f"cuda:{first}")}

@@ -24,7 +24,8 @@ def fitted(result: Result) -> list[str]:
             f"{', '.join(known)} (lower is better)",
         ]
     if converged is not None:
-        lines.append(f"converged: {'yes' if converged else 'no'}, {result['epochs']:,} epochs")
+        of = "" if criteria else ", on the batches it was trained on"
+        lines.append(f"converged: {'yes' if converged else 'no'}, {result['epochs']:,} epochs{of}")
     return lines
 
 
@@ -32,7 +33,8 @@ def unfinished(result: Result) -> list[str]:
     """The warning for training that ended before it converged."""
     if result.get("converged") is not False:
         return []
-    return ["EM has not converged, and the criteria presume a maximum; raise trainer.max_epochs and resume the run."]
+    presumed = ", and the criteria presume a maximum" if result.get("criteria") else ""
+    return [f"EM has not converged{presumed}; raise trainer.max_epochs and resume the run."]
 
 
 KIND = {"exact": "exact", "lower": "lower bound", "upper": "upper bound", "estimate": "estimate"}
@@ -78,6 +80,7 @@ def caption(result: Result) -> Text:
     same = "" if result.get("held_out", True) else ", the training rows"
     lines = [
         f"{result['split']} split of {data}: {result['n']:,} data{same}",
+        *result.get("partial", []),
         f"fit {seconds['fit']:.1f} s, test {seconds['test']:.1f} s ({rate:,.0f} images/s)",
         *fitted(result),
     ]

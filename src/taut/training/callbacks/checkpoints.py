@@ -89,6 +89,8 @@ class Kept(ModelCheckpoint):
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Tell whether to keep these weights: always, where the objective is after those it ends with."""
+        if current is None:  # nothing was validated
+            return False
         objective = getattr(trainer.lightning_module, "objective", None)
         last = isinstance(objective, Objective) and objective.runs_to_the_end
         return last or super().check_monitor_top_k(trainer, current)
