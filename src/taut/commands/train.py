@@ -1,13 +1,14 @@
 """Training: fit, test with the best weights, and write what came of it to ``result.json``."""
 
 import time
+import warnings
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
@@ -52,7 +53,7 @@ def describe(
 ) -> dict[str, Any]:
     """Scores with their errors, kinds and K, and all that is needed to judge or repeat them."""
     summary = model.summaries.get("test")
-    scores, warnings = ({}, []) if summary is None else _scores(model, summary)
+    scores, doubts = ({}, []) if summary is None else _scores(model, summary)
     return {
         "status": "finished",
         "name": loggers.run_name(cfg),
@@ -73,7 +74,7 @@ def describe(
             "standard_error": [] if summary is None else summary.curve_errors,
         },
         "validation": {"bound": _best_bound(trainer)},
-        "warnings": [*model.divergence(), *warnings],
+        "warnings": [*model.divergence(), *doubts],
         "epochs": trainer.current_epoch,
         "parameters": parameters,
         "precision": cfg.trainer.precision,
@@ -93,8 +94,8 @@ def _scores(model: LatentVariableModel, summary: Summary) -> tuple[dict[str, dic
     for name, k in used.items():
         scores[name]["k"] = None if scores[name]["kind"] == "exact" else k
     scores["ess"]["monte_carlo_error"] = None
-    warnings = _warnings(scores, summary, model)
-    return scores, [*(warning.sentence for warning in warnings), *_collapsed(scores, model)]
+    doubts = _warnings(scores, summary, model)
+    return scores, [*(doubt.sentence for doubt in doubts), *_collapsed(scores, model)]
 
 
 def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) -> list[str]:
@@ -117,10 +118,10 @@ def _warnings(
     evidence = LogEvidence("log p(x)", "lower", value, variance, model.samples["test"], diagnostics=by_name)
     known = by_name["khat"][~by_name["khat"].isnan()]
     scores["khat"] = {"value": known.median().item() if len(known) else None, "n": len(known)}
-    warnings = reliability_warnings(evidence)
+    doubts = reliability_warnings(evidence)
     for name in ("log_px", "gap"):
-        scores[name]["doubts"] = [warning.short for warning in warnings]
-    return warnings
+        scores[name]["doubts"] = [doubt.short for doubt in doubts]
+    return doubts
 
 
 def publish(result: dict[str, Any], folder: Path) -> None:
@@ -213,6 +214,8 @@ def _best_bound(trainer: L.Trainer) -> float | None:
 
 
 def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
+    # it would say that it has turned shuffling off, which it can only of torch's own loaders; ours are in order then
+    warnings.filterwarnings("ignore", message="You requested to overfit but enabled")
     every = cfg.trainer.check_val_every_n_epoch
     trainer = instantiate(
         cfg.trainer,
@@ -236,6 +239,11 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
 def _callbacks(cfg: DictConfig) -> list[Callback]:
     """The callbacks of the config but those that the trainer was asked to do without, which Lightning would refuse."""
     built = [instantiate(node) for node in cfg.callbacks.values() if node]
+    if cfg.trainer.limit_val_batches == 0 and any(isinstance(callback, EarlyStopping) for callback in built):
+        raise UserError(
+            "callbacks=early_stopping watches a validation score, and trainer.limit_val_batches=0 leaves none; drop one "
+            "of the two."
+        )
     unwanted: list[type[Callback]] = []
     if not cfg.trainer.enable_checkpointing:
         unwanted.append(ModelCheckpoint)

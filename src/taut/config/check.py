@@ -170,9 +170,29 @@ def check_sweep(cfg: DictConfig) -> None:
 def _check_keys(cfg: DictConfig, keys: set[str]) -> None:
     for key in map(str, cfg):
         if key not in keys:
-            raise UserError(f"There is no key {key}; {nearest(key, keys)}")
+            elsewhere = in_another_group(key, cfg)
+            hint = nearest(key, keys) if elsewhere is None else f"did you mean {elsewhere}?"
+            raise UserError(f"There is no key {key}; {hint}")
     for key in sorted(keys - set(map(str, cfg))):
         raise UserError(f"The key {key} is missing; do not remove it.")
+
+
+def in_another_group(key: str, cfg: DictConfig) -> str | None:
+    """The key of this name that does exist, if any: ``optimizer.lr`` for ``lr``.
+
+    A name that is right tells more than the spelling of others, by which ``lr`` is nearest to ``logger``.
+    """
+    same = [path for path in _paths(cfg) if path != key and path.rpartition(".")[2] == key.rpartition(".")[2]]
+    return min(same, key=lambda path: path.count("."), default=None)
+
+
+def _paths(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """The dotted key of every value; nothing is resolved."""
+    for name in map(str, node):
+        yield f"{prefix}{name}"
+        part = node._get_node(name)
+        if isinstance(part, DictConfig) and not part._is_none() and not part._is_interpolation():
+            yield from _paths(part, f"{prefix}{name}.")
 
 
 def _resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from time import strftime
+from traceback import walk_tb
 from typing import Any, Self
 
 from hydra import version
@@ -24,11 +25,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from taut.config.check import check, check_sweep, is_for_wandb, refuse_processes
+from taut.config.check import check, check_sweep, in_another_group, is_for_wandb, refuse_processes
 from taut.config.instantiate import check_hydra, check_process
 from taut.config.overrides import key, own_words
 from taut.config.run_folder import is_run, refuse_other_folder
-from taut.errors import UserError, nearest
+from taut.errors import RunError, UserError, nearest
 from taut.files import CreatedFolder
 from taut.runtime import devices
 
@@ -257,11 +258,33 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
     return f"{key}{first.rstrip('.')}."
 
 
+NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
+ANOMALY = re.compile(r"Function '\w+' returned nan values")
+"""What torch says under trainer.detect_anomaly."""
+OF_LIGHTNING = tuple(f"lightning.pytorch.{part}" for part in ("callbacks", "core", "loops", "trainer"))
+
+
 def translated(error: Exception) -> Exception:
-    """Put an error of torch into words for the user; any other error is returned as it is."""
-    if isinstance(error, RuntimeError) and str(error).startswith("Error(s) in loading state_dict"):
+    """Put an error of torch or Lightning into words for the user; any other error is returned as it is."""
+    text = str(error)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    if isinstance(error, RuntimeError) and text.startswith("Error(s) in loading state_dict"):
         return UserError("The checkpoint is of a model of another shape; resume without words that change the model.")
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(text)):
+        return UserError(f"The memory does not suffice ({first}); choose a smaller model, k or data.batch_size.")
+    if _is_of_lightning(error):
+        return UserError(f"Lightning refuses the trainer or a callback: {first}")
+    if isinstance(error, RuntimeError) and ANOMALY.match(text):
+        return RunError(f"Training diverged: {first} Lower optimizer.lr, or set trainer.gradient_clip_val.")
     return error
+
+
+def _is_of_lightning(error: Exception) -> bool:
+    """Tell whether Lightning itself has refused its settings: some it can judge only once it knows the data."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    module = str(frames[-1].f_globals.get("__name__")) if frames else ""
+    refusal = type(error).__name__ == "MisconfigurationException" or isinstance(error, ValueError | RuntimeError)
+    return refusal and module.startswith(OF_LIGHTNING)
 
 
 def _suggestion(key: str, overrides: list[str], compose: Compose) -> str:
@@ -271,8 +294,11 @@ def _suggestion(key: str, overrides: list[str], compose: Compose) -> str:
     except Exception:
         # another word may be wrong as well; the bare config still has the keys that exist
         node = compose([])
+    if (elsewhere := in_another_group(key, node)) is not None:
+        return f"did you mean {elsewhere}?"
     prefix, names = "", key.split(".")
     while len(names) > 1 and isinstance(node.get(names[0]), DictConfig):
         node, prefix = node[names[0]], f"{prefix}{names[0]}."
         names = names[1:]
     return nearest(names[0], [str(name) for name in node], prefix)
+

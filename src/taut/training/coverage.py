@@ -1,5 +1,6 @@
 """What a run was limited to: the sentences that say which batches and steps its numbers are of."""
 
+from math import inf
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -49,6 +50,7 @@ def _limited(limit: float) -> bool:
 def _batches(stage: str, used: Any, of: int, key: str) -> str | None:
     # Lightning has a list of numbers for validation and test, one for each loader, and infinity before it asked for them
     count = sum(used) if isinstance(used, list) else used
+    count = 0 if count == inf else count
     if count == of:
         return None
     return f"{stage}: {count} of {of} batches (trainer.{key})" if count else f"{stage}: none (trainer.{key}=0)"

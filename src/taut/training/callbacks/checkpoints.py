@@ -10,8 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
-from taut.errors import UserError
+from taut.errors import UserError, nearest
 from taut.objective.base import Objective
+from taut.training.module import SCORES
 
 
 def early_stopping(monitor: str = "val/bound", mode: str = "max", **settings: Any) -> EarlyStopping:
@@ -32,13 +33,16 @@ def selectable(monitor: str) -> str:
     """Let a validation score through and refuse any other.
 
     Raises:
-        UserError: If ``monitor`` does not start with ``val/``.
+        UserError: If ``monitor`` does not start with ``val/``, or if there is no such score.
     """
     if not monitor.startswith("val/"):
         raise UserError(
             f"monitor={monitor} may not choose when to stop or what to keep: test scores are for the end and "
             "train/ scores reward over-fitting; use a validation score such as val/bound."
         )
+    names = [f"val/{name}" for name in (*SCORES, "active_units")]
+    if monitor not in names:
+        raise UserError(f"monitor={monitor} is not a validation score; {nearest(monitor, names)}")
     return monitor
 
 

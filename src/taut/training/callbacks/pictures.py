@@ -164,7 +164,9 @@ class Pictures(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         sets, epochs = divmod(trainer.current_epoch + 1, self.every_n_epochs)
-        due = trainer.state.fn != "fit" or (not epochs and sets.bit_count() == 1)
+        # a validation within an epoch would draw the same set again and again
+        ended = trainer.is_last_batch or trainer.should_stop
+        due = trainer.state.fn != "fit" or (ended and not epochs and sets.bit_count() == 1)
         if due and not trainer.sanity_checking:
             self._draw(trainer, pl_module, "val")
             self._drawn_epoch = trainer.current_epoch
