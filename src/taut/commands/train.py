@@ -241,8 +241,8 @@ def _callbacks(cfg: DictConfig) -> list[Callback]:
     built = [instantiate(node) for node in cfg.callbacks.values() if node]
     if cfg.trainer.limit_val_batches == 0 and any(isinstance(callback, EarlyStopping) for callback in built):
         raise UserError(
-            "callbacks=early_stopping watches a validation score, and trainer.limit_val_batches=0 leaves none; drop one "
-            "of the two."
+            "callbacks=early_stopping watches a validation score, and trainer.limit_val_batches=0 leaves none; drop "
+            "one of the two."
         )
     unwanted: list[type[Callback]] = []
     if not cfg.trainer.enable_checkpointing:

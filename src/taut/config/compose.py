@@ -301,4 +301,3 @@ def _suggestion(key: str, overrides: list[str], compose: Compose) -> str:
         node, prefix = node[names[0]], f"{prefix}{names[0]}."
         names = names[1:]
     return nearest(names[0], [str(name) for name in node], prefix)
-

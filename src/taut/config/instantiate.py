@@ -64,6 +64,8 @@ def check_targets_resolved(cfg: DictConfig) -> None:
     A listed name can be an alias (``taut.data.base.os.system``): what counts is the module the object says it is
     from, and that it is a class, or a function of the few modules whose functions are factories.
 
+    Arguments are held against the types that constructors are annotated with.
+
     Raises:
         UserError: Naming the key and what it leads to.
     """
@@ -170,26 +172,41 @@ def _located(key: str, target: str) -> Any:
 
 
 def _check_arguments(key: str, node: dict[str, Any], found: Any) -> None:
-    known = _parameters(found)
-    for name in node:
-        if known is not None and name not in known and not (name.startswith("_") and name.endswith("_")):
+    from taut.config.argument_types import check_type  # pydantic; --help and completion do without
+
+    known, others = _parameters(found)
+    for name, value in node.items():
+        if name.startswith("_") and name.endswith("_"):
+            continue
+        if name in known:
+            # an object is built by its own target, and judged there; the shape is filled in from the data
+            if not any(True for _ in nodes(value)) and not (name == "x_shape" and value is None):
+                check_type(_join(key, name), value, known[name])
+        elif not others:
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known))}."
             raise UserError(f"{_join(key, name)} is not an argument of {node['_target_']}; {hint}")
 
 
-def _parameters(found: Any) -> set[str] | None:
-    """Names of the arguments; ``None`` for any. A class of ours that takes ``**rest`` takes its bases' too."""
-    known: set[str] = set()
+def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
+    """Arguments with their types, and whether there may be others; ``**rest`` in a class of ours is its bases'."""
+    known: dict[str, Any] = {}
     for owner in found.__mro__ if inspect.isclass(found) else [found]:
-        function = owner.__init__ if inspect.isclass(owner) else owner
-        parameters = inspect.signature(function).parameters.values()
-        known.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        parameters = _signature(owner.__init__ if inspect.isclass(owner) else owner)
+        named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+        known = {p.name: p.annotation for p in named} | known
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return known - {"self"}
+            return known, False
         if not (inspect.isclass(owner) and owner.__module__.startswith("taut.")):
             break
-    return None
+    return known, True
+
+
+def _signature(function: Any) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function, eval_str=True).parameters.values())
+    except NameError:  # an annotation names what its module imports for type checkers alone
+        return list(inspect.signature(function).parameters.values())
 
 
 def _matches(pattern: re.Pattern[str], name: Any) -> bool:
@@ -208,12 +225,17 @@ def instantiate(node: DictConfig, **known: Any) -> Any:
     """The object a node describes, given plain containers and whatever only the program knows.
 
     Raises:
-        UserError: As the object's own constructor said it, without Hydra's wrapping.
+        UserError: As the object's own constructor said it, without Hydra's wrapping, or where one of torch or
+            Lightning refused its arguments.
     """
     try:
         # plain containers: torch, Lightning and pickled checkpoints do not take OmegaConf's
         return hydra_instantiate(node, **known, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+        cause = error.__cause__
+        if cause is None:
+            raise
+        if isinstance(cause, UserError) or str(node._target_).startswith("taut."):
+            raise cause from None
+        reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
+        raise UserError(f"{node._get_full_key(None)} cannot be built: {reason.rstrip('.')}.") from cause

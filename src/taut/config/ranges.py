@@ -1,6 +1,6 @@
 """Ranges of the values of a config, by the names of their keys."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -14,8 +14,15 @@ Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Duration = Annotated[str, Field(pattern=r"^\d+:[0-2]\d:[0-5]\d:[0-5]\d$")]
 Unit = Literal["weeks", "days", "hours", "minutes", "seconds"]
-Amount = Annotated[float, Field(strict=True, ge=0, le=10**6, allow_inf_nan=False)]
+Amount = Annotated[int, Field(strict=True, ge=0, le=10**6)]
+Span = Annotated[dict[Unit, Amount], Field(min_length=1)]
 Part = Annotated[float, Field(strict=True, ge=0, le=1)]
+PositivePart = Annotated[float, Field(strict=True, gt=0, le=1)]
+AtLeastZero = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Switch = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(min_length=1)]
+# W&B refuses longer ones, when the run is opened
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Quadrants = list[Literal["upper_left", "upper_right", "lower_left", "lower_right"]]
 
 A_COUNT = (TypeAdapter(Count), "an integer >= 1")
@@ -36,6 +43,7 @@ SOME_BATCHES = (
     TypeAdapter(Place | Part | None),
     "a number of batches (an integer >= 0), a part of them (a number from 0.0 to 1.0), or null",
 )
+A_TEXT_OR_NULL = (TypeAdapter(Text | None), "a text, or null")
 A_SHARE = (TypeAdapter(Share), "a number from 0 to below 1")
 A_SPLIT = (TypeAdapter(Literal["train", "val", "test"]), "train, val or test")
 SPLITS = (TypeAdapter(list[Literal["train", "val", "test"]]), "a list of train, val and test")
@@ -53,46 +61,48 @@ RANGES = {
     **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),
     **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
     "tolerance": (
-        TypeAdapter(Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]),
+        TypeAdapter(AtLeastZero),
         "a number >= 0",
     ),
     "rate": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, lt=1)]), "a number between 0 and 1"),
-    "side": (TypeAdapter(Annotated[float, Field(strict=True, gt=0, le=1)]), "a number above 0 and at most 1"),
+    "side": (TypeAdapter(PositivePart), "a number above 0 and at most 1"),
     **dict.fromkeys(("momentum", "min_share", "val_fraction", "test_fraction"), A_SHARE),
     "precision": A_PRECISION,
     "matmul": (TypeAdapter(Literal["highest", "high", "medium"]), "highest, high or medium"),
     **dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), SOME_BATCHES),
     "overfit_batches": SOME_BATCHES,
     "val_check_interval": (
-        TypeAdapter(Count | Annotated[float, Field(strict=True, gt=0, le=1)] | None),
+        TypeAdapter(Count | PositivePart | None),
         "a number of batches (an integer >= 1), a part of an epoch (a number up to 1.0), or null",
     ),
-    "fast_dev_run": (TypeAdapter(Annotated[bool, Field(strict=True)] | Place), "true, false or a number of batches"),
+    "fast_dev_run": (TypeAdapter(Switch | Place), "true, false or a number of batches"),
     "num_sanity_val_steps": (
         TypeAdapter(Annotated[int, Field(strict=True, ge=-1)]),
         "an integer >= 0, or -1 for the whole split",
     ),
     "max_steps": (TypeAdapter(Literal[-1] | Count), "an integer >= 1, or -1 for no limit"),
     "max_time": (
-        TypeAdapter(Duration | Annotated[dict[Unit, Amount], Field(min_length=1)] | None),
+        TypeAdapter(Duration | Span | None),
         "days:hours:minutes:seconds such as 00:02:00:00, a mapping such as {hours: 2}, or null",
     ),
     "profiler": (TypeAdapter(Literal["simple", "advanced", "pytorch"] | None), "simple, advanced, pytorch or null"),
-    "deterministic": (TypeAdapter(Annotated[bool, Field(strict=True)] | Literal["warn"]), "true, false or warn"),
+    "deterministic": (TypeAdapter(Switch | Literal["warn"]), "true, false or warn"),
     "accumulate_grad_batches": A_COUNT,
     "log_every_n_steps": A_COUNT,
     "accelerator": (TypeAdapter(Literal["auto", "cpu", "gpu", "cuda", "mps"]), "auto, cpu or gpu"),
     "devices": DEVICES,
     "num_nodes": A_COUNT,
     **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),
+    "tags": (TypeAdapter(list[Tag] | None), "a list of words of 1 to 64 characters such as [paper], or null"),
+    "slurm": (TypeAdapter(dict[str, Any] | None), "a mapping such as {partition: gpu}, or null"),
+    **dict.fromkeys(("name", "out"), A_TEXT_OR_NULL),
+    "resume": (TypeAdapter(Switch | Text | None), "the folder of a run, or in a sweep true or merge"),
     "run": (TypeAdapter(Annotated[str | None, Field(min_length=1)]), "the folder of a run"),
     "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),
     "draws": A_FEW,
     "repetitions": (TypeAdapter(Annotated[int, Field(strict=True, ge=2)]), "an integer >= 2"),
-    **dict.fromkeys(
-        ("overwrite", "fresh", "rehearse"), (TypeAdapter(Annotated[bool, Field(strict=True)]), "true or false")
-    ),
-    "refine": (TypeAdapter(Literal[True, False, "auto"]), "true, false or auto"),
+    **dict.fromkeys(("overwrite", "fresh", "rehearse", "apart"), (TypeAdapter(Switch), "true or false")),
+    "refine": (TypeAdapter(Switch | Literal["auto"]), "true, false or auto"),
     **dict.fromkeys(("limit", "blocks", "timeout_min", "cpus_per_task", "gpus_per_node"), A_COUNT_OR_NULL),
     **dict.fromkeys(("timeout", "mem_gb"), A_POSITIVE_OR_NULL),
     "n_jobs": A_COUNT,

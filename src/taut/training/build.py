@@ -72,10 +72,28 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
     )
+    refuse_impossible_steps(model)
     model.initialise(data.training_rows())
     for split in ("val", "test"):
         likelihood.check(data.rows_of(split))
     return model
+
+
+def refuse_impossible_steps(model: LatentVariableModel) -> None:
+    """Have optimiser and scheduler judge their arguments, which they would else do once training has begun.
+
+    Raises:
+        UserError: With what they say.
+    """
+    part = "optimizer"
+    try:
+        optimizer = model.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+        part = "scheduler"
+        if model.make_scheduler is not None:
+            model.make_scheduler(optimizer)
+    except Exception as error:  # whatever torch raises, it is about these arguments
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(f"{part} cannot be built: {reason.rstrip('.')}.") from error
 
 
 def refuse_unlearned_vamp(prior: Prior, q: Posterior) -> None:

@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import Timer
 
 from taut.data.base import Data
 
+KEYS = {"training": "train", "validation": "val", "test": "test"}
+
 
 def sentences(trainer: Trainer, data: Data, chosen: str | None) -> list[str]:
     """What a reader would not expect of the numbers, in one sentence each; none for a run without limits.
@@ -17,29 +19,24 @@ def sentences(trainer: Trainer, data: Data, chosen: str | None) -> list[str]:
         data: What it was given.
         chosen: The checkpoint that validation chose; ``None`` where the last weights were tested.
     """
-    overfit = "overfit_batches" if trainer.overfit_batches else None
-    batches = (
-        _batches("training", trainer.num_training_batches, training_batches(data), overfit or "limit_train_batches")
-        if _limited(trainer.limit_train_batches)
-        else None,
-        _batches("validation", trainer.num_val_batches, len(data.val_dataloader()), overfit or "limit_val_batches")
-        if _limited(trainer.limit_val_batches)
-        else None,
-        _batches("test", trainer.num_test_batches, len(data.test_dataloader()), "limit_test_batches")
-        if _limited(trainer.limit_test_batches)
-        else None,
+    every: Any = trainer  # its types do not name the limits
+    overfit = "overfit_batches" if every.overfit_batches else None
+    stages = (
+        ("training", every.limit_train_batches, every.num_training_batches, data.train_dataloader, overfit),
+        ("validation", every.limit_val_batches, every.num_val_batches, data.val_dataloader, overfit),
+        ("test", every.limit_test_batches, every.num_test_batches, data.test_dataloader, None),
     )
+    batches = [
+        _batches(stage, used, len(loader()), key or f"limit_{KEYS[stage]}_batches")
+        for stage, limit, used, loader, key in stages
+        if _limited(limit)
+    ]
     return [*filter(None, batches), *_end(trainer), *_weights(trainer, chosen)]
 
 
 def all_trained_on(trainer: Trainer, data: Data) -> bool:
     """Tell whether every epoch went through all batches of the training split."""
-    return not _limited(trainer.limit_train_batches) or trainer.num_training_batches == training_batches(data)
-
-
-def training_batches(data: Data) -> int:
-    """Batches of the training split."""
-    return len(data.train_dataloader())
+    return not _limited(trainer.limit_train_batches) or trainer.num_training_batches == len(data.train_dataloader())
 
 
 def _limited(limit: float) -> bool:
@@ -48,7 +45,7 @@ def _limited(limit: float) -> bool:
 
 
 def _batches(stage: str, used: Any, of: int, key: str) -> str | None:
-    # Lightning has a list of numbers for validation and test, one for each loader, and infinity before it asked for them
+    # Lightning has a list for validation and test, one number for each loader, and infinity where it asked for none
     count = sum(used) if isinstance(used, list) else used
     count = 0 if count == inf else count
     if count == of:
@@ -61,8 +58,9 @@ def _end(trainer: Trainer) -> list[str]:
     where = f"after {steps}, in epoch {max(trainer.current_epoch, 1):,} of {trainer.max_epochs:,}"
     if 0 < trainer.max_steps <= trainer.global_step:
         return [f"training ended {where} (trainer.max_steps)"]
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    if any(callback.time_remaining() <= 0 for callback in callbacks if isinstance(callback, Timer)):
+    callbacks: list[Any] = getattr(trainer, "callbacks")  # noqa: B009 (its types do not name it)
+    left = [callback.time_remaining() for callback in callbacks if isinstance(callback, Timer)]
+    if any(seconds is not None and seconds <= 0 for seconds in left):
         return [f"training ended {where} (trainer.max_time)"]
     return []
 

@@ -1,0 +1,75 @@
+"""The types of arguments: what a constructor is annotated with, held against the plain values of a config."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from inspect import Parameter
+from os import PathLike
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
+
+from taut.errors import UserError
+
+
+def check_type(key: str, value: Any, annotation: Any) -> None:
+    """Refuse a value of another type than the argument it is for.
+
+    A text is no list, ``true`` is no number, ``'3'`` is no integer, and NaN and infinity are no numbers.
+
+    Raises:
+        UserError: Naming the key, what is expected and what was given.
+    """
+    if annotation is Parameter.empty:
+        return
+    try:
+        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+    except (PydanticUserError, SchemaError):  # a type that says nothing of plain values
+        return
+    try:
+        # as JSON: there a list may be a tuple and a text a path, while scalars are as strict as everywhere
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        expected = dict.fromkeys(_words(annotation))
+        raise UserError(f"{key} must be {listed(expected or ['of another type'])}, got {value!r}.") from error
+
+
+PLAIN = {
+    int: ("an integer", "integers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+    bool: ("true, false", "true and false"),
+    NoneType: ("null", "nulls"),
+}
+"""One of a type, and several."""
+
+
+def _words(annotation: Any, several: bool = False) -> Iterator[str]:
+    """The types a config can give, in words; objects that only a program can give are left out."""
+    kind, parts = get_origin(annotation), get_args(annotation)
+    if annotation in PLAIN:
+        yield PLAIN[annotation][several]
+    elif kind is Literal:
+        yield from map(str, parts)
+    elif kind in (Union, UnionType):
+        for part in parts:
+            yield from _words(part, several)
+    elif kind in (list, tuple, set, Sequence, Iterable):
+        inner = dict.fromkeys(word for part in parts if part is not ... for word in _words(part, several=True))
+        # of objects alone a config cannot make a list
+        yield from [f"a list of {listed(inner)}"] if inner else []
+    elif kind in (dict, Mapping):
+        yield "a mapping"
+    elif isinstance(annotation, type) and issubclass(annotation, PathLike):
+        yield "a path"
+
+
+def listed(words: Iterable[str]) -> str:
+    """The words with commas between them, and ``or`` before the last.
+
+    >>> listed(["a", "b", "c"])
+    'a, b or c'
+    """
+    *others, last = [word for part in words for word in part.split(", ")]
+    return f"{', '.join(others)} or {last}" if others else last
