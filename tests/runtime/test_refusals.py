@@ -41,9 +41,9 @@ REFUSED = {
     "torchrun started 4 processes of this command": ({}, TORCHRUN),
     "are 6; set the two to what srun was given": ({"strategy": DDP, "num_nodes": 2, "devices": 3}, SRUN),
     "are 2; set the two to what torchrun was given": ({"strategy": DDP, "devices": [0, 1]}, TORCHRUN),
-    "trainer.precision=64-true cannot be": ({"strategy": FSDP, "precision": "64-true"}, {}),
-    "trainer.precision=bf16-mixed cannot be": ({"strategy": FSDP, "precision": "bf16-mixed"}, {}),
-    "trainer.gradient_clip_val cannot be": ({"strategy": FSDP, "gradient_clip_val": 1.0}, {}),
+    "in single precision, got 64-true": ({"strategy": FSDP, "precision": "64-true"}, {}),
+    "in single precision, got bf16-mixed": ({"strategy": FSDP, "precision": "bf16-mixed"}, {}),
+    "trainer.gradient_clip_val must be null": ({"strategy": FSDP, "gradient_clip_val": 1.0}, {}),
 }
 
 

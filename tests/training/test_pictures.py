@@ -153,5 +153,5 @@ def test_a_full_disk_costs_the_picture_and_not_the_run(tmp_path, trainer_in, blo
 
 @pytest.mark.parametrize("settings", [{"every_n_epochs": 0}, {"count": 0}])
 def test_settings_are_positive(settings):
-    with pytest.raises(UserError, match="not a positive integer"):
+    with pytest.raises(UserError, match="must be an integer >= 1, got"):
         Pictures(**settings)

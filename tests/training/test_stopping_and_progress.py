@@ -54,5 +54,5 @@ def test_the_headline_says_how_far_the_gap_can_be_trusted():
 
 @pytest.mark.parametrize("settings", [{"lines": 0}, {"refresh_per_second": 0}])
 def test_progress_settings_are_positive(settings):
-    with pytest.raises(UserError, match="is not positive"):
+    with pytest.raises(UserError, match=r"must be above 0, got"):
         EpochBar(**settings)

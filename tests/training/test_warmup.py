@@ -44,5 +44,5 @@ def test_reported_bounds_are_unweighted(trainer_in, blobs, model_of):
 
 @pytest.mark.parametrize("epochs", [0, -1, float("nan")])
 def test_a_warm_up_needs_epochs(epochs):
-    with pytest.raises(UserError, match="not a positive number of epochs"):
+    with pytest.raises(UserError, match="must be above 0, got"):
         KLWarmup(epochs)

@@ -166,9 +166,9 @@ def train(cfg: DictConfig) -> float | None:
         # weights_only: a checkpoint is a pickle, which could otherwise run code
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         ended = time.perf_counter()
-        chosen, path = _weights_to_test(trainer, folder)
+        chosen, path = _weights_to_test(cfg, trainer, folder)
         trainer.test(model, datamodule=data, ckpt_path=path, weights_only=True, verbose=False)
-        if trainer.fast_dev_run:
+        if cfg.trainer.fast_dev_run:
             if trainer.is_global_zero:
                 print("fast_dev_run: training, validation and test went through; nothing was kept.")
             return None
@@ -188,9 +188,9 @@ def train(cfg: DictConfig) -> float | None:
     return result["validation"]["bound"]
 
 
-def _weights_to_test(trainer: L.Trainer, folder: Path) -> tuple[str | None, str | None]:
+def _weights_to_test(cfg: DictConfig, trainer: L.Trainer, folder: Path) -> tuple[str | None, str | None]:
     """The checkpoint that validation chose, if any, and the one to test: where none was, the last weights are kept."""
-    best = None if trainer.fast_dev_run else _best(trainer)
+    best = None if cfg.trainer.fast_dev_run else _best(trainer)
     if best is None:
         return None, None
     if best.best_model_path:
@@ -229,7 +229,7 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
     )
     # Lightning's answer to SIGTERM broadcasts among processes that may be doing something else; callbacks answer it
     trainer._signal_connector.register_signal_handlers = lambda: None
-    if cfg.trainer.enable_checkpointing and not trainer.fast_dev_run and _best(trainer) is None:
+    if cfg.trainer.enable_checkpointing and not cfg.trainer.fast_dev_run and _best(trainer) is None:
         raise UserError(
             "No callback keeps the best weights; leave callbacks.best in the config (callbacks=default or none)."
         )

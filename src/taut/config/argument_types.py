@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter
 from os import PathLike
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -61,8 +62,8 @@ def _words(annotation: Any, several: bool = False) -> Iterator[str]:
         yield from [f"a list of {listed(inner)}"] if inner else []
     elif kind in (dict, Mapping):
         yield "a mapping"
-    elif isinstance(annotation, type) and issubclass(annotation, PathLike):
-        yield "a path"
+    elif annotation is Path or annotation is PathLike or kind is PathLike:
+        yield "a text"
 
 
 def listed(words: Iterable[str]) -> str:

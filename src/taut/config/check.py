@@ -14,6 +14,7 @@ from omegaconf.resolvers import oc
 from taut.config.instantiate import check_targets
 from taut.config.secrets import IN_URL, NAMED, WANDB_KEY, remember
 from taut.errors import UserError, nearest
+from taut.runtime.memory import available, in_words
 
 if TYPE_CHECKING:
     from taut.config.ranges import Range
@@ -57,6 +58,8 @@ MOST_YAML_NODES = 100_000
 SAMPLES = ("k", "k_eval", "k_test")
 BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
 """Three log-densities in the smaller precision; all that the estimators keep of a log-weight, measured."""
+BYTES_PER_COORDINATE = 8
+"""Of every one of several z of a training step, which are float64."""
 
 
 def check(cfg: DictConfig, command: str = "train") -> None:
@@ -76,6 +79,7 @@ def check(cfg: DictConfig, command: str = "train") -> None:
     for key, name, value in _named(OmegaConf.to_container(cfg, resolve=False)):
         _refuse_secret(key, name, value)
     container = _resolved(cfg)
+    _check_objects(container)
     check_targets(container)
     ranges = _ranges(command)
     for key, name, value in _named(container):
@@ -177,6 +181,38 @@ def _check_keys(cfg: DictConfig, keys: set[str]) -> None:
         raise UserError(f"The key {key} is missing; do not remove it.")
 
 
+OBJECTS = ("prior", "likelihood", "q", "objective", "optimizer", "trainer", "logger", "model")
+"""Keys of a training whose values say what is to be built."""
+OPTIONAL_OBJECTS = ("data", "mask", "scheduler")
+GROUPS_OF_KEYS = ("network", "callbacks", "evidence", "trainer", "launcher", "sweep", "gap")
+GROUPS_OF_OBJECTS = ("callbacks", "evidence")
+
+
+def _check_objects(container: dict[str, Any]) -> None:
+    """Refuse a plain value in the place of something that is to be built, and a shape that is not that of the data."""
+    for key in GROUPS_OF_KEYS:
+        if key in container and not isinstance(container[key], dict):
+            raise UserError(f"{key} must be a group of keys, got {container[key]!r}; set {key}.<key>= instead.")
+    for key, value in _objects(container):
+        if not isinstance(value, dict) or "_target_" not in value:
+            group = key.partition(".")[0]
+            raise UserError(
+                f"{key} must be what a file of conf/{group} describes, got {value!r}; choose with {group}=."
+            )
+    for key, name, value in _named(container):
+        if name == "x_shape" and value != container.get("x_shape"):
+            raise UserError(f"{key} is read from the data, got {value!r}; leave it out.")
+
+
+def _objects(container: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    if "model" in container:
+        yield from ((key, container[key]) for key in OBJECTS)
+    yield from ((key, container[key]) for key in OPTIONAL_OBJECTS if container.get(key) is not None)
+    for group in GROUPS_OF_OBJECTS:
+        parts = container.get(group) or {}
+        yield from ((f"{group}.{name}", part) for name, part in parts.items() if part is not None)
+
+
 def in_another_group(key: str, cfg: DictConfig) -> str | None:
     """The key of this name that does exist, if any: ``optimizer.lr`` for ``lr``.
 
@@ -255,20 +291,17 @@ def _check_memory(container: dict[str, Any]) -> None:
     training = "model" in container
     batch = container["data"].get("batch_size") or 1 if training else 1
     bytes_per_sample = BYTES_PER_SAMPLE["train" if training else "evaluate"]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = available()
     for key, name, value in _named(container):
-        need = value * batch * bytes_per_sample if name in SAMPLES else 0
+        z = BYTES_PER_COORDINATE * (container["prior"].get("dim") or 0) if training and name == "k" and value > 1 else 0
+        need = value * batch * (bytes_per_sample + z) if name in SAMPLES else 0
         if need > memory:
             of = f"a batch of {batch} data" if training else "one datum"
             ways_out = f"{key} or data.batch_size" if batch > 1 else key
             raise UserError(
-                f"{key}={value} needs at least {_gib(need)} for the log-weights of {of}, and this machine has "
-                f"{_gib(memory)}; choose a smaller {ways_out}."
+                f"{key}={value} needs at least {in_words(need)} for the samples of {of}, and this machine has "
+                f"{in_words(memory)}; choose a smaller {ways_out}."
             )
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.0f} GiB"
 
 
 def _unfolded(node: yaml.Node | None, sizes: dict[int, float]) -> float:

@@ -20,6 +20,7 @@ from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -27,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from taut.config.check import check, check_sweep, in_another_group, is_for_wandb, refuse_processes
 from taut.config.instantiate import check_hydra, check_process
-from taut.config.overrides import key, own_words
+from taut.config.overrides import key, own_words, parsed_word
 from taut.config.run_folder import is_run, refuse_other_folder
 from taut.errors import RunError, UserError, nearest
 from taut.files import CreatedFolder
@@ -198,7 +199,24 @@ class Composer:
         start(self.name, job, list(cfg.hydra.overrides.hydra) + list(cfg.hydra.overrides.task))
 
     def _composed(self, overrides: list[str], mode: RunMode) -> DictConfig:
+        for word in overrides:
+            self._refuse_no_choice(word)
         return self.hydra.compose_config(self.name, list(overrides), mode, from_shell=True)
+
+    def _refuse_no_choice(self, word: str) -> None:
+        """Refuse a number or null in the place of a choice, on which Hydra would end in an error of its own."""
+        group = key(word)
+        options = self.loader.get_group_options(group) if "." not in group and "=" in word else []
+        if not options:
+            return
+        if group == "sweep" and not word.startswith("+"):
+            raise UserError(STUDY)
+        value = parsed_word(word).value()
+        for choice in value.list if isinstance(value, ChoiceSweep) else value if isinstance(value, list) else [value]:
+            if not isinstance(choice, str | QuotedString):
+                names = [name for name in options if not is_for_wandb(group, name)]
+                shown = "null" if choice is None else choice
+                raise UserError(f"{group}={shown} is not a choice; choose among {', '.join(names)}, or leave it out.")
 
 
 def _task(cfg: DictConfig) -> DictConfig:
@@ -229,6 +247,8 @@ def _of_the_process(cfg: DictConfig) -> dict:
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
 UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
 
+STUDY = "A study is added with a plus sign: +sweep=<study>."
+
 Compose = Callable[[list[str]], DictConfig]
 
 
@@ -247,7 +267,7 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
         return f"{match[1]}={match[2]} is not known; {nearest(match[2], options)}"
     if match := UNKNOWN_KEY.search(text):
         if match[1] == "sweep":
-            return "A study is added with a plus sign: +sweep=<study>."
+            return STUDY
         return f"There is no key {match[1]}; {_suggestion(match[1], overrides, compose)}"
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if first.startswith("Ambiguous value"):

@@ -83,7 +83,7 @@ def understood(word: str, several: bool = False) -> str:
     if equals and PATH.fullmatch(name.lstrip("+")):
         word = f"{name}={_path(name, value, several)}"
     try:
-        _parsed(word)
+        parsed_word(word)
     except HydraException as error:
         if not equals or not _is_key(name):
             raise UserError(f"{word} is not of the form key=value.") from error
@@ -95,7 +95,7 @@ def understood(word: str, several: bool = False) -> str:
 def _path(name: str, value: str, several: bool) -> str:
     """The value of a key that is a path, or several of them, quoted where it has to be."""
     try:
-        meant = _parsed(f"{name}={value}").value()
+        meant = parsed_word(f"{name}={value}").value()
     except HydraException:
         parts = value.split(",") if several else [value]
         return ",".join(quoted(os.path.expanduser(part)) for part in parts)
@@ -108,12 +108,13 @@ def _path(name: str, value: str, several: bool) -> str:
 
 def _is_key(name: str) -> bool:
     try:
-        return bool(_parsed(f"{name}=0"))
+        return bool(parsed_word(f"{name}=0"))
     except HydraException:
         return False
 
 
-def _parsed(word: str) -> Override:
+def parsed_word(word: str) -> Override:
+    """One word, as Hydra's grammar reads it."""
     return OverridesParser.create().parse_override(word)
 
 

@@ -35,7 +35,7 @@ class Jackknife(Evidence):
 
     def __init__(self, k: int = 1000, order: int = 1) -> None:
         if order not in (1, 2):
-            raise UserError(f"evidence.jackknife.order={order!r} cannot be; choose 1 or 2.")
+            raise UserError(f"evidence.jackknife.order must be 1 or 2, got {order!r}.")
         self.k, self.order = count("evidence.jackknife.k", k, order + 1), order
         if order == 2 and k > MOST_PAIRED:
             raise UserError(

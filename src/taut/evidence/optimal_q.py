@@ -71,9 +71,7 @@ class Search:
     def __post_init__(self) -> None:
         count("gap.steps", self.steps, 8)
         if count("gap.samples", self.samples, 2) % 2:
-            raise UserError(
-                f"gap.samples={self.samples} cannot be; draws come in antithetic pairs: choose an even number."
-            )
+            raise UserError(f"gap.samples must be even, because draws come in antithetic pairs, got {self.samples}.")
 
     def run(self, rows: Rows, family: Family, start: Float[Tensor, "b p"], purpose: str) -> Float[Tensor, "b p"]:
         """The mean of the parameters over the last quarter of the steps, for each datum."""

@@ -45,8 +45,8 @@ class Struski(Evidence):
             raise UserError(f"evidence.struski.blocks={blocks} does not divide k={k} into at most {most} equal blocks.")
         if blocks is None and not tiles:
             raise UserError(
-                f"evidence.struski divides its samples into 4 to {MOST_BLOCKS} equal blocks and k={k} cannot be; "
-                "choose a multiple of 4."
+                f"evidence.struski.k must be a multiple of 4, because the samples are divided into 4 to {MOST_BLOCKS} "
+                f"equal blocks, got {k}."
             )
         self.blocks = blocks or tiles[0]
 

@@ -23,7 +23,7 @@ def check(cfg: DictConfig) -> None:
         UserError: For the first thing that is wrong.
     """
     trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    if isinstance(trainer["strategy"], str):
+    if not isinstance(trainer["strategy"], dict):
         _check_alone(trainer)
     else:
         _check_several(trainer)
@@ -38,7 +38,7 @@ def _check_alone(trainer: dict[str, Any]) -> None:
         )
     if _listed(trainer["devices"]) != 1:
         raise UserError(
-            f"trainer.devices={trainer['devices']} asks for several processes, and this strategy is one; choose "
+            f"trainer.devices must be 1 where the strategy is one process, got {trainer['devices']}; choose "
             "strategy=ddp for GPUs, or strategy=ddp_cpu."
         )
     launch = launched()
@@ -66,13 +66,13 @@ def _check_several(trainer: dict[str, Any]) -> None:
 def _check_sharded(trainer: dict[str, Any]) -> None:
     if trainer.get("precision", "32-true") != "32-true":
         raise UserError(
-            f"strategy=fsdp keeps its parameters in single precision, so trainer.precision={trainer['precision']} "
-            "cannot be; choose 32-true, or strategy=ddp."
+            "trainer.precision must be 32-true under strategy=fsdp, which keeps its parameters in single precision, "
+            f"got {trainer['precision']}; set it, or choose strategy=ddp."
         )
     if trainer.get("gradient_clip_val") is not None:
         raise UserError(
-            "strategy=fsdp never sees a whole gradient, so trainer.gradient_clip_val cannot be; set it to null, or "
-            "choose strategy=ddp."
+            "trainer.gradient_clip_val must be null under strategy=fsdp, which never sees a whole gradient, got "
+            f"{trainer['gradient_clip_val']}; set it, or choose strategy=ddp."
         )
 
 

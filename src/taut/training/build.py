@@ -14,6 +14,7 @@ from taut.model.joint import Joint
 from taut.model.prior.base import Prior
 from taut.model.prior.vamp import Vamp
 from taut.model.q.base import Posterior
+from taut.runtime.memory import available, in_words
 from taut.training.module import LatentVariableModel
 from taut.training.strategies import Sharded
 
@@ -56,11 +57,11 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     Raises:
         UserError: If the pieces do not go together, or not with the data.
     """
+    refuse_too_large(cfg)
     # seeded anew, so that the first weights do not depend on what loading the data has drawn
     torch.manual_seed(seeding.key(cfg.seed, "initial", 0))
-    prior = instantiate(cfg.prior)
-    likelihood = instantiate(cfg.likelihood, latent=prior.z_shape[0])
-    joint = Joint(prior, likelihood)
+    joint = _joint(cfg)
+    prior, likelihood = joint.prior, joint.likelihood
     q = instantiate(cfg.q, joint=joint)
     refuse_unlearned_vamp(prior, q)
     prior.attach(q)
@@ -77,6 +78,34 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     for split in ("val", "test"):
         likelihood.check(data.rows_of(split))
     return model
+
+
+def _joint(cfg: DictConfig) -> Joint:
+    prior = instantiate(cfg.prior)
+    return Joint(prior, instantiate(cfg.likelihood, latent=prior.z_shape[0]))
+
+
+def refuse_too_large(cfg: DictConfig) -> None:
+    """Refuse a model whose weights, gradients and optimiser state need more memory than there is.
+
+    Raises:
+        UserError: With the estimate.
+    """
+    # on this device tensors have shapes and no memory
+    with torch.device("meta"):
+        joint = _joint(cfg)
+        # a q without a network has no parameters, and may want to see the values of the model's
+        pieces = (joint, instantiate(cfg.q, joint=joint)) if "encoder" in cfg.q else (joint,)
+    parameters = {id(p): p for piece in pieces for p in piece.parameters()}.values()
+    count, weights = sum(p.numel() for p in parameters), sum(p.numel() * p.element_size() for p in parameters)
+    moments = 2 if "betas" in cfg.optimizer else int(bool(cfg.optimizer.get("momentum")))
+    need, memory = weights * (2 + moments), available()
+    if need > memory:
+        raise UserError(
+            f"The model has {count:,} parameters, which with gradients and the state of the optimizer take "
+            f"{in_words(need)}, and this machine has {in_words(memory)}; choose smaller numbers, such as latent_dim, "
+            "network.hidden or the components."
+        )
 
 
 def refuse_impossible_steps(model: LatentVariableModel) -> None:

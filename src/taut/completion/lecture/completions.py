@@ -72,9 +72,7 @@ def completions(m: int) -> Float[Tensor, "n m"]:
         UserError: If there are too many to enumerate.
     """
     if not 0 < m <= MOST:
-        raise UserError(
-            f"lecture.pixels={m} cannot be; hide 1 to {MOST} pixels, so that all completions can be summed."
-        )
+        raise UserError(f"lecture.pixels must be 1 to {MOST}, so that all completions can be summed, got {m}.")
     bits = torch.arange(2**m).unsqueeze(1) >> torch.arange(m)
     return (bits & 1).double()
 

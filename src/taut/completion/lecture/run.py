@@ -35,7 +35,9 @@ def give(cfg: DictConfig) -> dict[str, Any]:
     data = Digits(batch_size=None, binarisation="threshold")
     train, test = (data.rows_of(split)[:, 0] for split in ("train", "test"))
     if cfg.lecture.images > len(test):
-        raise UserError(f"lecture.images={cfg.lecture.images} cannot be; there are {len(test)} test images.")
+        raise UserError(
+            f"lecture.images must be 1 to {len(test)}, the number of test images, got {cfg.lecture.images}."
+        )
     console.print("[dim]fitting a mixture of Bernoullis and q, summing every completion, drawing K of them[/]")
     settings = {name: cfg.lecture[name] for name in ("components", "pixels", "repetitions")}
     outcome = lecture(train, test[: cfg.lecture.images], k=cfg.lecture.k, seed=cfg.seed, **settings)

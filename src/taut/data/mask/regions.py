@@ -61,7 +61,7 @@ class Quadrants(Region):
 
     def __init__(self, quarters: Sequence[str] = ("upper_left", "upper_right", "lower_right")) -> None:
         if not quarters or not set(quarters) <= set(QUADRANTS):
-            raise UserError(f"mask.quarters={list(quarters)} cannot be; name one or more of {', '.join(QUADRANTS)}.")
+            raise UserError(f"mask.quarters must be one or more of {', '.join(QUADRANTS)}, got {list(quarters)}.")
         self.quarters = tuple(quarters)
 
     def region(self, hidden: Bool[Tensor, "h w"]) -> None:

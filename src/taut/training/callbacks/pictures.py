@@ -158,7 +158,7 @@ class Pictures(Callback):
     def __init__(self, every_n_epochs: int = 10, count: int = 12) -> None:
         for name, value in (("every_n_epochs", every_n_epochs), ("count", count)):
             if value < 1:
-                raise UserError(f"callbacks.pictures.{name}={value} is not a positive integer; choose 1 or more.")
+                raise UserError(f"callbacks.pictures.{name} must be an integer >= 1, got {value}.")
         self.every_n_epochs, self.count = every_n_epochs, count
         self._drawn_epoch: int | None = None
 

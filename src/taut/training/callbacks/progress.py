@@ -34,7 +34,7 @@ class EpochBar(ProgressBar):
         super().__init__()
         for name, value in (("lines", lines), ("refresh_per_second", refresh_per_second)):
             if not value > 0:
-                raise UserError(f"callbacks.progress.{name}={value} is not positive; choose a larger number.")
+                raise UserError(f"callbacks.progress.{name} must be above 0, got {value}.")
         self.lines, self.refresh_per_second = lines, refresh_per_second
         self._enabled = True
         self._bars: Bars | None = None

@@ -24,8 +24,8 @@ class KLWarmup(Callback):
     def __init__(self, epochs: float) -> None:
         if not epochs > 0:
             raise UserError(
-                f"callbacks.warmup.epochs={epochs} is not a positive number of epochs; leave the callback "
-                "out to train without warm-up."
+                f"callbacks.warmup.epochs must be above 0, got {epochs}; leave the callback out to train without "
+                "warm-up."
             )
         self.epochs = epochs
 
