@@ -42,6 +42,19 @@ def interrupted_once(cfg):
     pretend(cfg)
 
 
+def counted(cfg):
+    """Steps of a tenth of a second, as many as the environment says; stopped, it leaves their number, and goes on."""
+    checkpoint = Path(HydraConfig.get().runtime.output_dir) / "steps.txt"
+    step = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    try:
+        while step < int(os.environ["TAUT_STEPS"]):
+            time.sleep(0.1)
+            step += 1
+    finally:
+        checkpoint.write_text(str(step))
+    pretend(cfg)
+
+
 def exhaust(cfg):
     return bytearray(2**60)
 
@@ -88,6 +101,9 @@ FAULTS = {
     110: hang,
     113: refuse,
     114: interrupted_once,
+    115: counted,
+    116: counted,
+    117: counted,
     111: lambda cfg: time.sleep(3600),
     112: lambda cfg: time.sleep(3600),
 }

@@ -18,7 +18,8 @@ from taut.errors import RunError, UserError
 from taut.runtime import workers
 
 FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
-ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)  # the second is what Slurm can send some time before its limit
+# the others are what Slurm can send some time before its limit; submitit asks it for SIGUSR2
+ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 _asked = Event()  # SIGTERM came outside of fit and test, which have their own answer to it
 

@@ -109,6 +109,7 @@ RANGES = {
     **dict.fromkeys(("limit", "blocks", "timeout_min", "cpus_per_task", "gpus_per_node"), A_COUNT_OR_NULL),
     **dict.fromkeys(("timeout", "mem_gb"), A_POSITIVE_OR_NULL),
     "n_jobs": A_COUNT,
+    "max_requeues": (TypeAdapter(Place), "an integer >= 0"),
     "gpus": (
         TypeAdapter(list[Annotated[int, Field(strict=True, ge=0)]] | None),
         "a list of numbers of GPUs, or null",

@@ -91,7 +91,7 @@ class Driver:
         Raises:
             UserError: If none of them can run, or they are not those of the sweep in the folder.
         """
-        engines.refuse_missing(cfg.launcher)
+        engines.refuse_unavailable(cfg.launcher, len(asked))
         console = Console(stderr=True)
         shown = track(asked, "Composing the jobs", console=console, transient=True, disable=not console.is_terminal)
         candidates = [self._candidate(list(words), cfg, compose) for words in shown]
@@ -112,7 +112,8 @@ class Driver:
         for name, why in wrong.items():
             print(f"{name} cannot run: {why}", file=sys.stderr, flush=True)
             _mark_wrong(folder / name, why)
-        self._run(plan, [job for job in jobs if job.folder not in wrong], cfg)
+        # once each: words that are given twice are one job
+        self._run(plan, list({job.folder: job for job in jobs if job.folder not in wrong}.values()), cfg)
         scores = [Status.read(folder / job.folder).score for job in jobs]
         return [float("nan") if score is None else score for score in scores]
 
@@ -173,6 +174,7 @@ class Driver:
 
     def _run(self, plan: Plan, jobs: Sequence[Job], cfg: DictConfig) -> None:
         assert self.folder is not None
+        engines.settle(cfg.launcher, self.folder)
         pending = [job for job in jobs if self._is_due(job)]
         commands = [self._command(job, plan, cfg.sweep) for job in pending]
         with Progress(plan.name, len(jobs), len(jobs) - len(pending)) as progress:
@@ -192,7 +194,9 @@ class Driver:
         assert self.folder is not None
         folder = self.folder / job.folder
         place = quoted(str(folder))
-        words = [*self.flags, *job.words, "hydra.mode=RUN", f"hydra.run.dir={place}", f"sweep.name={plan.name}"]
+        # quoted: a folder may be named 10, a number that W&B does not take, or as Hydra's grammar reads otherwise
+        own = [f"hydra.run.dir={place}", f"sweep.name={quoted(plan.name)}"]
+        words = [*self.flags, *job.words, "hydra.mode=RUN", *own]
         evaluate = None if sweep.evaluate is None else shlex.split(sweep.evaluate)
         return Command(folder, words, self.script, evaluate, sweep.timeout)
 

@@ -1,7 +1,7 @@
 """Engines that run supervisors: joblib on this machine, or submitit on a cluster."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from taut.commands.sweep import cluster
+from taut.commands.sweep.cluster import Cluster
 from taut.commands.sweep.job import Status
 from taut.commands.sweep.supervise import Command, Supervisor
 from taut.errors import UserError
@@ -34,9 +36,15 @@ def run(commands: Sequence[Command], launcher: DictConfig, folder: Path, told: T
         KeyboardInterrupt: If stopped; then the jobs are stopped with a checkpoint and queued again.
     """
     if launcher.engine == "submitit":
-        _on_cluster(commands, launcher, folder, told)
+        Cluster(launcher, folder).run(commands, told)
     else:
         _here(commands, launcher.n_jobs, launcher.gpus, told)
+
+
+def settle(launcher: DictConfig, folder: Path) -> None:
+    """Write down how jobs ended that a cluster ran while no driver was there."""
+    if launcher.engine == "submitit":
+        Cluster(launcher, folder).settle()
 
 
 def _here(commands: Sequence[Command], n_jobs: int, gpus: Sequence[int] | None, told: Told) -> None:
@@ -70,32 +78,12 @@ def _supervised(
         running.discard(index)
 
 
-def _on_cluster(commands: Sequence[Command], launcher: DictConfig, folder: Path, told: Told) -> None:
-    executor = _executor(launcher, folder)
-    submitted: list[Any] = executor.map_array(Supervisor(), commands)
-    waiting = dict(enumerate(submitted))
-    while waiting:
-        for index in _done(waiting):
-            told(index, _accounted(commands[index].folder, waiting.pop(index)))
-        time.sleep(POLL)
-
-
-def _done(waiting: dict[int, Any]) -> list[int]:
-    # a list, since the caller takes entries out of the dictionary meanwhile
-    return [index for index, job in waiting.items() if job.done()]
-
-
-def _accounted(folder: Path, job: Any) -> Status:
-    """The status of a job; failed if the cluster ended the job before it could write one."""
-    status = Status.read(folder)
-    if status.state in ("finished", "failed"):
-        return status
-    lost = replace(status, state="failed", reason=f"the cluster ended job {job.job_id} ({job.state.lower()})")
-    return lost.write(folder)
-
-
-def refuse_missing(launcher: DictConfig) -> None:
+def refuse_unavailable(launcher: DictConfig, jobs: int) -> None:
     """Refuse an engine that is not available on this machine, before anything is written.
+
+    Args:
+        launcher: The choice of ``launcher``.
+        jobs: How many there are at most.
 
     Raises:
         UserError: Naming the way out.
@@ -109,22 +97,4 @@ def refuse_missing(launcher: DictConfig) -> None:
             "launcher.cluster=slurm is not available here: there is no sbatch; start the sweep on a machine of the "
             "cluster, or try launcher.cluster=local."
         )
-
-
-def _executor(launcher: DictConfig, folder: Path) -> Any:
-    import submitit
-
-    executor = submitit.AutoExecutor(folder / ".submitit" / "%j", cluster=launcher.cluster)
-    executor.update_parameters(**dict(_parameters(launcher)))
-    return executor
-
-
-def _parameters(launcher: DictConfig) -> Iterator[tuple[str, Any]]:
-    for name in ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "tasks_per_node", "nodes"):
-        if launcher.get(name) is not None:
-            yield name, launcher[name]
-    yield "name", "taut"
-    if launcher.cluster == "slurm":
-        yield "slurm_array_parallelism", launcher.n_jobs
-        for name, value in (launcher.slurm or {}).items():
-            yield f"slurm_{name}", value
+    cluster.refuse_unavailable(launcher, jobs)

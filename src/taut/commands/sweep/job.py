@@ -1,10 +1,11 @@
 """One job of a sweep: its words, its folder, and how far it has come."""
 
 import json
+import os
 import socket
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from taut.config.run_folder import LOCK, LOG, STATUS
 from taut.files import write_json
@@ -39,7 +40,7 @@ class Status:
         state: ``queued``, ``running``, ``finished`` or ``failed``.
         reason: Why it failed or waits, in one sentence.
         exit_code: Of its process; negative for a signal.
-        seconds: Of the last attempt.
+        seconds: Of all attempts, but for those that were killed.
         score: The best validation bound, in nats.
         attempts: How often it was started.
         host: Where it was started last.
@@ -65,6 +66,14 @@ class Status:
             return cls(**{field.name: known[field.name] for field in fields(cls)})
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
+
+    def begun(self) -> "Status":
+        """What it is when this process begins another attempt."""
+        return Status("running", seconds=self.seconds, attempts=self.attempts + 1, pid=os.getpid())
+
+    def after(self, seconds: float, **end: Any) -> "Status":
+        """What it is after an attempt that took so many seconds and ended so."""
+        return replace(self, seconds=(self.seconds or 0.0) + seconds, **end)
 
     def write(self, folder: Path) -> "Status":
         """Put it into a job's folder, atomically: the sweep reads it while jobs write."""

@@ -75,7 +75,7 @@ class Plan:
 
     def joined(self, wanted: Sequence[tuple[list[str], str]]) -> "Plan":
         """The plan with these jobs, words and digests of their configs, added behind those it has."""
-        new = [(words, digest) for words, digest in wanted if words not in self]
+        new = list({tuple(words): (words, digest) for words, digest in wanted if words not in self}.values())
         varied = _varied([*(job.words for job in self.jobs), *(words for words, _ in new)])
         start = 1 + max((job.number for job in self.jobs), default=-1)
         jobs = [

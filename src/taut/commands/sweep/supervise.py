@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from taut.commands.sweep.job import LOCK, LOG, Status
@@ -58,6 +58,11 @@ def _last_error(said: str) -> str:
 GRACE = 20.0
 """Seconds between the request to stop and the end of patience."""
 PAUSE = 0.05
+ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALLED = {*(-number for number in ASKS_TO_STOP), *(128 + number for number in ASKS_TO_STOP)}
+"""Exit codes of a process that was asked to stop."""
+NEWS = 2.0
+"""Seconds by which a process may end of such a signal before this one, which was sent it as well, sees it."""
 ONE_TASK = {"SLURM_JOB_NAME": "interactive"} if "SLURM_JOB_ID" in os.environ else {}
 """Has Lightning start the processes of a job itself, where Slurm has started one task for all of it."""
 
@@ -101,9 +106,11 @@ class Supervisor:
 
     Args:
         stopping: Asked whether to stop; the process then gets SIGTERM, and time to write a checkpoint.
+        stopped: Why a job that was stopped waits.
     """
 
     stopping: Callable[[], bool] = bool
+    stopped: str = "stopped with the sweep"
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     def __call__(self, command: Command) -> Status:
@@ -120,24 +127,15 @@ class Supervisor:
             if before.state == "finished":
                 return before
             started = time.monotonic()
-            status = Status("running", attempts=before.attempts + 1, pid=os.getpid()).write(command.folder)
+            status = before.begun().write(command.folder)
             try:
                 end = self._ended(command, started, lock)
             # KeyboardInterrupt, which a stop raises, is no Exception
             except BaseException:
                 self._end_process()
-                seconds = time.monotonic() - started
-                replace(status, state="queued", reason="stopped with the sweep", seconds=seconds).write(command.folder)
+                status.after(time.monotonic() - started, state="queued", reason=self.stopped).write(command.folder)
                 raise
-            return replace(status, seconds=time.monotonic() - started, **end).write(command.folder)
-
-    def checkpoint(self, command: Command) -> object:
-        """Stop for now, and ask submitit to run the job again (a time limit of the cluster, or a preemption)."""
-        from submitit.helpers import DelayedSubmission
-
-        self._end_process()
-        # a new supervisor: submitit pickles it, and a running process cannot be pickled
-        return DelayedSubmission(Supervisor(), command)
+            return status.after(time.monotonic() - started, **end).write(command.folder)
 
     def _ended(self, command: Command, started: float, lock: int) -> dict[str, object]:
         """Everything a command starts, one after another; the fields of the status it ends with."""
@@ -193,11 +191,20 @@ class Supervisor:
                     self._end_process()
                     return None
                 time.sleep(PAUSE)
+            if self._process.returncode in SIGNALLED and self._is_stopped_soon():
+                raise KeyboardInterrupt
             return self._process.returncode
         finally:
             self._end_process()
             os.close(watched)
             os.close(watching)
+
+    def _is_stopped_soon(self) -> bool:
+        """Whether this process, too, is asked to stop: a cluster signals all at once, and who is first is chance."""
+        deadline = time.monotonic() + NEWS
+        while not self.stopping() and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+        return self.stopping()
 
     def _end_process(self) -> None:
         """Ask the process to stop, wait for its checkpoint, and kill what is left of its group."""

@@ -16,8 +16,9 @@ CODES = {
     signal.SIGINT: 128 + signal.SIGINT,
     signal.SIGTERM: 128 + signal.SIGTERM,
     signal.SIGUSR1: 128 + signal.SIGTERM,
+    signal.SIGUSR2: 128 + signal.SIGTERM,
 }
-"""Exit codes; Slurm can be asked to send SIGUSR1 some time before its limit (``sbatch --signal``)."""
+"""Exit codes; Slurm can be asked to send SIGUSR1 or SIGUSR2 some time before its limit (``sbatch --signal``)."""
 PATTERN = "interrupted-step=*.ckpt"
 
 
