@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = ROOT / "tests" / "commands" / "stub.py"
-PATIENCE = 90
+PATIENCE = 180
 LAUNCHER = ["sweep.rehearse=false", "launcher=slurm", "launcher.cpus_per_task=1", "hydra.sweep.dir=sweep"]
 
 
@@ -79,11 +79,11 @@ def until(true):
 
 @pytest.fixture(scope="module")
 def limited(cluster, tmp_path_factory):
-    """A sweep of which each job needs longer than Slurm gives it; it runs while other tests do."""
-    # Slurm counts limits in minutes and looks at them twice in one; the signal comes as early as it can
-    words = ["seed=115", "launcher.timeout_min=1", "+launcher.slurm.signal_delay_s=59", "launcher.max_requeues=1"]
-    enough = Sweep(cluster, tmp_path_factory.mktemp("enough"), *words, steps=350)
-    never = Sweep(cluster, tmp_path_factory.mktemp("never"), *words, "launcher.max_requeues=0", steps=3000)
+    """Two sweeps of which each job needs longer than Slurm gives it; they run while other tests do."""
+    # Slurm counts limits in minutes, and looks at them twice in one: the signal comes after 10 to 40 seconds
+    words = ["launcher.timeout_min=1", "+launcher.slurm.signal_delay_s=20"]
+    enough = Sweep(cluster, tmp_path_factory.mktemp("enough"), "seed=114", *words)
+    never = Sweep(cluster, tmp_path_factory.mktemp("never"), "seed=115", *words, "launcher.max_requeues=0", steps=3000)
     with enough.driven() as first, never.driven() as second:
         yield {"enough": (enough, first), "never": (never, second)}
 
@@ -94,7 +94,10 @@ def test_a_study_runs_as_on_any_machine(cluster, tmp_path):
     sweep.command.remove("-m")
     code, _, err = sweep.run("+sweep=smoke", "model=vae", "seed=0", "threads=1", "logger=csv", "callbacks=none")
     assert code == 0, err
-    assert sweep.states() == {"000_vae-seed0": "finished"}
+    ((job, state),) = sweep.states().items()
+    assert state == "finished"
+    # Lightning misses it wherever Slurm is installed
+    assert "srun" not in (tmp_path / "sweep" / job / "log.txt").read_text()
 
 
 def test_jobs_fail_alone(cluster, tmp_path):
@@ -254,7 +257,7 @@ def test_a_job_whose_time_is_up_goes_on_as_often_as_was_said(limited):
     sweep, driver = limited["enough"]
     _, err = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, err
-    assert (sweep.status("000_seed115")["state"], sweep.status("000_seed115")["attempts"]) == ("finished", 2)
+    assert (sweep.status("000_seed114")["state"], sweep.status("000_seed114")["attempts"]) == ("finished", 2)
     sweep, driver = limited["never"]
     _, err = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 1

@@ -16,20 +16,18 @@ from rich.console import Console
 from rich.progress import track
 
 from taut.commands.sweep import engines
+from taut.commands.sweep.configs import Compose, Configs
 from taut.commands.sweep.dry_run import rehearse
 from taut.commands.sweep.job import LOCK, LOG, Job, Status
 from taut.commands.sweep.plan import Plan, digest, refuse_changes
 from taut.commands.sweep.show import Progress
 from taut.commands.sweep.supervise import Command
-from taut.config.check import check
 from taut.config.overrides import own_words
 from taut.config.resume import quoted
 from taut.errors import RunError, UserError
 from taut.files import held
 from taut.report.tables.jobs import jobs_table, write_jobs
-from taut.runtime import devices
 
-Compose = Callable[[list[str]], DictConfig]
 Explain = Callable[[Exception, list[str]], str]
 
 
@@ -94,7 +92,8 @@ class Driver:
         engines.refuse_unavailable(cfg.launcher, len(asked))
         console = Console(stderr=True)
         shown = track(asked, "Composing the jobs", console=console, transient=True, disable=not console.is_terminal)
-        candidates = [self._candidate(list(words), cfg, compose) for words in shown]
+        configs = Configs(compose)
+        candidates = [self._candidate(list(words), cfg, configs) for words in shown]
         folder = Path(cfg.hydra.sweep.dir).absolute()
         earlier = Plan.read(folder)
         if cfg.sweep.rehearse:
@@ -137,16 +136,15 @@ class Driver:
                 "Add resume=true to run them again."
             )
 
-    def _candidate(self, words: list[str], cfg: DictConfig, compose: Compose) -> Candidate:
+    def _candidate(self, words: list[str], cfg: DictConfig, configs: Configs) -> Candidate:
         words = own_words(words)
         try:
-            composed = compose(words)
+            composed = configs.composed(words)
             if cfg.launcher.engine == "joblib" and cfg.launcher.n_jobs > 1 and composed.threads is None:
                 # jobs side by side would each start a thread per core and slow one another down
                 words = [*words, "threads=1"]
                 composed.threads = 1
-            check(composed)
-            devices.check(composed)
+            configs.check(words, composed)
         except UserError as error:
             return Candidate(words, None, str(error))
         except (HydraException, OmegaConfBaseException) as error:

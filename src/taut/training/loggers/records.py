@@ -186,12 +186,13 @@ def _exit_code(error: BaseException) -> int:
 
 
 def quiet() -> None:
-    """Keep Lightning to warnings, said once, and without those about its own code or about short epochs."""
+    """Keep Lightning to warnings, said once, and without those about its own code, short epochs or Slurm."""
     if logging.getLogger().hasHandlers():
         # Lightning has a handler of its own: with those of the root each line would come twice
         logging.getLogger("lightning").handlers.clear()
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Lightning still uses LeafSpec, which torch deprecates; epochs of few batches are usual here
-    for message in (".*LeafSpec.*", ".*smaller than the logging interval.*"):
+    # Lightning still uses LeafSpec, which torch deprecates; epochs of few batches are usual here; and on a machine of a
+    # cluster it misses srun in every process that was started without
+    for message in (".*LeafSpec.*", ".*smaller than the logging interval.*", "The `srun` command is available.*"):
         warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,113 @@
+"""Planning of a sweep: the configs are those that Hydra composes, and a thousand jobs cost seconds."""
+
+import sys
+
+import pytest
+from evaluations import ROOT
+from omegaconf import OmegaConf
+
+from taut.commands.sweep.configs import Configs
+from taut.commands.sweep.driver import Driver
+from taut.commands.sweep.job import Job, Status
+from taut.commands.sweep.plan import Plan
+from taut.config import overrides
+from taut.config.compose import Composer
+from taut.errors import UserError
+
+
+@pytest.fixture
+def composer(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with Composer("train", ROOT / "conf", overrides.parsed()) as composer:
+        yield composer
+
+
+class Counted:
+    """Hydra's composition, counted."""
+
+    def __init__(self, compose):
+        self.compose, self.times = compose, 0
+
+    def __call__(self, words):
+        self.times += 1
+        return self.compose(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=iwae", "k=5"],
+        ["data=table", "data.path=x_${seed}.csv", "model=mog"],
+        ["+sweep=k_grid", "prior=mixture", "trainer.max_epochs=2"],
+        ["data.split_seed=7", "~callbacks.progress"],
+    ],
+)
+def test_a_config_of_another_seed_is_the_one_that_hydra_composes(composer, words):
+    hydra = Counted(composer.compose)
+    configs = Configs(hydra)
+    for seed in (0, 1, 12345):
+        own = [*words, f"seed={seed}"]
+        fast, slow = configs.composed(own), composer.compose(own)
+        assert OmegaConf.to_yaml(fast) == OmegaConf.to_yaml(slow)
+        assert OmegaConf.to_yaml(fast, resolve=True) == OmegaConf.to_yaml(slow, resolve=True)
+        with pytest.raises(Exception, match="surprise"):
+            # in struct mode, as Hydra's
+            fast.surprise = 1
+    assert hydra.times == 1
+
+
+def test_a_thousand_jobs_are_composed_and_checked_as_often_as_they_differ(composer, monkeypatch):
+    hydra, checked = Counted(composer.compose), []
+    monkeypatch.setattr("taut.commands.sweep.configs.check", checked.append)
+    configs = Configs(hydra)
+    for model in ("vae", "iwae"):
+        for seed in range(500):
+            words = [f"model={model}", f"seed={seed}"]
+            cfg = configs.composed(words)
+            configs.check(words, cfg)
+            assert (cfg.seed, cfg.model.seed, cfg.data.seed) == (seed, seed, seed)
+    assert (hydra.times, len(checked)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "seed", "wrong"),
+    [
+        ([], "-1", "seed must be an integer from 0 to 4294967295, got -1"),
+        ([], "4294967296", "seed must be an integer from 0 to 4294967295, got 4294967296"),
+        (["k=0"], "2", "k must be an integer >= 1, got 0"),
+        # more than the seed depends on it here: every job is checked
+        (["k=${seed}"], "0", "k must be an integer >= 1, got 0"),
+    ],
+)
+def test_what_a_seed_makes_wrong_is_found_behind_seeds_that_are_right(composer, words, seed, wrong):
+    configs = Configs(composer.compose)
+    right = ["model=iwae", *(word for word in words if word != "k=0"), "seed=1"]
+    configs.check(right, configs.composed(right))
+    bad = ["model=iwae", *words, f"seed={seed}"]
+    with pytest.raises(UserError) as refused:
+        configs.check(bad, configs.composed(bad))
+    assert str(refused.value).startswith(wrong)
+
+
+@pytest.mark.parametrize("name", ["10", "lr=1e-3", "a,b", "a(b)", "it's", "été", "true", "1e3", "a b", "[x]", "a:b"])
+def test_a_sweep_may_have_any_name(composer, tmp_path, name):
+    driver = Driver(tmp_path / "train.py", [], [], None, lambda error, words: "", folder=tmp_path / name)
+    command = driver._command(Job(0, "000_seed0", ["seed=0"], ""), Plan(name, [], []), composer.compose([]).sweep)
+    cfg = composer.composed([word for word in command.train if not word.startswith("hydra.mode")])
+    assert cfg.sweep.name == name
+    assert isinstance(cfg.sweep.name, str)
+    assert cfg.hydra.run.dir == str(tmp_path / name / "000_seed0")
+
+
+def test_words_that_are_given_twice_are_one_job():
+    wanted = [(["seed=0"], "a"), (["seed=1"], "b"), (["seed=0"], "a")]
+    plan = Plan("twice", [], []).joined(wanted)
+    assert [job.folder for job in plan.jobs] == ["000_seed0", "001_seed1"]
+    assert plan.joined(wanted).jobs == plan.jobs
+
+
+def test_the_seconds_of_all_attempts_are_added_up(tmp_path):
+    status = Status()
+    for seconds, state in ((2.5, "queued"), (4.0, "failed"), (1.0, "finished")):
+        status = status.begun().after(seconds, state=state).write(tmp_path)
+    assert (Status.read(tmp_path).seconds, Status.read(tmp_path).attempts) == (7.5, 3)
