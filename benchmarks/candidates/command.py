@@ -29,7 +29,7 @@ def run(words: list[str], callback: Callable[[], Any]) -> None:
     """``python train.py`` with these words and one more callback, the last."""
     from taut import cli
 
-    def entry(cfg: Any) -> float:
+    def entry(cfg: Any) -> float | None:
         from taut.commands import train
 
         build = train._build_trainer

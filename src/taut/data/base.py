@@ -222,7 +222,7 @@ class Data(LightningDataModule, ABC):
             batch_size=trained if training else min(self.batch_size or rows, SCORED),
             step=self.batch_size if steps > 1 else None,
             # batches to overfit are the same in every epoch
-            shuffle=training and self.shuffle and not (trainer and trainer.overfit_batches),
+            shuffle=training and self.shuffle and not getattr(trainer, "overfit_batches", 0),
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
