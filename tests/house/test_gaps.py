@@ -238,7 +238,13 @@ def _model(monkeypatch, *overrides: str, rank: int = 0, world: int = 1) -> tuple
     monkeypatch.setattr(model, "log", lambda name, value, **_: logged.update({name: float(value)}))
     monkeypatch.setattr(model, "log_dict", lambda values, **_: logged.update(values))
     trainer = SimpleNamespace(
-        world_size=world, global_rank=rank, global_step=0, is_last_batch=False, should_stop=False, max_steps=-1
+        world_size=world,
+        global_rank=rank,
+        global_step=0,
+        is_last_batch=False,
+        should_stop=False,
+        max_steps=-1,
+        accumulate_grad_batches=1,
     )
     monkeypatch.setattr(type(model), "trainer", trainer, raising=False)
     model.on_train_start()
