@@ -61,7 +61,8 @@ class Runs:
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).parent / "forked.py"), str(folder / "jobs.json")],
             cwd=ROOT,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # else its threads run at the fork
+            # else their threads run at the fork
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"},
             stdout=subprocess.PIPE,
             stderr=(folder / "errors.txt").open("w"),
             text=True,
@@ -72,7 +73,8 @@ class Runs:
         assert case.name not in self.outputs, f"two bugs are called {case.name}"
         folder = self.folder / str(len(self.outputs))
         self.outputs[case.name] = folder / "output.txt"
-        shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        # with what is compiled: it counts for sources of the same time and size, so for all but the one with the bug
+        shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("*.egg-info"))
         if case.mutant:
             path = folder / "src" / "taut" / case.mutant.file
             text = path.read_text(encoding="utf-8")
