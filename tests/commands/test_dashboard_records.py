@@ -30,7 +30,7 @@ SMALL = [
     "threads=1",
 ]
 SMALL += ["evidence.ais.steps=8", "evidence.ais.chains=2", "evidence.bdmc.steps=8", "evidence.bdmc.chains=2"]
-DRAWN = re.compile(r'"(?:summary:)?((?:train|val|tightness|speed|pictures|test|seconds|evaluation)/[^"]+)"')
+DRAWN = re.compile(r'"(?:summary:)?((?:train|val|speed|pictures|test|seconds|evaluation)/[^"]+)"')
 
 
 def inspected(record: Path, *flags: str) -> list[dict]:
@@ -85,19 +85,22 @@ def test_a_record_has_the_series_the_summary_and_the_choices(records, name):
     sweep, found = records
     summary, lines, _ = found[name]
     rows = read(sweep / name / "metrics.csv")
-    for tracked, kept in {"tightness/gap": "val/gap", "tightness/ess": "val/ess", "val/bound": "val/bound"}.items():
-        assert series(lines, tracked) == pytest.approx([row[kept] for row in rows if kept in row])
+    for name_of_score in ("val/gap", "val/ess", "val/bound"):
+        assert series(lines, name_of_score) == pytest.approx(
+            [row[name_of_score] for row in rows if name_of_score in row]
+        )
     scores = summary["summary"]
     assert scores["val/bound"]["max"] == pytest.approx(max(row["val/bound"] for row in rows if "val/bound" in row))
-    assert scores["tightness/gap"]["min"] == pytest.approx(min(row["val/gap"] for row in rows if "val/gap" in row))
+    assert scores["val/gap"]["min"] == pytest.approx(min(row["val/gap"] for row in rows if "val/gap" in row))
     result = json.loads((sweep / name / "result.json").read_text())
     assert scores["test/gap"] == pytest.approx(result["scores"]["gap"]["value"])
-    assert scores["test/gap/kind"] == result["scores"]["gap"]["kind"]
+    assert scores["test/gap/kind"] == scores["val/gap/kind"] == result["scores"]["gap"]["kind"]
     assert summary["exit_code"] == 0
     assert summary["config"]["choices"]["model"] == result["model"]
     assert summary["config"]["k"] == result["k"]
     (run,) = (line["run"] for line in lines if line["type"] == "run")
     assert run["run_group"] == "little"
+    assert run["tags"] == [result["model"], result["data"], f"k={result['k']}"]
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -106,7 +109,7 @@ def test_scores_are_drawn_against_the_epoch(records, name):
     _, lines, _ = records[1][name]
     metrics = [line["metric"] for line in lines if line["type"] == "metric"]
     axes = {metric.get("glob_name") or metric["name"]: metric.get("step_metric") for metric in metrics}
-    for section in ("train", "val", "tightness", "speed", "pictures"):
+    for section in ("train", "val", "speed", "pictures"):
         assert axes[f"{section}/*"] == "epoch"
     assert set(series(lines, "epoch")) == {0, 1, 2, 3}
 

@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
+from reliability.fake_wandb import serving
 
 from taut.training.loggers.tracker import PARTING, PATIENCE
 
@@ -35,7 +37,11 @@ SAID = {
     "no_space": "W&B failed (OSError: [Errno 28] No space left on device)",
     "unreachable": f"W&B's server does not answer; {OFFLINE}",
     "refused": "W&B could not be opened online (CommError: ",
+    "taken": "",
+    "hanging": "W&B's upload did not finish (TimeoutError: Timed out finishing run.); all of it lies in ",
+    "failing": "W&B's upload did not finish (TimeoutError: Timed out finishing run.); all of it lies in ",
 }
+STREAMS = ("taken", "hanging", "failing")
 AT_ONCE = 2  # most of the time is patience with W&B
 RECORDED = ("offline", "unreachable", "refused")
 
@@ -74,7 +80,10 @@ def folder(commands, tmp_path_factory):
     jobs += [[name, name, WORDS, {}] for name in ("offline", "absent", "killed", "frozen", "full")]
     jobs += [["no_space", "no_space", [*WORDS, "callbacks=[none,speed,pictures]"], {}]]
     jobs += [["unreachable", "", ONLINE, nowhere], ["refused", "", ONLINE, there]]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ExitStack() as servers, ThreadPoolExecutor(AT_ONCE) as pool:
+        for stream in STREAMS:
+            address = servers.enter_context(serving(stream))
+            jobs += [[stream, "", ONLINE, {"WANDB_API_KEY": DUMMY, "WANDB_BASE_URL": address}]]
         list(pool.map(lambda job: train(commands, folder, *job), jobs))
     server.shutdown()
     return folder
@@ -141,6 +150,17 @@ def test_a_run_that_cannot_go_online_is_recorded_whole(programs, folder, fault):
     result = json.loads((folder / fault / "result.json").read_text())
     assert found["exit_code"] == 0
     assert found["summary"]["test/elbo"] == pytest.approx(result["scores"]["elbo"]["value"])
+
+
+@pytest.mark.parametrize("stream", ["hanging", "failing"])
+def test_what_was_not_sent_can_be_sent_later(folder, stream):
+    """The folder that the sentence names holds the whole record."""
+    (told,) = [line for line in (folder / f"{stream}.log").read_text().splitlines() if line.startswith("W&B")]
+    assert told.endswith(", for `wandb sync`.")
+    place = Path(told.split("lies in ")[1].removesuffix(", for `wandb sync`."))
+    assert place.parent == folder / stream / "wandb"
+    (record,) = place.glob("*.wandb")
+    assert b"test/elbo" in record.read_bytes()
 
 
 def test_online_without_a_key_is_refused_before_anything_is_trained(folder):

@@ -128,8 +128,8 @@ def test_a_failed_run_reads_back_whole(jobs):
     assert run["name"] == "vae digits dynamic normal diagonal k=7 seed=0"
     assert run["exit_code"] == 1
     assert run["summary"]["val/bound"] == {"max": -3, "last": -5}
-    assert run["summary"]["tightness/gap"] == {"min": 2, "last": 2}
-    assert run["summary"]["tightness/ess"] == {"max": 1, "last": 1}
+    assert run["summary"]["val/gap"] == {"min": 2, "last": 2}
+    assert run["summary"]["val/ess"] == {"max": 1, "last": 1}
     assert run["config"]["k"] == 7
     assert run["config"]["data"]["batch_size"] == 100
 

@@ -162,6 +162,8 @@ def train(cfg: DictConfig) -> float | None:
         write_format(folder)
     checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
     with loggers.finishing(trainer.loggers), worker_processes(processes, child_command(folder)):
+        if first():
+            loggers.say_kinds(trainer.loggers, model.log_px_kind)
         started = time.perf_counter()
         # weights_only: a checkpoint is a pickle, which could otherwise run code
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -32,7 +32,7 @@ def gap_against_k() -> list[Any]:
         wr.ScatterPlot(title="gap against K", x=K, y=_score("test/gap"), log_x=True),
         _by_model("gap by model, mean and standard error over runs", "test/gap"),
         wr.ScatterPlot(title="log p(x) against K", x=K, y=_score("test/log_px"), log_x=True),
-        _series("gap while training", ["tightness/gap"], groupby=MODEL),
+        _series("gap while training", ["val/gap"], groupby=MODEL),
     )
 
 
@@ -103,9 +103,9 @@ def history() -> list[Any]:
         _series("bounds on the validation split", ["val/bound", "val/elbo", "val/log_px"]),
         _series("bound while training", ["train/bound"]),
         _series("parts of the ELBO", ["val/reconstruction", "val/kl"]),
-        _series("gap", ["tightness/gap"]),
-        _series("effective sample size", ["tightness/ess"], unit="samples"),
-        _series("active units", ["tightness/active_units"], unit="latents"),
+        _series("gap, or its lower end where log p(x) is a bound", ["val/gap"]),
+        _series("effective sample size", ["val/ess"], unit="samples"),
+        _series("active units", ["val/active_units"], unit="latents"),
     )
 
 

@@ -13,6 +13,7 @@ from taut.training.loggers.records import (
     record_completion,
     record_evaluation,
     run_name,
+    say_kinds,
     summarise,
 )
 from taut.training.loggers.tracker import finish
@@ -33,6 +34,7 @@ __all__ = [
     "record_evaluation",
     "run_id",
     "run_name",
+    "say_kinds",
     "summarise",
     "wandb_logger",
 ]

@@ -46,7 +46,7 @@ def wandb_logger(
         mode: ``offline``, or ``online`` for users with an account.
         project: W&B project.
         entity: W&B user or team; the account's default if not given.
-        tags: Words to find the run by.
+        tags: Words to find the run by, besides its model, data and k.
         dir: W&B keeps its files in ``<dir>/wandb``. If not given: the nearest folder above the run's that is called
             ``outputs``, so that ``wandb leet outputs/wandb`` shows all runs side by side; without one, the run folder.
 
@@ -60,11 +60,11 @@ def wandb_logger(
         return []
     mode = _possible(mode)
     _set_mode(mode)
-    about: dict[str, Any] = {"name": name, "group": group, "tags": tags, "config": dict(config)}
+    about: dict[str, Any] = {"name": name, "group": group, "tags": _tags(config, tags), "config": dict(config)}
     about |= {"id": run_id(Path(folder), name, group), "project": project, "entity": entity}
     settings = {"mode": mode, "console": "off", "init_timeout": OPEN}
     if mode == "online":
-        settings["finish_timeout"] = FINISH
+        settings |= {"finish_timeout": FINISH, "finish_timeout_raises": True}
     place = Path(dir) if dir is not None else home(Path(folder))
     place.mkdir(parents=True, exist_ok=True)
     remedy = (lambda: _set_mode("offline")) if mode == "online" else None
@@ -94,6 +94,13 @@ def run_id(folder: Path, name: str, group: str | None) -> str:
         words = [folder.name, group] if group else [name]
         path.write_text((_agents_id() or _readable(words)) + "\n", encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()
+
+
+def _tags(config: Mapping[str, Any], added: list[str] | None) -> list[str] | None:
+    """The model, the data and k, and what the user adds; an evaluation, which knows none of them, adds its own."""
+    chosen = config.get("choices", {})
+    own = [chosen["model"], chosen["data"], f"k={config['k']}"] if chosen else []
+    return list(dict.fromkeys([*own, *(added or [])])) or None
 
 
 def _readable(words: list[str]) -> str:

@@ -141,6 +141,18 @@ def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
             logger.summarise(summary)
 
 
+def say_kinds(loggers: Sequence[Logger], log_px: str) -> None:
+    """Put the kind of the validation scores that rest on log p(x) into the summary of a W&B run.
+
+    Args:
+        loggers: The trackers of the run.
+        log_px: ``exact``, or ``lower`` where log p(x) is bounded from below, and so the gap.
+    """
+    for logger in loggers:
+        if isinstance(logger, Wandb):
+            logger.summarise({f"val/{name}/kind": log_px for name in ("log_px", "gap")})
+
+
 def record_evaluation(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], evaluation: Path) -> None:
     """Add an evaluation, numbers and pictures, to the W&B record of its run, if the run has one."""
     place = f"{evaluation.name}/{result['split']}"

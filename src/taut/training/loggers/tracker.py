@@ -13,16 +13,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from taut.config.secrets import redacted
 from taut.training.loggers.connection import in_time
 
-SECTIONS = ("train", "val", "tightness", "speed", "pictures", "test")
-TIGHTNESS = {"val/gap": "tightness/gap", "val/ess": "tightness/ess", "val/active_units": "tightness/active_units"}
-"""Columns of ``metrics.csv`` that W&B shows apart from the bounds."""
+SECTIONS = ("train", "val", "speed", "pictures", "test")
 FINISH, PATIENCE, PARTING = 9.0, 12.0, 1.5
 """Seconds W&B may take to upload what is left at the end of a run, to close it in all, and to go after a failure."""
 OFFLINE = "the run is recorded offline, for `wandb sync`."
 WITHOUT = "the run goes on without it, and metrics.csv and result.json hold its numbers."
 BEST = {
-    "max": ("val/elbo", "val/bound", "val/log_px", "tightness/ess", "tightness/active_units"),
-    "min": ("tightness/gap",),
+    "max": ("val/elbo", "val/bound", "val/log_px", "val/ess", "val/active_units"),
+    "min": ("val/gap",),
 }
 
 
@@ -59,8 +57,7 @@ class Wandb(WandbLogger):
         return _DummyExperiment() if self._left else self._experiment
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        named = {TIGHTNESS.get(name, name): value for name, value in metrics.items()}
-        self._attempt(super().log_metrics, named, step)
+        self._attempt(super().log_metrics, metrics, step)
 
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
         self._attempt(super().log_image, key, images, step, **kwargs)
@@ -127,11 +124,16 @@ def finish(exit_code: int) -> None:
     wandb = sys.modules.get("wandb")
     if wandb is None or wandb.run is None:
         return
+    settings = wandb.run.settings
     try:
         in_time(lambda: wandb.finish(exit_code=exit_code), PATIENCE)
     except Exception as error:
         forget()
-        say(f"W&B did not close its record ({_shown(error)}).")
+        if settings.mode == "online":
+            place = f"all of it lies in {settings.sync_dir}, for `wandb sync`."
+            say(f"W&B's upload did not finish ({_shown(error)}); {place}")
+        else:
+            say(f"W&B did not close its record ({_shown(error)}).")
 
 
 def forget() -> None:
