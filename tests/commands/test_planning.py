@@ -6,6 +6,7 @@ import pytest
 from evaluations import ROOT
 from omegaconf import OmegaConf
 
+from taut.commands.sweep.cluster import Cluster
 from taut.commands.sweep.configs import Configs
 from taut.commands.sweep.driver import Driver
 from taut.commands.sweep.job import Job, Status
@@ -111,3 +112,20 @@ def test_the_seconds_of_all_attempts_are_added_up(tmp_path):
     for seconds, state in ((2.5, "queued"), (4.0, "failed"), (1.0, "finished")):
         status = status.begun().after(seconds, state=state).write(tmp_path)
     assert (Status.read(tmp_path).seconds, Status.read(tmp_path).attempts) == (7.5, 3)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        "[]",
+        '{"submitting": "mine", "tasks": {}}',
+        '{"submitting": null, "tasks": {"../elsewhere": "1"}}',
+        '{"submitting": null, "tasks": {"000_seed0": "--me"}}',
+        "nonsense",
+    ],
+)
+def test_numbers_of_tasks_that_no_driver_wrote_are_refused(tmp_path, known):
+    (tmp_path / "cluster.json").write_text(known)
+    cluster = Cluster(OmegaConf.create({"cluster": "slurm"}), tmp_path)
+    with pytest.raises(UserError, match=r"cluster.json is damaged, so that nobody knows which tasks"):
+        cluster.settle()

@@ -95,7 +95,8 @@ class Task:
         except UncompletedJobError:
             why = TOO_OFTEN.format(count=self.max_requeues + 1)
             return replace(Status.read(command.folder), state="failed", reason=why).write(command.folder)
-        raise AssertionError("submitit neither put the job back nor refused to")
+        # of several tasks of one job, submitit leaves it to the first
+        sys.exit(128 + signal.SIGTERM)
 
     def _note(self, number: int, _: Any) -> None:
         self._asked.append(number)
@@ -281,10 +282,10 @@ class Cluster:
         path = self.folder / IDS
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
-            return {"submitting": known["submitting"], "tasks": dict(known["tasks"])}
+            return {"submitting": _checked(known["submitting"], known["tasks"]), "tasks": dict(known["tasks"])}
         except FileNotFoundError:
             return {"submitting": None, "tasks": {}}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} is damaged, so that nobody knows which tasks of the cluster run this sweep; cancel them, and "
                 "remove the file."
@@ -293,6 +294,21 @@ class Cluster:
     def _write(self, **changes: Any) -> None:
         self._known.update(changes)
         write_json(self.folder / IDS, self._known)
+
+
+def _checked(submitting: str | None, tasks: dict[str, str]) -> str | None:
+    """The name of a submission, once it and the tasks are found to be of the form in which they are written.
+
+    The folder may come from somebody else, and what it names is cancelled and written to.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    own = submitting is None or re.fullmatch(r"taut-[A-Za-z0-9_.-]+", submitting)
+    inside = all(Path(name).name == name and re.fullmatch(r"\d+(_\d+)?", task) for name, task in tasks.items())
+    if not own or not inside:
+        raise ValueError("not written by a driver")
+    return submitting
 
 
 def _is_over(states: dict[str, str], task: str) -> bool:
