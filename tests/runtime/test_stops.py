@@ -62,8 +62,9 @@ def test_sigterm_at_every_phase(whole, faulty_train):
         assert ends(folder / name) == expected, place
 
 
-def test_slurm_s_warning_stops_as_sigterm_does(faulty_train, tmp_path):
-    struck = faulty_train.run(tmp_path, *RUN, "logger=csv", "hydra.run.dir=run", fault="0 batch 4 SIGUSR1")
+@pytest.mark.parametrize("warning", ["SIGUSR1", "SIGUSR2"])
+def test_slurm_s_warning_stops_as_sigterm_does(faulty_train, tmp_path, warning):
+    struck = faulty_train.run(tmp_path, *RUN, "logger=csv", "hydra.run.dir=run", fault=f"0 batch 4 {warning}")
     assert struck.code == 143
     assert newest_good(tmp_path / "run" / "checkpoints").name.startswith("interrupted")
 
