@@ -243,6 +243,10 @@ BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
         (["k=1,2", "sweep.timeout=-1"], "sweep.timeout must be"),
         (["k=1,2", f"hydra.launcher._target_={BASIC}"], "launcher=joblib"),
         (["k=1,2", "hydra.sweep.subdir=x"], "name their folders themselves"),
+        (
+            ["k=1,2", "launcher=slurm", "launcher.max_requeues=-1"],
+            "launcher.max_requeues must be an integer >= 0, got -1",
+        ),
         (["k=1,2", "launcher=slurm"], "launcher.cluster=slurm is not available here"),
     ],
 )
