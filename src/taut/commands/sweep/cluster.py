@@ -148,8 +148,11 @@ def refuse_unavailable(launcher: DictConfig, jobs: int) -> None:
 
 
 def _reason(said: str) -> str:
-    lines = [line.strip().removeprefix("sbatch: ").removeprefix("error: ") for line in said.splitlines()]
-    return next(filter(None, lines), "sbatch said nothing").rstrip(".")
+    """The line of what a command of Slurm says that names the reason: the fatal one, or the first."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    fatal = [line for line in lines if "fatal:" in line]
+    line = next(iter(fatal or lines), "it said nothing")
+    return re.sub(r"^\w+: (?:error: |fatal: )?", "", line).rstrip(".")
 
 
 def _partitions(said: str) -> str:
