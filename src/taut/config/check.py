@@ -184,14 +184,14 @@ def _check_keys(cfg: DictConfig, keys: set[str]) -> None:
 OBJECTS = ("prior", "likelihood", "q", "objective", "optimizer", "trainer", "logger", "model")
 """Keys of a training whose values say what is to be built."""
 OPTIONAL_OBJECTS = ("data", "mask", "scheduler")
-GROUPS_OF_KEYS = ("network", "callbacks", "evidence", "trainer", "launcher", "sweep", "gap")
+GROUPS_OF_KEYS = ("network", "callbacks", "evidence", "trainer", "launcher", "sweep", "gap", "lecture")
 GROUPS_OF_OBJECTS = ("callbacks", "evidence")
 
 
 def _check_objects(container: dict[str, Any]) -> None:
     """Refuse a plain value in the place of something that is to be built, and a shape that is not that of the data."""
     for key in GROUPS_OF_KEYS:
-        if key in container and not isinstance(container[key], dict):
+        if not isinstance(container.get(key, {}), dict) and not (key == "lecture" and container[key] is None):
             raise UserError(f"{key} must be a group of keys, got {container[key]!r}; set {key}.<key>= instead.")
     for key, value in _objects(container):
         if not isinstance(value, dict) or "_target_" not in value:
@@ -210,7 +210,10 @@ def _objects(container: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((key, container[key]) for key in OPTIONAL_OBJECTS if container.get(key) is not None)
     for group in GROUPS_OF_OBJECTS:
         parts = container.get(group) or {}
-        yield from ((f"{group}.{name}", part) for name, part in parts.items() if part is not None)
+        # a callback is left out by null, an estimator by not choosing it
+        yield from (
+            (f"{group}.{name}", part) for name, part in parts.items() if part is not None or group == "evidence"
+        )
 
 
 def in_another_group(key: str, cfg: DictConfig) -> str | None:

@@ -16,6 +16,7 @@ Duration = Annotated[str, Field(pattern=r"^\d+:[0-2]\d:[0-5]\d:[0-5]\d$")]
 Unit = Literal["weeks", "days", "hours", "minutes", "seconds"]
 Amount = Annotated[int, Field(strict=True, ge=0, le=10**6)]
 Span = Annotated[dict[Unit, Amount], Field(min_length=1)]
+ThreadCount = Annotated[int, Field(strict=True, ge=1, le=1024)]
 Part = Annotated[float, Field(strict=True, ge=0, le=1)]
 PositivePart = Annotated[float, Field(strict=True, gt=0, le=1)]
 AtLeastZero = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -56,7 +57,12 @@ RANGES = {
     **dict.fromkeys(
         ("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs", "n_init"), A_COUNT
     ),
-    **dict.fromkeys(("threads", "components", "batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
+    **dict.fromkeys(("components", "batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
+    # with many thousands torch ends the process without a word
+    "threads": (
+        TypeAdapter(ThreadCount | None),
+        "an integer >= 1 and at most 1024, or null",
+    ),
     **dict.fromkeys(("seed", "split_seed"), A_SEED),
     **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),
     **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
@@ -132,6 +138,9 @@ RANGES = {
 OWN_RANGES: dict[str, dict[str, Range]] = {
     "train": {"evaluate": (TypeAdapter(str | None), "words for evaluate.py in one string, or null")},
     "evaluate": {"out": A_FOLDER_NAME},
-    "complete": {"limit": (TypeAdapter(Count | None | Literal["auto"]), "an integer >= 1, null or auto")},
+    "complete": {
+        "limit": (TypeAdapter(Count | None | Literal["auto"]), "an integer >= 1, null or auto"),
+        **dict.fromkeys(("components", "images", "pixels"), A_FEW),
+    },
 }
 """Of keys that mean another thing, or allow more, in one command."""
