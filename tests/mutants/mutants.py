@@ -1506,15 +1506,15 @@ MUTANTS = [
     Mutant(
         "noise shared by the processes",
         "training/module.py",
-        "self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank",
-        "self.trainer.global_step",
+        "batches * self.trainer.world_size + self.trainer.global_rank",
+        "batches",
         PROOFS + "::test_no_two_processes_and_steps_share_noise_and_every_row_is_met_once",
     ),
     Mutant(
         "noise of one process is that of another's next step",
         "training/module.py",
-        "self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank",
-        "self.trainer.global_step + self.trainer.global_rank",
+        "batches * self.trainer.world_size + self.trainer.global_rank",
+        "batches + self.trainer.global_rank",
         PROOFS + "::test_no_two_processes_and_steps_share_noise_and_every_row_is_met_once",
     ),
     Mutant(
@@ -1899,8 +1899,8 @@ MUTANTS = [
     Mutant(
         "what EM ends with, not validated",
         "training/module.py",
-        "            self.trainer.check_val_every_n_epoch = 1\n",
-        "            pass\n",
+        "== self.trainer.max_epochs:\n            self.trainer.check_val_every_n_epoch = 1\n",
+        "== self.trainer.max_epochs:\n            pass\n",
         "tests/commands/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
     ),
     Mutant(

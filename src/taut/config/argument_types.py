@@ -33,7 +33,7 @@ def check_type(key: str, value: Any, annotation: Any) -> None:
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         expected = dict.fromkeys(_words(annotation))
-        raise UserError(f"{key} must be {listed(expected or ['of another type'])}, got {value!r}.") from error
+        raise UserError(f"{key} must be {listed(expected or ['what its _target_ builds'])}, got {value!r}.") from error
 
 
 PLAIN = {

@@ -247,6 +247,8 @@ def _of_the_process(cfg: DictConfig) -> dict:
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
 UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
 
+KEYS_OF_GROUPS = ("trainer", "gap", "lecture")
+"""Keys that a command may have without a choice of its own."""
 STUDY = "A study is added with a plus sign: +sweep=<study>."
 
 Compose = Callable[[list[str]], DictConfig]
@@ -268,10 +270,14 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
     if match := UNKNOWN_KEY.search(text):
         if match[1] == "sweep":
             return STUDY
+        if match[1] in KEYS_OF_GROUPS:
+            return f"{match[1]} is a group of keys here, not a choice; set one of them: {match[1]}.<key>=<value>."
         return f"There is no key {match[1]}; {_suggestion(match[1], overrides, compose)}"
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if first.startswith("Ambiguous value"):
         return f"{first.removeprefix('Ambiguous value for argument ')} is a list of values; add -m to run each of them."
+    if first.startswith("Error merging override"):
+        return f"{first.removeprefix('Error merging override ')} puts a value of another kind in the place of a group."
     if first.startswith("Error parsing override"):
         return f"{first.removeprefix('Error parsing override ')} is not of the form key=value."
     key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""

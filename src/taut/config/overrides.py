@@ -101,9 +101,10 @@ def _path(name: str, value: str, several: bool) -> str:
         return ",".join(quoted(os.path.expanduser(part)) for part in parts)
     if isinstance(meant, str):
         return quoted(os.path.expanduser(meant)) if meant.startswith("~") else value
-    # a file can have a name that reads as a number, a list or several values
+    # a file can have a name that reads as a number, a list or several values; the folder of a run is one
     asks_for_jobs = isinstance(meant, Sweep | Glob) and several
-    return quoted(value) if not asks_for_jobs and meant is not None and os.path.exists(value) else value
+    is_one = os.path.exists(value) or (isinstance(meant, Sweep) and name.startswith("hydra."))
+    return quoted(value) if not asks_for_jobs and meant is not None and is_one else value
 
 
 def _is_key(name: str) -> bool:

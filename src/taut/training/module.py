@@ -182,11 +182,11 @@ class LatentVariableModel(L.LightningModule, ABC):
             self._stop_or_go_on()
 
     def _stop_or_go_on(self) -> None:
-        """End training where the objective has converged; what it ends with is validated, whatever the interval."""
+        """End training where the objective has converged, and validate what the last epoch ends with."""
         converged = bool(self.objective.converged)
         # or, because a callback may have asked already
         self.trainer.should_stop |= converged
-        if converged or (self.objective.runs_to_the_end and self.trainer.current_epoch + 1 == self.trainer.max_epochs):
+        if self.objective.runs_to_the_end and self.trainer.current_epoch + 1 == self.trainer.max_epochs:
             self.trainer.check_val_every_n_epoch = 1
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
