@@ -73,7 +73,7 @@ def describe(
             "value": [] if summary is None else summary.curve,
             "standard_error": [] if summary is None else summary.curve_errors,
         },
-        "validation": {"bound": _best_bound(trainer)},
+        "validation": {"bound": _validation_bound(trainer, model)},
         "warnings": [*model.divergence(), *doubts],
         "epochs": trainer.current_epoch,
         "parameters": parameters,
@@ -210,9 +210,12 @@ def _position(trainer: L.Trainer, path: str | None) -> dict[str, int]:
     return {"epoch": weights["epoch"], "step": weights["global_step"]}
 
 
-def _best_bound(trainer: L.Trainer) -> float | None:
-    best = _best(trainer)
-    return None if best is None or best.best_model_score is None else best.best_model_score.item()
+def _validation_bound(trainer: L.Trainer, model: LatentVariableModel) -> float | None:
+    """The best validation bound, or where no checkpoint was kept the last one, of the weights that are tested."""
+    best, last = _best(trainer), model.summaries.get("val")
+    if best is not None and best.best_model_score is not None:
+        return best.best_model_score.item()
+    return None if last is None else last.scores["bound"]["value"]
 
 
 def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:

@@ -299,7 +299,7 @@ def translated(error: Exception) -> Exception:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(text)):
         return UserError(f"The memory does not suffice ({first}); choose a smaller model, k or data.batch_size.")
     if _is_of_lightning(error):
-        return UserError(f"Lightning refuses the trainer or a callback: {first}")
+        return UserError(f"Lightning refuses the trainer or a callback: {first.rstrip('.')}.")
     if isinstance(error, RuntimeError) and ANOMALY.match(text):
         return RunError(f"Training diverged: {first} Lower optimizer.lr, or set trainer.gradient_clip_val.")
     return error

@@ -295,6 +295,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         summary = meter.compute()
         meter.reset()
         self._refuse_impossible(summary, stage)
+        if self.trainer.sanity_checking:
+            return  # of weights that nothing has trained
         self.summaries[stage] = summary
         values = {f"{stage}/{name}": score["value"] for name, score in summary.scores.items()}
         # equal in all processes; without sync_dist Lightning would warn

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -14,8 +14,10 @@ from taut.errors import UserError, nearest
 from taut.objective.base import Objective
 from taut.training.module import SCORES
 
+Mode = Literal["min", "max"]
 
-def early_stopping(monitor: str = "val/bound", mode: str = "max", **settings: Any) -> EarlyStopping:
+
+def early_stopping(monitor: str = "val/bound", mode: Mode = "max", **settings: Any) -> EarlyStopping:
     """Lightning's ``EarlyStopping`` for a validation score; NaN stops the run.
 
     Args:
@@ -111,7 +113,7 @@ class Kept(ModelCheckpoint):
                     path.unlink()
 
 
-def best(monitor: str = "val/bound", mode: str = "max") -> Kept:
+def best(monitor: str = "val/bound", mode: Mode = "max") -> Kept:
     """Keep ``best.ckpt``, the one with the best validation score.
 
     Args:
