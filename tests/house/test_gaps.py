@@ -242,6 +242,7 @@ def _model(monkeypatch, *overrides: str, rank: int = 0, world: int = 1) -> tuple
         global_rank=rank,
         global_step=0,
         is_last_batch=False,
+        sanity_checking=False,
         should_stop=False,
         max_steps=-1,
         accumulate_grad_batches=1,
