@@ -247,8 +247,6 @@ def _of_the_process(cfg: DictConfig) -> dict:
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
 UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
 
-KEYS_OF_GROUPS = ("trainer", "gap", "lecture")
-"""Keys that a command may have without a choice of its own."""
 STUDY = "A study is added with a plus sign: +sweep=<study>."
 
 Compose = Callable[[list[str]], DictConfig]
@@ -270,9 +268,7 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
     if match := UNKNOWN_KEY.search(text):
         if match[1] == "sweep":
             return STUDY
-        if match[1] in KEYS_OF_GROUPS:
-            return f"{match[1]} is a group of keys here, not a choice; set one of them: {match[1]}.<key>=<value>."
-        return f"There is no key {match[1]}; {_suggestion(match[1], overrides, compose)}"
+        return _without_a_place(match[1], overrides, compose)
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if first.startswith("Ambiguous value"):
         return f"{first.removeprefix('Ambiguous value for argument ')} is a list of values; add -m to run each of them."
@@ -313,15 +309,22 @@ def _is_of_lightning(error: Exception) -> bool:
     return refusal and module.startswith(OF_LIGHTNING)
 
 
-def _suggestion(key: str, overrides: list[str], compose: Compose) -> str:
-    """The key beside the missing one that is spelt most like it; what exists of its path is taken as right."""
+def _without_a_place(key: str, overrides: list[str], compose: Compose) -> str:
+    """The sentence on a key that the config lacks, or that holds others and has no choices in this command."""
     try:
         node = compose([word for word in overrides if word.partition("=")[0].lstrip("+~") != key])
     except Exception:
         # another word may be wrong as well; the bare config still has the keys that exist
         node = compose([])
+    if key in node:
+        return f"{key} is a group of keys here, not a choice; set one of them: {key}.<key>=<value>."
     if (elsewhere := in_another_group(key, node)) is not None:
-        return f"did you mean {elsewhere}?"
+        return f"There is no key {key}; did you mean {elsewhere}?"
+    return f"There is no key {key}; {_nearest_in(node, key)}"
+
+
+def _nearest_in(node: DictConfig, key: str) -> str:
+    """The key beside the missing one that is spelt most like it; what exists of its path is taken as right."""
     prefix, names = "", key.split(".")
     while len(names) > 1 and isinstance(node.get(names[0]), DictConfig):
         node, prefix = node[names[0]], f"{prefix}{names[0]}."
