@@ -9,6 +9,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,6 +25,7 @@ from taut.config import overrides, resume
 from taut.config.check import check, check_overrides, check_yaml, refuse_processes
 from taut.config.compose import Composer, explain, translated
 from taut.config.exit_codes import Ending, leave_if_asked, stopped_by_signals
+from taut.config.run_folder import Description, refuse_run, sole_writer_of
 from taut.errors import UserError
 from taut.files import CreatedFolder
 from taut.runtime import devices, workers
@@ -82,6 +84,9 @@ class Command:
         self.first = first()
         self.ending = Ending(self.first, self._way_on)
         self.past: resume.Past | None = None
+        self.before: DictConfig | None = None
+        self.description = Description()
+        self.held = ExitStack()
         self.driver: Driver | None = None
         self.created = CreatedFolder()
         self.folder: Path | None = None
@@ -100,7 +105,7 @@ class Command:
         if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
             hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self._job)()
             return
-        with Composer(self.name, self.conf, args) as composer:
+        with self.held, Composer(self.name, self.conf, args) as composer:
             cfg = self._checked(args, composer)
             if cfg is None:
                 return
@@ -118,6 +123,8 @@ class Command:
             if cfg is None:
                 return None
             created = composer.check(cfg, new=self.first and self.past is None)
+            if self.past is not None and self.before is not None:
+                resume.refuse_other_run(self.before, cfg, self.past.new)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, args.overrides, composer.compose, Path(composer.conf))) from error
         if self.first:
@@ -146,10 +153,13 @@ class Command:
 
     def _continue(self, past: resume.Past, args: Namespace, composer: Composer) -> bool:
         """Put the words of the run that is resumed in place of those typed; false if it is finished."""
+        if not past.finished:
+            self.held.enter_context(sole_writer_of(past.folder))
+        # asked again: whoever held the folder until now may have finished the run
         if past.finished:
             self.ending.say(f"{past.folder.name} is finished; add e.g. trainer.max_epochs=<more> to train on.")
             return False
-        resume.refuse_changed_config(past, composer.compose)
+        self.before = resume.unchanged_config(past, composer.compose)
         overrides.replace_words(args, past.overrides)
         return True
 
@@ -182,6 +192,8 @@ class Command:
 
     def _run(self, cfg: DictConfig, composer: Composer) -> None:
         """One run, or several of a command whose jobs all run in this process."""
+        if self.name == "train" and self.first and self.past is None:
+            self._take(Path(cfg.hydra.run.dir).absolute())
         try:
             composer.run(cfg, self._job)
         finally:
@@ -189,6 +201,18 @@ class Command:
                 _found(self.after_sweep)(self.results)
         if self.error is not None:
             raise self.error
+
+    def _take(self, folder: Path) -> None:
+        """Be the writer of a new run folder.
+
+        Raises:
+            UserError: If another process is, or was a moment ago.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.held.enter_context(sole_writer_of(folder))
+        # again, under the lock: another command may have started a run there in the meantime
+        refuse_run(folder)
+        self.description = Description.of(folder)
 
     def _job(self, cfg: DictConfig) -> Any:
         """Run one config; Hydra calls this once, or for each job of a sweep."""
@@ -205,6 +229,7 @@ class Command:
         except Exception as error:
             if isinstance(error, UserError) and self.past is None:
                 self.created.remove(self.folder)
+                self.description.take_back(self.folder)
             if sweeping:
                 self.ending.tell(error)
                 raise error from None
@@ -212,18 +237,13 @@ class Command:
             return None
 
     def _call(self, cfg: DictConfig) -> Any:
-        past = self.past if self.first else None
-        if past is not None:
-            past.begin()
         try:
             function = _found(self.function)
             leave_if_asked()
             return function(cfg)
         except Exception as error:
-            error = translated(error)
-            if past is not None and isinstance(error, UserError):
-                past.take_back()
-            raise error
+            # as it was: it is the same error, or the words for all of it
+            raise translated(error) from error.__cause__
 
     def _way_on(self) -> str:
         """Sentence on how to continue what was stopped; empty if there is no way."""

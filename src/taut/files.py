@@ -157,6 +157,41 @@ def held(path: Path, wait: Callable[[], bool]) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Be the only process inside the block that holds this lock file, which leaves with whoever made it.
+
+    Args:
+        path: The lock file, in a folder that exists.
+
+    Raises:
+        BlockingIOError: If another process holds it.
+    """
+    made = not path.exists()
+    descriptor = _open_lock(path)
+    try:
+        yield
+    finally:
+        if made:
+            # before the lock goes: the file of the next holder must not be removed
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    while True:
+        # no link is followed: a lock file of somebody else's folder must not create a file elsewhere
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        if not _taken(descriptor):
+            os.close(descriptor)
+            raise BlockingIOError(f"{path} is held by another process")
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        # the process that held it removed it between the two calls: this lock is one on a file that is gone
+        os.close(descriptor)
+
+
 def is_held(path: Path) -> bool:
     """Tell whether a process holds the lock of a file; one that cannot be tried counts as held."""
     try:

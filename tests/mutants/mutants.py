@@ -1533,9 +1533,9 @@ MUTANTS = [
     ),
     Mutant(
         "training bound of the first process",
-        "training/module.py",
-        "sync_dist=True, batch_size=self._rows",
-        "sync_dist=False, batch_size=self._rows",
+        "training/metrics.py",
+        'torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum"',
+        'torch.zeros((), dtype=torch.float64), dist_reduce_fx="max"',
         GRADIENT,
     ),
     Mutant(

@@ -20,6 +20,7 @@ from pieces import names
 
 from taut.cli import main
 from taut.config import check as taut_check
+from taut.config import resume
 from taut.errors import UserError
 from taut.runtime import workers
 
@@ -284,7 +285,7 @@ COMPOSED = {
     "k=0": (1, 1),
     "-m run=a,b": (1 + 2 * 2, 2),
     "hydra.mode=MULTIRUN run=a": (2 + 2, 1),
-    "resume=earlier k=2": (3, 1),
+    "resume=earlier k_test=2": (3, 1),
     "--help": (1, 0),
     "--cfg job": (1, 0),
 }
@@ -366,7 +367,13 @@ def test_a_finished_run_is_left_alone_until_it_is_extended(taut, tmp_path):
     assert code == 0
     assert "is finished" in said
     epochs = []
-    stop = lambda cfg: (epochs.append(cfg.trainer.max_epochs), (_ for _ in ()).throw(SystemExit(143)))  # noqa: E731
+
+    def stop(cfg):
+        """As a training that begins and is then asked to stop."""
+        epochs.append(cfg.trainer.max_epochs)
+        resume.record(tmp_path / "run", HydraConfig.get().overrides.task, cfg)
+        raise SystemExit(143)
+
     assert taut("resume=run", "trainer.max_epochs=70", entry=refusing)[0] == 2
     assert (tmp_path / "run" / "result.json").exists(), "a refused extension takes nothing away"
     assert taut("resume=run", "trainer.max_epochs=70", entry=stop)[0] == 143

@@ -57,6 +57,7 @@ def trainer_in(tmp_path):
     """A quiet CPU trainer whose run folder is ``tmp_path`` unless told otherwise."""
 
     def build(*callbacks, folder: Path = tmp_path, epochs=3, **settings):
+        folder.mkdir(exist_ok=True)  # as Hydra does: nothing of ours makes a run folder anew
         return L.Trainer(
             **{
                 "accelerator": "cpu",

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
+from taut.config import resume
 from taut.config.instantiate import check_targets_resolved, instantiate
 from taut.config.overrides import child_command
-from taut.config.run_folder import BEST, CHECKPOINTS, RESUMED_CONFIG, versions, write_format, write_result
+from taut.config.run_folder import BEST, CHECKPOINTS, versions, write_format, write_result
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
@@ -37,7 +39,9 @@ from taut.training.build import (
 )
 from taut.training.callbacks.history import History
 from taut.training.callbacks.pictures import Pictures
+from taut.training.callbacks.run_folder import RunFolder, ended_without
 from taut.training.checkpoint import AtomicCheckpointIO, newest_good
+from taut.training.continuation import refuse_unfit
 from taut.training.metrics import Summary
 from taut.training.module import LatentVariableModel
 from taut.training.strategies import whole_weights
@@ -151,23 +155,25 @@ def train(cfg: DictConfig) -> float | None:
     set_up_torch(cfg)
     data = build_data(cfg)
     model = build_model(cfg, data)
-    if cfg.resume and first():
-        # beside .hydra/config.yaml, which stays what the run was started with
-        OmegaConf.save(cfg, folder / RESUMED_CONFIG)
+    checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
+    if checkpoint is not None:
+        refuse_unfit(checkpoint, model, data, cfg.trainer.max_epochs)
     trainer = _build_trainer(cfg, folder)
     refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
     parameters = sum(p.numel() for p in model.parameters())
-    if first():
-        write_format(folder)
-    checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
-    with loggers.finishing(trainer.loggers), worker_processes(processes, child_command(folder)):
+    with (
+        ended_without(folder),
+        loggers.finishing(trainer.loggers),
+        worker_processes(processes, child_command(folder)),
+    ):
         if first():
             loggers.say_kinds(trainer.loggers, model.log_px_kind)
         started = time.perf_counter()
         # weights_only: a checkpoint is a pickle, which could otherwise run code
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         ended = time.perf_counter()
+        _begin(cfg, folder)  # again: no training starts where all epochs were done and the test was cut short
         chosen, path = _weights_to_test(cfg, trainer, folder)
         trainer.test(model, datamodule=data, ckpt_path=path, weights_only=True, verbose=False)
         if cfg.trainer.fast_dev_run:
@@ -225,7 +231,7 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
     trainer = instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
-        callbacks=_callbacks(cfg),
+        callbacks=[RunFolder(folder, partial(_begin, cfg, folder)), *_callbacks(cfg)],
         logger=loggers.build(cfg, folder),
         plugins=[AtomicCheckpointIO(), devices.environment()],
         # a run shorter than the interval would never validate, and keep no best weights
@@ -239,6 +245,15 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
             "No callback keeps the best weights; leave callbacks.best in the config (callbacks=default or none)."
         )
     return trainer
+
+
+def _begin(cfg: DictConfig, folder: Path) -> None:
+    """Write down of what format the folder is, and what a run that is resumed goes on with."""
+    if not first() or cfg.trainer.fast_dev_run:
+        return
+    write_format(folder)
+    if cfg.resume:
+        resume.record(folder, HydraConfig.get().overrides.task, cfg)
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:

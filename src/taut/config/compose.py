@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from taut.config.check import check, check_sweep, in_another_group, is_for_wandb, refuse_processes
 from taut.config.instantiate import check_hydra, check_process
 from taut.config.overrides import key, own_words, parsed_word
-from taut.config.run_folder import is_run, refuse_other_folder
+from taut.config.run_folder import refuse_other_folder, refuse_run
 from taut.errors import RunError, UserError, nearest
 from taut.files import CreatedFolder
 from taut.runtime import devices
@@ -182,8 +182,8 @@ class Composer:
         if self.task != "train":
             if cfg.run is not None:
                 refuse_other_folder(Path(cfg.run).expanduser(), f"run={cfg.run}")
-        elif new and is_run(folder):
-            raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")
+        elif new:
+            refuse_run(folder)
         return CreatedFolder.of(folder)
 
     def run(self, cfg: DictConfig, job: Callable[[DictConfig], Any]) -> None:

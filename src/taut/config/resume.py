@@ -1,7 +1,7 @@
 """Going on with a run from its folder: the words it was started with, and whether there is anything left to do."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from taut.config.aliases import current_targets, current_word
 from taut.config.check import check_yaml
+from taut.config.data_paths import as_typed, located
 from taut.config.overrides import key, merged, quoted
 from taut.config.run_folder import (
     CONFIG,
     EARLIER_RESULT,
     OVERRIDES,
     RESULT,
+    RESUMED_CONFIG,
     RESUMED_OVERRIDES,
+    config_of,
     is_run,
     read_result,
     refuse_other_folder,
@@ -25,7 +28,7 @@ from taut.config.run_folder import (
 from taut.errors import UserError
 from taut.files import write_atomically
 
-__all__ = ["Past", "is_run", "of_a_sweep", "quoted", "read", "refuse_changed_config"]
+__all__ = ["Past", "is_run", "of_a_sweep", "quoted", "read", "record", "refuse_other_run", "unchanged_config"]
 
 
 @dataclass(frozen=True)
@@ -52,31 +55,30 @@ class Past:
         return read_result(self.folder).get("status") == "finished"
 
     @property
+    def known(self) -> list[str]:
+        """The words of the run as it stands, with those of earlier continuations."""
+        return merged(self.stored, self.added)
+
+    @property
     def overrides(self) -> list[str]:
-        """The command line that continues the run, without touching its ``.hydra``."""
+        """The command line that continues the run, without touching its ``.hydra``.
+
+        Raises:
+            UserError: If the data are no longer found.
+        """
         place = quoted(str(self.folder))
-        words = merged(merged(self.stored, self.added), self.new)
+        path = config_of(self.folder)
+        check_yaml(path)
+        cfg = OmegaConf.load(path)
+        places = located(self.folder, cfg, {key(word) for word in self.new}) if isinstance(cfg, DictConfig) else {}
+        moved = [f"{name}={quoted(where)}" for name, where in places.items()]
         return [
-            *words,
+            *merged(merged(self.known, moved), self.new),
             f"resume={place}",
             f"hydra.run.dir={place}",
             "hydra.output_subdir=null",
             "hydra.mode=RUN",
         ]
-
-    def begin(self) -> None:
-        """Keep the new overrides for the next continuation and set the result aside that they make obsolete."""
-        if self.new:
-            write_atomically(self.folder / RESUMED_OVERRIDES, yaml.safe_dump(merged(self.added, self.new)))
-            if (self.folder / RESULT).exists():
-                os.replace(self.folder / RESULT, self.folder / EARLIER_RESULT)
-
-    def take_back(self) -> None:
-        """Undo ``begin`` when the continuation was refused."""
-        if self.new:
-            write_atomically(self.folder / RESUMED_OVERRIDES, yaml.safe_dump(self.added))
-            if (self.folder / EARLIER_RESULT).exists() and not (self.folder / RESULT).exists():
-                os.replace(self.folder / EARLIER_RESULT, self.folder / RESULT)
 
 
 def is_asked(words: list[str]) -> bool:
@@ -96,7 +98,7 @@ def read(words: list[str]) -> Past | None:
         return None
     folder = Path(value).expanduser().resolve()
     refuse_other_folder(folder, f"resume={value}")
-    new = [word for word in words if word not in named]
+    new = as_typed([word for word in words if word not in named])
     return Past(folder, _words(folder / OVERRIDES), _words(folder / RESUMED_OVERRIDES), new)
 
 
@@ -115,8 +117,26 @@ def of_a_sweep(words: list[str]) -> tuple[str | None, list[str]]:
     return value if value in ("true", "merge") else None, [word for word in words if key(word) != "resume"]
 
 
-def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> None:
-    """Refuse to continue under configs that are no longer those of the run.
+def record(folder: Path, words: Sequence[str], cfg: DictConfig) -> None:
+    """Write down what a run goes on with; called once nothing can refuse it any more.
+
+    Args:
+        folder: The run folder.
+        words: All words of the task: those it was started with, and those of continuations.
+        cfg: The config they compose.
+    """
+    stored = _words(folder / OVERRIDES)
+    added = [word for word in words if word not in stored and key(word) != "resume"]
+    if added or (folder / RESUMED_OVERRIDES).exists():
+        write_atomically(folder / RESUMED_OVERRIDES, yaml.safe_dump(added))
+    # beside config.yaml, which stays what the run was started with
+    write_atomically(folder / RESUMED_CONFIG, OmegaConf.to_yaml(cfg))
+    if (folder / RESULT).exists():
+        os.replace(folder / RESULT, folder / EARLIER_RESULT)
+
+
+def unchanged_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> DictConfig:
+    """The config of the run as it stands, composed again, if the configs are still those it was started with.
 
     Raises:
         UserError: Naming the first key that differs.
@@ -126,13 +146,62 @@ def refuse_changed_config(past: Past, compose: Callable[[list[str]], DictConfig]
     check_yaml(path)
     # unresolved on both sides: values of the environment and times differ by nature
     then = current_targets(OmegaConf.to_container(OmegaConf.load(path)))
-    now = OmegaConf.to_container(compose(past.stored))
-    changed = _difference(then, now)
+    composed = compose(past.stored)
+    now = OmegaConf.to_container(composed)
+    changed = next(_differences(then, now), None)
     if changed:
         raise UserError(
             f"The configs changed since {past.folder.name} was started: {changed} is no longer what it was; restore "
             "them, or start a new run."
         )
+    return compose(past.known) if past.added else composed
+
+
+MAY_CHANGE = (
+    *("trainer", "optimizer", "scheduler", "callbacks", "logger", "launcher", "sweep"),
+    *("threads", "matmul", "k_eval", "k_test", "objective.tolerance", "objective.backward"),
+    *("data.path", "data.dir", "mask.path"),
+)
+"""What a continuation may say anew: how far, how fast, where and by what steps a run trains, and where its data are."""
+MAY_NOT = ("optimizer._target_", "callbacks.best")
+"""Exceptions: the state of one optimiser is nothing to another, and scores of two kinds choose no best weights."""
+
+
+def refuse_other_run(before: DictConfig, now: DictConfig, new: Sequence[str]) -> None:
+    """Refuse words that would change what a run is: its data, its model, its objective, K, its seed.
+
+    Args:
+        before: The config of the run as it stands.
+        now: The config with the words of this continuation.
+        new: Those words.
+
+    Raises:
+        UserError: Naming the first key, its value, and the word that changes it.
+    """
+    then, after = ({name: part for name, part in _plain(cfg).items() if name != "hydra"} for cfg in (before, now))
+    for changed in _differences(then, after):
+        if _is_of(changed, MAY_NOT) or not _is_of(changed, MAY_CHANGE):
+            word = next((word for word in new if _is_of(changed, [key(word)])), f"{changed}={_value(after, changed)}")
+            raise UserError(
+                f"resume: {word} would make it another run: its {changed} is {_value(then, changed)}; leave the word "
+                "out, or start a new run."
+            )
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(cfg)
+    assert isinstance(container, dict)
+    return {str(name): part for name, part in container.items()}
+
+
+def _is_of(name: str, keys: Sequence[str]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in keys)
+
+
+def _value(container: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        container = container.get(name) if isinstance(container, dict) else None
+    return container
 
 
 def _words(path: Path) -> list[str]:
@@ -145,16 +214,18 @@ def _words(path: Path) -> list[str]:
     return [current_word(word) for word in words if key(word) != "resume"]
 
 
-def _difference(then: Any, now: Any, path: str = "") -> str:
-    """Dotted key of the first difference, in the order of ``now``; empty if there is none."""
+def _differences(then: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Dotted keys of all differences, in the order of ``now``."""
     if not (isinstance(then, dict) and isinstance(now, dict)):
         # NaN differs from itself
-        return "" if then == now or (then != then and now != now) else path
+        if not (then == now or (then != then and now != now)):
+            yield path
+        return
     for name in [*now, *(name for name in then if name not in now)]:
         below = f"{path}.{name}" if path else str(name)
         if below == "resume":
             continue
-        changed = below if (name in then) != (name in now) else _difference(then[name], now[name], below)
-        if changed:
-            return changed
-    return ""
+        if (name in then) != (name in now):
+            yield below
+        else:
+            yield from _differences(then[name], now[name], below)

@@ -3,13 +3,16 @@
 import json
 import platform
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from taut.errors import UserError
-from taut.files import CHECKPOINTS, METRICS, RESULT, write_json
+from taut.files import CHECKPOINTS, METRICS, RESULT, sole_writer, write_json
 
 __all__ = [
     "BEST",
@@ -30,12 +33,15 @@ __all__ = [
     "RESUMED_CONFIG",
     "RESUMED_OVERRIDES",
     "STATUS",
+    "Description",
     "choice_of",
     "config_of",
     "is_run",
     "jobs_of",
     "read_result",
     "refuse_other_folder",
+    "refuse_run",
+    "sole_writer_of",
     "versions",
     "write_format",
     "write_result",
@@ -62,6 +68,11 @@ RESUMED_OVERRIDES = f"{HYDRA}/resumed.yaml"
 RESUMED_CONFIG = f"{HYDRA}/resumed_config.yaml"
 """The config with those words, where there were any."""
 
+WRITER = ".writer"
+"""The lock that a command holds while it writes to a run folder; the name of the output stands behind it."""
+DESCRIPTION = (HYDRA, "train.log", FORMAT_FILE, "wandb/id")
+"""What a run writes before its first epoch."""
+
 PLAN = "sweep.json"
 """What a sweep consists of, in the folder of the sweep."""
 STATUS, LOG, LOCK = "status.json", "log.txt", ".lock"
@@ -78,6 +89,16 @@ def is_run(folder: Path) -> bool:
     path = folder / OVERRIDES
     # a process killed in between leaves an empty file
     return path.is_file() and path.stat().st_size > 0
+
+
+def refuse_run(folder: Path) -> None:
+    """Refuse a folder that holds a run, for one that is to be started.
+
+    Raises:
+        UserError: If it does.
+    """
+    if is_run(folder):
+        raise UserError(f"{folder} holds a run already; continue it with resume=, or choose another hydra.run.dir.")
 
 
 def refuse_other_folder(folder: Path, said: str) -> None:
@@ -98,6 +119,60 @@ def refuse_other_folder(folder: Path, said: str) -> None:
             f"{said} has format {format_!r} ({FORMAT_FILE}), and taut {version('taut')} reads formats up to {FORMAT}; "
             "use the version that wrote it, or a newer one."
         )
+
+
+@contextmanager
+def sole_writer_of(folder: Path, output: str = "") -> Iterator[None]:
+    """Be the only process that trains in a run folder, or that writes one of its outputs.
+
+    Args:
+        folder: The run folder; it must exist.
+        output: The name of the output; empty for the training itself.
+
+    Raises:
+        UserError: If another process is at it, or nothing can be written there.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(sole_writer(folder / f"{WRITER}{output and f'.{output}'}"))
+        except BlockingIOError:
+            what = f"{output} of {folder}" if output else str(folder)
+            raise UserError(
+                f"Another process is writing to {what}, which has one writer at a time; wait for it, end it, or choose "
+                f"another {'output' if output else 'folder (hydra.run.dir=)'}."
+            ) from None
+        except PermissionError as error:
+            raise UserError(f"{folder} is not writable; copy the run folder, or change its permissions.") from error
+        yield
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a folder that is not new held of a run before a command described its own there.
+
+    Args:
+        before: Those of ``DESCRIPTION`` that were there.
+    """
+
+    before: frozenset[str] = frozenset(DESCRIPTION)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Description":
+        """For a folder that a run is about to be described in."""
+        return cls(frozenset(name for name in DESCRIPTION if (folder / name).exists()))
+
+    def take_back(self, folder: Path) -> None:
+        """Remove the description of a run that was refused, unless it has trained."""
+        if any((folder / name).exists() for name in (CHECKPOINTS, METRICS, RESULT)):
+            return
+        for path in (folder / name for name in DESCRIPTION if name not in self.before):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            if path.parent != folder:
+                with suppress(OSError):  # not empty, or never made
+                    path.parent.rmdir()
 
 
 def config_of(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins.io import CheckpointIO
 
 from taut.errors import UserError
@@ -40,7 +41,8 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         del storage_options
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # not its parents: a run folder that was deleted stays so
+        path.parent.mkdir(exist_ok=True)
         # a writer that was killed leaves its part of a file, which nothing else would remove
         for leftover in path.parent.glob(f".*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
@@ -92,6 +94,15 @@ def seal(archive: bytes) -> bytes:
     # an archive without a comment ends in the two bytes of its length, 0
     body = archive[:-2] + SEAL.to_bytes(2, "little")
     return body + LABEL + hashlib.sha256(body).hexdigest().encode()
+
+
+def of_all_ranks(own: dict[str, Any]) -> list[dict[str, Any]]:
+    """What every process has, by rank; all of them must ask."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [own]
+    ranks: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(ranks, own)
+    return ranks
 
 
 def _intact(path: Path) -> bytes:

@@ -48,7 +48,7 @@ class NotANumber(RunError):
 
 
 class TrainingMonitor:
-    """Sums over training steps, kept on the device: to read them at every step is to wait for it.
+    """Sums over the training steps of an epoch, kept on the device: to read them at every step is to wait for it.
 
     Args:
         step: Steps that were made before.
@@ -59,6 +59,34 @@ class TrainingMonitor:
         self.step = torch.tensor(step, device=device)
         self.bad = torch.tensor([-1, -1], device=device)
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        """Forget the steps of the last epoch."""
+        # in place: a CUDA graph adds to this buffer
+        self.sums.zero_()
+        self.rows, self.taken_rows, self._taken = 0, 0, self.sums.clone()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch so far, for a run that goes on within it."""
+        return {"sums": torch.stack([self.sums, self._taken]).cpu(), "rows": [self.rows, self.taken_rows]}
+
+    @staticmethod
+    def share_of(ranks: list[dict[str, Any]], rank: int, world: int) -> dict[str, Any] | None:
+        """The state of one process among those of all that began an epoch; of another number the first takes all."""
+        if len(ranks) == world:
+            return ranks[rank]
+        if rank > 0:
+            return None
+        sums = torch.stack([state["sums"] for state in ranks]).sum(0)
+        return {"sums": sums, "rows": [sum(rows) for rows in zip(*(state["rows"] for state in ranks), strict=True)]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with an epoch."""
+        sums, taken = state["sums"].to(self.sums)
+        self.sums.copy_(sums)
+        self._taken = taken.clone()
+        self.rows, self.taken_rows = state["rows"]
 
     def note(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
         """One step: the bounds of its data, what it minimises, and the rows the data are."""
@@ -85,18 +113,22 @@ class TrainingMonitor:
                 "lower optimizer.lr, or set trainer.gradient_clip_val."
             )
 
+    @property
+    def recent_bound(self) -> Tensor:
+        """The mean of the bounds since they were last taken."""
+        return (self.sums - self._taken)[0] / (self.rows - self.taken_rows)
+
     def take(self) -> tuple[Tensor, Tensor]:
-        """Sums over the data since the last time: of the bound and of the surrogate."""
-        # a copy, because the sums go on in the same buffer
-        bound, surrogate, *_ = self.sums.clone()
-        self.sums.zero_()
+        """Sums over the data of the epoch so far: of the bound and of the surrogate."""
+        self.taken_rows, self._taken = self.rows, self.sums.clone()
+        bound, surrogate, *_ = self._taken
         return bound, surrogate
 
     def refuse_above_mass(self, count: int, epoch: int, checks: int) -> None:
-        """Refuse to go on from bounds of a probability mass whose mean since the last time is above 0.
+        """Refuse to go on from bounds of a probability mass whose mean since they were last taken is above 0.
 
         Args:
-            count: Number of data since the last time.
+            count: Number of data since then.
             epoch: Number of the epoch, counted from 1.
             checks: How often this has been asked, this time included.
 
@@ -105,7 +137,7 @@ class TrainingMonitor:
         """
         if count < 2:
             return  # one draw does not tell how draws differ
-        total, _, squares = self.sums.tolist()
+        total, _, squares = (self.sums - self._taken).tolist()
         mean = total / count
         # rounding can make the difference negative
         spread = max(squares - count * mean * mean, 0.0) / (count - 1)  # over the data, which is wider than the noise
@@ -114,6 +146,32 @@ class TrainingMonitor:
         sentence = judge.above_mass(Value("the training bound", "lower", mean, error), f"epoch {epoch}")
         if sentence is not None:
             raise Void(f"{sentence[:-1]}. Training stops here.")
+
+
+class EpochMean(Metric):
+    """The mean over the data of an epoch, of all processes, from the sums that each of them keeps.
+
+    Lightning's own mean weighs the reports of an epoch, which it keeps in single precision and not in checkpoints: a
+    run that goes on within an epoch would tell of its second part alone.
+    """
+
+    full_state_update = False
+    total: Tensor
+    rows: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "rows"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, total: Tensor, rows: int) -> None:
+        """The sums so far take the place of those before."""
+        # a copy, because the sums go on in the same buffer
+        self.total, self.rows = total.clone(), torch.full_like(self.rows, rows)
+
+    def compute(self) -> Tensor:
+        """The mean so far."""
+        return self.total / self.rows
 
 
 class ScoreMeter(Metric):

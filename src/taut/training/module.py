@@ -8,6 +8,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from jaxtyping import Float
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -22,8 +23,11 @@ from taut.model.draws import draw
 from taut.model.joint import Joint
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
-from taut.training.metrics import ScoreMeter, Summary, TrainingMonitor, criteria
+from taut.training.checkpoint import of_all_ranks
+from taut.training.metrics import EpochMean, ScoreMeter, Summary, TrainingMonitor, criteria
 
+HOW = ("fused", "foreach", "capturable")
+"""Settings of an optimiser that say how it computes on a device, and not what."""
 REPORT = 50
 """Training batches between two reports of their bounds."""
 DIVERGED = 10
@@ -67,7 +71,9 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.k, self.seed = k, seed
         self.samples = {"val": _tiled(k_eval, k), "test": _tiled(k_test, k)}
         self.kl_weight = 1.0
-        self._rows = 0
+        self.means = torch.nn.ModuleDict({"bound": EpochMean(), "surrogate": EpochMean()})
+        self._epoch_so_far: dict[str, Any] | None = None
+        self._settings: dict[str, Any] | None = None
         self.first_bound: Tensor | None = None
         self.last_bound: Tensor | None = None
         self.summaries: dict[str, Summary] = {}
@@ -111,10 +117,21 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     def on_train_start(self) -> None:
         self.trained = TrainingMonitor(self.trainer.global_step, self.device)
+        if self._epoch_so_far is not None:
+            self.trained.load_state_dict(self._epoch_so_far)
+            self._epoch_so_far = None
+        if self._settings is not None:
+            for group in self.trainer.optimizers[0].param_groups:
+                group.update(self._settings)
+            self._settings = None
+
+    def on_train_epoch_end(self) -> None:
+        self.trained.start_epoch()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
-        del batch
+        # before the step: a checkpoint may be written between it and on_train_batch_end, and holds its sums
+        self.trained.rows += len(batch.x)
         if self.objective.closed_form:
             return
         # batches whose gradients make one step share its number, and need noise of their own
@@ -140,8 +157,7 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look for numbers that are none, and now and then report what was gathered."""
-        del outputs
-        self._rows += len(batch.x)
+        del outputs, batch
         ends = self._ends_training()
         report = batch_idx % REPORT == 0 or self.trainer.is_last_batch or ends
         # reading waits for a GPU, but costs nothing on a CPU
@@ -151,15 +167,16 @@ class LatentVariableModel(L.LightningModule, ABC):
             if self.is_mass and not self.objective.closed_form:
                 # from the position in training alone, so that a resumed run judges alike
                 checks = 1 + self.trainer.global_step // REPORT + self.current_epoch
-                self.trained.refuse_above_mass(self._rows, self.current_epoch + 1, checks)
-            bound, surrogate = self.trained.take()
-            means = {"train/bound": bound / self._rows, "train/surrogate": surrogate / self._rows}
-            self.last_bound = means["train/bound"]
+                self.trained.refuse_above_mass(
+                    self.trained.rows - self.trained.taken_rows, self.current_epoch + 1, checks
+                )
+            self.last_bound = self.trained.recent_bound
             if self.first_bound is None:
                 self.first_bound = self.last_bound
-            # by rows, since Lightning weighs the reports of an epoch by batch_size
-            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=self._rows)
-            self._rows = 0
+            for total, (name, mean) in zip(self.trained.take(), self.means.items(), strict=True):
+                assert isinstance(mean, EpochMean)
+                mean.update(total, self.trained.rows)
+                self.log(f"train/{name}", mean, on_step=False, on_epoch=True)
         if ends:
             # within an epoch too, where Lightning would neither validate nor keep what was trained
             self.trainer.should_stop = True
@@ -216,16 +233,45 @@ class LatentVariableModel(L.LightningModule, ABC):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say which version wrote it; weights that a NaN may have reached are not kept."""
+        """Add version, recipe and the epoch so far; weights that a NaN may have reached are not kept."""
         if self.trainer.training:
             self.trained.check()
+            checkpoint["epoch_so_far"] = of_all_ranks(self.trained.state_dict())
         checkpoint["taut_version"] = __version__
         checkpoint["first_bound"] = None if self.first_bound is None else self.first_bound.item()
+        checkpoint["recipe"] = self.recipe
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the bound that training began with; checkpoints of older versions have none."""
-        first = checkpoint.get("first_bound")
+        """Go on within the epoch, and by the optimiser's settings and the schedule that this model was built with."""
+        first = checkpoint.get("first_bound")  # those of older versions have none
         self.first_bound = None if first is None else torch.tensor(first, dtype=torch.float64, device=self.device)
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        ranks = checkpoint.get("epoch_so_far")
+        self._epoch_so_far = ranks and TrainingMonitor.share_of(
+            ranks, self.trainer.global_rank, self.trainer.world_size
+        )
+        if not self.objective.closed_form and checkpoint.get("recipe") != self.recipe:
+            # Lightning would restore the schedule and all settings as they were
+            checkpoint["lr_schedulers"], self._settings = self._replayed(checkpoint)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The optimiser and the scheduler with their settings, as plain values."""
+        return {"optimizer": _described(self.make_optimizer), "scheduler": _described(self.make_scheduler)}
+
+    def _replayed(self, checkpoint: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The schedule of this recipe where the checkpoint was written, and the optimiser's settings there."""
+        optimizer = self.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+        schedules = [] if self.make_scheduler is None else [self.make_scheduler(optimizer)]
+        before = checkpoint["lr_schedulers"]
+        # step by step, since many schedules are a recursion
+        for _ in range(before[0]["last_epoch"] if before else checkpoint["epoch"]):
+            optimizer.step()  # without it torch warns that the schedule is ahead of the optimiser
+            for schedule in schedules:
+                schedule.step()
+        settings = {name: value for name, value in optimizer.param_groups[0].items() if name not in ("params", *HOW)}
+        return [schedule.state_dict() for schedule in schedules], settings
 
     def divergence(self) -> list[str]:
         """A sentence where the training bound ended far below that of the first batch, which untrained weights had."""
@@ -326,6 +372,14 @@ class LatentVariableModel(L.LightningModule, ABC):
     def is_mass(self) -> bool:
         """True if p(x) is a probability mass, whose log is at most 0."""
         return self.joint.likelihood.is_mass
+
+
+def _described(factory: Any) -> dict[str, Any] | None:
+    if factory is None:
+        return None
+    target = getattr(factory, "func", factory)
+    name = f"{target.__module__}.{target.__qualname__}"
+    return {"name": name, **getattr(factory, "keywords", {})}
 
 
 def _tiled(samples: int, k: int) -> int:

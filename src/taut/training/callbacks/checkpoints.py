@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from taut.errors import UserError, nearest
 from taut.objective.base import Objective
+from taut.training.checkpoint import of_all_ranks
 from taut.training.module import SCORES
 
 Mode = Literal["min", "max"]
@@ -28,7 +28,14 @@ def early_stopping(monitor: str = "val/bound", mode: Mode = "max", **settings: A
     Raises:
         UserError: If ``monitor`` is a test score or what training minimises.
     """
-    return EarlyStopping(monitor=selectable(monitor), mode=mode, check_finite=True, **settings)
+    return Patient(monitor=selectable(monitor), mode=mode, check_finite=True, **settings)
+
+
+class Patient(EarlyStopping):
+    """Lightning's ``EarlyStopping``, with the patience it is given also where a checkpoint was written with another."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 def selectable(monitor: str) -> str:
@@ -104,6 +111,10 @@ class Kept(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # of another folder Lightning would forget which checkpoints are the best
         super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
+        worst_first = sorted(self.best_k_models.items(), key=lambda kept: kept[1], reverse=self.mode == "min")
+        if 0 < self.save_top_k < len(worst_first):  # it was written by a run that kept more
+            self.best_k_models = dict(worst_first[-self.save_top_k :])
+            self.kth_best_model_path, self.kth_value = worst_first[-self.save_top_k]
 
     def _prune(self, trainer: Trainer) -> None:
         """Remove what a killed run left behind, and the file a run was resumed from, which Lightning spares."""
@@ -166,12 +177,7 @@ class RandomState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The states of all ranks; every rank must ask."""
-        own = {"cpu": [torch.get_rng_state()], "cuda": _cuda_states()}
-        if not (dist.is_available() and dist.is_initialized()):
-            return {"ranks": [own]}
-        ranks: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(ranks, own)
-        return {"ranks": ranks}
+        return {"ranks": of_all_ranks({"cpu": [torch.get_rng_state()], "cuda": _cuda_states()})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._states = state_dict["ranks"]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -26,10 +27,19 @@ class History(Callback):
     """
 
     def __init__(self) -> None:
-        self._since = 0.0
+        self._since = self._spent = 0.0
         self._validated = False
 
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds of this epoch so far."""
+        return {"seconds": perf_counter() - self._since}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._spent = state_dict["seconds"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # a run that goes on within an epoch does not start it again
+        self._since = perf_counter() - self._spent
         path = metrics_file(trainer)
         if trainer.is_global_zero and path.exists():
             write(path, [row for row in read(path) if row["epoch"] < trainer.current_epoch])
@@ -74,7 +84,6 @@ def read(path: str | os.PathLike[str]) -> list[Row]:
 def write(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Replace a metrics file by these rows, all or nothing; columns in order of first appearance."""
     columns = list(dict.fromkeys((*FIRST, *(name for row in rows for name in row))))
-    path.parent.mkdir(parents=True, exist_ok=True)
     # beside the file, because a rename is atomic within one file system only
     partial = path.with_name(f".{path.name}.part")
     with partial.open("w", encoding="utf-8", newline="") as file:

@@ -129,6 +129,13 @@ class Speed(Callback):
         self._train = _Clock()
         self._val = _Clock()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Rows and seconds of training in this epoch so far."""
+        return {"rows": self._train.rows, "seconds": self._train.so_far}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._train.rows, self._train.seconds = state_dict["rows"], state_dict["seconds"]
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._train = _Clock()
         self._train.resume(pl_module.device)
@@ -179,6 +186,11 @@ class _Clock:
     def rate(self) -> float:
         # a clock of low resolution may not have moved
         return self.rows / max(self.seconds, 1e-9)
+
+    @property
+    def so_far(self) -> float:
+        """Seconds until now; a GPU is not waited for."""
+        return self.seconds + (0.0 if self._since is None else perf_counter() - self._since)
 
     def resume(self, device: torch.device) -> None:
         if self._since is None:

@@ -25,10 +25,9 @@ PATTERN = "interrupted-step=*.ckpt"
 class GracefulStop(Callback):
     """Ends a fit or a test on a signal, at the end of the batch at hand, with ``SystemExit``: 130 or 143.
 
-    Within an epoch a checkpoint is written first, so that no step is lost; the ``train/`` averages of that epoch then
-    cover the steps after the resume. Behind the last batch of an epoch and in evaluations nothing is written: the
-    epoch is repeated from the last checkpoint. A second Ctrl-C stops at once; SIGTERM may come twice, from whoever
-    started the processes and from whoever started that. All ranks stop together.
+    Within an epoch a checkpoint is written first, so that no step is lost. Behind the last batch of an epoch and in
+    evaluations nothing is written: the epoch is repeated from the last checkpoint. A second Ctrl-C stops at once;
+    SIGTERM may come twice, from whoever started the processes and from whoever started that. All ranks stop together.
     """
 
     def __init__(self) -> None:

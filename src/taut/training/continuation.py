@@ -1,0 +1,57 @@
+"""Whether a checkpoint is one that this run can go on from, asked before anything is written."""
+
+from pathlib import Path
+
+import torch
+
+from taut.data.base import Data
+from taut.errors import UserError
+from taut.training.checkpoint import AtomicCheckpointIO
+from taut.training.module import LatentVariableModel
+
+
+def refuse_unfit(path: Path, model: LatentVariableModel, data: Data, max_epochs: int | None) -> None:
+    """Refuse a checkpoint of other data, of a model of another shape, or of more epochs than are asked for.
+
+    The weights are loaded, as they will be once more when the training starts.
+
+    Args:
+        path: The checkpoint.
+        model: The model that is to go on from it.
+        data: Its data.
+        max_epochs: Epochs that it is to be trained in all; ``None`` and -1 for no limit.
+
+    Raises:
+        UserError: For the first thing that does not fit.
+        RuntimeError: Torch's, if the weights do not fit.
+    """
+    checkpoint = AtomicCheckpointIO().load_checkpoint(path)
+    state = checkpoint.get(type(data).__qualname__)
+    if state is None or not {"state_dict", "epoch", "optimizer_states", "lr_schedulers"} <= checkpoint.keys():
+        raise UserError(f"{path} is not a checkpoint of a training run on {data.name}; restore the files of the run.")
+    data.load_state_dict(state)
+    model.load_state_dict(checkpoint["state_dict"])
+    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]
+    if max_epochs is not None and 0 <= max_epochs < done:
+        raise UserError(
+            f"trainer.max_epochs={max_epochs} is less than the {done} epochs that the run has been trained for; choose "
+            "more, or leave it out."
+        )
+    if not model.objective.closed_form:
+        _refuse_other_state(checkpoint["optimizer_states"][0]["state"], model)
+
+
+def _refuse_other_state(state: dict, model: LatentVariableModel) -> None:
+    """Refuse settings of the optimiser that need a state which was not kept, as ``amsgrad`` and ``momentum`` do."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    optimizer = model.make_optimizer([parameter])
+    optimizer.step()
+    needed = {name for name, value in optimizer.state[parameter].items() if value is not None}
+    for kept in state.values():
+        lacking = sorted(needed - {name for name, value in kept.items() if value is not None})
+        if lacking:
+            raise UserError(
+                f"resume: these settings of optimizer need a state ({', '.join(lacking)}) that the run has not kept; "
+                "leave them as they were, or start a new run."
+            )
