@@ -242,8 +242,8 @@ class Command:
             leave_if_asked()
             return function(cfg)
         except Exception as error:
-            # as it was: it is the same error, or the words for all of it
-            raise translated(error) from error.__cause__
+            error = translated(error)
+            raise error
 
     def _way_on(self) -> str:
         """Sentence on how to continue what was stopped; empty if there is no way."""

@@ -29,7 +29,10 @@ def ends(folder):
     tensors = dict(checkpoint["state_dict"])
     for index, state in checkpoint["optimizer_states"][0]["state"].items():
         tensors |= {f"{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
-    rows = [{name: row[name] for name in row if name.startswith("val/")} for row in history.read(folder / history.NAME)]
+    rows = [
+        {name: row[name] for name in row if name.startswith(("train/", "val/"))}
+        for row in history.read(folder / history.NAME)
+    ]
     scores = json.loads((folder / "result.json").read_text())["scores"]
     return path.name, {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, scores, rows
 

@@ -6,6 +6,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from rich.console import Console, RenderableType
 
 from taut.config.instantiate import check_targets_resolved, instantiate
 from taut.config.overrides import child_command
-from taut.config.run_folder import versions, write_result
+from taut.config.run_folder import sole_writer_of, versions, write_result
 from taut.errors import UserError
 from taut.evidence import Evidence, Exact, Target
 from taut.evidence.loop import EvalResult, EvalTask, measure
@@ -25,6 +26,7 @@ from taut.runtime.processes import Processes
 from taut.runtime.progress import Stage, Stages
 from taut.training import loggers
 from taut.training.build import set_up_torch
+from taut.training.callbacks.run_folder import gone
 from taut.training.stored_run import Run
 
 
@@ -82,6 +84,12 @@ class Measurement(ABC):
     def __init__(self, cfg: DictConfig, run: Run, processes: Processes) -> None:
         self.cfg, self.run, self.processes = cfg, run, processes
         self.model, self.data, self.checkpoint = run.load()
+        self.other_data = self.checkpoint["data_digest"] != self.data.digest
+
+    @property
+    @abstractmethod
+    def output(self) -> str:
+        """The name of the folder that is written, inside that of the run."""
 
     @abstractmethod
     def run_all(self) -> Output:
@@ -101,6 +109,15 @@ class Measurement(ABC):
     def stage(self, name: str, task: EvalTask, stages: Stages) -> Stage:
         """A stage on the progress bar, of the data that are this process's."""
         return stages.stage(name, len(self.processes.rows(len(task.x))))
+
+    def warnings(self) -> list[str]:
+        """What every number of the command stands under."""
+        if not self.other_data:
+            return []
+        return [
+            f"{', '.join(self.run.told)}: these are not the data that the run was trained on (their digests differ), "
+            "and any split may hold rows that it was trained on."
+        ]
 
     def about_run(self) -> dict[str, Any]:
         """The first entries of ``result.json``: what was measured."""
@@ -137,7 +154,7 @@ def measure_run(cfg: DictConfig, measurement: type[Measurement], divide: Literal
     # before anything is built: an alias must not lead out of the listed parts
     check_targets_resolved(cfg)
     refuse_others(cfg.evidence)
-    run = Run.open(Path(cfg.run))
+    run = Run.open(Path(cfg.run), told_places(cfg))
     if not os.access(run.folder, os.W_OK):
         raise UserError(f"{run.folder} is not writable, and the results go there; copy the run folder first.")
     if cfg.threads:
@@ -145,15 +162,34 @@ def measure_run(cfg: DictConfig, measurement: type[Measurement], divide: Literal
     set_up_torch(run.cfg, cfg.trainer)
     loggers.quiet()
     with Processes.launch(cfg.trainer, divide, child_command(".")) as processes:
-        output = measurement(cfg, run, processes).run_all()
-        if processes.first:
-            publish(output)
+        measuring = measurement(cfg, run, processes)
+        with sole_writer_of(run.folder, measuring.output) if processes.first else nullcontext():
+            output = measuring.run_all()
+            if processes.first:
+                publish(output)
     return output.result
+
+
+def told_places(cfg: DictConfig) -> dict[str, str]:
+    """Where the command says that the files of the run are now, by key.
+
+    A choice of ``data`` or ``mask`` is the command's own, and so are its files.
+    """
+    groups = {name: cfg.get(name) for name in ("data", "mask")}
+    places = {
+        f"{group}.{name}": node[name]
+        for group, node in groups.items()
+        if node and "_target_" not in node
+        for name in node
+    }
+    return {name: place for name, place in places.items() if place is not None}
 
 
 def publish(output: Output) -> None:
     """Write the folder, whole or not at all, print the tables, and add the numbers to the record of the run."""
     output.result["versions"] = versions("arviz-stats")
+    if not output.run.folder.is_dir():
+        raise gone(output.run.folder)
     # a kill or a full disk leaves the earlier results as they were
     with atomic_folder(output.folder) as partial:
         output.write_details(partial)

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from taut.commands.base import Measurement, measure_run
-from taut.commands.complete_input import complete_input, refuse_output
-from taut.commands.complete_output import CompleteOutput
+from taut.commands.complete_input import complete_input, has_table, refuse_output
+from taut.commands.complete_output import CompleteOutput, output_name
 from taut.completion import Completions
 from taut.completion.accuracy import by_mean, by_nearest, cell_errors
 from taut.completion.loop import complete_data
@@ -64,6 +64,10 @@ class Completion(Measurement):
         self.train = self.data.training_rows()  # before the mask of this command takes the place of the run's
         self.input = complete_input(cfg, self.data, self.model)
         self.choose_estimators()
+
+    @property
+    def output(self) -> str:
+        return output_name(mask_name(self.cfg, self.run), self.input)
 
     @property
     def refined(self) -> bool:
@@ -165,7 +169,7 @@ class Completion(Measurement):
             "simulated": None if of_model is None else assessed(of_model, cfg.confidence),
             "missing_given_observed": None if complete is None else _difference(complete, observed),
             "errors": errors,
-            "warnings": self._remedies(completions, observed),
+            "warnings": [*self.warnings(), *self._remedies(completions, observed)],
             "skipped": self.skipped,
             **self.about_measurement(self.input.x.dtype, seconds),
         }
@@ -190,7 +194,7 @@ class Completion(Measurement):
 
 def mask_name(cfg: DictConfig, run: Run) -> str:
     """The word of the mask, of the command or else of the run."""
-    words = [loggers.mask_word(config) for config in ((cfg,) if cfg.data else (cfg, run.cfg))]
+    words = [loggers.mask_word(config) for config in ((cfg,) if has_table(cfg) else (cfg, run.cfg))]
     return next((word for word in words if word != "none"), "from_data")
 
 

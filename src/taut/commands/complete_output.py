@@ -30,6 +30,16 @@ SHOWN = 10
 """Images of the picture."""
 
 
+def output_name(mask: str, given: CompleteInput) -> str:
+    """The name of the folder: one for each mask, split and table."""
+    words = [mask.replace(" ", "_")]
+    if given.table is not None:
+        words.append(given.table.path.stem)
+    elif given.split != "test":
+        words.append(given.split)
+    return "_".join(["completion", *words])
+
+
 @dataclass(frozen=True)
 class CompleteOutput(Output):
     """The output of one completion.
@@ -51,13 +61,7 @@ class CompleteOutput(Output):
 
     @property
     def folder(self) -> Path:
-        """One folder for each mask, split and table."""
-        words = [self.result["mask"].replace(" ", "_")]
-        if self.input.table is not None:
-            words.append(self.input.table.path.stem)
-        elif self.result["split"] != "test":
-            words.append(self.result["split"])
-        return self.run.folder / "_".join(["completion", *words])
+        return self.run.folder / output_name(self.result["mask"], self.input)
 
     def write_details(self, folder: Path) -> None:
         for name, figure in _pictures(self):

@@ -52,6 +52,10 @@ class Evaluation(Measurement):
         self.search = Search(cfg.gap.steps, cfg.gap.samples, cfg.gap.lr)
         self.choose_estimators()
 
+    @property
+    def output(self) -> str:
+        return self.cfg.out
+
     def run_all(self) -> EvaluateOutput:
         """Run every stage, one after another."""
         started = time.perf_counter()
@@ -103,7 +107,8 @@ class Evaluation(Measurement):
         apart = {split: taken_apart(gap, _first(measured[split], len(gap.elbo))) for split, gap in gaps.items()}
         summary = information_summary(information)
         voids = [void for split, scores in measured.items() if split != cfg.split for void in scores.void.values()]
-        warnings = [None if of_model is None else _doubt_of_struski(of_model), self._collapsed(summary)]
+        doubt = None if of_model is None else _doubt_of_struski(of_model)
+        warnings = [*self.warnings(), doubt, self._collapsed(summary)]
         return {
             **self._about(seconds),
             **main,
@@ -131,7 +136,7 @@ class Evaluation(Measurement):
             "mask": loggers.mask_word(self.run.cfg),
             "cells": "all" if self.data.mask is None else "observed",
             "split": cfg.split,
-            "held_out": self.data.held_out and cfg.split != "train",
+            "held_out": self.data.held_out and cfg.split != "train" and not self.other_data,
             "seed": cfg.seed,
             "confidence": cfg.confidence,
             "estimators": {name: settings(node) for name, node in cfg.evidence.items()},

@@ -30,7 +30,7 @@ KEYS = {
     },
     "evaluate": {
         *("run", "k", "split", "limit", "seed", "evidence", "unfit", "simulated", "confidence", "gap"),
-        *("share", "threads", "out", "trainer"),
+        *("share", "threads", "out", "trainer", "data", "mask"),
     },
     "complete": {
         *("run", "data", "mask", "k", "draws", "split", "limit", "seed", "refine", "confidence", "unfit", "threads"),

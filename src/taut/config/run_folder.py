@@ -168,10 +168,9 @@ class Description:
         for path in (folder / name for name in DESCRIPTION if name not in self.before):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-            if path.parent != folder:
-                with suppress(OSError):  # not empty, or never made
+            elif path.exists():
+                path.unlink()
+                with suppress(OSError):  # the run folder itself, or one that holds more
                     path.parent.rmdir()
 
 

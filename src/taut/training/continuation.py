@@ -31,7 +31,7 @@ def refuse_unfit(path: Path, model: LatentVariableModel, data: Data, max_epochs:
         raise UserError(f"{path} is not a checkpoint of a training run on {data.name}; restore the files of the run.")
     data.load_state_dict(state)
     model.load_state_dict(checkpoint["state_dict"])
-    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]
+    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if max_epochs is not None and 0 <= max_epochs < done:
         raise UserError(
             f"trainer.max_epochs={max_epochs} is less than the {done} epochs that the run has been trained for; choose "

@@ -1,5 +1,6 @@
 """A run, read back from its folder: its config, its data, its trained model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from taut import __version__
 from taut.config.aliases import current_targets
 from taut.config.check import check, check_yaml
+from taut.config.data_paths import located
 from taut.config.instantiate import check_targets_resolved
 from taut.config.run_folder import BEST, CHECKPOINTS, CHOICES, config_of, read_result, refuse_other_folder
 from taut.data.base import Data
@@ -30,19 +32,27 @@ class Run:
         folder: Where it is, absolute.
         cfg: Its config, with what continuations changed.
         choices: What it is made of, in the words of the command line.
+        told: Keys by which the user said where its data are now.
     """
 
     folder: Path
     cfg: DictConfig
     choices: dict[str, str]
+    told: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path) -> "Run":
-        """Read a run's config; its classes are checked before anything is built.
+    def open(cls, folder: Path, told: Mapping[str, str] | None = None) -> "Run":
+        """Read a run's config, and find its data; its classes are checked before anything is built.
+
+        Args:
+            folder: Where it is.
+            told: Where the user says that files of the run are now, by key, e.g. ``data.path``.
 
         Raises:
-            UserError: If it is not the folder of a run, or of another version, or names classes that may not be built.
+            UserError: If it is not the folder of a run, or of another version, or names classes that may not be built,
+                or its data are not found.
         """
+        told = told or {}
         folder = folder.expanduser().resolve()
         refuse_other_folder(folder, f"run={folder}")
         path = config_of(folder)
@@ -52,8 +62,12 @@ class Run:
             raise UserError(f"{path} is damaged: it should be a config.")
         cfg = OmegaConf.create(current_targets(OmegaConf.to_container(stored)))
         assert isinstance(cfg, DictConfig)
+        for name, place in {**told, **located(folder, cfg, told)}.items():
+            if OmegaConf.select(cfg, name) is None:
+                raise UserError(f"{name}={place}: {folder.name} reads no such file or folder; leave it out.")
+            OmegaConf.update(cfg, name, str(Path(place).expanduser().absolute()))
         _check(cfg, folder)
-        return cls(folder, cfg, _choices(folder))
+        return cls(folder, cfg, _choices(folder), tuple(told))
 
     @property
     def name(self) -> str:
@@ -85,7 +99,8 @@ class Run:
         """The trained model in evaluation mode, its data, and what the checkpoint says of itself.
 
         Raises:
-            UserError: If the checkpoint is damaged or of another version, or the data are not those of the run.
+            UserError: If the checkpoint is damaged or of another version, or the data are not those of the run and the
+                user has not said that they are to be taken.
         """
         path = self.checkpoint
         checkpoint = AtomicCheckpointIO().load_checkpoint(path)
@@ -96,11 +111,18 @@ class Run:
         data = build_data(self.cfg)
         if type(data).__qualname__ not in checkpoint:
             raise UserError(f"{self.folder.name} was trained on other data than its .hydra says; restore its files.")
-        data.load_state_dict(checkpoint[type(data).__qualname__])
+        digest = checkpoint[type(data).__qualname__]["digest"]
+        if not self.told:
+            data.load_state_dict(checkpoint[type(data).__qualname__])
         model = build_model(self.cfg, data)
         try:
             model.load_state_dict(checkpoint["state_dict"])
         except RuntimeError as error:
+            if digest != data.digest:
+                raise UserError(
+                    f"{', '.join(self.told)}: these data, of shape {list(data.x_shape)}, do not fit the model of "
+                    f"{self.folder.name}; give those that it was trained on, or others of their shape."
+                ) from error
             raise UserError(
                 f"The checkpoint {path} does not fit the model that {self.folder.name}/.hydra describes; restore the "
                 "files of the run, or use the version that wrote them."
@@ -111,6 +133,7 @@ class Run:
                 f"{path} holds weights that are not finite: the run diverged; train it anew with a lower optimizer.lr."
             )
         about = {"file": path.name, "epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
+        about |= {"data_digest": digest}
         return model.eval().requires_grad_(False), data, about
 
     def _refuse_other_version(self, version: str) -> None:

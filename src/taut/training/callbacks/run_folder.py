@@ -79,7 +79,7 @@ def ended_without(folder: Path) -> Iterator[None]:
 
 
 def gone(folder: Path) -> RunError:
-    """The end of a run whose folder was taken away."""
+    """The end of a command whose run folder was taken away."""
     return RunError(
-        f"{folder} was deleted or moved while the run was at work; nothing more can be kept, so it ends here."
+        f"{folder} was deleted or moved in the meantime; nothing more can be kept there, so this ends here."
     )
