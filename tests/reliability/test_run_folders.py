@@ -283,6 +283,11 @@ def with_table(trainings, tmp_path_factory):
     return folder
 
 
+def test_an_objective_without_steps_refuses_words_about_them(with_table, taut):
+    code, said = taut(f"resume={with_table / 'run'}", "trainer.max_epochs=9", "optimizer.lr=1e-5", entry=never)
+    assert (code, said.startswith("resume: optimizer.lr=1e-05 would change nothing, since objective=em")) == (2, True)
+
+
 SMALL = ["k=4", "limit=5"]
 
 

@@ -173,6 +173,18 @@ def test_an_epoch_that_was_cut_in_two_has_the_figures_of_the_whole(step, fit, tm
     assert rows[broken] == read(whole / "metrics.csv")[broken]["train/bound"]
 
 
+def test_an_epoch_after_a_checkpoint_has_none_of_the_seconds_before_it(fit, tmp_path):
+    keep = recent(keep=1)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(callbacks=[History(), Speed(), keep, Kill(4)])
+    state = AtomicCheckpointIO().load_checkpoint(keep.best_model_path)["callbacks"]
+    assert state["History"]["seconds"] < 0.5
+    assert state["Speed"] == {"rows": 0, "seconds": 0.0}
+    fit(callbacks=[History(), Speed()], start=keep.best_model_path)
+    assert [row["epoch"] for row in read(tmp_path / "metrics.csv")] == [0, 1, 2, 3]
+    assert all(row["seconds"] < 100 for row in read(tmp_path / "metrics.csv"))
+
+
 def test_the_bound_of_an_epoch_is_the_mean_over_its_data(fit, tmp_path):
     """In double precision, whatever the batches."""
     noted = []

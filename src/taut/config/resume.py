@@ -165,6 +165,8 @@ MAY_CHANGE = (
 """What a continuation may say anew: how far, how fast, where and by what steps a run trains, and where its data are."""
 MAY_NOT = ("optimizer._target_", "callbacks.best")
 """Exceptions: the state of one optimiser is nothing to another, and scores of two kinds choose no best weights."""
+EM, OF_STEPS = "taut.objective.em.Em", ("optimizer", "scheduler", "trainer.gradient_clip_val")
+"""The objective that has no use for an optimiser, and what is an optimiser's."""
 
 
 def refuse_other_run(before: DictConfig, now: DictConfig, new: Sequence[str]) -> None:
@@ -179,7 +181,13 @@ def refuse_other_run(before: DictConfig, now: DictConfig, new: Sequence[str]) ->
         UserError: Naming the first key, its value, and the word that changes it.
     """
     then, after = ({name: part for name, part in _plain(cfg).items() if name != "hydra"} for cfg in (before, now))
+    closed_form = _value(after, "objective._target_") == EM
     for changed in _differences(then, after):
+        if closed_form and _is_of(changed, OF_STEPS):
+            raise UserError(
+                f"resume: {changed}={_value(after, changed)} would change nothing, since objective=em makes no steps "
+                "by gradients; leave it out."
+            )
         if _is_of(changed, MAY_NOT) or not _is_of(changed, MAY_CHANGE):
             word = next((word for word in new if _is_of(changed, [key(word)])), f"{changed}={_value(after, changed)}")
             raise UserError(

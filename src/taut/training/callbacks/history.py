@@ -52,6 +52,7 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics  # reduced over ranks: every rank must ask
+        seconds, self._since = perf_counter() - self._since, perf_counter()
         if trainer.is_global_zero:
             # callback_metrics still holds the scores of the last validation, which may be of an earlier epoch
             wanted = tuple(prefix for prefix in LOGGED if prefix != "val/" or self._validated)
@@ -60,7 +61,7 @@ class History(Callback):
                 {
                     "epoch": trainer.current_epoch,
                     "step": trainer.global_step,
-                    "seconds": round(perf_counter() - self._since, 4),
+                    "seconds": round(seconds, 4),
                     **{name: metrics[name].item() for name in sorted(metrics) if name.startswith(wanted)},
                 },
             )

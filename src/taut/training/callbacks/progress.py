@@ -172,6 +172,7 @@ class Speed(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._train.pause(pl_module.device)
         pl_module.log("speed/images_per_second", self._train.rate, sync_dist=True)
+        self._train = _Clock()  # a checkpoint of this moment holds nothing of the next epoch
 
 
 class _Clock:
