@@ -152,6 +152,18 @@ def test_what_is_obeyed_is_in_the_record_and_the_run_can_be_evaluated(run, taut)
     assert taut("resume=run", entry=never) == (0, "run is finished; add e.g. trainer.max_epochs=<more> to train on.")
 
 
+def test_the_advice_after_a_divergence_works_when_it_is_followed(trainings, taut, tmp_path):
+    """Before the first checkpoint and after it: the rate of the checkpoint must not come back."""
+    words = [*TINY, "likelihood=gaussian", "trainer.max_epochs=2"]
+    code, said = taut(*words, "optimizer.lr=1e30", "hydra.run.dir=run")
+    assert (code, "lower optimizer.lr, or set trainer.gradient_clip_val" in said) == (1, True), said
+    assert taut("resume=run", "optimizer.lr=1e-3")[0] == 0
+    code, said = taut("resume=run", "trainer.max_epochs=4", "optimizer.lr=1e30")
+    assert (code, "lower optimizer.lr" in said) == (1, True), said
+    assert taut("resume=run", "optimizer.lr=1e-4")[0] == 0
+    assert [row["epoch"] for row in history.read(tmp_path / "run" / "metrics.csv")] == [0, 1, 2, 3]
+
+
 def test_a_second_writer_is_refused_before_it_changes_anything(run, taut, tmp_path):
     sentence = "which has one writer at a time; wait for it, end it, or choose another"
     with sole_writer_of(run):

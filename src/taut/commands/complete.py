@@ -156,7 +156,7 @@ class Completion(Measurement):
             **self.about_run(),
             "mask": mask_name(cfg, self.run),
             "split": self.input.split,
-            "held_out": self.input.held_out,
+            "held_out": self.input.held_out and not self.other_data,
             "cells": "observed",
             "observed_share": self.input.observed_share,
             "k": cfg.k,
