@@ -105,6 +105,8 @@ class Command:
         if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
             hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self._job)()
             return
+        if self.name != "train":
+            overrides.replace_words(args, overrides.as_added(args.overrides))
         with self.held, Composer(self.name, self.conf, args) as composer:
             cfg = self._checked(args, composer)
             if cfg is None:

@@ -342,6 +342,9 @@ def test_data_that_moved_alone_are_asked_for_and_can_be_told(with_table, taut, t
         assert (result["held_out"], result["data_digest"]) == (True, result["checkpoint"]["data_digest"])
         assert not [warning for warning in result["warnings"] if "digest" in warning]
         assert taut("run=project/run", *SMALL, "mask=random", told, entry=COMPLETE)[0] == 0
+        (tmp_path / "project" / "seen.npy").rename(tmp_path / "mask.npy")
+        assert taut("run=project/run", *SMALL, told, "mask.path=mask.npy", entry=COMPLETE)[0] == 0
+        (tmp_path / "mask.npy").rename(tmp_path / "project" / "seen.npy")
         assert taut("resume=project/run", "trainer.max_epochs=3", told)[0] == 0
         assert taut("run=project/run", *SMALL, entry=EVALUATE)[0] == 0, "a continuation remembers it"
     finally:

@@ -179,7 +179,7 @@ def told_places(cfg: DictConfig) -> dict[str, str]:
     places = {
         f"{group}.{name}": node[name]
         for group, node in groups.items()
-        if node and "_target_" not in node
+        if node is not None and "_target_" not in node
         for name in node
     }
     return {name: place for name, place in places.items() if place is not None}

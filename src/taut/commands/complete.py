@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from taut.commands.base import Measurement, measure_run
-from taut.commands.complete_input import complete_input, has_table, refuse_output
+from taut.commands.complete_input import complete_input, is_choice, refuse_output
 from taut.commands.complete_output import CompleteOutput, output_name
 from taut.completion import Completions
 from taut.completion.accuracy import by_mean, by_nearest, cell_errors
@@ -194,7 +194,7 @@ class Completion(Measurement):
 
 def mask_name(cfg: DictConfig, run: Run) -> str:
     """The word of the mask, of the command or else of the run."""
-    words = [loggers.mask_word(config) for config in ((cfg,) if has_table(cfg) else (cfg, run.cfg))]
+    words = [loggers.mask_word(config) for config in ((cfg,) if is_choice(cfg.data) else (cfg, run.cfg))]
     return next((word for word in words if word != "none"), "from_data")
 
 

@@ -55,18 +55,19 @@ def complete_input(cfg: DictConfig, data: Data, model: LatentVariableModel) -> C
     Raises:
         UserError: If the mask does not fit, or the table is not like the data of the run.
     """
-    if has_table(cfg):
-        return _of_table(cfg, data, model, instantiate(cfg.mask) if cfg.mask else FromData())
-    data.mask = instantiate(cfg.mask) if cfg.mask else data.mask or FromData()
+    mask = instantiate(cfg.mask) if is_choice(cfg.mask) else None
+    if is_choice(cfg.data):
+        return _of_table(cfg, data, model, mask or FromData())
+    data.mask = mask or data.mask or FromData()
     rows = slice(DEFAULT_LIMIT if cfg.limit == "auto" else cfg.limit)
     held_out = data.held_out and cfg.split != "train"
     x, truth = data.rows_of(cfg.split)[rows], data.complete_rows_of(cfg.split)[rows]
     return CompleteInput(x, truth, cfg.split, held_out)
 
 
-def has_table(cfg: DictConfig) -> bool:
-    """Tell whether the command names a table; without one ``data.path`` says where the run's own data are."""
-    return "_target_" in cfg.data
+def is_choice(node: DictConfig | None) -> bool:
+    """Tell whether the command has data or a mask of its own; else ``path`` says where those of the run are now."""
+    return node is not None and "_target_" in node
 
 
 def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mask) -> CompleteInput:

@@ -35,6 +35,22 @@ def own_words(words: Iterable[str]) -> list[str]:
     return [word for word in words if key(word).split(".")[0] not in NOT_OF_A_JOB or word.startswith("+sweep=")]
 
 
+MOVED = ("data.path", "data.dir", "mask.path")
+"""Keys by which a command is told where a run's files are now."""
+
+
+def as_added(words: list[str]) -> list[str]:
+    """The words of a command that measures a run, where those about its files add a key, as its config has none.
+
+    A command that chooses data or a mask of its own has these keys.
+    """
+    chosen = {key(word) for word in words}
+    return [
+        f"+{word}" if word.partition("=")[0] in MOVED and word.partition(".")[0] not in chosen else word
+        for word in words
+    ]
+
+
 def parsed() -> Namespace:
     """Parse ``sys.argv``, wherever its flags stand; they are put in front of its words, as Hydra wants them.
 

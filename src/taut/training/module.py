@@ -233,13 +233,12 @@ class LatentVariableModel(L.LightningModule, ABC):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add version, recipe and the epoch so far; weights that a NaN may have reached are not kept."""
+        """Add the version and the epoch so far; weights that a NaN may have reached are not kept."""
         if self.trainer.training:
             self.trained.check()
             checkpoint["epoch_so_far"] = of_all_ranks(self.trained.state_dict())
         checkpoint["taut_version"] = __version__
         checkpoint["first_bound"] = None if self.first_bound is None else self.first_bound.item()
-        checkpoint["recipe"] = self.recipe
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on within the epoch, and by the optimiser's settings and the schedule that this model was built with."""
@@ -251,17 +250,15 @@ class LatentVariableModel(L.LightningModule, ABC):
         self._epoch_so_far = ranks and TrainingMonitor.share_of(
             ranks, self.trainer.global_rank, self.trainer.world_size
         )
-        if not self.objective.closed_form and checkpoint.get("recipe") != self.recipe:
-            # Lightning would restore the schedule and all settings as they were
+        if not self.objective.closed_form:
+            # Lightning would restore the schedule and all settings as they were, whatever this run asks for
             checkpoint["lr_schedulers"], self._settings = self._replayed(checkpoint)
 
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """The optimiser and the scheduler with their settings, as plain values."""
-        return {"optimizer": _described(self.make_optimizer), "scheduler": _described(self.make_scheduler)}
-
     def _replayed(self, checkpoint: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The schedule of this recipe where the checkpoint was written, and the optimiser's settings there."""
+        """The schedule, and the settings it gives the optimiser, as if they had been these from the start.
+
+        Where they were, the same sums are made again: the result is the same to the last bit.
+        """
         optimizer = self.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
         schedules = [] if self.make_scheduler is None else [self.make_scheduler(optimizer)]
         before = checkpoint["lr_schedulers"]
@@ -372,14 +369,6 @@ class LatentVariableModel(L.LightningModule, ABC):
     def is_mass(self) -> bool:
         """True if p(x) is a probability mass, whose log is at most 0."""
         return self.joint.likelihood.is_mass
-
-
-def _described(factory: Any) -> dict[str, Any] | None:
-    if factory is None:
-        return None
-    target = getattr(factory, "func", factory)
-    name = f"{target.__module__}.{target.__qualname__}"
-    return {"name": name, **getattr(factory, "keywords", {})}
 
 
 def _tiled(samples: int, k: int) -> int:

@@ -63,7 +63,8 @@ class Run:
         cfg = OmegaConf.create(current_targets(OmegaConf.to_container(stored)))
         assert isinstance(cfg, DictConfig)
         for name, place in {**told, **located(folder, cfg, told)}.items():
-            if OmegaConf.select(cfg, name) is None:
+            group, _, leaf = name.partition(".")
+            if leaf not in (cfg.get(group) or {}):
                 raise UserError(f"{name}={place}: {folder.name} reads no such file or folder; leave it out.")
             OmegaConf.update(cfg, name, str(Path(place).expanduser().absolute()))
         _check(cfg, folder)

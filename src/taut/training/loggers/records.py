@@ -99,7 +99,8 @@ def name_of(chosen: Mapping[str, str], cfg: DictConfig) -> str:
 
 def mask_word(cfg: DictConfig) -> str:
     """The mask on the command line, with its rate; ``none`` without one."""
-    if not cfg.get("mask"):
+    # without a class it says where a file has moved to
+    if "_target_" not in (cfg.get("mask") or {}):
         return "none"
     name, rate = choice_of(str(cfg.mask._target_)), cfg.mask.get("rate")
     return name if rate is None else f"{name} {rate:g}"
