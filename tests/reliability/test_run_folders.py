@@ -15,6 +15,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+from taut import files
 from taut.cli import main
 from taut.config.data_paths import located
 from taut.config.run_folder import sole_writer_of
@@ -197,8 +198,22 @@ def test_while_a_run_trains_its_folder_is_taken_and_then_free(taut, tmp_path):
     assert not (tmp_path / "run" / ".writer").exists()
 
 
+def test_a_lock_on_a_file_that_is_gone_does_not_count(tmp_path, monkeypatch):
+    """Its holder leaves, and removes it, between the opening of the file and the taking of the lock."""
+    path, taken = tmp_path / ".writer", files._taken
+    path.touch()
+
+    def taken_too_late(*arguments):
+        monkeypatch.setattr(files, "_taken", taken)
+        path.unlink()
+        return taken(*arguments)
+
+    monkeypatch.setattr(files, "_taken", taken_too_late)
+    with sole_writer_of(tmp_path):
+        assert files.is_held(path), "a second writer would not see this one"
+
+
 def test_of_many_writers_one_gets_in_at_any_time(tmp_path):
-    """The lock file comes and goes: a lock on one that is gone must not count."""
     inside = tmp_path / "inside"
     children = []
     for _ in range(4):
