@@ -115,7 +115,10 @@ def test_a_word_that_makes_another_run_is_refused_by_name(word, run, taut):
             ["trainer.max_epochs=3", "+optimizer.amsgrad=true"],
             "need a state (max_exp_avg_sq) that the run has not kept",
         ),
-        (["trainer.max_epochs=3", "callbacks=[none,warmup]", "callbacks.warmup.epochs=-1"], "is not a positive number"),
+        (
+            ["trainer.max_epochs=3", "callbacks=[none,warmup]", "callbacks.warmup.epochs=-1"],
+            "callbacks.warmup.epochs must be above 0",
+        ),
         (["trainer.max_epochs=3", "optimizer.lr=0"], "optimizer.lr must be a finite number above 0"),
     ],
 )

@@ -207,7 +207,11 @@ def _check_objects(container: dict[str, Any]) -> None:
 def _objects(container: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     if "model" in container:
         yield from ((key, container[key]) for key in OBJECTS)
-    yield from ((key, container[key]) for key in OPTIONAL_OBJECTS if container.get(key) is not None)
+    for key in OPTIONAL_OBJECTS:
+        value = container.get(key)
+        # without a class, a command that measures a run is told where the run's own data are now
+        if value is not None and ("model" in container or not isinstance(value, dict) or "_target_" in value):
+            yield key, value
     for group in GROUPS_OF_OBJECTS:
         parts = container.get(group) or {}
         # a callback is left out by null, an estimator by not choosing it

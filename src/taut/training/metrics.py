@@ -58,18 +58,18 @@ class TrainingMonitor:
     def __init__(self, step: int, device: torch.device) -> None:
         self.step = torch.tensor(step, device=device)
         self.bad = torch.tensor([-1, -1], device=device)
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)
         self.start_epoch()
 
     def start_epoch(self) -> None:
         """Forget the steps of the last epoch."""
         # in place: a CUDA graph adds to this buffer
         self.sums.zero_()
-        self.rows, self.taken_rows, self._taken = 0, 0, self.sums.clone()
+        self._taken = self.sums.clone()
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch so far, for a run that goes on within it."""
-        return {"sums": torch.stack([self.sums, self._taken]).cpu(), "rows": [self.rows, self.taken_rows]}
+        return {"sums": torch.stack([self.sums, self._taken]).cpu()}
 
     @staticmethod
     def share_of(ranks: list[dict[str, Any]], rank: int, world: int) -> dict[str, Any] | None:
@@ -78,15 +78,13 @@ class TrainingMonitor:
             return ranks[rank]
         if rank > 0:
             return None
-        sums = torch.stack([state["sums"] for state in ranks]).sum(0)
-        return {"sums": sums, "rows": [sum(rows) for rows in zip(*(state["rows"] for state in ranks), strict=True)]}
+        return {"sums": torch.stack([state["sums"] for state in ranks]).sum(0)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with an epoch."""
         sums, taken = state["sums"].to(self.sums)
         self.sums.copy_(sums)
         self._taken = taken.clone()
-        self.rows, self.taken_rows = state["rows"]
 
     def note(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
         """One step: the bounds of its data, what it minimises, and the rows the data are."""
@@ -96,7 +94,8 @@ class TrainingMonitor:
         first = (lost.any() | ~surrogate.isfinite()) & (self.bad[0] < 0)
         self.bad.copy_(torch.where(first, torch.stack([self.step, row]), self.bad))
         bound = bound.double()
-        self.sums += torch.stack([bound.sum(), surrogate * len(bound), bound.square().sum()])
+        rows = bound.new_full((), len(bound))
+        self.sums += torch.stack([bound.sum(), surrogate * rows, bound.square().sum(), rows])
         self.step += 1
 
     def check(self) -> None:
@@ -114,15 +113,14 @@ class TrainingMonitor:
             )
 
     @property
-    def recent_bound(self) -> Tensor:
-        """The mean of the bounds since they were last taken."""
-        return (self.sums - self._taken)[0] / (self.rows - self.taken_rows)
+    def recent(self) -> Float[Tensor, " 4"]:
+        """Sums over the data since they were last taken: the bound, the surrogate, the bound squared, and 1."""
+        return self.sums - self._taken
 
-    def take(self) -> tuple[Tensor, Tensor]:
-        """Sums over the data of the epoch so far: of the bound and of the surrogate."""
-        self.taken_rows, self._taken = self.rows, self.sums.clone()
-        bound, surrogate, *_ = self._taken
-        return bound, surrogate
+    def take(self) -> Float[Tensor, " 4"]:
+        """The same sums over the data of the epoch so far."""
+        self._taken = self.sums.clone()
+        return self._taken
 
     def refuse_above_mass(self, count: int, epoch: int, checks: int) -> None:
         """Refuse to go on from bounds of a probability mass whose mean since they were last taken is above 0.
@@ -137,7 +135,7 @@ class TrainingMonitor:
         """
         if count < 2:
             return  # one draw does not tell how draws differ
-        total, _, squares = (self.sums - self._taken).tolist()
+        total, _, squares, _ = self.recent.tolist()
         mean = total / count
         # rounding can make the difference negative
         spread = max(squares - count * mean * mean, 0.0) / (count - 1)  # over the data, which is wider than the noise
@@ -164,14 +162,16 @@ class EpochMean(Metric):
         for name in ("total", "rows"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, total: Tensor, rows: int) -> None:
+    def update(self, total: Tensor, rows: Tensor) -> None:
         """The sums so far take the place of those before."""
-        # a copy, because the sums go on in the same buffer
-        self.total, self.rows = total.clone(), torch.full_like(self.rows, rows)
+        self.total, self.rows = total, rows
 
     def compute(self) -> Tensor:
         """The mean so far."""
         return self.total / self.rows
+
+    def __float__(self) -> float:
+        return self.compute().item()
 
 
 class ScoreMeter(Metric):

@@ -130,8 +130,7 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
-        # before the step: a checkpoint may be written between it and on_train_batch_end, and holds its sums
-        self.trained.rows += len(batch.x)
+        del batch
         if self.objective.closed_form:
             return
         # batches whose gradients make one step share its number, and need noise of their own
@@ -164,18 +163,19 @@ class LatentVariableModel(L.LightningModule, ABC):
         if report or self.device.type == "cpu":
             self.trained.check()
         if report:
+            bound, *_, rows = self.trained.recent
             if self.is_mass and not self.objective.closed_form:
                 # from the position in training alone, so that a resumed run judges alike
                 checks = 1 + self.trainer.global_step // REPORT + self.current_epoch
-                self.trained.refuse_above_mass(
-                    self.trained.rows - self.trained.taken_rows, self.current_epoch + 1, checks
-                )
-            self.last_bound = self.trained.recent_bound
+                self.trained.refuse_above_mass(int(rows), self.current_epoch + 1, checks)
+            self.last_bound = bound / rows
             if self.first_bound is None:
                 self.first_bound = self.last_bound
-            for total, (name, mean) in zip(self.trained.take(), self.means.items(), strict=True):
+            bound, surrogate, _, rows = self.trained.take()
+            for name, total in (("bound", bound), ("surrogate", surrogate)):
+                mean = self.means[name]
                 assert isinstance(mean, EpochMean)
-                mean.update(total, self.trained.rows)
+                mean.update(total, rows)
                 self.log(f"train/{name}", mean, on_step=False, on_epoch=True)
         if ends:
             # within an epoch too, where Lightning would neither validate nor keep what was trained
