@@ -76,7 +76,7 @@ def score(run: Path, k: int = 5000) -> None:
     """L_5000 of the test split of a run: value, seconds, memory."""
     model, data, _ = Run.open(run).load()
     target = Target.of(model.joint.cuda(), model.q.cuda())
-    x = data.rows_of("test").cuda()
+    x = data.rows_of("test")[:].cuda()
     Importance(k)(target, x[:100])
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()

@@ -61,7 +61,7 @@ class Completion(Measurement):
 
     def __init__(self, cfg: DictConfig, run: Run, processes: Processes) -> None:
         super().__init__(cfg, run, processes)
-        self.train = self.data.training_rows()  # before the mask of this command takes the place of the run's
+        self.train = self.data.starting_rows()  # before the mask of this command takes the place of the run's
         self.input = complete_input(cfg, self.data, self.model)
         self.choose_estimators()
 

@@ -19,6 +19,7 @@ from taut.config.instantiate import check_targets_resolved, instantiate
 from taut.config.overrides import child_command
 from taut.config.run_folder import BEST, CHECKPOINTS, versions, write_format, write_result
 from taut.data.base import Data
+from taut.data.disk_rows import first as first_rows
 from taut.errors import UserError
 from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
 from taut.evidence.log_evidence import LogEvidence
@@ -188,7 +189,7 @@ def train(cfg: DictConfig) -> float | None:
             # elsewhere no maximum was looked for, or not that of all training rows
             fitted = result["converged"] is not None and coverage.all_trained_on(trainer, data)
             result["criteria"] = model.criteria(data.training_rows().to(model.device)) if fitted else None
-            result["limits"] = model.limits(data.rows_of("test")[:LIMITED].to(model.device))
+            result["limits"] = model.limits(first_rows(data.rows_of("test"), LIMITED).to(model.device))
         if trainer.is_global_zero:
             result["checkpoint"] = _position(trainer, path)
             publish(result, folder)

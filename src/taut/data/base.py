@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,9 +13,12 @@ from jaxtyping import Bool, Float, Shaped
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from taut.data import disk_rows
 from taut.data.batches import Batch, Batches
 from taut.data.binarise import Binarisation, Scale, bernoulli, bernoulli_on_device, check_name, check_pixels, threshold
+from taut.data.disk_rows import DiskRows, parts
 from taut.data.mask.base import Mask
+from taut.data.mask.cells import FromData, Random
 from taut.errors import UserError
 from taut.functional.missing import apply_mask
 from taut.functional.seeding import generator
@@ -26,15 +30,15 @@ SCORED = 4096
 
 
 class Splits(NamedTuple):
-    """The rows of a data set, each of shape ``[n, *x_shape]``."""
+    """The rows of a data set, each of shape ``[n, *x_shape]``, in memory or on the disk."""
 
-    train: Shaped[Tensor, "n *x"]
-    val: Shaped[Tensor, "m *x"]
-    test: Shaped[Tensor, "l *x"]
+    train: Shaped[Tensor, "n *x"] | DiskRows
+    val: Shaped[Tensor, "m *x"] | DiskRows
+    test: Shaped[Tensor, "l *x"] | DiskRows
 
 
 class Data(LightningDataModule, ABC):
-    """A data set that lives in memory.
+    """A data set, in memory or, where ``load`` says so by :class:`~taut.data.disk_rows.DiskRows`, on the disk.
 
     Concrete classes are final and implement ``load`` alone. What the splits hold, and what is drawn once for
     validation and test, never depends on ``seed``: runs with different seeds are scored on the same numbers.
@@ -78,7 +82,7 @@ class Data(LightningDataModule, ABC):
             raise UserError(f"Seeds must be 0 or more, got data.seed={seed} and data.split_seed={split_seed}.")
         self.batch_size, self.binarisation, self.shuffle = batch_size, binarisation, shuffle
         self.seed, self.split_seed, self.dir, self.mask = seed, split_seed, dir, mask
-        self._kept: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor | DiskRows] = {}
 
     @abstractmethod
     def load(self) -> Splits:
@@ -95,16 +99,17 @@ class Data(LightningDataModule, ABC):
         for split, rows in zip(Splits._fields, splits, strict=True):
             if len(rows) == 0:
                 raise UserError(f"{self.name}: the {split} split has no rows: lower the fractions of the others.")
-            if self.binarisation != "none":
+            if self.binarisation != "none" and isinstance(rows, Tensor):
                 check_pixels(rows, self.scale, f"{self.name}, {split} split")
-            if self.mask is None and rows.isnan().any():
+            # the reader of rows on the disk has refused missing values already
+            if self.mask is None and isinstance(rows, Tensor) and rows.isnan().any():
                 raise UserError(f"{self.name}: cells of the {split} split are missing; add mask=from_data.")
         return splits
 
     @property
     def splits(self) -> Splits:
         """The splits as numbers, before any binarisation."""
-        return Splits(*(self.scale.decode(rows) for rows in self.stored))
+        return Splits(*(rows if isinstance(rows, DiskRows) else self.scale.decode(rows) for rows in self.stored))
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -118,17 +123,18 @@ class Data(LightningDataModule, ABC):
         for rows in self.stored:
             # type and shape as well: other arrays may have the same bytes
             sha.update(f"{rows.dtype}{tuple(rows.shape)}".encode())
-            sha.update(rows.contiguous().numpy().tobytes())
+            for part in parts(rows):
+                sha.update(part.contiguous().numpy().data)
         return sha.hexdigest()
 
-    def training_rows(self) -> Float[Tensor, "n *x"]:
+    def training_rows(self) -> Float[Tensor, "n *x"] | DiskRows:
         """The training split as epoch 0 sees it, in the order of the split.
 
         Raises:
             UserError: If a coordinate is observed in no row.
         """
         rows = self.rows_of("train")
-        empty = rows.isnan().all(0).nonzero()
+        empty = torch.stack([part.isnan().all(0) for part in parts(rows)]).all(0).nonzero()
         if len(empty):
             cell = empty[0].tolist()
             name = repr(self.columns[cell[0]]) if self.columns else f"at {cell}"
@@ -138,14 +144,45 @@ class Data(LightningDataModule, ABC):
             )
         return rows
 
-    def rows_of(self, split: str) -> Float[Tensor, "n *x"]:
+    def starting_rows(self) -> Float[Tensor, "n *x"]:
+        """The training rows that starting values are chosen from: all; of data on the disk 128 MiB of them.
+
+        The training split is in random order, so that these are a random choice.
+        """
+        return disk_rows.first(self.training_rows())
+
+    def rows_of(self, split: str) -> Float[Tensor, "n *x"] | DiskRows:
         """A split as it is trained on or scored, in its order; the training split as epoch 0 sees it."""
-        rows, seen = self.complete_rows_of(split), self.seen(split)
+        rows = self.complete_rows_of(split)
+        if isinstance(rows, DiskRows):
+            return self._behind_mask(rows, split)
+        seen = self.seen(split)
         return rows if seen is None else apply_mask(rows, seen)
 
-    def complete_rows_of(self, split: str) -> Float[Tensor, "n *x"]:
+    def _behind_mask(self, rows: DiskRows, split: str) -> DiskRows:
+        # the cells that are missing in the file are NaN as they are read
+        if self.mask is None or isinstance(self.mask, FromData):
+            return rows
+        cells = len(rows) * prod(self.x_shape)
+        if cells > disk_rows.IN_MEMORY and isinstance(self.mask, Random):
+            raise UserError(
+                f"mask=random draws a mask for each of the {len(rows)} rows of the {split} split at once, "
+                f"{cells / 2**30:.3g} GiB, and takes {disk_rows.IN_MEMORY / 2**30:.3g} GiB at most: choose "
+                "mask=file or from_data, or train on a part of the file."
+            )
+        return rows.masked(self._mask_of(split))
+
+    def _mask_of(self, split: str) -> Bool[Tensor, "n *x"]:
+        seen = self.seen(split)
+        assert seen is not None
+        return seen
+
+    def complete_rows_of(self, split: str) -> Float[Tensor, "n *x"] | DiskRows:
         """A split with what the mask hides: the truth that completions are held against."""
-        rows = self._decode(self._binarised(split))
+        binarised = self._binarised(split)
+        if isinstance(binarised, DiskRows):
+            return binarised
+        rows = self._decode(binarised)
         stored = getattr(self.stored, split)
         return apply_mask(rows, ~stored.isnan()) if self.mask is not None and stored.is_floating_point() else rows
 
@@ -208,7 +245,8 @@ class Data(LightningDataModule, ABC):
         if training and self.binarisation == "dynamic":
             source = self._changing(device)
         else:
-            stored = self._binarised(split).to(device)
+            stored = self._binarised(split)
+            stored = (self._behind_mask(stored, split) if isinstance(stored, DiskRows) else stored).to(device)
             source = lambda epoch: stored  # noqa: E731
         rows = len(getattr(self.stored, split))
         # where all rows are one batch there is nothing to bundle
@@ -233,29 +271,30 @@ class Data(LightningDataModule, ABC):
         if device.type == "cpu":
             return lambda epoch: self._draw("train", self.seed, epoch)
         # moved once; an epoch then draws noise there and copies nothing
-        rows = self.stored.train.to(device)
+        rows = self.stored.train[:].to(device)
         return lambda epoch: bernoulli_on_device(rows, self.scale, self.seed, "train", epoch)
 
     def _seen(self, split: str, device: torch.device) -> Callable[[int], Tensor] | None:
         """The masks of an epoch; a fixed one is made once, with the cells the data lack."""
-        if self.mask is None:
+        # rows on the disk come with their missing cells
+        if self.mask is None or isinstance(getattr(self.stored, split), DiskRows):
             return None
         if split == "train" and self.mask.fresh:
             return lambda epoch: self.seen("train", epoch).to(device) & self._known("train", device)  # type: ignore[union-attr]
         # made here, so that epochs do not draw and copy the same mask again
-        seen = (~self.rows_of(split).isnan()).to(device)
+        seen = (~self.rows_of(split)[:].isnan()).to(device)
         return lambda epoch: seen
 
     def _known(self, split: str, device: torch.device) -> Tensor:
         """Mask of the cells that the data came with."""
-        return ~getattr(self.stored, split).isnan().to(device)
+        return ~getattr(self.stored, split)[:].isnan().to(device)
 
-    def _binarised(self, split: str) -> Shaped[Tensor, "n *x"]:
+    def _binarised(self, split: str) -> Shaped[Tensor, "n *x"] | DiskRows:
         if split not in self._kept:
             self._kept[split] = self._binarise(split)
         return self._kept[split]
 
-    def _binarise(self, split: str) -> Shaped[Tensor, "n *x"]:
+    def _binarise(self, split: str) -> Shaped[Tensor, "n *x"] | DiskRows:
         if self.binarisation == "none":
             return getattr(self.stored, split)
         if self.binarisation == "threshold":
@@ -270,11 +309,14 @@ class Data(LightningDataModule, ABC):
         return (self.scale if self.binarisation == "none" else Scale()).decode(rows)
 
 
-def cut(rows: Shaped[Tensor, "n *x"], val: int, test: int, seed: int) -> Splits:
+def cut(rows: Shaped[Tensor, "n *x"] | DiskRows, val: int, test: int, seed: int) -> Splits:
     """Permute the rows by the seed and cut them into n - val - test, val and test rows."""
     order = torch.from_numpy(generator(seed, "cut").permutation(len(rows)))
     train = len(rows) - val - test
-    return Splits(*(rows[part] for part in order.split([train, val, test])))
+    chosen = order.split([train, val, test])
+    if isinstance(rows, DiskRows):
+        return Splits(*(rows.reordered(part) for part in chosen))
+    return Splits(*(rows[part] for part in chosen))
 
 
 def check_fractions(val: float, test: float) -> None:
@@ -286,7 +328,9 @@ def check_fractions(val: float, test: float) -> None:
         )
 
 
-def cut_by_fractions(rows: Shaped[Tensor, "n *x"], val: float, test: float, *, seed: int, source: str) -> Splits:
+def cut_by_fractions(
+    rows: Shaped[Tensor, "n *x"] | DiskRows, val: float, test: float, *, seed: int, source: str
+) -> Splits:
     """Cut off parts of the rows for validation and test; of a part of 0 the split is the training rows.
 
     Args:

@@ -1,4 +1,4 @@
-"""A loader that hands out slices of tensors in memory and knows where it stands."""
+"""A loader that hands out rows, slices of tensors where they are in memory, and knows where it stands."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from taut.data.binarise import Scale
+from taut.data.disk_rows import DiskRows
 from taut.errors import UserError
 from taut.functional.missing import apply_mask
 from taut.functional.seeding import generator
@@ -62,7 +63,7 @@ class Batches:
 
     def __init__(
         self,
-        source: Callable[[int], Shaped[Tensor, "n *x"]],
+        source: Callable[[int], Shaped[Tensor, "n *x"] | DiskRows],
         rows: int,
         *,
         seen: Callable[[int], Bool[Tensor, "n *x"]] | None = None,
@@ -150,7 +151,7 @@ class Batches:
         return torch.from_numpy(generator(self.seed, "order", self._epoch).permutation(self.rows)).to(device)
 
     def _batch(
-        self, data: Shaped[Tensor, "n *x"], seen: Tensor | None, order: Int[Tensor, " n"] | None, i: int
+        self, data: Shaped[Tensor, "n *x"] | DiskRows, seen: Tensor | None, order: Int[Tensor, " n"] | None, i: int
     ) -> Batch:
         start = i * self.batch_size
         stop = self.rows if i == len(self) - 1 else start + self.batch_size

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Literal, final
 import numpy as np
 import torch
 
+from taut.data import disk_rows
 from taut.data.base import Data, Splits, check_fractions, cut_by_fractions
+from taut.data.disk_rows import DiskRows, gathered
 from taut.data.readers.array_file import read_array
 from taut.data.readers.arrow_file import read_arrow
 from taut.data.readers.columns import Columns
@@ -71,25 +73,34 @@ class Table(Data):
         self.text = _text_options(header, delimiter, missing)
 
     def load(self) -> Splits:
-        rows = torch.from_numpy(self.read())
+        # what draws anew for all rows at once has to have them in memory
+        drawn = self.binarisation != "none" or (self.mask is not None and self.mask.fresh)
+        values = self.read(may_stay=not drawn)
+        in_memory = not isinstance(values, np.memmap)
+        rows = torch.from_numpy(values) if in_memory else DiskRows(values, np.arange(len(values)), str(self.path))
         fractions = self.val_fraction, self.test_fraction
         return cut_by_fractions(rows, *fractions, seed=self.split_seed, source=f"{self.path} has {len(rows)} rows")
 
-    def read(self) -> np.ndarray:
-        """The values of the file, ``[n, d]`` or ``[n, c, h, w]``; sets ``columns`` to the names it has."""
+    def read(self, *, may_stay: bool = False) -> np.ndarray:
+        """The values of the file, ``[n, d]`` or ``[n, c, h, w]``; sets ``columns`` to the names it has.
+
+        Args:
+            may_stay: Whether values that are too many for the memory may stay on the disk: mapped, and checked all the
+                same, in the type they have in the file.
+        """
         # first, or a broken link or a folder would be reported as a damaged file
         check_file(self.path)
         holes = self.mask is not None
         if self.kind in ARRAYS:
             self._refuse_for_arrays()
-            return read_array(self.path, self.array, holes=holes)
+            return read_array(self.path, self.array, holes=holes, in_memory=disk_rows.IN_MEMORY if may_stay else None)
         if self.array is not None:
             raise UserError(
                 f"data.array={self.array} names an array of an NPZ file, and {self.path} is none: leave it out."
             )
         table = self._columns(holes)
         self.columns = table.names
-        return np.concatenate(list(table.blocks))
+        return gathered(table, str(self.path), may_stay=may_stay)
 
     def cells(self) -> Iterator[list[str]] | None:
         """The cells that ``read`` reads, as they are written in a text file; ``None`` for other files."""

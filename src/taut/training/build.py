@@ -8,6 +8,7 @@ from omegaconf import DictConfig, open_dict
 
 from taut.config.instantiate import instantiate
 from taut.data.base import Batches, Data
+from taut.data.disk_rows import parts
 from taut.errors import UserError
 from taut.functional import seeding
 from taut.model.joint import Joint
@@ -74,9 +75,10 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
         scheduler=instantiate(cfg.scheduler),
     )
     refuse_impossible_steps(model)
-    model.initialise(data.training_rows())
-    for split in ("val", "test"):
-        likelihood.check(data.rows_of(split))
+    model.initialise(data.starting_rows(), len(data.stored.train))
+    for split in ("train", "val", "test"):
+        for part in parts(data.rows_of(split)):
+            likelihood.check(part)
     return model
 
 

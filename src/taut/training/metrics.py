@@ -15,6 +15,7 @@ from torch.distributions import OneHotCategorical
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from taut.data.disk_rows import DiskRows
 from taut.errors import RunError
 from taut.evidence.diagnostics import ACTIVE
 from taut.evidence.score import Scores
@@ -259,7 +260,7 @@ ROWS = 4096
 
 
 @torch.no_grad()
-def criteria(joint: Joint, x: Float[Tensor, "n *x"]) -> dict[str, Any] | None:
+def criteria(joint: Joint, x: Float[Tensor, "n *x"] | DiskRows) -> dict[str, Any] | None:
     r"""BIC, AIC and ICL of a model at the maximum of its likelihood on these rows; lower is better, as in scikit-learn.
 
     With $\ell = \sum_n \log p(x_n)$, of the observed cells where some are missing, and p free parameters:

@@ -72,11 +72,12 @@ class MixtureOfGaussians(LatentVariableModel):
     def check_joint(self, joint: Joint) -> None:
         require(joint.prior.discrete, "mog", "a categorical z", joint)
 
-    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
-        super().initialise(x)
+    def initialise(self, x: Float[Tensor, "n *x"], rows: int | None = None) -> None:
+        super().initialise(x, rows)
         prior, likelihood = self.joint.prior, self.joint.likelihood
         if isinstance(likelihood, Component):
             prior.maximise({"counts": likelihood.counts})
+            likelihood.rows.fill_(rows or len(x))
             if not isinstance(self.objective, Em):
                 likelihood.counts.fill_(torch.inf)  # a gradient does not tell how many rows a component explains
 
@@ -86,7 +87,8 @@ class MixtureOfGaussians(LatentVariableModel):
         # a resumed run goes on from its own parameters, not from a new start
         if self.n_init > 1 and self.trainer.global_step == 0 and isinstance(objective, Em):
             seeds = [seeding.key(self.seed, "starts", start) for start in range(self.n_init)]
-            rows = getattr(self.trainer, "datamodule").training_rows()  # noqa: B009
+            # a slice: of data on the disk the rows, or the reason why not all of them can be had
+            rows = getattr(self.trainer, "datamodule").training_rows()[:]  # noqa: B009
             best_of(self.joint, rows.to(self.device), seeds, objective.tolerance)
 
 

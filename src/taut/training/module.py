@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from taut import __version__
 from taut.data.base import Batch
+from taut.data.disk_rows import DiskRows
 from taut.errors import UserError
 from taut.evidence.score import DETAILS, score
 from taut.functional import bounds, seeding
@@ -92,12 +93,17 @@ class LatentVariableModel(L.LightningModule, ABC):
             UserError: Naming the way out.
         """
 
-    def initialise(self, x: Float[Tensor, "n *x"]) -> None:
+    def initialise(self, x: Float[Tensor, "n *x"], rows: int | None = None) -> None:
         """Start every piece from the training rows, and refuse what cannot be trained on them.
+
+        Args:
+            x: The training rows, or a random choice of them.
+            rows: Number of all training rows; those of x by default.
 
         Raises:
             UserError: If the data are outside the likelihood's support, or the pieces do not go together.
         """
+        del rows
         self.joint.likelihood.check(x)
         for piece in (self.joint.prior, self.joint.likelihood, self.q):
             piece.initialise(x)
@@ -295,7 +301,7 @@ class LatentVariableModel(L.LightningModule, ABC):
             z = self.q(x).sample((1,))
         return self.joint.likelihood.limits(z)
 
-    def criteria(self, x: Float[Tensor, "n *x"]) -> dict[str, Any] | None:
+    def criteria(self, x: Float[Tensor, "n *x"] | DiskRows) -> dict[str, Any] | None:
         """Information criteria on these rows; ``None`` where they mean nothing (see :mod:`taut.training.metrics`)."""
         return criteria(self.joint, x) if self.log_px_kind == "exact" else None
 

@@ -33,7 +33,7 @@ def give(cfg: DictConfig) -> dict[str, Any]:
     started = time.perf_counter()
     console = Console()
     data = Digits(batch_size=None, binarisation="threshold")
-    train, test = (data.rows_of(split)[:, 0] for split in ("train", "test"))
+    train, test = (data.rows_of(split)[:][:, 0] for split in ("train", "test"))
     if cfg.lecture.images > len(test):
         raise UserError(
             f"lecture.images must be 1 to {len(test)}, the number of test images, got {cfg.lecture.images}."

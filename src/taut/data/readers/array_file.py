@@ -1,6 +1,7 @@
 """Arrays from NPY and NPZ files, never unpickled."""
 
 import lzma
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -48,6 +49,8 @@ def read_array(path: Path, name: str | None = None, *, holes: bool = False, in_m
     is_bytes = array.dtype == np.bool_ or array.dtype == np.uint8
     kind = np.dtype(np.uint8 if is_bytes else np.float64)
     stays = in_memory is not None and isinstance(array, np.memmap) and array.size * kind.itemsize > in_memory
+    if not stays:
+        refuse_beyond_memory(array.size * kind.itemsize, str(path))
     numbers = array if stays else np.empty(array.shape, kind)
     step = max(1, _CHUNK // max(1, array[0].size))
     for start in range(0, len(array), step):
@@ -85,6 +88,17 @@ def open_array(path: Path, name: str | None = None) -> np.ndarray:
             "fields or units."
         )
     return array
+
+
+def refuse_beyond_memory(size: int, source: str) -> None:
+    """Raise ``UserError`` where numbers of so many bytes cannot be in the memory of this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise UserError(
+            f"{source} takes {size / 2**30:.3g} GiB in memory or more, and this machine has {memory / 2**30:.3g}: only "
+            "a table in .npy, .parquet, .feather or text with data.binarisation=none, and without mask.fresh, is read "
+            "from the disk a batch at a time; save it so, or take fewer rows."
+        )
 
 
 def _member(path: Path, name: str | None) -> np.ndarray:
