@@ -6,9 +6,11 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from evaluations import TINY, VAE, command, contents, copied, trained
+from pyarrow import parquet
 from scipy.stats import multivariate_normal
 from sklearn.impute import KNNImputer, SimpleImputer
 
@@ -217,6 +219,29 @@ def test_draws_stack_tables(runs, table, tmp_path):
     assert array.shape == (3, 200, 3)
     assert np.array_equal(array.reshape(600, 3), np.array([row[1:] for row in rows[1:]], dtype=float))
     assert not np.array_equal(array[0], array[1])
+
+
+def test_other_files_of_a_table_give_the_same_cells(runs, table, tmp_path):
+    """Parquet, with its columns in another order, and a file with semicolons and decimal commas, to CSV and Parquet."""
+    words = ["data=table", "threads=1"]
+    assert (
+        command("complete", f"run={runs('mog')}", *words, f"data.path={table}", f"out={tmp_path / 'a.csv'}").code == 0
+    )
+    expected = np.loadtxt(tmp_path / "a.csv", delimiter=",", skiprows=1)
+    given = np.genfromtxt(table, delimiter=",", skip_header=1)
+    parquet.write_table(pa.table({name: given[:, "abc".index(name)] for name in "cab"}), tmp_path / "my.parquet")
+    (tmp_path / "commas.csv").write_text(table.read_text().replace(",", ";").replace(".", ","))
+    for name, out in (("my.parquet", "b.csv"), ("my.parquet", "b.parquet"), ("commas.csv", "c.csv")):
+        own = [*words, f"data.path={tmp_path / name}", f"out={tmp_path / out}"]
+        done = command("complete", f"run={runs('mog')}", *own)
+        assert done.code == 0, done.err
+    filled = parquet.read_table(tmp_path / "b.parquet")
+    assert filled.column_names == ["c", "a", "b"]
+    np.testing.assert_allclose(np.stack([filled[name] for name in "abc"], 1), expected)
+    with (tmp_path / "b.csv").open() as file:
+        assert next(csv.reader(file)) == ["c", "a", "b"]
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "b.csv", delimiter=",", skiprows=1)[:, [1, 2, 0]], expected)
+    np.testing.assert_array_equal(np.loadtxt(tmp_path / "c.csv", delimiter=",", skiprows=1), expected)
 
 
 def test_an_array_keeps_its_own_numbers_and_images_become_rows_of_a_table(runs, tmp_path):

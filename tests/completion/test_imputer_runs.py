@@ -60,6 +60,17 @@ def test_a_data_frame_goes_in_and_comes_out(runs, table):
     np.testing.assert_array_equal(filled[NAMES].to_numpy(), Imputer(runs["mog"]).fit_transform(frame[NAMES].to_numpy()))
 
 
+def test_a_data_frame_of_integers_with_missing_cells():
+    """pandas' own mark of a missing cell is a missing cell; text is refused in a sentence."""
+    pandas = pytest.importorskip("pandas")
+    values = [[0, 0], [1, 2], [2, 4], [3, 6], [4, None]]
+    frame = pandas.DataFrame(values, columns=["a", "b"]).astype("Int64")
+    filled = Imputer().fit_transform(frame)
+    np.testing.assert_allclose(filled[-1], [4, 8], atol=0.05)
+    with pytest.raises(UserError, match="X holds text"):
+        Imputer().fit(frame.assign(b="red"))
+
+
 def test_a_run_s_model_completes_as_complete_does(runs, table, float64):
     seen = holes(table[1], 0.3)
     model, _, _ = Run.open(runs["mog"]).load()

@@ -188,6 +188,8 @@ WRONG = {
     ),
     "another delimiter": ("a;b\n1;2\n", {"delimiter": "comma"}, "row 2, column 'a;b' holds '1;2', which has another"),
     "no such delimiter": ("1,2\n", {"delimiter": "colon"}, "data.delimiter='colon' must be auto, one of comma, "),
+    "a delimiter of numbers": ("1.2\n", {"delimiter": "."}, "or a character not used in numbers"),
+    "columns of no kind": ("1,2\n", {"columns": [True]}, "data.columns=[True] must be names or numbers"),
     "no such header": ("1,2\n", {"header": 1}, "data.header=1 must be true, false or auto"),
     "missing by no word": ("1,2\n", {"missing": [["a"]]}, "data.missing=[['a']] must be a list of words or numbers"),
     "an array of a table": ("1,2\n", {"array": "x"}, "data.array=x names an array of an NPZ file"),
@@ -199,6 +201,11 @@ WRONG = {
 def test_refused(tmp_path, kind):
     content, options, message = WRONG[kind]
     assert message in refusal(written(tmp_path, content), **options)
+
+
+def test_a_path_is_a_text():
+    with pytest.raises(UserError, match=r"data.path=5 must be a path; a name that is a number stands in quotes"):
+        Table(path=5, batch_size=None)  # type: ignore[arg-type]
 
 
 def test_options_of_text_files_are_refused_for_arrays(tmp_path):

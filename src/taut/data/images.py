@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from taut.data.base import Data, Splits, check_fractions, cut_by_fractions
 from taut.data.binarise import Scale
 from taut.data.readers.array_file import open_array
-from taut.data.table import check_file
+from taut.data.table import check_file, path_of
 from taut.errors import UserError
 
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -60,7 +60,7 @@ class Images(Data):
         if path is None:
             raise UserError("data=images needs images: add data.path=<a folder of PNG or JPEG files, or an NPY file>.")
         check_fractions(val_fraction, test_fraction)
-        self.path, self.array, self.size = Path(path).expanduser(), array, _checked(size)
+        self.path, self.array, self.size = path_of(path), array, _checked(size)
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
 
     def load(self) -> Splits:

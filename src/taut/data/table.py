@@ -67,9 +67,9 @@ class Table(Data):
         if path is None:
             raise UserError(f"data=table needs a file: add data.path=<file>, a {KINDS} file.")
         check_fractions(val_fraction, test_fraction)
-        self.path, self.array = Path(path).expanduser(), array
+        self.path, self.array = path_of(path), array
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
-        self.chosen = None if columns is None else tuple(_listed(columns))
+        self.chosen = _choice(columns)
         self.text = _text_options(header, delimiter, missing)
 
     def load(self) -> Splits:
@@ -131,6 +131,28 @@ class Table(Data):
             )
 
 
+def path_of(path: Any) -> Path:
+    """The path that ``data.path`` names.
+
+    Raises:
+        UserError: If it is no text.
+    """
+    if not isinstance(path, str | Path):
+        raise UserError(
+            f"data.path={path!r} must be a path; a name that is a number stands in quotes: 'data.path=\"5\"'."
+        )
+    return Path(path).expanduser()
+
+
+def _choice(columns: Any) -> tuple[str | int, ...] | None:
+    if columns is None:
+        return None
+    chosen = _listed(columns)
+    if any(not isinstance(column, str | int) or isinstance(column, bool) for column in chosen):
+        raise UserError(f"data.columns={columns} must be names or numbers from 1, such as [height,weight] or [1,3].")
+    return tuple(chosen)
+
+
 def _listed(value: Any) -> list[Any]:
     """One thing is a list of one: a text is no list of its letters."""
     return [value] if isinstance(value, str | int | float) else list(value)
@@ -140,13 +162,20 @@ def _text_options(header: Any, delimiter: Any, missing: Any) -> TextOptions:
     # by identity: 1 == True, and is none of the three
     if not any(header is choice for choice in (True, False)) and header != "auto":
         raise UserError(f"data.header={header!r} must be true, false or auto.")
-    if not isinstance(delimiter, str) or (delimiter not in ("auto", *DELIMITERS) and len(delimiter) != 1):
+    if delimiter not in ("auto", *DELIMITERS) and not _can_delimit(delimiter):
         words = ", ".join(DELIMITERS)
-        raise UserError(f"data.delimiter={delimiter!r} must be auto, one of {words}, or one character.")
-    words = _listed(missing)
+        raise UserError(
+            f"data.delimiter={delimiter!r} must be auto, one of {words}, or a character not used in numbers."
+        )
+    words = [] if missing is None else _listed(missing)
     if any(not isinstance(word, str | int | float) or isinstance(word, bool) for word in words):
         raise UserError(f"data.missing={words} must be a list of words or numbers, such as [unknown,-999].")
     return TextOptions(header, delimiter, tuple(str(word).strip() for word in words))
+
+
+def _can_delimit(delimiter: Any) -> bool:
+    one = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter.isascii()
+    return one and not delimiter.isalnum() and delimiter not in '"+-._#\n\r\0'
 
 
 def check_file(path: Path) -> None:
