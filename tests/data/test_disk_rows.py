@@ -162,7 +162,7 @@ def test_training_from_the_disk_ends_where_it_does_from_memory(trainings, tmp_pa
 
 def test_a_start_from_some_rows_ends_at_the_maximum_for_all(trainings, tmp_path, monkeypatch, small):
     """One Gaussian by EM: the fit is the mean and covariance of all rows, wherever it started."""
-    monkeypatch.setattr(disk_rows, "STARTING", 40 * WIDTH * 8)
+    monkeypatch.setattr(disk_rows, "STARTING", 4 * WIDTH * 8)
     path = saved(tmp_path, "npy")
     words = ["model=mog", "model.components=1", *EM[2:], "data.val_fraction=0", "data.test_fraction=0", *QUIET]
     result = run(tmp_path / "disk", *words, f"data.path={path}")
