@@ -22,9 +22,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from taut.config import overrides, resume
-from taut.config.check import check, check_overrides, check_yaml, refuse_processes
+from taut.config.check import check, check_overrides, refuse_processes
 from taut.config.compose import Composer, explain, translated
 from taut.config.exit_codes import Ending, leave_if_asked, stopped_by_signals
+from taut.config.plain_yaml import check_yaml
 from taut.config.run_folder import Description, refuse_run, sole_writer_of
 from taut.errors import UserError
 from taut.files import CreatedFolder
@@ -102,7 +103,12 @@ class Command:
         args = overrides.parsed()
         if args.experimental_rerun is not None:
             raise UserError("--experimental-rerun unpickles a file and is not supported; use resume=<run folder>.")
-        if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        _check_config_folders(args)
+        if args.help or args.hydra_help:
+            with Composer(self.name, self.conf, args) as composer:
+                composer.show_help(args)
+            return
+        if args.cfg or args.info or args.shell_completion:
             hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self._job)()
             return
         if self.name != "train":
@@ -136,9 +142,6 @@ class Command:
     def _composed(self, args: Namespace, composer: Composer) -> DictConfig | None:
         """The config of what was typed, or of the run that is resumed unless that is finished."""
         check_overrides(args.overrides)
-        for place in (args.config_dir, args.config_path):
-            if place and Path(place).is_dir():
-                check_yaml(Path(place))
         training, asked = self.name == "train", None
         if training and resume.is_asked(args.overrides):
             if composer.mode(args.overrides) == RunMode.MULTIRUN:
@@ -256,6 +259,12 @@ class Command:
         folder = os.path.relpath(self.folder)
         folder = str(self.folder) if folder.startswith("..") else folder
         return f" Go on with: python {sys.argv[0]} {shlex.quote(f'resume={folder}')}"
+
+
+def _check_config_folders(args: Namespace) -> None:
+    for place in (args.config_dir, args.config_path):
+        if place and Path(place).is_dir():
+            check_yaml(Path(place))
 
 
 def _found(function: Function) -> Callable[..., Any]:

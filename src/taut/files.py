@@ -1,23 +1,82 @@
-"""Files and folders that appear whole or not at all, locks, and clearing away what a refused command has created."""
+"""Files and folders: read without waiting, written whole or not at all and never through a link; and locks.
+
+A run folder may come from a stranger: what lies in it is read by ``open_regular``, and written ``not_through_a_link``.
+"""
 
 import csv
+import errno
 import fcntl
 import json
 import math
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PARTIAL, OLD = ".part", ".old"
 """Endings of what a killed process may leave: unfinished, and replaced but not yet removed."""
+LARGEST = 16_000_000
+"""Bytes of a file that is read whole, unless its reader says otherwise."""
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read it; a pipe, a device or a folder is refused and never waited for.
+
+    Raises:
+        OSError: If it is no regular file, or cannot be opened; ``strerror`` says why in words that follow "it".
+    """
+    # asked before it is opened, since opening a device can set it going
+    _refuse_irregular(os.stat(path), path)
+    # and without waiting, since the file may have become a pipe in between
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _refuse_irregular(os.fstat(descriptor), path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: str | os.PathLike[str], largest: int = LARGEST) -> bytes:
+    """Content of a regular file of at most so many bytes.
+
+    Raises:
+        OSError: As ``open_regular``, or if it is larger.
+    """
+    with open_regular(path) as file:
+        # not by its size, which a file that grows meanwhile outlives
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise OSError(errno.EFBIG, f"is larger than {largest / 1e6:g} MB", str(path))
+    return content
+
+
+def kind_of(mode: int) -> str:
+    """What a file is, in the words of a message: ``a regular file``, ``a folder``, ``a link`` and so on."""
+    kinds = {stat.S_IFREG: "a regular file", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe"}
+    return kinds.get(stat.S_IFMT(mode), "a device or a socket")
+
+
+def _refuse_irregular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"is {kind_of(status.st_mode)}, not a regular file", str(path))
+
+
+def not_through_a_link(path: str, flags: int) -> int:
+    """Opener for ``open`` that refuses to write to a file through a link, wherever that leads.
+
+    Raises:
+        OSError: If the last part of the path is a link.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -34,7 +93,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     # processes may write the same file, and half a file of one must not be renamed by the other.
     partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
-        with partial.open("wb") as file:
+        with _new(partial) as file:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             # Without it some file systems put the rename on the disk before the content: a power cut leaves 0 bytes.
@@ -45,6 +104,16 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _new(path: Path) -> BinaryIO:
+    """A file to write that did not exist: what a killed process left, or a stranger put there, is removed unopened."""
+    try:
+        # "x" follows no link: the system makes a file, or says that there is something of the name
+        return path.open("xb")
+    except FileExistsError:
+        path.unlink()
+        return path.open("xb")
 
 
 def sync_folder(folder: Path) -> None:
@@ -145,7 +214,8 @@ def held(path: Path, wait: Callable[[], bool]) -> Iterator[int]:
     Raises:
         BlockingIOError: If another process has it and ``wait`` says no.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    # without following: a lock that is a link would make a file wherever that leads
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     try:
         # flock has no time limit and does not ask anybody, so the lock is tried again and again
         while not _taken(descriptor):

@@ -1,7 +1,6 @@
 """No config builds what is not on the list, by any spelling, nesting, alias or door."""
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from taut.config.check import check
-from taut.config.instantiate import check_hydra, check_process, check_targets_resolved
+from taut.config.instantiate import check_hydra, check_targets_resolved
 from taut.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -203,38 +202,3 @@ def test_unknown_argument_names_the_nearest(base):
 def test_hydras_own_node_builds_only_its_own(node):
     with pytest.raises(UserError, match="hydra"):
         check_hydra(node)
-
-
-PROCESS = [
-    ("hydra.job.env_set.LD_PRELOAD", {"job": {"env_set": {"LD_PRELOAD": "evil.so"}}}),
-    ("hydra.job.env_copy", {"job": {"env_copy": ["WANDB_API_KEY"]}}),
-    (
-        "hydra.job_logging.handlers.file.filename",
-        {"job_logging": {"handlers": {"file": {"filename": "/etc/x"}}}},
-    ),
-    ("hydra.hydra_logging.handlers.file.filename", {"hydra_logging": {"handlers": {"file": {"filename": "../x.log"}}}}),
-    ("hydra.job_logging.handlers.file.filename", {"job_logging": {"handlers": {"file": {"filename": "train.py"}}}}),
-    (
-        "hydra.job_logging.handlers.file.filename",
-        {"job": {"name": "../x"}, "job_logging": {"handlers": {"file": {"filename": "./../x.log"}}}},
-    ),
-    ("hydra.sweeper.params.+hydra.job.env_set.A", {"sweeper": {"params": {"+hydra.job.env_set.A": "b"}}}),
-    ("hydra.sweeper.params.hydra/launcher", {"sweeper": {"params": {"hydra/launcher": "x"}}}),
-]
-
-
-@pytest.mark.parametrize(("key", "node"), PROCESS, ids=str)
-def test_a_config_says_nothing_of_the_process_and_the_user_may(key, node):
-    with pytest.raises(UserError, match=re.escape(key) + ".* comes from a config file or a run folder"):
-        check_process(node, {"hydra.job.env_set.OTHER", "hydra.job.env_set.LD", "seed"})
-    check_process(node, {key})
-    check_process(node, {"hydra.job", "hydra.job_logging", "hydra.hydra_logging", "hydra.sweeper"})
-
-
-def test_what_hydra_does_by_itself_is_let_through():
-    ours = {
-        "job": {"name": "train", "env_set": {}, "env_copy": []},
-        "job_logging": {"handlers": {"file": {"filename": "./train.log"}, "console": {"stream": "ext://sys.stdout"}}},
-        "sweeper": {"params": {"seed": "0,1"}},
-    }
-    check_process(ours, set())

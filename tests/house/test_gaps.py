@@ -232,7 +232,8 @@ def test_more_of_a_bound_is_better():
 
 def _model(monkeypatch, *overrides: str, rank: int = 0, world: int = 1) -> tuple[LatentVariableModel, dict]:
     cfg = config("k_eval=6", "k_test=9", *overrides)
-    data = SimpleNamespace(training_rows=lambda: _images(40), rows_of=lambda split: _images(40))
+    rows = lambda *_: _images(40)  # noqa: E731
+    data = SimpleNamespace(training_rows=rows, starting_rows=rows, rows_of=rows, stored=SimpleNamespace(train=rows()))
     model = build_model(cfg, data)
     logged = {}
     monkeypatch.setattr(model, "log", lambda name, value, **_: logged.update({name: float(value)}))

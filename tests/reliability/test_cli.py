@@ -23,9 +23,11 @@ from taut.config import check as taut_check
 from taut.config import resume
 from taut.errors import UserError
 from taut.runtime import workers
+from taut.training.checkpoint import seal
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "ab12" * 10
+EMPTY_ZIP = b"PK\5\6" + bytes(18)
 
 
 @pytest.fixture(autouse=True)
@@ -374,6 +376,8 @@ def test_a_finished_run_is_left_alone_until_it_is_extended(taut, tmp_path):
         resume.record(tmp_path / "run", HydraConfig.get().overrides.task, cfg)
         raise SystemExit(143)
 
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "recent-step=1.ckpt").write_bytes(seal(EMPTY_ZIP))
     assert taut("resume=run", "trainer.max_epochs=70", entry=refusing)[0] == 2
     assert (tmp_path / "run" / "result.json").exists(), "a refused extension takes nothing away"
     assert taut("resume=run", "trainer.max_epochs=70", entry=stop)[0] == 143
@@ -520,5 +524,6 @@ def test_only_the_user_sets_the_environment(taut, tmp_path, monkeypatch, where):
         assert (code, said, met) == (0, "", ["x"])
         return
     assert (code, met) == (2, [])
-    assert said.startswith("hydra.job.env_set.TAUT_TEST_ENVIRONMENT='x' comes from a config file or a run folder")
+    file = "experiment/theirs.yaml" if where == "config folder" else "run/.hydra/overrides.yaml"
+    assert said.startswith(f"hydra.job.env_set.TAUT_TEST_ENVIRONMENT comes from {tmp_path / file}, ")
     assert len(said.splitlines()) == 1

@@ -45,6 +45,7 @@ from taut.training.checkpoint import AtomicCheckpointIO, newest_good
 from taut.training.continuation import refuse_unfit
 from taut.training.metrics import Summary
 from taut.training.module import LatentVariableModel
+from taut.training.restoring import told_what_does_not_fit
 from taut.training.strategies import whole_weights
 
 
@@ -170,31 +171,48 @@ def train(cfg: DictConfig) -> float | None:
     ):
         if first():
             loggers.say_kinds(trainer.loggers, model.log_px_kind)
-        started = time.perf_counter()
-        # weights_only: a checkpoint is a pickle, which could otherwise run code
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        ended = time.perf_counter()
-        _begin(cfg, folder)  # again: no training starts where all epochs were done and the test was cut short
-        chosen, path = _weights_to_test(cfg, trainer, folder)
-        trainer.test(model, datamodule=data, ckpt_path=path, weights_only=True, verbose=False)
+        seconds, chosen, path = _fit_and_test(cfg, trainer, model, data, checkpoint)
         if cfg.trainer.fast_dev_run:
             if trainer.is_global_zero:
                 print("fast_dev_run: training, validation and test went through; nothing was kept.")
             return None
-        seconds = {"fit": ended - started, "test": time.perf_counter() - ended}
         result = describe(cfg, trainer, model, data, seconds, parameters)
-        result["partial"] = coverage.sentences(trainer, data, chosen)
-        result["converged"] = model.objective.converged
-        with whole_weights(trainer):
-            # elsewhere no maximum was looked for, or not that of all training rows
-            fitted = result["converged"] is not None and coverage.all_trained_on(trainer, data)
-            result["criteria"] = model.criteria(data.training_rows().to(model.device)) if fitted else None
-            result["limits"] = model.limits(first_rows(data.rows_of("test"), LIMITED).to(model.device))
+        result |= _judged(trainer, model, data, chosen)
         if trainer.is_global_zero:
             result["checkpoint"] = _position(trainer, path)
             publish(result, folder)
             loggers.summarise(trainer.loggers, result)
     return result["validation"]["bound"]
+
+
+def _fit_and_test(
+    cfg: DictConfig, trainer: L.Trainer, model: LatentVariableModel, data: Data, checkpoint: Path | None
+) -> tuple[dict[str, float], str | None, str | None]:
+    """Seconds of both, the checkpoint that validation chose, and the one that was tested."""
+    folder = Path(trainer.default_root_dir)
+    started = time.perf_counter()
+    # weights_only: a checkpoint is a pickle, which could otherwise run code
+    with told_what_does_not_fit(checkpoint):
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    ended = time.perf_counter()
+    _begin(cfg, folder)  # again: no training starts where all epochs were done and the test was cut short
+    chosen, path = _weights_to_test(cfg, trainer, folder)
+    trainer.test(model, datamodule=data, ckpt_path=path, weights_only=True, verbose=False)
+    return {"fit": ended - started, "test": time.perf_counter() - ended}, chosen, path
+
+
+def _judged(trainer: L.Trainer, model: LatentVariableModel, data: Data, chosen: str | None) -> dict[str, Any]:
+    """What bears on the scores: on what part of the data they rest, whether EM converged, criteria, floors."""
+    converged = model.objective.converged
+    with whole_weights(trainer):
+        # elsewhere no maximum was looked for, or not that of all training rows
+        fitted = converged is not None and coverage.all_trained_on(trainer, data)
+        return {
+            "partial": coverage.sentences(trainer, data, chosen),
+            "converged": converged,
+            "criteria": model.criteria(data.training_rows().to(model.device)) if fitted else None,
+            "limits": model.limits(first_rows(data.rows_of("test"), LIMITED).to(model.device)),
+        }
 
 
 def _weights_to_test(cfg: DictConfig, trainer: L.Trainer, folder: Path) -> tuple[str | None, str | None]:

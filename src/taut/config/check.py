@@ -1,12 +1,9 @@
 """Checks of a config before anything is imported or written."""
 
-import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
@@ -54,7 +51,6 @@ ONE_OF = {
 }
 """Groups of which a run has one; of a list Hydra would take the last without a word."""
 JOB_LAUNCHER = "hydra_plugins.taut.launcher.JobLauncher"
-MOST_YAML_NODES = 100_000
 SAMPLES = ("k", "k_eval", "k_test")
 BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
 """Three log-densities in the smaller precision; all that the estimators keep of a log-weight, measured."""
@@ -116,23 +112,6 @@ def check_overrides(overrides: list[str]) -> None:
 def is_for_wandb(group: str, name: str) -> bool:
     """Tell whether a file of ``sweeps/`` is meant for W&B's own sweeps."""
     return group == "sweep" and name.startswith("wandb_")
-
-
-def check_yaml(place: Path) -> None:
-    """Refuse YAML files whose aliases unfold to a giant or into themselves, before anything unfolds them.
-
-    Raises:
-        UserError: Naming the file.
-    """
-    for path in sorted(place.rglob("*.y*ml")) if place.is_dir() else [place]:
-        try:
-            # compose keeps an alias as one shared node, so that counting is cheap; OmegaConf copies it at every place
-            nodes = _unfolded(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader), {})
-        except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0] or type(error).__name__
-            raise UserError(f"{path} is not a readable YAML file: {reason}.") from error
-        if nodes > MOST_YAML_NODES:
-            raise UserError(f"{path} unfolds to {nodes:.3g} values through its aliases (*name); write it without them.")
 
 
 def refuse_processes(cfg: DictConfig) -> None:
@@ -309,18 +288,6 @@ def _check_memory(container: dict[str, Any]) -> None:
                 f"{key}={value} needs at least {in_words(need)} for the samples of {of}, and this machine has "
                 f"{in_words(memory)}; choose a smaller {ways_out}."
             )
-
-
-def _unfolded(node: yaml.Node | None, sizes: dict[int, float]) -> float:
-    """Values a YAML graph unfolds to; infinite where it contains itself."""
-    if not isinstance(node, yaml.CollectionNode):
-        return 1
-    if id(node) not in sizes:
-        # set before its parts are visited, so that a node which contains itself ends the recursion, and is infinite
-        sizes[id(node)] = math.inf
-        parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else [pair])]
-        sizes[id(node)] = 1 + sum(_unfolded(part, sizes) for part in parts)
-    return sizes[id(node)]
 
 
 def _env(name: str, default: Any = REQUIRED) -> str | None:

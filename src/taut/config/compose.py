@@ -6,7 +6,7 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from secrets import token_hex
 from time import strftime
@@ -16,7 +16,7 @@ from typing import Any, Self
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_automatic_config_search_path
+from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,15 +27,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from taut.config.check import check, check_sweep, in_another_group, is_for_wandb, refuse_processes
-from taut.config.instantiate import check_hydra, check_process
+from taut.config.foreign import check_entries
+from taut.config.instantiate import check_hydra
 from taut.config.overrides import key, own_words, parsed_word
 from taut.config.run_folder import refuse_other_folder, refuse_run
+from taut.config.trust import check_hydra_keys, check_launch
 from taut.errors import RunError, UserError, nearest
 from taut.files import CreatedFolder
 from taut.runtime import devices
 
 BUILT_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
-OF_THE_PROCESS = ("name", "env_set", "env_copy")
 
 
 # cached for the process: a config that is composed again must name the same folder
@@ -74,14 +75,53 @@ OmegaConf.register_new_resolver("taut.unique", _unique, use_cache=True, replace=
 
 
 class _Loader(ConfigLoaderImpl):
-    """Hydra's loader of configs, which gives out the one in ``ahead`` instead of composing it once more."""
+    """Hydra's loader of configs, which refuses what a config may not say of Hydra, in every config it loads.
 
-    ahead: DictConfig | None = None
+    Args:
+        path: Where configs are searched for.
+        command: The name of the command.
+        ahead: A config that is given out, once, instead of being composed once more.
+    """
 
-    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+    def __init__(self, path: Any, command: str) -> None:
+        super().__init__(path)
+        self.command = command
+        self.ahead: DictConfig | None = None
+
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], run_mode: RunMode, *args: Any, **kwargs: Any
+    ) -> DictConfig:
         # given out once: a sweep then loads the configs of its jobs in its own way
         cfg, self.ahead = self.ahead, None
-        return super().load_configuration(*args, **kwargs) if cfg is None else cfg
+        if cfg is None:
+            cfg = super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
+            # here, since Hydra acts on the configs of a sweep's jobs, and on that of --help, as soon as it has them
+            source = partial(self.source, config_name, overrides, run_mode)
+            check_hydra_keys(cfg, overrides, self.command, source)
+        return cfg
+
+    def source(self, config_name: str | None, overrides: list[str], run_mode: RunMode, key: str) -> str:
+        """The file that sets a key last, of those that are composed."""
+        files = self.compute_defaults_list(config_name, overrides, run_mode).defaults
+        # without Hydra's first, which sets every key
+        for default in reversed([file for file in files if file.config_path != "hydra/config"]):
+            found = self.repository.load_config(default.config_path) if default.config_path else None
+            if found is not None and _sets(found.config, default.package or "", key):
+                return f"{re.sub('^[a-z]+://', '', found.path)}/{default.config_path}.yaml"
+        return "a config file"
+
+
+def _sets(config: Any, package: str, key: str) -> bool:
+    """Whether a config that is put into a package holds a key."""
+    node = OmegaConf.to_container(config, resolve=False)
+    for name in reversed(package.split(".") if package else []):
+        node = {name: node}
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            # of a mapping that is an interpolation, what is below it is set as well
+            return isinstance(node, str)
+        node = node[name]
+    return True
 
 
 class Composer:
@@ -101,7 +141,7 @@ class Composer:
         self.name = args.config_name or name
         self.conf = os.path.abspath(args.config_path or conf)
         self.task, self.extra, self.multirun = name, args.config_dir, args.multirun
-        self.typed = {key(word) for word in args.overrides}  # a run that is resumed has words of its own besides
+        self.words: list[str] = []
 
     def __enter__(self) -> Self:
         """Open Hydra with the search path of the command.
@@ -117,7 +157,7 @@ class Composer:
                 raise UserError(f"--config-dir {self.extra} is not a folder.")
             extra = f"file://{os.path.abspath(self.extra)}"
             path.prepend("command-line", extra, SearchPathQuery(provider="schema"))
-        self.loader = _Loader(path)
+        self.loader = _Loader(path, self.task)
         self.hydra = Hydra(self.task, self.loader)
         # initialize refuses to replace a Hydra that an earlier command of this process left
         GlobalHydra.instance().clear()
@@ -166,12 +206,11 @@ class Composer:
             UserError: For the first thing that is wrong; the config of a sweep's jobs is checked job by job.
         """
         HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
-        built = _built_by_hydra(cfg)
-        check_hydra(built)
-        check_process(built | {"job": _of_the_process(cfg)}, self.typed)
+        check_hydra(_built_by_hydra(cfg))
         if cfg.hydra.mode == RunMode.MULTIRUN:
             if self.task == "train":
                 check_sweep(cfg)
+                check_launch(cfg, self.words, partial(self.loader.source, self.name, self.words, RunMode.MULTIRUN))
             else:
                 refuse_processes(cfg)
             return CreatedFolder.of(Path(cfg.hydra.sweep.dir).absolute())
@@ -184,6 +223,7 @@ class Composer:
                 refuse_other_folder(Path(cfg.run).expanduser(), f"run={cfg.run}")
         elif new:
             refuse_run(folder)
+            check_entries(folder, f"hydra.run.dir={cfg.hydra.run.dir}")
         return CreatedFolder.of(folder)
 
     def run(self, cfg: DictConfig, job: Callable[[DictConfig], Any]) -> None:
@@ -198,9 +238,21 @@ class Composer:
         start = self.hydra.multirun if cfg.hydra.mode == RunMode.MULTIRUN else self.hydra.run
         start(self.name, job, list(cfg.hydra.overrides.hydra) + list(cfg.hydra.overrides.task))
 
+    def show_help(self, args: Namespace) -> None:
+        """Print what ``--help`` or ``--hydra-help`` asks for.
+
+        Hydra sets up the logging of the config for that, so the config is one that was checked.
+
+        Raises:
+            UserError: If it says what a config may not.
+        """
+        show = self.hydra.hydra_help if args.hydra_help else self.hydra.app_help
+        show(config_name=self.name, args_parser=get_args_parser(), args=args)
+
     def _composed(self, overrides: list[str], mode: RunMode) -> DictConfig:
         for word in overrides:
             self._refuse_no_choice(word)
+        self.words = overrides
         return self.hydra.compose_config(self.name, list(overrides), mode, from_shell=True)
 
     def _refuse_no_choice(self, word: str) -> None:
@@ -236,14 +288,6 @@ def _built_by_hydra(cfg: DictConfig) -> dict:
     return {part: OmegaConf.to_container(cfg.hydra[part], resolve=True) for part in BUILT_BY_HYDRA}
 
 
-def _of_the_process(cfg: DictConfig) -> dict:
-    """Changes Hydra would make to the environment, and the name of the job, as they are written."""
-    # unresolved: the message that refuses one of these must not hold a value of the environment
-    job = OmegaConf.to_container(cfg.hydra.job, resolve=False)
-    assert isinstance(job, dict)
-    return {part: job[part] for part in OF_THE_PROCESS}
-
-
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
 UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
 
@@ -269,7 +313,9 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
         if match[1] == "sweep":
             return STUDY
         return _without_a_place(match[1], overrides, compose)
-    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    # the first line of an error in a file says where, and the second what
+    first = " ".join(lines[:2]) if lines[0].endswith("composing config:") else lines[0]
     if first.startswith("Ambiguous value"):
         return f"{first.removeprefix('Ambiguous value for argument ')} is a list of values; add -m to run each of them."
     if first.startswith("Error merging override"):
@@ -314,8 +360,9 @@ def _without_a_place(key: str, overrides: list[str], compose: Compose) -> str:
     try:
         node = compose([word for word in overrides if word.partition("=")[0].lstrip("+~") != key])
     except Exception:
-        # another word may be wrong as well; the bare config still has the keys that exist
-        node = compose([])
+        # another word may be wrong, or hold several values; what is chosen of the group still has the keys that exist
+        group = key.split(".")[0]
+        node = compose([word for word in overrides if word.partition("=")[0] == group and "," not in word])
     if key in node:
         return f"{key} is a group of keys here, not a choice; set one of them: {key}.<key>=<value>."
     if (elsewhere := in_another_group(key, node)) is not None:

@@ -3,13 +3,11 @@
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from taut.config.check import check_yaml
 from taut.config.overrides import key, quoted
+from taut.config.plain_yaml import read_values
 from taut.config.run_folder import CHOICES
 from taut.errors import UserError
 
@@ -84,11 +82,9 @@ def _places(folder: Path, cfg: DictConfig, value: str) -> Iterator[Path]:
 
 def _origin(folder: Path, cfg: DictConfig) -> tuple[Path | None, Path | None]:
     """The working directory in which a run was started, and where its folder was when ``cfg`` was written."""
-    path = folder / CHOICES
     try:
-        check_yaml(path)
-        runtime: Any = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["runtime"]
+        runtime = read_values(folder / CHOICES)["hydra"]["runtime"]
         started, made = Path(runtime["cwd"]), Path(cfg.get("resume") or runtime["output_dir"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, UserError):
+    except (OSError, KeyError, TypeError, UserError):
         return None, None  # a damaged description is told of by whoever needs more of it
     return started, made

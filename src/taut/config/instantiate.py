@@ -3,7 +3,7 @@
 import inspect
 import pkgutil
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -89,44 +89,6 @@ def check_hydra(container: Any) -> None:
             factory = key.endswith((".class", ".()")) and not _matches(HANDLERS, value)
             if factory or (isinstance(value, str) and REFERENCES.match(value)):
                 _refuse(key, value, "logging's own handlers on standard output, standard error or a file")
-
-
-def check_process(container: Any, typed: Collection[str]) -> None:
-    """Refuse what a config says of the process: its environment, its log files, and words for the jobs of a sweep.
-
-    Any library can be loaded by a variable of the environment, and a key can be sent anywhere. A config says what a run
-    computes; words that the user typed are the user's own.
-
-    Args:
-        container: Hydra's own config: ``job`` and the parts that hold log handlers and the sweeper, resolved for a run
-            in the folder ``.``, where ``<job>.log`` is the log file of every command.
-        typed: The keys of the words on the command line.
-
-    Raises:
-        UserError: Naming the key.
-    """
-    for key, value in _of_the_process(container):
-        if not any(key == word or key.startswith(f"{word}.") for word in typed):
-            raise UserError(
-                f"{key}={value!r} comes from a config file or a run folder, which may not change the environment, the "
-                f"log files or the jobs of the process; remove it, or type it on the command line if you trust it."
-            )
-
-
-def _of_the_process(container: Any) -> Iterator[tuple[str, Any]]:
-    job = container.get("job") or {}
-    yield from ((f"hydra.job.env_set.{name}", value) for name, value in (job.get("env_set") or {}).items())
-    yield from (("hydra.job.env_copy", name) for name in job.get("env_copy") or [])
-    for part in ("job_logging", "hydra_logging"):
-        for key, value in _leaves(container.get(part), f"hydra.{part}"):
-            # a slash of its own would lead out of the run folder, and a log file can overwrite any other
-            if key.endswith(".filename") and not (value == f"./{job.get('name')}.log" and value.count("/") == 1):
-                yield key, value
-    sweeper = container.get("sweeper") or {}
-    for name, value in (sweeper.get("params") or {}).items():
-        # words for hydra itself would change what the jobs of the sweep do to the process, unchecked
-        if str(name).lstrip("+~").split(".")[0].split("/")[0] == "hydra":
-            yield f"hydra.sweeper.params.{name}", value
 
 
 def nodes(value: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -10,12 +10,15 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from taut.config.aliases import current_targets, current_word
-from taut.config.check import check_yaml
+from taut.config.checkpoint_files import ANEW, refuse_to_start_anew
 from taut.config.data_paths import as_typed, located
+from taut.config.foreign import read_metrics
 from taut.config.overrides import key, merged, quoted
+from taut.config.plain_yaml import read_config, read_values
 from taut.config.run_folder import (
     CONFIG,
     EARLIER_RESULT,
+    METRICS,
     OVERRIDES,
     RESULT,
     RESUMED_CONFIG,
@@ -25,6 +28,7 @@ from taut.config.run_folder import (
     read_result,
     refuse_other_folder,
 )
+from taut.config.trust import check_words, is_hydras
 from taut.errors import UserError
 from taut.files import write_atomically
 
@@ -67,10 +71,8 @@ class Past:
             UserError: If the data are no longer found.
         """
         place = quoted(str(self.folder))
-        path = config_of(self.folder)
-        check_yaml(path)
-        cfg = OmegaConf.load(path)
-        places = located(self.folder, cfg, {key(word) for word in self.new}) if isinstance(cfg, DictConfig) else {}
+        cfg = read_config(config_of(self.folder))
+        places = located(self.folder, cfg, {key(word) for word in self.new})
         moved = [f"{name}={quoted(where)}" for name, where in places.items()]
         return [
             *merged(merged(self.known, moved), self.new),
@@ -98,8 +100,13 @@ def read(words: list[str]) -> Past | None:
         return None
     folder = Path(value).expanduser().resolve()
     refuse_other_folder(folder, f"resume={value}")
-    new = as_typed([word for word in words if word not in named])
-    return Past(folder, _words(folder / OVERRIDES), _words(folder / RESUMED_OVERRIDES), new)
+    new = as_typed([word for word in words if key(word) not in ("resume", ANEW)])
+    past = Past(folder, _words(folder / OVERRIDES), _words(folder / RESUMED_OVERRIDES), new)
+    if not past.finished:
+        if (folder / METRICS).exists():
+            read_metrics(folder / METRICS)  # a damaged one would end the training
+        refuse_to_start_anew(folder, asked=_is_true(words, ANEW))
+    return past
 
 
 def of_a_sweep(words: list[str]) -> tuple[str | None, list[str]]:
@@ -126,7 +133,8 @@ def record(folder: Path, words: Sequence[str], cfg: DictConfig) -> None:
         cfg: The config they compose.
     """
     stored = _words(folder / OVERRIDES)
-    added = [word for word in words if word not in stored and key(word) != "resume"]
+    # without Hydra's own, which only the user may type
+    added = [word for word in words if word not in stored and key(word) != "resume" and not is_hydras(word)]
     if added or (folder / RESUMED_OVERRIDES).exists():
         write_atomically(folder / RESUMED_OVERRIDES, yaml.safe_dump(added))
     # beside config.yaml, which stays what the run was started with
@@ -141,11 +149,8 @@ def unchanged_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> 
     Raises:
         UserError: Naming the first key that differs.
     """
-    path = past.folder / CONFIG
-    # a run folder may come from somebody else: its aliases must not fill the memory
-    check_yaml(path)
     # unresolved on both sides: values of the environment and times differ by nature
-    then = current_targets(OmegaConf.to_container(OmegaConf.load(path)))
+    then = current_targets(OmegaConf.to_container(read_config(past.folder / CONFIG)))
     composed = compose(past.stored)
     now = OmegaConf.to_container(composed)
     changed = next(_differences(then, now), None)
@@ -212,13 +217,20 @@ def _value(container: Any, dotted: str) -> Any:
     return container
 
 
+def _is_true(words: list[str], name: str) -> bool:
+    given = [word.partition("=")[2] for word in words if key(word) == name]
+    if given and given[-1] not in ("true", "false"):
+        raise UserError(f"{name} must be true or false, got {given[-1]!r}.")
+    return given[-1:] == ["true"]
+
+
 def _words(path: Path) -> list[str]:
     if not path.exists():
         return []
-    check_yaml(path)
-    words = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    words = read_values(path) or []
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UserError(f"{path} is damaged: it should be a list of overrides.")
+    check_words(words, str(path))
     return [current_word(word) for word in words if key(word) != "resume"]
 
 

@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from taut.config.foreign import check_entries, read_object
 from taut.errors import UserError
-from taut.files import CHECKPOINTS, METRICS, RESULT, sole_writer, write_json
+from taut.files import CHECKPOINTS, METRICS, RESULT, read_regular, sole_writer, write_json
 
 __all__ = [
     "BEST",
@@ -109,11 +110,14 @@ def refuse_other_folder(folder: Path, said: str) -> None:
         said: What the user said, e.g. ``run=outputs/runs/a``.
 
     Raises:
-        UserError: If it is another folder, or none, or of a format that this version does not know.
+        UserError: If it is another folder, or none, or of a format that this version does not know, or damaged, or
+            if something in it leads elsewhere.
     """
     if not is_run(folder):
         raise UserError(f"{said} is not the folder of a run: its {OVERRIDES} is missing.")
-    format_ = _mapping(folder / FORMAT_FILE).get("format", FORMAT)
+    check_entries(folder, said)
+    format_ = read_object(folder / FORMAT_FILE).get("format", FORMAT)
+    read_object(folder / RESULT, "restore it, or remove it and have the run tested again: python train.py resume=<run>")
     if not isinstance(format_, int) or format_ > FORMAT:
         raise UserError(
             f"{said} has format {format_!r} ({FORMAT_FILE}), and taut {version('taut')} reads formats up to {FORMAT}; "
@@ -196,8 +200,8 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or cut short by a copy
+        content = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):  # not there, or cut short by a copy
         return {}
     return content if isinstance(content, dict) else {}
 

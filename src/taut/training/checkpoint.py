@@ -3,8 +3,7 @@
 import hashlib
 import io
 import logging
-import pickle
-import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,11 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.io import CheckpointIO
 
+from taut.config.checkpoint_files import LABEL, SEAL, newest_intact, read_intact
 from taut.errors import UserError
 from taut.files import PARTIAL, write_atomically
 
 log = logging.getLogger(__name__)
-
-LABEL = b"taut-1-sha256:"
-SEAL = len(LABEL) + 64
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -62,14 +59,20 @@ class AtomicCheckpointIO(CheckpointIO):
             UserError: If the file is absent, damaged or not one of ours.
         """
         del weights_only
-        archive = io.BytesIO(_intact(Path(path)))
+        archive = io.BytesIO(read_intact(Path(path)))
+        _refuse_packed(archive, path)
         try:
             # weights_only: unpickling objects of a stranger's file would run its code
-            return torch.load(archive, map_location=map_location, weights_only=True)
-        except pickle.UnpicklingError as error:
+            checkpoint = torch.load(archive, map_location=map_location, weights_only=True)
+        # whatever it raises: a seal says that a file is whole, not that torch wrote it
+        except Exception as error:
             raise UserError(
-                f"The checkpoint {path} holds more than tensors and plain types and is not loaded."
+                f"The checkpoint {path} holds more than tensors and plain types, or is not that of a training, and is "
+                "not loaded; restore the file, or remove it to use an older checkpoint."
             ) from error
+        if not isinstance(checkpoint, dict):
+            raise UserError(f"The checkpoint {path} is not that of a training; restore the file.")
+        return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint if it is there."""
@@ -78,15 +81,11 @@ class AtomicCheckpointIO(CheckpointIO):
 
 def newest_good(folder: Path) -> Path | None:
     """The checkpoint of the highest step that is intact, or ``None``; each damaged one is named in a warning."""
-    # by the number of the step: names of several kinds of checkpoints do not sort by it
-    for path in sorted(folder.glob("*step=*.ckpt"), key=_step, reverse=True):
-        try:
-            _intact(path)
-        except UserError as error:
-            log.warning("%s Going back to the checkpoint before it.", error)
-        else:
-            return path
-    return None
+    damaged: list[UserError] = []
+    newest = newest_intact(folder, damaged)
+    for error in damaged:
+        log.warning("%s Going back to the checkpoint before it.", error)
+    return newest
 
 
 def seal(archive: bytes) -> bytes:
@@ -105,19 +104,17 @@ def of_all_ranks(own: dict[str, Any]) -> list[dict[str, Any]]:
     return ranks
 
 
-def _intact(path: Path) -> bytes:
+def _refuse_packed(archive: io.BytesIO, path: Any) -> None:
+    """Refuse an archive that unpacks to more than it holds: torch packs nothing, and a small file can hold a giant.
+
+    Raises:
+        UserError: If it does, or is no archive.
+    """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"The checkpoint {path} cannot be read: {error.strerror}.") from error
-    body, comment = data[:-SEAL], data[-SEAL:]
-    if comment != LABEL + hashlib.sha256(body).hexdigest().encode():
-        raise UserError(
-            f"The checkpoint {path} is damaged, or another program or version wrote it: its contents do not match a "
-            "SHA-256 seal of this version; restore the file, or remove it to use an older checkpoint."
-        )
-    return data
-
-
-def _step(path: Path) -> int:
-    return int(re.findall(r"step=(\d+)", path.name)[-1])
+        with zipfile.ZipFile(archive) as content:
+            size = sum(member.file_size for member in content.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise UserError(f"The checkpoint {path} is not an archive of torch; restore the file.") from error
+    if size > archive.getbuffer().nbytes:
+        raise UserError(f"The checkpoint {path} unpacks to more than it holds, and is not loaded; restore the file.")
+    archive.seek(0)

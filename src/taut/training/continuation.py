@@ -29,26 +29,34 @@ def refuse_unfit(path: Path, model: LatentVariableModel, data: Data, max_epochs:
     state = checkpoint.get(type(data).__qualname__)
     if state is None or not {"state_dict", "epoch", "optimizer_states", "lr_schedulers"} <= checkpoint.keys():
         raise UserError(f"{path} is not a checkpoint of a training run on {data.name}; restore the files of the run.")
-    data.load_state_dict(state)
-    model.load_state_dict(checkpoint["state_dict"])
-    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    try:
+        data.load_state_dict(state)
+        model.load_state_dict(checkpoint["state_dict"])
+        done = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+        states = list(checkpoint["optimizer_states"][0]["state"].values())
+    # a seal shows that a checkpoint is whole, not that a training wrote it
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"The checkpoint {path} does not fit this run ({type(error).__name__}: {error}); restore the files of the "
+            "run, or remove it to use an older checkpoint."
+        ) from error
     if max_epochs is not None and 0 <= max_epochs < done:
         raise UserError(
             f"trainer.max_epochs={max_epochs} is less than the {done} epochs that the run has been trained for; choose "
             "more, or leave it out."
         )
     if not model.objective.closed_form:
-        _refuse_other_state(checkpoint["optimizer_states"][0]["state"], model)
+        _refuse_other_state(states, model)
 
 
-def _refuse_other_state(state: dict, model: LatentVariableModel) -> None:
+def _refuse_other_state(states: list[dict], model: LatentVariableModel) -> None:
     """Refuse settings of the optimiser that need a state which was not kept, as ``amsgrad`` and ``momentum`` do."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     optimizer = model.make_optimizer([parameter])
     optimizer.step()
     needed = {name for name, value in optimizer.state[parameter].items() if value is not None}
-    for kept in state.values():
+    for kept in states:
         lacking = sorted(needed - {name for name, value in kept.items() if value is not None})
         if lacking:
             raise UserError(

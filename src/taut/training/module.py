@@ -26,6 +26,7 @@ from taut.model.q.base import Posterior
 from taut.objective.base import Objective
 from taut.training.checkpoint import of_all_ranks
 from taut.training.metrics import EpochMean, ScoreMeter, Summary, TrainingMonitor, criteria
+from taut.training.restoring import check_optimizer_state
 
 HOW = ("fused", "foreach", "capturable")
 """Settings of an optimiser that say how it computes on a device, and not what."""
@@ -77,6 +78,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         self._settings: dict[str, Any] | None = None
         self.first_bound: Tensor | None = None
         self.last_bound: Tensor | None = None
+        self._restored: list[Any] = []
         self.summaries: dict[str, Summary] = {}
         self.meters = torch.nn.ModuleDict(
             {
@@ -228,6 +230,10 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.objective.optimizer(self.joint, self.parameters(), self.make_optimizer)
+        # the maximiser of a closed form runs no kernels on its state
+        for saved in [] if self.objective.closed_form else self._restored[:1]:
+            check_optimizer_state(optimizer, saved)
+        self._restored = []
         setattr(optimizer, "_step_supports_amp_scaling", False)  # noqa: B010 (or Lightning refuses to clip gradients)
         for group in optimizer.param_groups if self.trainer.world_size > 1 else []:
             group["fused"] = None  # it rounds by where a tensor ends, and shards end elsewhere than parameters
@@ -247,7 +253,11 @@ class LatentVariableModel(L.LightningModule, ABC):
         checkpoint["first_bound"] = None if self.first_bound is None else self.first_bound.item()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on within the epoch, and by the optimiser's settings and the schedule that this model was built with."""
+        """Go on within the epoch, and by the optimiser's settings and the schedule that this model was built with.
+
+        The state of the optimiser is kept, to be checked once there is one to take it.
+        """
+        self._restored = checkpoint.get("optimizer_states", [])
         first = checkpoint.get("first_bound")  # those of older versions have none
         self.first_bound = None if first is None else torch.tensor(first, dtype=torch.float64, device=self.device)
         if self.trainer.state.fn != TrainerFn.FITTING:

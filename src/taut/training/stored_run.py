@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from taut import __version__
 from taut.config.aliases import current_targets
-from taut.config.check import check, check_yaml
+from taut.config.check import check
 from taut.config.data_paths import located
 from taut.config.instantiate import check_targets_resolved
+from taut.config.plain_yaml import read_config, read_values
 from taut.config.run_folder import BEST, CHECKPOINTS, CHOICES, config_of, read_result, refuse_other_folder
 from taut.data.base import Data
 from taut.errors import UserError
@@ -55,12 +55,7 @@ class Run:
         told = told or {}
         folder = folder.expanduser().resolve()
         refuse_other_folder(folder, f"run={folder}")
-        path = config_of(folder)
-        check_yaml(path)
-        stored = OmegaConf.load(path)
-        if not isinstance(stored, DictConfig):
-            raise UserError(f"{path} is damaged: it should be a config.")
-        cfg = OmegaConf.create(current_targets(OmegaConf.to_container(stored)))
+        cfg = OmegaConf.create(current_targets(OmegaConf.to_container(read_config(config_of(folder)))))
         assert isinstance(cfg, DictConfig)
         for name, place in {**told, **located(folder, cfg, told)}.items():
             group, _, leaf = name.partition(".")
@@ -106,19 +101,18 @@ class Run:
         path = self.checkpoint
         checkpoint = AtomicCheckpointIO().load_checkpoint(path)
         # first: of another version, the checks below would blame the files instead
-        self._refuse_other_version(checkpoint.get("taut_version", __version__))
+        self._refuse_other_version(str(checkpoint.get("taut_version", __version__)))
         if not {"state_dict", "epoch", "global_step"} <= checkpoint.keys():
             raise UserError(f"{path} is not a checkpoint of a training run; restore the files of {self.folder.name}.")
         data = build_data(self.cfg)
         if type(data).__qualname__ not in checkpoint:
             raise UserError(f"{self.folder.name} was trained on other data than its .hydra says; restore its files.")
-        digest = checkpoint[type(data).__qualname__]["digest"]
-        if not self.told:
-            data.load_state_dict(checkpoint[type(data).__qualname__])
+        digest = self._restore(data, checkpoint, path)
         model = build_model(self.cfg, data)
         try:
             model.load_state_dict(checkpoint["state_dict"])
-        except RuntimeError as error:
+        # TypeError and AttributeError: no tensors by name
+        except (RuntimeError, TypeError, AttributeError) as error:
             if digest != data.digest:
                 raise UserError(
                     f"{', '.join(self.told)}: these data, of shape {list(data.x_shape)}, do not fit the model of "
@@ -136,6 +130,16 @@ class Run:
         about = {"file": path.name, "epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
         about |= {"data_digest": digest}
         return model.eval().requires_grad_(False), data, about
+
+    def _restore(self, data: Data, checkpoint: dict[str, Any], path: Path) -> str:
+        """Digest of the data of the training; those at hand must have it, unless the user names others."""
+        try:
+            state = checkpoint[type(data).__qualname__]
+            if not self.told:
+                data.load_state_dict(state)
+            return str(state["digest"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path} does not say what data it was trained on; restore the file.") from error
 
     def _refuse_other_version(self, version: str) -> None:
         if version.split(".")[:2] != __version__.split(".")[:2]:
@@ -168,8 +172,7 @@ def _written_by(folder: Path) -> str:
 def _choices(folder: Path) -> dict[str, str]:
     path = folder / CHOICES
     try:
-        check_yaml(path)
-        chosen = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
+        chosen = read_values(path)["hydra"]["runtime"]["choices"]
         return {group: str(chosen[group]) for group in GROUPS}
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{path} is missing or damaged; it tells what the run is made of.") from error

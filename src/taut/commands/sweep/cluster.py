@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from taut.commands.sweep.job import Status
 from taut.commands.sweep.supervise import Command, Supervisor
 from taut.errors import RunError, UserError
-from taut.files import write_json
+from taut.files import read_regular, write_json
 
 IDS = "cluster.json"
 """Tasks of the cluster that run jobs of a sweep, in its folder."""
@@ -284,11 +284,11 @@ class Cluster:
     def _known(self) -> dict[str, Any]:
         path = self.folder / IDS
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
+            known = json.loads(read_regular(path))
             return {"submitting": _checked(known["submitting"], known["tasks"]), "tasks": dict(known["tasks"])}
         except FileNotFoundError:
             return {"submitting": None, "tasks": {}}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{path} is damaged, so that nobody knows which tasks of the cluster run this sweep; cancel them, and "
                 "remove the file."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taut.config.run_folder import LOCK, LOG, STATUS
-from taut.files import write_json
+from taut.files import read_regular, write_json
 
 __all__ = ["LOCK", "LOG", "STATUS", "Job", "Status"]
 
@@ -62,9 +62,9 @@ class Status:
     def read(cls, folder: Path) -> "Status":
         """The status in a job's folder; queued if there is none that can be read."""
         try:
-            known = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+            known = json.loads(read_regular(folder / STATUS))
             return cls(**{field.name: known[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return cls()
 
     def begun(self) -> "Status":

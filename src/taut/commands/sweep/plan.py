@@ -12,10 +12,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from taut.commands.sweep.job import Job
+from taut.config.foreign import check_jobs
 from taut.config.overrides import NOT_OF_A_JOB, key
 from taut.config.run_folder import PLAN, jobs_of
 from taut.errors import UserError
-from taut.files import write_json
+from taut.files import read_regular, write_json
 
 LONGEST_NAME = 80
 
@@ -39,15 +40,19 @@ class Plan:
         """The plan in a sweep folder, if there is one.
 
         Raises:
-            UserError: If it is damaged.
+            UserError: If it is damaged, or something in the sweep leads elsewhere.
         """
         path = folder / PLAN
+        check_jobs(folder, [])
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-            return cls(known["name"], known["command"], [Job(**job) for job in jobs_of(known)])
+            known = json.loads(read_regular(path))
+            plan = cls(known["name"], known["command"], [Job(**job) for job in jobs_of(known)])
+            # what others wrote may not lead out of the folder of the sweep
+            check_jobs(folder, [job.folder for job in plan.jobs])
+            return plan
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{path} is damaged or of another version; restore it, or start a new sweep with hydra.sweep.dir=<new>."
             ) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from taut.commands.sweep.job import LOCK, LOG, Status
 from taut.config.overrides import quoted
 from taut.config.run_folder import is_run, read_result
-from taut.files import held
+from taut.files import held, not_through_a_link
 from taut.runtime.workers import SUPERVISOR_PIPE
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -172,7 +172,7 @@ class Supervisor:
         """The exit code of a program; None if it was out of time."""
         watched, watching = os.pipe()
         try:
-            with log.open("ab") as output:
+            with open(log, "ab", opener=not_through_a_link) as output:
                 self._process = subprocess.Popen(  # noqa: S603 (our own script, by the running interpreter)
                     [sys.executable, *map(str, program)],
                     stdin=subprocess.DEVNULL,

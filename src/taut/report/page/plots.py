@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from taut.files import read_regular
 from taut.report.read.runs import Names, Run, names_of
 from taut.report.read.scores import Apart, Bracket, Score, Scores
 from taut.report.tables.sections import Section
@@ -167,9 +168,7 @@ def _image(path: Path) -> tuple[str, bytes] | None:
     from PIL import Image
 
     try:
-        if path.stat().st_size > 20 * LARGE:
-            return None
-        content = path.read_bytes()
+        content = read_regular(path, 20 * LARGE)
         # one format: a damaged or hostile file meets no other decoder of PIL
         with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             warnings.simplefilter("error")

@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from taut.config.plain_yaml import NotPlain, reason, values
+from taut.files import LARGEST, open_regular, read_regular
 
-LARGEST = 16_000_000
-"""Bytes of a file that is read whole."""
 LARGEST_YAML = 200_000
-DEEPEST = 40
 TAIL = 6_000
 """Bytes of a log that are shown."""
 
@@ -48,9 +46,8 @@ class Reader:
         """Content of a YAML file; empty if it cannot be read."""
         text = self.text(name, LARGEST_YAML)
         try:
-            _refuse_deep(text)
-            return yaml.CSafeLoader(text).get_single_data()
-        except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError):
+            return values(text, aliases=False)
+        except NotPlain:
             return self._unreadable(name, "is not readable YAML")
 
     def rows(self, name: str) -> list[dict[str, float]]:
@@ -83,20 +80,19 @@ class Reader:
         """A text file; empty if there is none that can be read."""
         path = self.folder / name
         try:
-            if not path.is_file():
-                return ""
-            if path.stat().st_size > largest:
-                self._unreadable(name, f"is larger than {largest / 1e6:g} MB")
-                return ""
-            return path.read_bytes().decode("utf-8", errors="replace")
-        except (OSError, ValueError) as error:
-            self._unreadable(name, f"cannot be read ({getattr(error, 'strerror', None) or 'bad name'})")
+            return read_regular(path, largest).decode("utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
             return ""
+        except OSError as error:
+            self._unreadable(name, reason(error))
+        except ValueError:
+            self._unreadable(name, "cannot be read (bad name)")
+        return ""
 
     def tail(self, name: str) -> str:
         """The end of a log, in whole lines."""
         try:
-            with (self.folder / name).open("rb") as file:
+            with open_regular(self.folder / name) as file:
                 file.seek(0, os.SEEK_END)
                 start = max(0, file.tell() - TAIL)
                 file.seek(start)
@@ -155,17 +151,3 @@ def numbers(value: Any) -> list[float | None]:
 def _numbers(row: Mapping[str | None, Any]) -> dict[str, float]:
     found = {str(name): number(cell) for name, cell in row.items() if name is not None}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _refuse_deep(text: str) -> None:
-    """Refuse YAML that nests or repeats without end: building it would overflow the stack or the memory.
-
-    Raises:
-        ValueError: If it does.
-    """
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        # events are parsed one by one, before anything is built of them
-        if depth > DEEPEST or isinstance(event, yaml.AliasEvent):
-            raise ValueError("too deep, or with aliases")

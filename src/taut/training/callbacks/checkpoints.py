@@ -110,7 +110,7 @@ class Kept(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # of another folder Lightning would forget which checkpoints are the best
-        super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
+        super().load_state_dict(_moved(state_dict, str(self.dirpath)))
         worst_first = sorted(self.best_k_models.items(), key=lambda kept: kept[1], reverse=self.mode == "min")
         if 0 < self.save_top_k < len(worst_first):  # it was written by a run that kept more
             self.best_k_models = dict(worst_first[-self.save_top_k :])
@@ -155,10 +155,18 @@ def recent(keep: int = 2, every_n_train_steps: int | None = None) -> Kept:
     )
 
 
-def _moved(value: Any, old: str, new: str) -> Any:
-    if isinstance(value, dict):
-        return {_moved(name, old, new): _moved(part, old, new) for name, part in value.items()}
-    return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+
+
+def _moved(state: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The state with every path in a folder: by its name alone, since Lightning deletes what is no longer the best."""
+
+    def place(path: str) -> str:
+        return str(Path(folder) / Path(path).name) if path else path
+
+    moved = {name: place(state[name]) for name in PATHS if name in state}
+    best = {place(path): score for path, score in state["best_k_models"].items()}
+    return {**state, **moved, "dirpath": folder, "best_k_models": best}
 
 
 States = dict[str, list[Tensor]]
@@ -181,6 +189,9 @@ class RandomState(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._states = state_dict["ranks"]
+        for states in self._states:
+            # now, while a state that is none is still a fault of the checkpoint
+            torch.Generator().set_state(states["cpu"][0].cpu())
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_rank < len(self._states):

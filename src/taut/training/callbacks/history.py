@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -10,11 +9,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from taut.config.foreign import read_metrics
+from taut.files import not_through_a_link, open_regular, write_atomically
+
 NAME = "metrics.csv"
 FIRST = ("epoch", "step", "seconds")
 LOGGED = ("train/", "val/", "speed/")
 
-Row = dict[str, float]
+read = read_metrics
 
 
 class History(Callback):
@@ -72,26 +74,14 @@ def metrics_file(trainer: Trainer) -> Path:
     return Path(trainer.default_root_dir) / NAME
 
 
-def read(path: str | os.PathLike[str]) -> list[Row]:
-    """The rows of a metrics file; empty cells are left out, and so is a last line that was cut short."""
-    text = Path(path).read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return [
-        {name: _number(cell) for name, cell in row.items() if cell}
-        for row in csv.DictReader(io.StringIO(whole, newline=""))
-    ]
-
-
 def write(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Replace a metrics file by these rows, all or nothing; columns in order of first appearance."""
     columns = list(dict.fromkeys((*FIRST, *(name for row in rows for name in row))))
-    # beside the file, because a rename is atomic within one file system only
-    partial = path.with_name(f".{path.name}.part")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
 
 
 def append(path: Path, row: Mapping[str, float]) -> None:
@@ -100,16 +90,12 @@ def append(path: Path, row: Mapping[str, float]) -> None:
     if not set(row) <= set(columns):
         write(path, [*(read(path) if columns else []), row])
         return
-    with path.open("a", encoding="utf-8", newline="") as file:
+    with open(path, "a", encoding="utf-8", newline="", opener=not_through_a_link) as file:
         csv.DictWriter(file, columns, lineterminator="\n").writerow(row)
 
 
 def _columns(path: Path) -> list[str]:
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return next(csv.reader(file), [])
-
-
-def _number(cell: str) -> float:
-    return int(cell) if cell.lstrip("-").isdigit() else float(cell)
+    with open_regular(path) as file:
+        return next(csv.reader([file.readline().decode("utf-8")]), [])

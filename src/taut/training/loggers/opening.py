@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lightning.pytorch.loggers import Logger
 
 from taut.errors import UserError
+from taut.files import read_regular, write_atomically
 from taut.training.loggers.connection import has_key, reachable, server
 from taut.training.loggers.tracker import FINISH, OFFLINE, WITHOUT, Wandb, say
 
@@ -87,13 +88,27 @@ def run_id(folder: Path, name: str, group: str | None) -> str:
 
     Made once and kept in ``<folder>/wandb/id``: the folder of a sweep's job and the sweep, or the words of the
     name, and six digits that no other run has. ``wandb agent`` chooses the id of its runs itself.
+
+    Raises:
+        UserError: If the file holds something else.
     """
     path = folder / "wandb" / "id"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         words = [folder.name, group] if group else [name]
-        path.write_text((_agents_id() or _readable(words)) + "\n", encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()
+        write_atomically(path, (_agents_id() or _readable(words)) + "\n")
+    return _known_id(path)
+
+
+def _known_id(path: Path) -> str:
+    try:
+        known = read_regular(path).decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove it, and the run gets a new W&B id.") from error
+    # it becomes part of the names of W&B's folders
+    if not re.fullmatch(r"[\w-]{1,64}", known, re.ASCII):
+        raise UserError(f"{path} does not hold a W&B id; remove it, and the run gets a new one.")
+    return known
 
 
 def _tags(config: Mapping[str, Any], added: list[str] | None) -> list[str] | None:
