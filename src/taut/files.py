@@ -241,6 +241,8 @@ def sole_writer(path: Path) -> Iterator[None]:
     descriptor = _open_lock(path)
     try:
         yield
+        # what a killed holder left goes with the work that takes its place; a refusal leaves it
+        made = True
     finally:
         if made:
             # before the lock goes: the file of the next holder must not be removed
@@ -317,3 +319,9 @@ class CreatedFolder:
             if not parent.is_relative_to(self.top) or any(parent.iterdir()):
                 return
             parent.rmdir()
+
+
+def reason(error: OSError) -> str:
+    """Why a file cannot be read, in words that follow "it"."""
+    text = error.strerror or type(error).__name__
+    return text if text.startswith(("is ", "has ")) else f"fails with {text!r}"

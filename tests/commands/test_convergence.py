@@ -66,9 +66,10 @@ def test_the_last_parameters_are_validated_and_tested_whatever_the_interval(trai
 
 
 def test_a_ceiling_that_is_reached_first_is_no_convergence(trainings, tmp_path):
-    result = run(tmp_path, *FAITHFUL, "trainer.max_epochs=4", "objective.tolerance=1e-12")
+    every = "trainer.check_val_every_n_epoch=3"
+    result = run(tmp_path, *FAITHFUL, "trainer.max_epochs=4", "objective.tolerance=1e-12", every)
     assert (result["converged"], result["epochs"]) == (False, 4)
-    assert _validated(tmp_path)[-1][0] == 3
+    assert [epoch for epoch, _ in _validated(tmp_path)] == [2, 3]
 
 
 def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(trainings, tmp_path):

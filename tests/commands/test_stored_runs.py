@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from taut.config.aliases import MOVED, current_target, current_targets, current_word
 from taut.config.instantiate import check_targets_resolved
-from taut.config.run_folder import choice_of
+from taut.config.run_folder import FORMAT, choice_of, write_format
 
 pytestmark = pytest.mark.usefixtures("trainings")
 
@@ -99,11 +99,13 @@ def test_the_word_of_a_choice_is_that_of_its_yaml():
 def test_runs_and_results_carry_their_format_and_a_newer_one_is_refused(tmp_path):
     run = copied(STORED / "vae", tmp_path)
     assert command("train", f"resume={run}", "trainer.max_epochs=3", "threads=1").code == 0
-    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["format"] == 1
+    assert not (run / "run.json").exists(), "a run that goes on keeps the format it was started in"
     assert command("evaluate", f"run={run}", "limit=3", "k=10", "threads=1").code == 0
-    assert _result(run)["format"] == _result(run / "evaluation")["format"] == 1
-    (run / "run.json").write_text('{"format": 2}', encoding="utf-8")
+    assert _result(run)["format"] == _result(run / "evaluation")["format"] == FORMAT
+    write_format(run)
+    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["format"] == FORMAT
+    (run / "run.json").write_text(json.dumps({"format": FORMAT + 1}), encoding="utf-8")
     for name, words in (("evaluate", f"run={run}"), ("complete", f"run={run}"), ("train", f"resume={run}")):
         done = command(name, words)
         assert done.code == 2
-        assert "reads formats up to 1; use the version that wrote it" in done.err
+        assert f"reads formats up to {FORMAT}; use the version that wrote it" in done.err

@@ -176,7 +176,7 @@ def test_draws_from_given_noise_follow_q(family, prior):
 def test_a_family_without_a_gaussian_is_refused():
     with pytest.raises(UserError, match="Laplace"):
         reparameterised(torch.distributions.Laplace(torch.zeros(3, 2), 1.0), torch.zeros(1, 3, 2))
-    with pytest.raises(UserError, match="even number"):
+    with pytest.raises(UserError, match=r"gap\.samples must be even"):
         Search(samples=3)
 
 

@@ -1,5 +1,7 @@
 """Few draws in the place of all: unbiased, to the last digit, over the one uniform number that chooses them."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from pieces import config
@@ -20,6 +22,12 @@ WEIGHTS = {
     "steep": torch.exp(-torch.arange(12.0)),
     "large": torch.tensor([5.0, 1, 1, 1, 1, 1, 5]),
 }
+
+
+def _data(x):
+    """As much of a data set as a model asks for."""
+    rows = lambda *_: x  # noqa: E731
+    return SimpleNamespace(training_rows=rows, starting_rows=rows, rows_of=rows, stored=SimpleNamespace(train=x))
 
 
 def pieces(weights, m):
@@ -65,7 +73,7 @@ def test_the_gradient_is_that_of_all_draws_on_average(objective, m, kl_weight, m
     """For one datum and the same noise, integrated over u exactly."""
     cfg = config("objective=iwae", "q=diagonal", "k=6")
     x = torch.bernoulli(torch.full((20, *cfg.x_shape), 0.4))
-    data = type("Data", (), {"training_rows": lambda self: x, "rows_of": lambda self, split: x})()
+    data = _data(x)
     model = build_model(cfg, data).double()
     parameters = [*model.parameters()]
 
@@ -93,6 +101,6 @@ def test_the_gradient_is_that_of_all_draws_on_average(objective, m, kl_weight, m
 def test_draws_without_a_path_are_refused():
     cfg = config("model=mog", "likelihood=bernoulli", "q=categorical", "objective=iwae", "k=6", "objective.backward=2")
     x = torch.bernoulli(torch.full((20, *cfg.x_shape), 0.4))
-    data = type("Data", (), {"training_rows": lambda self: x, "rows_of": lambda self, split: x})()
+    data = _data(x)
     with pytest.raises(UserError, match="reparameterised"):
         build_model(cfg, data)

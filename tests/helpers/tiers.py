@@ -49,8 +49,10 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """No workers for one file: their start would take longer than most files."""
-    return 0 if len(config.args) == 1 and _is_file(config.args[0]) else None
+    """No workers for one file: their start would take longer than most files; one more for all, since many wait."""
+    if len(config.args) == 1 and _is_file(config.args[0]):
+        return 0
+    return (os.cpu_count() or 1) + 1 if config.getoption("--all") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -18,8 +18,8 @@ CONF = ROOT / "conf"
 FLOORS = [
     ["__init__", "errors", "files"],
     ["functional"],
-    ["distributions", "data", "runtime"],
-    ["config"],
+    ["distributions", "runtime"],
+    ["data", "config"],
     ["report", "model"],
     ["objective", "evidence"],
     ["training"],

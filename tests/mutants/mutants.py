@@ -1901,6 +1901,13 @@ MUTANTS = [
         "training/module.py",
         "== self.trainer.max_epochs:\n            self.trainer.check_val_every_n_epoch = 1\n",
         "== self.trainer.max_epochs:\n            pass\n",
+        "tests/commands/test_convergence.py::test_a_ceiling_that_is_reached_first_is_no_convergence",
+    ),
+    Mutant(
+        "what a training ends with within an interval, not validated",
+        "training/module.py",
+        "self.trainer.should_stop = True\n            self.trainer.check_val_every_n_epoch = 1\n",
+        "self.trainer.should_stop = True\n",
         "tests/commands/test_convergence.py::test_the_last_parameters_are_validated_and_tested_whatever_the_interval",
     ),
     Mutant(

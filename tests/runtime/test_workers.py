@@ -15,7 +15,11 @@ TWO = [*TINY, "strategy=ddp_cpu", "data.batch_size=40", "trainer.enable_progress
 FAULTS = {
     "1 batch 3 raise": (1, "Process 1 of 2 (counted from 0) failed", "RuntimeError: a seeded fault"),
     "1 batch 3 leave": (1, "Process 1 of 2 (counted from 0) ended without a word, exit code 3."),
-    "1 batch 3 nan": (1, "Process 1 of 2 (counted from 0) failed: The training bound", "is not finite at step 2"),
+    "1 batch 3 nan": (
+        1,
+        "Process 1 of 2 (counted from 0) failed: Training diverged: the training bound",
+        "is not finite at step 2",
+    ),
     "1 batch 3 SIGKILL": (1, "was ended by SIGKILL, perhaps because memory ran out."),
     "0 batch 3 raise": (1, "RuntimeError: a seeded fault"),
     "0 batch 3 SIGKILL": (-9,),

@@ -149,7 +149,7 @@ def train(cfg: DictConfig) -> float | None:
 
     Raises:
         UserError: If the config cannot be trained.
-        LostProcess: If another process of the run failed.
+        WorkerFailed: If another process of the run failed.
     """
     check_targets_resolved(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -267,12 +267,14 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
 
 
 def _begin(cfg: DictConfig, folder: Path) -> None:
-    """Write down of what format the folder is, and what a run that is resumed goes on with."""
+    """Write down of what format a new folder is, or what a run that is resumed goes on with."""
     if not first() or cfg.trainer.fast_dev_run:
         return
-    write_format(folder)
     if cfg.resume:
+        # its format stays that of the config it was started with
         resume.record(folder, HydraConfig.get().overrides.task, cfg)
+    else:
+        write_format(folder)
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:

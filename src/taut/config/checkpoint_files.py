@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from taut.config.plain_yaml import reason
 from taut.errors import UserError
-from taut.files import CHECKPOINTS, METRICS, RESULT, open_regular
+from taut.files import CHECKPOINTS, METRICS, RESULT, open_regular, reason
+from taut.runtime.memory import available, in_words
 
 LABEL = b"taut-1-sha256:"
 SEAL = len(LABEL) + 64
@@ -67,9 +67,9 @@ def read_intact(path: Path) -> bytes:
     """
     check_seal(path)
     with open_regular(path) as file:
-        size, memory = os.fstat(file.fileno()).st_size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if size > memory:
-            raise UserError(f"The checkpoint {path} is larger than the memory of this machine: {size / 1e9:,.0f} GB.")
+        size = os.fstat(file.fileno()).st_size
+        if size > available():
+            raise UserError(f"The checkpoint {path} is larger than the memory of this machine: {in_words(size)}.")
         return file.read()
 
 

@@ -74,7 +74,7 @@ class Ending:
             return FAILED
         if isinstance(error, RunError):
             self.say(str(error))
-            if isinstance(error, workers.LostProcess):
+            if isinstance(error, workers.WorkerFailed):
                 self.say(self.way_on().strip())
             return error.code
         if folder is None and isinstance(error, (HydraException, OSError)):

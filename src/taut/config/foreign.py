@@ -13,9 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from taut.config.plain_yaml import reason
 from taut.errors import UserError
-from taut.files import CHECKPOINTS, kind_of, read_regular
+from taut.files import CHECKPOINTS, kind_of, read_regular, reason
 
 FOLDERS = {".hydra": "*", CHECKPOINTS: "*", "figures": "*", "wandb": "id"}
 """Folders that a run writes into, each with its files that taut writes: W&B makes links of its own beside ``id``."""

@@ -6,14 +6,15 @@ A config or a run folder may come from a stranger. Building YAML can overflow th
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from taut.errors import UserError
-from taut.files import read_regular
+from taut.files import read_regular, reason
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 LARGEST = 1_000_000
 """Bytes of a YAML file."""
@@ -46,12 +47,15 @@ def read_values(path: Path) -> Any:
     return values(_checked(path))
 
 
-def read_config(path: Path) -> DictConfig:
+def read_config(path: Path) -> "DictConfig":
     """A config, as OmegaConf reads its own files.
 
     Raises:
         UserError: If it cannot be read, is not plain, or is no mapping.
     """
+    from omegaconf import DictConfig, OmegaConf  # here: report.py does without
+    from omegaconf.errors import OmegaConfBaseException
+
     text = _checked(path)
     if not isinstance(yaml.compose(text, Loader=yaml.CSafeLoader), yaml.MappingNode):
         raise UserError(f"{path} is damaged: it should be a config, which is a mapping of keys to values.")
@@ -113,12 +117,6 @@ def _checked(path: Path) -> str:
     except NotPlain as error:
         raise UserError(f"{path} {error}.") from error
     return text
-
-
-def reason(error: OSError) -> str:
-    """Why a file cannot be read, in words that follow "it"."""
-    text = error.strerror or type(error).__name__
-    return text if text.startswith(("is ", "has ")) else f"fails with {text!r}"
 
 
 def _check_events(text: str, aliases: bool) -> None:

@@ -12,12 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from taut.config.aliases import current_targets, current_word
 from taut.config.checkpoint_files import ANEW, refuse_to_start_anew
 from taut.config.data_paths import as_typed, located
-from taut.config.foreign import read_metrics
+from taut.config.foreign import read_metrics, read_object
 from taut.config.overrides import key, merged, quoted
 from taut.config.plain_yaml import read_config, read_values
 from taut.config.run_folder import (
     CONFIG,
     EARLIER_RESULT,
+    FORMAT,
+    FORMAT_FILE,
     METRICS,
     OVERRIDES,
     RESULT,
@@ -153,7 +155,9 @@ def unchanged_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> 
     then = current_targets(OmegaConf.to_container(read_config(past.folder / CONFIG)))
     composed = compose(past.stored)
     now = OmegaConf.to_container(composed)
-    changed = next(_differences(then, now), None)
+    # of an older run they lack what they have gained since, whose defaults are what was done before
+    gained = read_object(past.folder / FORMAT_FILE).get("format", 0) < FORMAT
+    changed = next((name for name in _differences(then, now) if not (gained and _lacks(then, name))), None)
     if changed:
         raise UserError(
             f"The configs changed since {past.folder.name} was started: {changed} is no longer what it was; restore "
@@ -199,6 +203,12 @@ def refuse_other_run(before: DictConfig, now: DictConfig, new: Sequence[str]) ->
                 f"resume: {word} would make it another run: its {changed} is {_value(then, changed)}; leave the word "
                 "out, or start a new run."
             )
+
+
+def _lacks(container: Any, dotted: str) -> bool:
+    group, _, leaf = dotted.rpartition(".")
+    node = _value(container, group) if group else container
+    return not (isinstance(node, dict) and leaf in node)
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

@@ -48,8 +48,12 @@ __all__ = [
     "write_result",
 ]
 
-FORMAT = 1
-"""Version of the layout of run folders and of ``result.json``; a folder without a number is older than the first."""
+FORMAT = 2
+"""Version of what a run folder holds: its files, ``result.json``, and the keys of its config.
+
+A folder without a number is older than the first. Format 2 has keys for the limits of Lightning's trainer and for how a
+table is written.
+"""
 FORMAT_FILE = "run.json"
 """The format of a run folder, written before its first epoch."""
 EARLIER_RESULT = "result.earlier.json"

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from taut.data.base import Data, Splits, check_fractions, cut_by_fractions
 from taut.data.binarise import Scale
-from taut.data.readers.array_file import open_array
+from taut.data.readers.array_file import open_array, refuse_beyond_memory
 from taut.data.table import check_file, path_of
 from taut.errors import UserError
 
@@ -77,6 +77,7 @@ class Images(Data):
         if not files:
             raise UserError(f"{self.path} holds no PNG or JPEG file, nor do its sub-folders: give another data.path.")
         first = _pixels(files[0], self.size)
+        refuse_beyond_memory(len(files) * first.nbytes, str(self.path))
         images = np.empty((len(files), *first.shape), dtype=np.uint8)
         for i, file in enumerate(files):
             pixels = _pixels(file, self.size)
@@ -103,6 +104,7 @@ class Images(Data):
                 f"{self.path} holds an array of shape {images.shape}: expected images [n, h, w], or [n, h, w, c] with "
                 "c = 1 or 3, channels last; transpose it."
             )
+        refuse_beyond_memory(images.nbytes, str(self.path))
         if images.dtype == np.bool_:
             images = images.astype(np.uint8) * np.uint8(255)
         if images.ndim == 4 and images.shape[-1] == 1:

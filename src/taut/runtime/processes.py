@@ -49,7 +49,7 @@ class Processes:
 
         Raises:
             UserError: If the devices are not to be had.
-            LostProcess: If another process failed.
+            WorkerFailed: If another process failed.
         """
         with worker_processes(devices.require(trainer), command):
             fabric = Fabric(

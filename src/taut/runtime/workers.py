@@ -32,7 +32,7 @@ STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _to_first: socket.socket | None = None
 
 
-class LostProcess(RunError):
+class WorkerFailed(RunError):
     """Another process of the run ended before its time.
 
     Args:
@@ -83,7 +83,7 @@ def worker_processes(count: int, command: list[str]) -> Iterator[None]:
         command: What starts another of them.
 
     Raises:
-        LostProcess: If another process failed first, with what it said.
+        WorkerFailed: If another process failed first, with what it said.
         SystemExit: If another process was asked to stop.
     """
     if count == 1 or "LOCAL_RANK" in os.environ or launched():
@@ -119,18 +119,18 @@ class WorkerExit:
     code: int
     message: str
 
-    def error(self, world: int) -> LostProcess | SystemExit:
+    def error(self, world: int) -> WorkerFailed | SystemExit:
         """The error of the command that follows."""
         if self.code in STOPPED:
             return SystemExit(self.code)
         who = f"Process {self.rank} of {world} (counted from 0)"
         if self.message:
-            return LostProcess(f"{who} failed: {self.message}", self.code if self.code > 0 else 1)
+            return WorkerFailed(f"{who} failed: {self.message}", self.code if self.code > 0 else 1)
         if self.code < 0:
             name = signal.Signals(-self.code).name
             memory = ", perhaps because memory ran out" if -self.code == signal.SIGKILL else ""
-            return LostProcess(f"{who} was ended by {name}{memory}.", 1)
-        return LostProcess(f"{who} ended without a word, exit code {self.code}.", 1)
+            return WorkerFailed(f"{who} was ended by {name}{memory}.", 1)
+        return WorkerFailed(f"{who} ended without a word, exit code {self.code}.", 1)
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """Arrays from NPY and NPZ files, never unpickled."""
 
 import lzma
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from taut.data.readers.columns import EXACT, INEXACT, LARGEST, MISSING, TOO_LARGE
 from taut.errors import UserError
+from taut.runtime.memory import available, in_words
 
 _BOMB = 1 << 28, 200  # bytes, and the ratio above which a packed array is taken for a bomb
 _CHUNK = 1 << 20  # numbers that are checked at once
@@ -92,10 +92,9 @@ def open_array(path: Path, name: str | None = None) -> np.ndarray:
 
 def refuse_beyond_memory(size: int, source: str) -> None:
     """Raise ``UserError`` where numbers of so many bytes cannot be in the memory of this machine."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > memory:
+    if size > available():
         raise UserError(
-            f"{source} takes {size / 2**30:.3g} GiB in memory or more, and this machine has {memory / 2**30:.3g}: only "
+            f"{source} takes {in_words(size)} in memory or more, and this machine has {in_words(available())}: only "
             "a table in .npy, .parquet, .feather or text with data.binarisation=none, and without mask.fresh, is read "
             "from the disk a batch at a time; save it so, or take fewer rows."
         )

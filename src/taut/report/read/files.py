@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taut.config.plain_yaml import NotPlain, reason, values
-from taut.files import LARGEST, open_regular, read_regular
+from taut.files import LARGEST, open_regular, read_regular, reason
 
 LARGEST_YAML = 200_000
 TAIL = 6_000
@@ -44,6 +43,8 @@ class Reader:
 
     def yaml(self, name: str) -> Any:
         """Content of a YAML file; empty if it cannot be read."""
+        from taut.config.plain_yaml import NotPlain, values  # here: --help does without yaml
+
         text = self.text(name, LARGEST_YAML)
         try:
             return values(text, aliases=False)
