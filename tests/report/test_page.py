@@ -18,7 +18,7 @@ from taut.report.page.plots import thinned
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 5_000_000
-EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&{{7*7}}</title>"
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&{{1237*1237}}</title>"
 
 
 def _page(*words) -> str:
@@ -156,7 +156,7 @@ def test_nothing_that_files_say_becomes_code(tmp_path):
     found = evaluation([1.0, 2.0], [0.5, 0.5], data=EVIL, estimators={EVIL: {EVIL: EVIL}})
     found["gap"] |= {"lower": EVIL, "upper": EVIL}
     found["apart"] = {EVIL: found["apart"]["test"]}
-    folder = "x<b>&'\"{{7*7}}"
+    folder = "x<b>&'\"{{1237*1237}}"
     sweep = write_sweep(
         tmp_path / "s",
         {
@@ -177,7 +177,7 @@ def test_nothing_that_files_say_becomes_code(tmp_path):
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert re.findall(r"<(?:b|i)[ >]", page.split("<script")[0]) == []
-    assert re.search(r"\b49\b", page.split("<script")[0]) is None
+    assert "1530169" not in page.split("<script")[0]
     assert "\x1b" not in page
     assert len(re.findall(r"<script[ >]", page)) == 4
     assert _data(page)["sets"][0]["rows"], "and it still says something"
