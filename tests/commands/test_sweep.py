@@ -273,7 +273,7 @@ def test_every_job_sees_one_gpu_and_has_one_thread(commands, tmp_path):
 def test_a_cluster_runs_jobs_as_jobs(commands, tmp_path):
     code, out, err = swept(commands, tmp_path, "seed=0,113,1", "launcher=slurm", "launcher.cluster=local")
     assert code == 1, err
-    assert [row["state"] for row in table(tmp_path)] == ["finished", "failed", "finished"]
+    assert [row["state"] for row in table(tmp_path)] == ["finished", "failed", "finished"], out + err
     assert "prior=vamp does not go with q=exact" in out
     assert "1 of 3 jobs failed" in err
 
