@@ -3,6 +3,7 @@
 Which tests run is said in ``helpers/tiers.py``.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -11,6 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads tha
 
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from jaxtyping import install_import_hook
 
 LAUNCHERS = ("SLURM", "SBATCH", "SRUN", "SUBMITIT", "TORCHELASTIC")
@@ -44,16 +47,30 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _fresh():
+    """The same seed, dtype and threads before each test: commands that run in this process change them for good."""
+    torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture
 def float64():
     """Default dtype float64 inside the test."""
-    previous = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
+
+
+@pytest.fixture
+def command_in_process(tmp_path, monkeypatch):
+    """For a test that runs commands in this process: a working directory of its own, and nothing left behind."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
     yield
-    torch.set_default_dtype(previous)
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None

@@ -2,36 +2,23 @@
 
 import struct
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from data.refusals import images, refused
 from pieces import config
 from PIL import Image
 
 from taut.config.instantiate import instantiate
 from taut.data.images import Images
-from taut.errors import UserError
 from taut.model.joint import Joint
 
+refusal = partial(refused, images)
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(256, size=(12, 6, 4), dtype=np.uint8)
 COLOUR = RNG.integers(256, size=(12, 6, 4, 3), dtype=np.uint8)
-
-
-def images(path, **options) -> Images:
-    data = Images(**{"path": path, "batch_size": None, "val_fraction": 0, "test_fraction": 0, **options})
-    data.setup()
-    return data
-
-
-def refusal(path, **options) -> str:
-    with pytest.raises(UserError) as caught:
-        images(path, **options)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    return sentence
 
 
 def folder(path, arrays, labels=("",)):
@@ -174,9 +161,8 @@ def test_sizes_that_are_none(tmp_path, size):
 def test_settings_that_do_not_fit(tmp_path):
     assert "sum is below 1" in refusal(tmp_path, val_fraction=0.5, test_fraction=0.5)
     np.save(tmp_path / "my.npy", GREY)
-    assert "has 12 images, of which data.val_fraction=0.01 leaves none" in refusal(
-        tmp_path / "my.npy", val_fraction=0.01
-    )
+    sentence = refusal(tmp_path / "my.npy", val_fraction=0.01)
+    assert "has 12 images, of which data.val_fraction=0.01 leaves none" in sentence
     assert "is a folder" in refusal(tmp_path, array="x")
 
 

@@ -4,25 +4,22 @@ import bz2
 import gzip
 import lzma
 import zipfile
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from data.refusals import refused, table
 from pyarrow import feather, parquet
 
 from taut.data.mask.cells import FromData
 from taut.data.table import Table
 from taut.errors import UserError
 
+refusal = partial(refused, table)
 HEADER = "say data.header=true if they are names, or data.header=false"
 ROWS = [[1.5, 2.5], [3.5, 4.5]]
-
-
-def table(path, **options) -> Table:
-    data = Table(**{"path": path, "batch_size": None, "val_fraction": 0, "test_fraction": 0, **options})
-    data.setup()
-    return data
 
 
 def written(folder, content: str | bytes, name: str = "my.csv"):
@@ -35,15 +32,6 @@ def read(path, **options) -> tuple[tuple[str, ...] | None, list[list[float]]]:
     data = Table(path=path, batch_size=None, **options)
     values = data.read().tolist()
     return data.columns, values
-
-
-def refusal(path, **options) -> str:
-    with pytest.raises(UserError) as caught:
-        table(path, **options)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    return sentence
 
 
 UNDERSTOOD = {

@@ -4,34 +4,22 @@ import os
 import time
 import tracemalloc
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from data.refusals import refused, table
 
 from taut.data.readers import array_file, text_file
 from taut.data.table import Table
-from taut.errors import UserError
 
-
-def table(path, **options) -> Table:
-    data = Table(**{"path": path, "batch_size": None, "val_fraction": 0, "test_fraction": 0, **options})
-    data.setup()
-    return data
+refusal = partial(refused, table)
 
 
 def rows_of(data: Table) -> list:
     return sorted(data.stored.train.tolist())
-
-
-def refusal(path, **options) -> str:
-    with pytest.raises(UserError) as caught:
-        table(path, **options)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    return sentence
 
 
 ACCEPTED = {

@@ -1,7 +1,6 @@
 """Every mistake has one decided outcome: one sentence, exit code 2, nothing left behind."""
 
 import json
-import logging
 import os
 import re
 import socket
@@ -14,7 +13,6 @@ from pkgutil import resolve_name
 import pytest
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from pieces import names
 
@@ -27,19 +25,8 @@ from taut.training.checkpoint import seal
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "ab12" * 10
+pytestmark = pytest.mark.usefixtures("command_in_process")
 EMPTY_ZIP = b"PK\5\6" + bytes(18)
-
-
-@pytest.fixture(autouse=True)
-def _hydra_left_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
-    yield
-    logging.getLogger().handlers[:] = handlers
-    logging.getLogger().setLevel(level)
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture
@@ -95,10 +82,10 @@ MISTAKES = {
     "mask=quadrants mask.quarters=[]": "one or more of upper_left",
     "mask=quadrants mask.quarters=[middle]": "one or more of upper_left",
     "mask=quadrant": "did you mean quadrants?",
-    "threads=0": "an integer >= 1",
+    "threads=0": "an integer from 1 to 1,024",
     "seed=-1": "0 to 4294967295",
     "seed=4294967296": "0 to 4294967295",
-    "threads=100000": "at most 1024",
+    "threads=100000": "from 1 to 1,024",
     "trainer.max_steps=0": "an integer >= 1, or -1 for no limit",
     "trainer.max_time=1h": "days:hours:minutes:seconds",
     "trainer.fast_dev_run=-1": "true, false or a number of batches",

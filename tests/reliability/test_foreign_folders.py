@@ -309,7 +309,6 @@ STATES = {
     "steps that are a vector": lambda c: state_of(c).update(step=torch.zeros(10_000)),
     "steps of another precision": lambda c: state_of(c).update(step=torch.zeros((), dtype=torch.int8)),
     "no tensor": lambda c: state_of(c).update(exp_avg="x"),
-    "a half of it": lambda c: state_of(c).pop("exp_avg_sq"),
     "an unknown state": lambda c: state_of(c).update(momentum_buffer=torch.zeros(3)),
     "a parameter there is not": lambda c: c["optimizer_states"][0]["state"].update({999: state_of(c)}),
     "another order": lambda c: c["optimizer_states"][0]["param_groups"][0]["params"].reverse(),
@@ -344,6 +343,13 @@ def test_a_state_that_does_not_fit_the_parameters_is_refused(name):
     STATES[name](checkpoint)
     with pytest.raises(UserError, match="holds the state of another optimiser than this run's"):
         check_optimizer_state(optimised(), checkpoint["optimizer_states"][0])
+
+
+def test_a_state_that_lacks_what_the_settings_need_is_refused():
+    saved = copy.deepcopy(optimised().state_dict())
+    del saved["state"][0]["exp_avg_sq"]
+    with pytest.raises(UserError, match=r"need a state \(exp_avg_sq\) that the run has not kept"):
+        check_optimizer_state(optimised(), saved)
 
 
 FOREIGN = {

@@ -43,6 +43,7 @@ SAID = {
 }
 STREAMS = ("taken", "hanging", "failing")
 AT_ONCE = 2  # most of the time is patience with W&B
+IMPATIENT = ("none", "no_key", "offline", "absent")  # these runs wait for nobody
 RECORDED = ("offline", "unreachable", "refused")
 
 
@@ -132,9 +133,10 @@ def test_a_fault_is_told_in_one_sentence_and_once(folder, fault):
 
 @pytest.mark.parametrize("fault", SAID)
 def test_no_fault_holds_a_run_up_for_longer_than_15_seconds(folder, fault):
-    seconds = {name: float((folder / f"{name}.seconds").read_text()) for name in (fault, "offline")}
+    seconds = {name: float((folder / f"{name}.seconds").read_text()) for name in (fault, *IMPATIENT)}
     assert PATIENCE + PARTING < 15
-    assert seconds[fault] < 15 + 2 * seconds["offline"], "twice, as other work on the machine comes and goes"
+    slowest = max(seconds[name] for name in IMPATIENT)
+    assert seconds[fault] < 15 + 2 * slowest, "twice, as other work on the machine comes and goes"
 
 
 @pytest.mark.parametrize("fault", RECORDED)

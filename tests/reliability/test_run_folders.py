@@ -1,7 +1,6 @@
 """A run folder has one writer, is left as it was by whatever is refused, and goes on by words that are obeyed."""
 
 import json
-import logging
 import os
 import shutil
 import signal
@@ -12,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 
 from taut import files
 from taut.cli import main
@@ -24,23 +21,10 @@ from taut.training.callbacks import history
 from taut.training.checkpoint import newest_good
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("command_in_process")
 TINY = ["callbacks=none", "logger=csv", "threads=1", "k_eval=2", "k_test=2", "network.hidden=[4]"]
 TINY += ["data.batch_size=200", "trainer.enable_progress_bar=false"]
 TRAIN, EVALUATE, COMPLETE = (f"taut.commands.{name}:{name}" for name in ("train", "evaluate", "complete"))
-
-
-@pytest.fixture(autouse=True)
-def _hydra_left_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    logging.getLogger().handlers[:] = handlers
-    logging.getLogger().setLevel(level)
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture

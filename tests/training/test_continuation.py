@@ -211,13 +211,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(fit, model_of, 
     path = tmp_path / "x-step=4.ckpt"
     with pytest.raises(RuntimeError, match="killed"):
         fit(callbacks=[SaveAt(path, 4)])
-    for words, epochs, said in [
-        (["+optimizer.amsgrad=true"], 4, "need a state (max_exp_avg_sq) that the run has not kept"),
-        ([], 0, "trainer.max_epochs=0 is less than the 1 epochs"),
-    ]:
-        with pytest.raises(UserError) as refused:
-            refuse_unfit(path, model_of(blobs, *words), blobs, epochs)
-        assert said in str(refused.value)
+    with pytest.raises(UserError, match=r"trainer\.max_epochs=0 is less than the 1 epochs"):
+        refuse_unfit(path, model_of(blobs), blobs, 0)
     with pytest.raises(RuntimeError, match="loading state_dict"):
         refuse_unfit(path, model_of(blobs, "latent_dim=4"), blobs, 4)
     refuse_unfit(path, model_of(blobs), blobs, None)

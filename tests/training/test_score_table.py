@@ -108,3 +108,9 @@ def test_training_that_ended_too_soon_is_warned_of():
     text = " ".join(lines({**result(), "criteria": None, "converged": False, "epochs": 3}, width=200))
     assert "converged: no, 3 epochs" in text
     assert "Warning: EM has not converged" in text
+
+
+def test_a_run_without_a_test_says_so_and_has_no_rate():
+    untested = {**result(), "scores": {}, "n": 0, "seconds": {"fit": 1.0, "test": 0.0}}
+    assert row(untested, "none").split() == ["none", "nothing", "was", "tested"]
+    assert row(untested, "fit") == "fit 1.0 s, test 0.0 s"

@@ -149,7 +149,10 @@ def _arrow(fills: Tensor, output: CompleteOutput, kind: str) -> bytes:
     if output.cfg.fill == "draws":
         columns = {"draw": np.repeat(np.arange(1, len(values) + 1), values.shape[1]), **columns}
     table, content = pa.table(columns), io.BytesIO()
-    parquet.write_table(table, content) if kind == ".parquet" else feather.write_feather(table, content)
+    if kind == ".parquet":
+        parquet.write_table(table, content)
+    else:
+        feather.write_feather(table, content)
     return content.getvalue()
 
 

@@ -19,7 +19,7 @@ from taut.config.instantiate import check_targets_resolved, instantiate
 from taut.config.overrides import child_command
 from taut.config.run_folder import BEST, CHECKPOINTS, versions, write_format, write_result
 from taut.data.base import Data
-from taut.data.disk_rows import first as first_rows
+from taut.data.disk_rows import first_rows
 from taut.errors import UserError
 from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
 from taut.evidence.log_evidence import LogEvidence

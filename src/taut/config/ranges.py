@@ -61,7 +61,7 @@ RANGES = {
     # with many thousands torch ends the process without a word
     "threads": (
         TypeAdapter(ThreadCount | None),
-        "an integer >= 1 and at most 1024, or null",
+        "an integer from 1 to 1,024, or null",
     ),
     **dict.fromkeys(("seed", "split_seed"), A_SEED),
     **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),

@@ -149,7 +149,7 @@ class Data(LightningDataModule, ABC):
 
         The training split is in random order, so that these are a random choice.
         """
-        return disk_rows.first(self.training_rows())
+        return disk_rows.first_rows(self.training_rows())
 
     def rows_of(self, split: str) -> Float[Tensor, "n *x"] | DiskRows:
         """A split as it is trained on or scored, in its order; the training split as epoch 0 sees it."""

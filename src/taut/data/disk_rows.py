@@ -117,7 +117,7 @@ def parts(rows: Shaped[Tensor, "n *x"] | DiskRows) -> Iterator[Shaped[Tensor, "b
     return iter(rows.split(max(1, _CHUNK // max(1, prod(rows.shape[1:]) * rows.dtype.itemsize))))
 
 
-def first(rows: Shaped[Tensor, "n *x"] | DiskRows, count: int | None = None) -> Shaped[Tensor, "m *x"]:
+def first_rows(rows: Shaped[Tensor, "n *x"] | DiskRows, count: int | None = None) -> Shaped[Tensor, "m *x"]:
     """The first ``count`` rows, all if ``None``; of those on the disk, as many of them as ``STARTING`` bytes hold."""
     if isinstance(rows, Tensor):
         return rows[:count]

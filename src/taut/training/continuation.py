@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.training.checkpoint import AtomicCheckpointIO
@@ -33,7 +31,6 @@ def refuse_unfit(path: Path, model: LatentVariableModel, data: Data, max_epochs:
         data.load_state_dict(state)
         model.load_state_dict(checkpoint["state_dict"])
         done = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-        states = list(checkpoint["optimizer_states"][0]["state"].values())
     # a seal shows that a checkpoint is whole, not that a training wrote it
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
@@ -45,21 +42,3 @@ def refuse_unfit(path: Path, model: LatentVariableModel, data: Data, max_epochs:
             f"trainer.max_epochs={max_epochs} is less than the {done} epochs that the run has been trained for; choose "
             "more, or leave it out."
         )
-    if not model.objective.closed_form:
-        _refuse_other_state(states, model)
-
-
-def _refuse_other_state(states: list[dict], model: LatentVariableModel) -> None:
-    """Refuse settings of the optimiser that need a state which was not kept, as ``amsgrad`` and ``momentum`` do."""
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    parameter.grad = torch.zeros(1)
-    optimizer = model.make_optimizer([parameter])
-    optimizer.step()
-    needed = {name for name, value in optimizer.state[parameter].items() if value is not None}
-    for kept in states:
-        lacking = sorted(needed - {name for name, value in kept.items() if value is not None})
-        if lacking:
-            raise UserError(
-                f"resume: these settings of optimizer need a state ({', '.join(lacking)}) that the run has not kept; "
-                "leave them as they were, or start a new run."
-            )

@@ -67,10 +67,13 @@ def check_optimizer_state(optimizer: Optimizer, saved: Any) -> None:
     try:
         _check_places(saved, len(parameters))
         for index, states in saved["state"].items():
+            _refuse_settings(known[index], states)
             _check_states(index, known[index], states)
         # a copy, since a step writes into the tensors it is given
         twin.load_state_dict(copy.deepcopy(saved))
         _step(twin)
+    except UserError:
+        raise
     except Exception as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise UserError(
@@ -90,6 +93,16 @@ def _check_places(saved: Mapping[str, Any], count: int) -> None:
     places = [place for group in saved["param_groups"] for place in group["params"]]
     if places != list(range(count)):
         raise ValueError(f"it is of {len(places)} parameters, and there are {count}")
+
+
+def _refuse_settings(known: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Refuse settings that need a state which was not kept, as ``amsgrad`` and ``momentum`` do."""
+    lacking = sorted(name for name, value in known.items() if value is not None and saved.get(name) is None)
+    if lacking:
+        raise UserError(
+            f"resume: these settings of optimizer need a state ({', '.join(lacking)}) that the run has not kept; "
+            "leave them as they were, or start a new run."
+        )
 
 
 def _check_states(index: int, known: Mapping[str, Any], saved: Mapping[str, Any]) -> None:

@@ -64,6 +64,8 @@ def score_table(result: Result) -> Table:
     for name, (label, meaning) in ROWS.items():
         if result["scores"].get(name, {}).get("value") is not None:
             _add(table, name, label, meaning, result)
+    if not table.row_count:
+        table.add_row("none", "", "", "", "nothing was tested")
     return table
 
 
@@ -75,13 +77,13 @@ def caption(result: Result) -> Text:
     """Source of the numbers, the seconds, and a warning line for each reason to distrust them."""
     seconds = result["seconds"]
     # a test of no measurable time must not divide by 0
-    rate = result["n"] / max(seconds["test"], 1e-9)
+    rate = f" ({result['n'] / max(seconds['test'], 1e-9):,.0f} images/s)" if result["n"] else ""
     data = f"{result['data']}, binarisation {result['binarisation']}"
     same = "" if result.get("held_out", True) else ", the training rows"
     lines = [
         f"{result['split']} split of {data}: {result['n']:,} data{same}",
         *result.get("partial", []),
-        f"fit {seconds['fit']:.1f} s, test {seconds['test']:.1f} s ({rate:,.0f} images/s)",
+        f"fit {seconds['fit']:.1f} s, test {seconds['test']:.1f} s{rate}",
         *fitted(result),
     ]
     text = Text("\n".join(lines), style="dim")
