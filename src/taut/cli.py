@@ -25,6 +25,7 @@ from taut.config import overrides, resume
 from taut.config.check import check, check_overrides, refuse_processes
 from taut.config.compose import Composer, explain, translated
 from taut.config.exit_codes import Ending, leave_if_asked, stopped_by_signals
+from taut.config.pieces import as_word
 from taut.config.plain_yaml import check_yaml
 from taut.config.run_folder import Description, refuse_run, sole_writer_of
 from taut.errors import UserError
@@ -88,6 +89,7 @@ class Command:
         self.before: DictConfig | None = None
         self.description = Description()
         self.held = ExitStack()
+        self.again: list[str] = []
         self.driver: Driver | None = None
         self.created = CreatedFolder()
         self.folder: Path | None = None
@@ -101,6 +103,7 @@ class Command:
             UserError: If it may not or cannot be done.
         """
         args = overrides.parsed()
+        self.again = [*_flags(args), *as_word(args.trust)]
         if args.experimental_rerun is not None:
             raise UserError("--experimental-rerun unpickles a file and is not supported; use resume=<run folder>.")
         _check_config_folders(args)
@@ -176,7 +179,7 @@ class Command:
         return Driver(
             # a program that calls main() need not have the script in sys.argv
             script if script.is_file() else self.conf.parent / f"{self.name}.py",
-            [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(args, name))],
+            _flags(args),
             list(args.overrides),
             asked,
             lambda error, words: explain(error, words, composer.compose, Path(composer.conf)),
@@ -258,7 +261,11 @@ class Command:
             return ""
         folder = os.path.relpath(self.folder)
         folder = str(self.folder) if folder.startswith("..") else folder
-        return f" Go on with: python {sys.argv[0]} {shlex.quote(f'resume={folder}')}"
+        return f" Go on with: python {sys.argv[0]} {shlex.join([*self.again, f'resume={folder}'])}"
+
+
+def _flags(args: Namespace) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(args, name))]
 
 
 def _check_config_folders(args: Namespace) -> None:

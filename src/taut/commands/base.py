@@ -14,7 +14,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console, RenderableType
 
-from taut.config.instantiate import check_targets_resolved, instantiate
+from taut.config.instantiate import check_targets_resolved, instance
 from taut.config.overrides import child_command
 from taut.config.run_folder import sole_writer_of, versions, write_result
 from taut.errors import UserError
@@ -212,7 +212,9 @@ def refuse_others(nodes: DictConfig) -> None:
         UserError: Naming it.
     """
     for name, node in nodes.items():
-        if not str(node.get("_target_")).startswith("taut.evidence."):
+        # another part of taut is no estimator; what a package of the user's own builds shows when it is built
+        target = str(node.get("_target_"))
+        if target.startswith("taut.") and not target.startswith("taut.evidence."):
             raise UserError(f"evidence.{name} is not an estimator of log p(x); choose evidence=[importance,ais].")
 
 
@@ -231,7 +233,7 @@ def fitting(nodes: DictConfig, target: Target, unfit: str) -> tuple[list[Evidenc
     skipped = []
     for node in nodes.values():
         try:
-            estimator = instantiate(node)
+            estimator = instance(node, Evidence)
             estimator.check(target)
             estimators.append(estimator)
         except UserError as error:

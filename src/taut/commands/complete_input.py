@@ -8,7 +8,7 @@ from jaxtyping import Float
 from omegaconf import DictConfig
 from torch import Tensor
 
-from taut.config.instantiate import instantiate
+from taut.config.instantiate import instance
 from taut.data.base import Data
 from taut.data.binarise import Scale
 from taut.data.mask.base import Mask
@@ -55,7 +55,7 @@ def complete_input(cfg: DictConfig, data: Data, model: LatentVariableModel) -> C
     Raises:
         UserError: If the mask does not fit, or the table is not like the data of the run.
     """
-    mask = instantiate(cfg.mask) if is_choice(cfg.mask) else None
+    mask = instance(cfg.mask, Mask) if is_choice(cfg.mask) else None
     if is_choice(cfg.data):
         return _of_table(cfg, data, model, mask or FromData())
     data.mask = mask or data.mask or FromData()
@@ -71,7 +71,7 @@ def is_choice(node: DictConfig | None) -> bool:
 
 
 def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mask) -> CompleteInput:
-    table = instantiate(cfg.data, mask=FromData())
+    table = instance(cfg.data, Data, mask=FromData())
     if not isinstance(table, Table):
         raise UserError(
             f"data={table.name} cannot be completed by this run, which was trained on {data.name}; leave data out to "

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from taut.config import resume
-from taut.config.instantiate import check_targets_resolved, instantiate
+from taut.config.instantiate import check_targets_resolved, instance, instantiate
 from taut.config.overrides import child_command
 from taut.config.run_folder import BEST, CHECKPOINTS, versions, write_format, write_result
 from taut.data.base import Data
@@ -279,7 +279,7 @@ def _begin(cfg: DictConfig, folder: Path) -> None:
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:
     """The callbacks of the config but those that the trainer was asked to do without, which Lightning would refuse."""
-    built = [instantiate(node) for node in cfg.callbacks.values() if node]
+    built = [instance(node, Callback) for node in cfg.callbacks.values() if node]
     if cfg.trainer.limit_val_batches == 0 and any(isinstance(callback, EarlyStopping) for callback in built):
         raise UserError(
             "callbacks=early_stopping watches a validation score, and trainer.limit_val_batches=0 leaves none; drop "

@@ -1,7 +1,7 @@
 """Missing cells of a table, for scikit-learn: p(x_mis | x_obs) as a transformer."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, get_args
@@ -51,6 +51,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         k: Number of importance samples K where the posterior of a run's model is not known exactly.
         components: Number of Gaussians C of the mixture.
         seed: Seed of the start of the mixture and of all draws, which are keyed by the number of the row.
+        trust: Packages whose classes the run may name; only those that you know.
 
     Attributes:
         joint_: The model.
@@ -72,6 +73,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         k: int = 1000,
         components: int = 1,
         seed: int = 0,
+        trust: str | Sequence[str] = (),
     ) -> None:
         # as given and unchecked: scikit-learn clones estimators by their arguments
         self.run = run
@@ -79,6 +81,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.k = k
         self.components = components
         self.seed = seed
+        self.trust = trust
 
     def fit(self, X: Any, y: Any = None) -> "Imputer":
         """Train the mixture on the observed cells of X, or read the run and find its columns in X."""
@@ -154,7 +157,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.q_ = Exact(self.joint_, rows.shape[1:])
 
     def _read(self, folder: Path, columns: int, names: list[str] | None) -> None:
-        model, data = _loaded(folder)
+        model, data = _loaded(folder, self.trust)
         width, known = math.prod(data.x_shape), data.columns
         if columns != width:
             them = "" if known is None else f" ({', '.join(known)})"
@@ -195,9 +198,9 @@ def _matched(folder: Path, known: list[str], names: list[str]) -> np.ndarray:
     return np.array([names.index(name) for name in known])
 
 
-def _loaded(folder: Path) -> tuple[LatentVariableModel, Data]:
+def _loaded(folder: Path, trust: str | Sequence[str]) -> tuple[LatentVariableModel, Data]:
     """The model of a run, in its own precision, and its data; the process is left as it was."""
-    run = Run.open(folder)
+    run = Run.open(folder, trust=trust)
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if str(run.cfg.trainer.precision).startswith("64") else torch.float32)
     try:

@@ -152,6 +152,11 @@ def check_sweep(cfg: DictConfig) -> None:
 
 def _check_keys(cfg: DictConfig, keys: set[str]) -> None:
     for key in map(str, cfg):
+        if key == "trust":
+            raise UserError(
+                "trust comes from a config, and only you can say whom you trust: remove it there, and type "
+                "trust=[mylab] if you know the package."
+            )
         if key not in keys:
             elsewhere = in_another_group(key, cfg)
             hint = nearest(key, keys) if elsewhere is None else f"did you mean {elsewhere}?"

@@ -1,17 +1,24 @@
-"""Objects that a config may build: a positive list of names, checked before and after the import they cause."""
+"""Objects that a config may build: a positive list of names, checked before and after the import they cause.
+
+The list is that of taut, and the packages that the user has named (:mod:`taut.config.pieces`).
+"""
 
 import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any
+from importlib import import_module
+from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from taut.config import pieces
 from taut.errors import UserError
+
+T = TypeVar("T")
 
 PARTS = r"data|evidence|model|objective|training\.(?:callbacks|loggers|models|schedulers|strategies)"
 ACTIVATIONS = "CELU|ELU|GELU|Hardswish|Hardtanh|Identity|LeakyReLU|Mish|ReLU|ReLU6|SELU|Sigmoid|SiLU|Softplus|Tanh"
@@ -48,21 +55,32 @@ OURS = (
 
 
 def check_targets(container: Any) -> None:
-    """Refuse every ``_target_`` in plain values whose name is not on the list.
+    """Refuse every ``_target_`` in plain values whose name is neither on the list nor of a trusted package.
 
     Raises:
+        NeedsTrust: If the user could trust the packages of all of them.
         UserError: Naming the key and the target.
     """
-    for key, node in nodes(container):
-        if not _matches(SPELLED, node["_target_"]):
-            _refuse(key, node["_target_"], OURS)
+    strange = {
+        key: node["_target_"]
+        for key, node in nodes(container)
+        if not _matches(SPELLED, node["_target_"]) and not pieces.covers(node["_target_"])
+    }
+    for key, target in strange.items():
+        if not pieces.could_cover(target):
+            _refuse(key, target, OURS)
+    if strange:
+        key, target = next(iter(strange.items()))
+        packages = list(dict.fromkeys(map(pieces.package_of, strange.values())))
+        raise pieces.NeedsTrust(packages, f"{key}._target_={target}")
 
 
 def check_targets_resolved(cfg: DictConfig) -> None:
     """Import every target and refuse what turns out to live elsewhere, or does not take the arguments it is given.
 
     A listed name can be an alias (``taut.data.base.os.system``): what counts is the module the object says it is
-    from, and that it is a class, or a function of the few modules whose functions are factories.
+    from, and that it is a class, or a function of a trusted package or of the few modules of taut whose functions are
+    factories.
 
     Arguments are held against the types that constructors are annotated with.
 
@@ -115,22 +133,33 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _located(key: str, target: str) -> Any:
+    own = pieces.covers(target)
     try:
-        found = pkgutil.resolve_name(target)
+        found = _imported(target) if own else pkgutil.resolve_name(target)
     except (ImportError, AttributeError) as error:
         module, _, name = target.rpartition(".")
+        # where a module of the user's own is there, and what it imports is not
+        if own and isinstance(error, ImportError) and not f"{target}.".startswith(f"{error.name}."):
+            raise UserError(f"{key}._target_={target} cannot be imported: {str(error).splitlines()[0]}.") from error
         raise UserError(
             f"{key}._target_={target} does not exist: {module} has no {name}; check its spelling."
         ) from error
     home, name = getattr(found, "__module__", None), getattr(found, "__qualname__", ".")
     # not the name that was written: a module hands out whatever it imports, os and subprocess among it
-    allowed = (inspect.isclass(found) and _matches(CLASSES, home)) or (
+    ours = (inspect.isclass(found) and _matches(CLASSES, home)) or (
         inspect.isfunction(found) and _matches(FUNCTIONS, home)
     )
+    allowed = ours or (own and (inspect.isclass(found) or inspect.isfunction(found)) and pieces.holds(home))
     # a dot: a method or a nested class, which is no part by itself
     if not allowed or "." in name:
         _refuse(key, f"{target} (which is {home}.{name})", OURS)
     return found
+
+
+def _imported(target: str) -> Any:
+    # not pkgutil's, which hides that a module could not be imported behind the name that it then lacks
+    module, _, name = target.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _check_arguments(key: str, node: dict[str, Any], found: Any) -> None:
@@ -159,7 +188,7 @@ def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
         known = {p.name: p.annotation for p in named} | known
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return known, False
-        if not (inspect.isclass(owner) and owner.__module__.startswith("taut.")):
+        if not (inspect.isclass(owner) and (owner.__module__.startswith("taut.") or pieces.holds(owner.__module__))):
             break
     return known, True
 
@@ -167,7 +196,8 @@ def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
 def _signature(function: Any) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(function, eval_str=True).parameters.values())
-    except NameError:  # an annotation names what its module imports for type checkers alone
+    # an annotation names what its module imports for type checkers alone, or is no expression
+    except (NameError, AttributeError, TypeError, SyntaxError):
         return list(inspect.signature(function).parameters.values())
 
 
@@ -197,7 +227,23 @@ def instantiate(node: DictConfig, **known: Any) -> Any:
         cause = error.__cause__
         if cause is None:
             raise
-        if isinstance(cause, UserError) or str(node._target_).startswith("taut."):
+        # with its traceback, which whoever writes a piece needs
+        if isinstance(cause, UserError) or str(node._target_).startswith("taut.") or pieces.covers(node._target_):
             raise cause from None
         reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
         raise UserError(f"{node._get_full_key(None)} cannot be built: {reason.rstrip('.')}.") from cause
+
+
+def instance(node: DictConfig, kind: type[T], **known: Any) -> T:
+    """The object a node describes, which must be of a kind.
+
+    Raises:
+        UserError: If it is of another, or as ``instantiate`` does.
+    """
+    built = instantiate(node, **known)
+    if not isinstance(built, kind):
+        raise UserError(
+            f"{node._get_full_key(None)}._target_={node._target_} builds a {type(built).__name__} and no "
+            f"{kind.__name__}; derive it from {kind.__module__}.{kind.__name__}."
+        )
+    return built

@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
 
+from taut.config import pieces
 from taut.errors import UserError, nearest
 
 NOT_OF_A_JOB = ("launcher", "sweep", "resume")
@@ -55,7 +56,8 @@ def parsed() -> Namespace:
     """Parse ``sys.argv``, wherever its flags stand; they are put in front of its words, as Hydra wants them.
 
     Raises:
-        UserError: For a flag that does not exist or that has not the value it needs.
+        UserError: For a flag that does not exist or that has not the value it needs, or a package that cannot be
+            trusted.
     """
     parser = get_args_parser()
     # argparse would print its usage and exit by itself
@@ -72,7 +74,9 @@ def parsed() -> Namespace:
         raise UserError("--resolve goes with --cfg or --help; add one of them.")
     if args.run and args.multirun:
         raise UserError("--run and --multirun contradict each other; choose one of them.")
-    replace_words(args, [understood(word, several=args.multirun) for word in args.overrides])
+    # taken out before Hydra or a run folder sees them
+    words, args.trust = pieces.taken(args.overrides)
+    replace_words(args, [understood(word, several=args.multirun) for word in words])
     return args
 
 

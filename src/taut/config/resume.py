@@ -13,7 +13,9 @@ from taut.config.aliases import current_targets, current_word
 from taut.config.checkpoint_files import ANEW, refuse_to_start_anew
 from taut.config.data_paths import as_typed, located
 from taut.config.foreign import read_metrics, read_object
+from taut.config.instantiate import check_targets
 from taut.config.overrides import key, merged, quoted
+from taut.config.pieces import NeedsTrust
 from taut.config.plain_yaml import read_config, read_values
 from taut.config.run_folder import (
     CONFIG,
@@ -149,10 +151,12 @@ def unchanged_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> 
     """The config of the run as it stands, composed again, if the configs are still those it was started with.
 
     Raises:
-        UserError: Naming the first key that differs.
+        UserError: Naming the first key that differs, or the packages that the user has to name first.
     """
     # unresolved on both sides: values of the environment and times differ by nature
     then = current_targets(OmegaConf.to_container(read_config(past.folder / CONFIG)))
+    # before composing, where the choices that a package brings may be unknown
+    _refuse_untrusted(past.folder)
     composed = compose(past.stored)
     now = OmegaConf.to_container(composed)
     # of an older run they lack what they have gained since, whose defaults are what was done before
@@ -164,6 +168,15 @@ def unchanged_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> 
             "them, or start a new run."
         )
     return compose(past.known) if past.added else composed
+
+
+def _refuse_untrusted(folder: Path) -> None:
+    try:
+        check_targets(current_targets(OmegaConf.to_container(read_config(config_of(folder)))))
+    except NeedsTrust as error:
+        raise error.of_run(folder.name) from error
+    except UserError:  # judged with its interpolations resolved, once it is composed
+        return
 
 
 MAY_CHANGE = (

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from taut.config.pieces import is_trust
 from taut.errors import UserError, nearest
 
 OUTPUTS = "outputs"
@@ -87,7 +88,7 @@ def check_hydra_keys(cfg: DictConfig, words: Sequence[str], command: str, source
 
 
 def check_words(words: Iterable[str], where: str) -> None:
-    """Refuse words that the user has not typed and that are Hydra's, or flags.
+    """Refuse words that the user has not typed and that are Hydra's, or flags, or name packages to trust.
 
     Args:
         words: Overrides, of a run folder or of a config.
@@ -97,8 +98,8 @@ def check_words(words: Iterable[str], where: str) -> None:
         UserError: Naming the first such word.
     """
     for word in words:
-        if word.startswith("-") or is_hydras(word):
-            name = word.partition("=")[0].lstrip("+~")
+        if word.startswith("-") or is_hydras(word) or is_trust(word):
+            name = word.partition("=")[0].strip().lstrip("+~")
             raise UserError(
                 f"{name} comes from {where}, which may say what a run computes and nothing of the process; remove it, "
                 "or type it on the command line if you trust it."
@@ -161,7 +162,7 @@ def _check_place(cfg: DictConfig, key: str, command: str, source: Source) -> Non
 def _check_params(sweeper: Any, source: Source) -> None:
     params = sweeper.get("params") if isinstance(sweeper, dict) else None
     for name in params if isinstance(params, dict) else ():
-        if is_hydras(f"{name}=0"):
+        if is_hydras(f"{name}=0") or is_trust(f"{name}=0"):
             _refuse(f"hydra.sweeper.params.{name}", source("hydra.sweeper.params"))
 
 

@@ -6,15 +6,18 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, open_dict
 
-from taut.config.instantiate import instantiate
+from taut.config.instantiate import instance, instantiate
 from taut.data.base import Batches, Data
 from taut.data.disk_rows import parts
+from taut.data.mask.base import Mask
 from taut.errors import UserError
 from taut.functional import seeding
 from taut.model.joint import Joint
+from taut.model.likelihood.base import Likelihood
 from taut.model.prior.base import Prior
 from taut.model.prior.vamp import Vamp
 from taut.model.q.base import Posterior
+from taut.objective.base import Objective
 from taut.runtime.memory import available, in_words
 from taut.training.module import LatentVariableModel
 from taut.training.strategies import Sharded
@@ -44,7 +47,7 @@ def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
 
 def build_data(cfg: DictConfig) -> Data:
     """The data module, loaded and split; its shape is written to ``cfg.x_shape`` for the pieces that need it."""
-    data = instantiate(cfg.data, mask=instantiate(cfg.mask) if cfg.mask else None)
+    data = instance(cfg.data, Data, mask=instance(cfg.mask, Mask) if cfg.mask else None)
     data.prepare_data()
     data.setup("fit")
     with open_dict(cfg):
@@ -63,14 +66,15 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     torch.manual_seed(seeding.key(cfg.seed, "initial", 0))
     joint = _joint(cfg)
     prior, likelihood = joint.prior, joint.likelihood
-    q = instantiate(cfg.q, joint=joint)
+    q = instance(cfg.q, Posterior, joint=joint)
     refuse_unlearned_vamp(prior, q)
     prior.attach(q)
-    model = instantiate(
+    model = instance(
         cfg.model,
+        LatentVariableModel,
         joint=joint,
         q=q,
-        objective=instantiate(cfg.objective),
+        objective=instance(cfg.objective, Objective),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
     )
@@ -83,8 +87,8 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
 
 
 def _joint(cfg: DictConfig) -> Joint:
-    prior = instantiate(cfg.prior)
-    return Joint(prior, instantiate(cfg.likelihood, latent=prior.z_shape[0]))
+    prior = instance(cfg.prior, Prior)
+    return Joint(prior, instance(cfg.likelihood, Likelihood, latent=prior.z_shape[0]))
 
 
 def refuse_too_large(cfg: DictConfig) -> None:
@@ -97,7 +101,7 @@ def refuse_too_large(cfg: DictConfig) -> None:
     with torch.device("meta"):
         joint = _joint(cfg)
         # a q without a network has no parameters, and may want to see the values of the model's
-        pieces = (joint, instantiate(cfg.q, joint=joint)) if "encoder" in cfg.q else (joint,)
+        pieces = (joint, instance(cfg.q, Posterior, joint=joint)) if "encoder" in cfg.q else (joint,)
     parameters = {id(p): p for piece in pieces for p in piece.parameters()}.values()
     count, weights = sum(p.numel() for p in parameters), sum(p.numel() * p.element_size() for p in parameters)
     moments = 2 if "betas" in cfg.optimizer else int(bool(cfg.optimizer.get("momentum")))

@@ -1,6 +1,6 @@
 """A run, read back from its folder: its config, its data, its trained model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from taut.config.aliases import current_targets
 from taut.config.check import check
 from taut.config.data_paths import located
 from taut.config.instantiate import check_targets_resolved
+from taut.config.pieces import NeedsTrust, trusting
 from taut.config.plain_yaml import read_config, read_values
 from taut.config.run_folder import BEST, CHECKPOINTS, CHOICES, config_of, read_result, refuse_other_folder
 from taut.data.base import Data
@@ -41,12 +42,13 @@ class Run:
     told: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path, told: Mapping[str, str] | None = None) -> "Run":
+    def open(cls, folder: Path, told: Mapping[str, str] | None = None, trust: str | Sequence[str] = ()) -> "Run":
         """Read a run's config, and find its data; its classes are checked before anything is built.
 
         Args:
             folder: Where it is.
             told: Where the user says that files of the run are now, by key, e.g. ``data.path``.
+            trust: Packages whose classes it may name, beside those that the user trusts anyway.
 
         Raises:
             UserError: If it is not the folder of a run, or of another version, or names classes that may not be built,
@@ -62,7 +64,8 @@ class Run:
             if leaf not in (cfg.get(group) or {}):
                 raise UserError(f"{name}={place}: {folder.name} reads no such file or folder; leave it out.")
             OmegaConf.update(cfg, name, str(Path(place).expanduser().absolute()))
-        _check(cfg, folder)
+        with trusting(trust):
+            _check(cfg, folder)
         return cls(folder, cfg, _choices(folder), tuple(told))
 
     @property
@@ -153,6 +156,8 @@ def _check(cfg: DictConfig, folder: Path) -> None:
     try:
         check(cfg)
         check_targets_resolved(cfg)
+    except NeedsTrust as error:
+        raise error.of_run(folder.name) from error
     except UserError as error:
         version = _written_by(folder)
         if version != __version__:

@@ -23,6 +23,7 @@ from taut.commands.sweep.plan import Plan, digest, refuse_changes
 from taut.commands.sweep.show import Progress
 from taut.commands.sweep.supervise import Command
 from taut.config.overrides import own_words
+from taut.config.pieces import NeedsTrust, environment
 from taut.config.resume import quoted
 from taut.errors import RunError, UserError
 from taut.files import held
@@ -145,6 +146,9 @@ class Driver:
                 words = [*words, "threads=1"]
                 composed.threads = 1
             configs.check(words, composed)
+        # of all jobs alike, and not the end of those that have run
+        except NeedsTrust:
+            raise
         except UserError as error:
             return Candidate(words, None, str(error))
         except (HydraException, OmegaConfBaseException) as error:
@@ -196,7 +200,8 @@ class Driver:
         own = [f"hydra.run.dir={place}", f"sweep.name={quoted(plan.name)}"]
         words = [*self.flags, *job.words, "hydra.mode=RUN", *own]
         evaluate = None if sweep.evaluate is None else shlex.split(sweep.evaluate)
-        return Command(folder, words, self.script, evaluate, sweep.timeout)
+        # what is trusted, too: a cluster may be set up to hand on no environment
+        return Command(folder, words, self.script, evaluate, sweep.timeout, environment())
 
 
 def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candidate]:

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from taut.config.pieces import look_here
 from taut.errors import RunError, UserError
 
 
@@ -25,7 +26,11 @@ def rehearse(configs: Sequence[DictConfig]) -> list[str | None]:
     raw = json.dumps([OmegaConf.to_container(cfg, resolve=False) for cfg in configs])
     with Console(stderr=True).status(f"Building {len(configs)} jobs to see whether they can be ..."):
         done = subprocess.run(  # noqa: S603 (this module, by the running interpreter)
-            [sys.executable, "-m", __name__], input=raw, capture_output=True, text=True
+            # -P: else Python would look for every module in the working directory first
+            [sys.executable, "-P", "-m", __name__],
+            input=raw,
+            capture_output=True,
+            text=True,
         )
     try:
         return json.loads(done.stdout.splitlines()[-1])
@@ -38,6 +43,7 @@ def _all(configs: Sequence[dict[str, Any]]) -> list[str | None]:
     from taut.config.instantiate import check_targets_resolved
     from taut.training.build import build_data, build_model, set_up_torch
 
+    look_here()
     refusals: list[str | None] = []
     loaded, data = None, None
     for raw in configs:

@@ -72,7 +72,8 @@ def _supervised(
     running.add(index)
     gpu = free.get()
     try:
-        return index, Supervisor(stop.is_set)(command if gpu is None else replace(command, env={SEEN: str(gpu)}))
+        env = command.env if gpu is None else {**command.env, SEEN: str(gpu)}
+        return index, Supervisor(stop.is_set)(replace(command, env=env))
     finally:
         free.put(gpu)
         running.discard(index)
