@@ -197,7 +197,7 @@ def _script(words: list[str]) -> list[str] | None:
     """The words after ``python`` and ``python -u`` where they start one of our scripts or modules."""
     if words[:1] != [sys.executable]:
         return None
-    words = words[2:] if words[1:2] == ["-u"] else words[1:]
+    words = words[2:] if words[1:2] in (["-u"], ["-P"]) else words[1:]
     named = words[:1] == ["-m"] and words[1].split(".")[0] in ("taut", "submitit")
     return words if named or (words and words[0].endswith(".py")) else None
 

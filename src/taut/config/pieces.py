@@ -33,7 +33,7 @@ OF_AN_AGENT = "WANDB_SWEEP_ID"
 # ASCII: \w would else match letters that only look like those of a name
 NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 TARGET = re.compile(r"[A-Za-z]\w*(?:\.[A-Za-z]\w*)+", re.ASCII)
-WORD = re.compile(r"\s*[+~]*\s*trust\s*(?:=|$)")
+WORD = re.compile(r"\s*[+~]*\s*trust\s*(?:[=.@/]|$)")
 CONSTANTS = {"null", "none", "true", "false"}
 INSTALLERS = {"pip", "setuptools", "pkg_resources", "hydra_plugins", "sitecustomize", "usercustomize"}
 """Modules that install or start others, and are nobody's pieces."""
@@ -80,7 +80,7 @@ def taken(words: Sequence[str]) -> tuple[list[str], list[str]]:
                 f"{word} comes from the file of a W&B sweep, which trusts nothing; start the agent with "
                 f"{VARIABLE}=<package> in its environment."
             )
-        if "~" in word.partition("=")[0] or "=" not in word:
+        if not re.match(r"\+*trust=", word):
             raise UserError(f"{word} names no package; write trust=[mylab], or leave it out.")
         named += _names(word.partition("=")[2], word)
     if named:
@@ -209,7 +209,7 @@ def _against(name: str) -> str | None:
     if name in INSTALLERS:
         return "installs or starts other packages, and a config that builds what it holds can do anything"
     if name in _libraries():
-        return "is taut or a library under it, of which a config may build no more than it may anyway"
+        return "is a part of taut or of what it is built on, and which of those a config may build is fixed"
     return None
 
 
