@@ -11,7 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluations import ROOT, TINY, command, contents, trained
+from omegaconf import OmegaConf
 
+from taut.commands.sweep.driver import Driver
+from taut.commands.sweep.job import Job
+from taut.commands.sweep.plan import Plan
 from taut.completion import Imputer
 from taut.config import pieces
 from taut.config.pieces import NeedsTrust
@@ -190,3 +194,89 @@ def test_trust_travels_with_a_job_of_a_sweep_to_all_its_processes(commands, loos
 
 def _stored(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in contents(folder).items() if name.endswith((".yaml", ".json"))}
+
+
+ALL = """
+from lightning.pytorch import callbacks, strategies
+from taut.data.digits import Digits
+from taut.data.mask.cells import Random
+from taut.evidence.importance import Importance
+from taut.model.likelihood.bernoulli import Bernoulli
+from taut.model.networks import MLPDecoder, MLPEncoder
+from taut.model.prior.normal import Normal
+from taut.model.q.diagonal import Diagonal
+from taut.objective.elbo import Elbo
+from taut.training.loggers import csv_logger
+from taut.training.models import VAE
+import torch
+
+
+class Prior(Normal): ...
+class Q(Diagonal): ...
+class Likelihood(Bernoulli): ...
+class Objective(Elbo): ...
+class Encoder(MLPEncoder): ...
+class Decoder(MLPDecoder): ...
+class Data(Digits): ...
+class Mask(Random): ...
+class Model(VAE): ...
+class Optimizer(torch.optim.Adam): ...
+
+
+class Evidence(Importance):
+    name = "mine"
+
+
+class Callback(callbacks.Callback):
+    def on_fit_start(self, trainer, model):
+        names = [type(part).__name__ for part in (model, model.joint.prior, model.joint.likelihood, model.q)]
+        print("built", *names, type(model.objective).__name__, type(trainer.strategy).__name__)
+
+
+class Strategy(strategies.SingleDeviceStrategy):
+    def __init__(self) -> None:
+        super().__init__("cpu")
+
+
+def logger(**about):
+    return csv_logger(**about)
+
+
+def scheduler(optimizer, factor: float):
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor, 0)
+"""
+EVERYTHING = [
+    *(f"{part}._target_=alllab.{part.capitalize()}" for part in ("prior", "q", "likelihood", "objective", "data")),
+    *(f"{part}._target_=alllab.{part.capitalize()}" for part in ("model", "optimizer")),
+    *(f"network.{part}._target_=alllab.{part.capitalize()}" for part in ("encoder", "decoder")),
+    *(f"{part}._target_=alllab.{part}" for part in ("logger", "scheduler")),
+    "~scheduler.total_iters",
+    "mask=random",
+    "mask._target_=alllab.Mask",
+    "+callbacks.mine={_target_: alllab.Callback}",
+    "trainer.strategy={_target_: alllab.Strategy}",
+]
+
+
+def test_every_kind_of_object_may_be_ones_own(trainings, here, tmp_path):
+    (here / "alllab.py").write_text(ALL)
+    done = command(
+        "train", "trust=alllab", *EVERYTHING, *TINY, "network.hidden=[8]", "logger=csv", f"hydra.run.dir={tmp_path}/run"
+    )
+    assert done.code == 0, done.err
+    assert "built Model Prior Likelihood Q Objective Strategy" in done.out
+    mine = "+evidence.mine={_target_: alllab.Evidence, k: 30}"
+    done = command("evaluate", "trust=alllab", f"run={tmp_path}/run", "k=20", "limit=4", "threads=1", mine)
+    assert done.code == 0, done.err
+    assert "mine" in json.loads((tmp_path / "run" / "evaluation" / "result.json").read_text())["evidence"]
+
+
+def test_a_job_on_a_cluster_is_told_what_to_trust(here):
+    """A cluster may hand on no environment; the job of another user is told nothing."""
+    driver = Driver(ROOT / "train.py", [], [], None, lambda error, words: "", here / "sweep")
+    sweep = OmegaConf.create({"evaluate": None, "timeout": None})
+    job, plan = Job(0, "000", ["k=1"], ""), Plan("sweep", [], [])
+    assert driver._command(job, plan, sweep).env == {}
+    (here / "otherlab.py").write_text("")
+    pieces.taken(["trust=otherlab"])
+    assert driver._command(job, plan, sweep).env == {pieces.VARIABLE: "otherlab"}

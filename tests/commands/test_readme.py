@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,8 @@ def _tiny(words: list[str]) -> list[str]:
     return [setting for setting in TINY if setting.split("=")[0] not in groups and "experiment" not in groups]
 
 
+OWN = [words for words in SINGLE if words and words[0].startswith("trust=")]
+SINGLE = [words for words in SINGLE if words not in OWN]
 STUDIES = [words for words in SINGLE if words and words[0].startswith("+sweep")]
 SINGLE = [words for words in SINGLE if words not in STUDIES]
 
@@ -122,6 +125,19 @@ def test_completion(words, runs, tmp_path, monkeypatch):
     done = command("complete", *words, *short)
     assert done.code == 0, done.err
     assert "p(x_obs)" in done.out
+
+
+@pytest.mark.parametrize("words", OWN, ids=" ".join)
+def test_a_piece_of_ones_own(trainings, words, command_in_process, tmp_path):
+    """The files are those that docs/own_pieces.md shows."""
+    text = (ROOT / "docs" / "own_pieces.md").read_text(encoding="utf-8")
+    (tmp_path / "mylab.py").write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+    (tmp_path / "myconf" / "prior").mkdir(parents=True)
+    (tmp_path / "myconf" / "prior" / "mine.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    done = command("train", *words, *TINY, "hydra.run.dir=run")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["prior"] == "mine"
+    sys.modules.pop("mylab")
 
 
 def _command(commands: ForkServer, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
