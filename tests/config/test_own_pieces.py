@@ -224,7 +224,9 @@ def test_no_word_of_a_run_folder_does(word):
     check_words(["data.path=trust", "+sweep=trust"], "FILE")
 
 
-def test_nor_does_what_lies_in_the_working_directory(here):
+def test_nor_does_what_lies_in_the_working_directory(here, monkeypatch):
+    # as where train.py is started in its own folder, or Python with -m
+    monkeypatch.setattr(sys, "path", ["", str(here), f"{here}/theirs/..", *sys.path])
     (here / ".env").write_text("TAUT_TRUST=mylab\n")
     (here / "config.yaml").write_text("trust: [mylab]\n")
     for name in ("mylab-1.0.dist-info", "mylab.egg-info"):
