@@ -1,5 +1,67 @@
-"""taut: train latent-variable models and measure how tight their bounds are."""
+"""taut: train latent-variable models and measure how tight their bounds are.
 
-from importlib.metadata import version
+>>> import taut
+>>> "VAE" in dir(taut)
+True
+"""
 
-__version__ = version("taut")
+# pyright: strict
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taut.api.evaluate import EvaluationReport, evaluate
+    from taut.api.load import Run, load
+    from taut.api.mixture import GaussianMixture
+    from taut.api.model import Model
+    from taut.api.variational import IWAE, VAE
+    from taut.completion.imputer import Imputer
+    from taut.errors import RunError, UserError
+
+    __version__: str
+
+__all__ = [
+    "IWAE",
+    "VAE",
+    "EvaluationReport",
+    "GaussianMixture",
+    "Imputer",
+    "Model",
+    "Run",
+    "RunError",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "load",
+]
+
+_MODULES = {
+    "EvaluationReport": "taut.api.evaluate",
+    "GaussianMixture": "taut.api.mixture",
+    "IWAE": "taut.api.variational",
+    "Imputer": "taut.completion.imputer",
+    "Model": "taut.api.model",
+    "Run": "taut.api.load",
+    "RunError": "taut.errors",
+    "UserError": "taut.errors",
+    "VAE": "taut.api.variational",
+    "evaluate": "taut.api.evaluate",
+    "load": "taut.api.load",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for when it is asked for: torch and Lightning take seconds, and ``import taut`` none."""
+    if name == "__version__":
+        # importlib.metadata alone is half of what an import of taut may take
+        value: object = importlib.import_module("importlib.metadata").version("taut")
+    elif name in _MODULES:
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

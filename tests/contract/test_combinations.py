@@ -13,7 +13,7 @@ from taut.errors import UserError
 from taut.evidence.score import score
 from taut.model.draws import draw
 from taut.model.joint import Joint
-from taut.training.build import refuse_unlearned_vamp
+from taut.training.module import refuse_unlearned_vamp
 
 pytestmark = pytest.mark.usefixtures("float64")
 X = (1, 4, 4)

@@ -18,6 +18,7 @@ from taut.completion.complete import Fill, fill_in
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.functional import bounds, seeding
+from taut.functional.arrays import Kind
 from taut.functional.sampling import NoiseKeys
 from taut.model import exact_inference
 from taut.model.draws import log_weights
@@ -87,32 +88,33 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Train the mixture on the observed cells of X, or read the run and find its columns in X."""
         del y
         self._refuse_arguments()
-        x, names = self._validated(X, reset=True), _names(X)
+        x, names = validated(self, X, reset=True, least=self.components if self.run is None else 1), column_names(X)
         if self.run is None:
             self._train(x, names)
         else:
             self._read(Path(self.run), x.shape[1], names)
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
-        """X with its missing cells filled, of the same type."""
+    def transform(self, X: Any) -> Any:
+        """X with its missing cells filled: an array, a data frame of pandas, or a tensor, as X is one."""
         check_is_fitted(self)
-        x = self._validated(X, reset=False)
+        x = validated(self, X, reset=False)
         filled = torch.cat([self._filled(part, keys) for part, keys in self._parts(x)])
         inside = np.empty(x.shape)
         inside[:, self.columns_] = filled.flatten(1).double().numpy()
         # from X itself: the model may have rounded observed cells to its precision
-        return np.where(np.isnan(x), inside, x).astype(x.dtype)
+        return Kind.of(X).restored(torch.from_numpy(np.where(np.isnan(x), inside, x).astype(x.dtype)))
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Any) -> Any:
         r"""$\log p(x_{obs})$ of each row in nats: exact for the mixture, and for a run whose model has it.
 
         For other runs it is a lower bound in expectation, by importance sampling with K draws of q (Burda, Grosse &
         Salakhutdinov, 2016).
         """
         check_is_fitted(self)
-        x = self._validated(X, reset=False)
-        return torch.cat([self._score(part, keys) for part, keys in self._parts(x)]).double().numpy()
+        x = validated(self, X, reset=False)
+        scores = torch.cat([self._score(part, keys) for part, keys in self._parts(x)])
+        return Kind.of(X).restored(scores, names="log_px")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -136,22 +138,9 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             if not isinstance(value, Integral) or value < least:
                 raise UserError(f"{name}={value!r} must be a whole number, {least} or more.")
 
-    def _validated(self, x: Any, *, reset: bool) -> np.ndarray:
-        least = self.components if reset and self.run is None else 1
-        settings = {"dtype": FLOAT_DTYPES, "ensure_all_finite": "allow-nan", "ensure_min_samples": least}
-        try:
-            return np.asarray(validate_data(self, x, reset=reset, **settings))
-        except ValueError as error:
-            if "could not convert string" not in str(error):
-                raise
-            raise UserError(f"X holds text ({error}); leave such columns out, or encode them as numbers.") from error
-
     def _train(self, x: np.ndarray, names: list[str] | None) -> None:
-        for column in np.flatnonzero(np.isnan(x).all(0)):
-            name = repr(names[column]) if names else column
-            raise UserError(f"Column {name} of X is observed in no row, so nothing can be learned about it; drop it.")
         rows = torch.from_numpy(x.astype(np.float64))
-        _refuse_overflow(rows.numpy())
+        refuse_unlearnable(rows.numpy(), names)
         self.columns_ = np.arange(x.shape[1])
         self.joint_ = fit_mixture(rows, self.components, floor=FLOOR, seed=self.seed)
         self.q_ = Exact(self.joint_, rows.shape[1:])
@@ -174,15 +163,46 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             yield part, NoiseKeys(index, self.seed, "impute")
 
 
-def _refuse_overflow(x: np.ndarray) -> None:
-    """Refuse columns whose variance is no number."""
+def validated(estimator: BaseEstimator, x: Any, *, reset: bool, least: int = 1) -> np.ndarray:
+    """A table with missing cells, as scikit-learn checks one.
+
+    Args:
+        estimator: Learns the names and the number of the columns where ``reset``, and compares them elsewhere.
+        x: The table.
+        reset: Whether this is the table of ``fit``.
+        least: Least number of rows.
+
+    Raises:
+        ValueError: As scikit-learn words it.
+        UserError: If it holds text.
+    """
+    # a tensor may be on a GPU, and want a gradient
+    x = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
+    settings = {"dtype": FLOAT_DTYPES, "ensure_all_finite": "allow-nan", "ensure_min_samples": least}
+    try:
+        return np.asarray(validate_data(estimator, x, reset=reset, **settings))
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise UserError(f"X holds text ({error}); leave such columns out, or encode them as numbers.") from error
+
+
+def refuse_unlearnable(x: np.ndarray, names: list[str] | None) -> None:
+    """Refuse a table with a column that is observed in no row, or whose variance is no number.
+
+    Raises:
+        UserError: Naming the column.
+    """
+    for column in np.flatnonzero(np.isnan(x).all(0)):
+        name = repr(names[column]) if names else column
+        raise UserError(f"Column {name} of X is observed in no row, so nothing can be learned about it; drop it.")
     with np.errstate(over="ignore"):
         stds = np.nanstd(x, 0)
     for column in np.flatnonzero(~np.isfinite(stds)):
         raise UserError(f"Column {column} of X holds values so large that their squares overflow; rescale it.")
 
 
-def _names(x: Any) -> list[str] | None:
+def column_names(x: Any) -> list[str] | None:
     """The names of the columns of a data frame, whoever made it."""
     names: list[Any] = list(getattr(x, "columns", ()))
     return names if names and all(isinstance(name, str) for name in names) else None

@@ -128,7 +128,7 @@ def simulated(target: Target, n: int, seed: int, processes: Processes) -> tuple[
     """Draw n pairs (z, x) from the model, the same whatever else was measured."""
     assert target.simulate is not None
     with seeding.forked(processes.device), exact_arithmetic(processes.device):
-        torch.manual_seed(seeding.key(seed, "draw of the simulated data", 0))
+        seeding.seed(seeding.key(seed, "draw of the simulated data", 0), processes.device)
         z, x = target.simulate(n)
     return z.cpu(), x.cpu()
 

@@ -115,7 +115,7 @@ def refuse_inconsistent(target: Target, x: Tensor) -> None:
     """
     with exact_arithmetic(x.device), seeding.forked(x.device):
         # a fixed seed: whether q is refused does not change from run to run
-        torch.manual_seed(0)
+        seeding.seed(0, x.device)
         q = target.q(x[:1])
         if q.batch_shape != (1,):
             raise UserError(

@@ -15,7 +15,6 @@ from taut.functional import seeding
 from taut.model.joint import Joint
 from taut.model.likelihood.base import Likelihood
 from taut.model.prior.base import Prior
-from taut.model.prior.vamp import Vamp
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
 from taut.runtime.memory import available, in_words
@@ -63,11 +62,10 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     """
     refuse_too_large(cfg)
     # seeded anew, so that the first weights do not depend on what loading the data has drawn
-    torch.manual_seed(seeding.key(cfg.seed, "initial", 0))
+    seeding.seed(seeding.key(cfg.seed, "initial", 0), torch.device("cpu"))
     joint = _joint(cfg)
     prior, likelihood = joint.prior, joint.likelihood
     q = instance(cfg.q, Posterior, joint=joint)
-    refuse_unlearned_vamp(prior, q)
     prior.attach(q)
     model = instance(
         cfg.model,
@@ -129,19 +127,6 @@ def refuse_impossible_steps(model: LatentVariableModel) -> None:
     except Exception as error:  # whatever torch raises, it is about these arguments
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise UserError(f"{part} cannot be built: {reason.rstrip('.')}.") from error
-
-
-def refuse_unlearned_vamp(prior: Prior, q: Posterior) -> None:
-    """A prior made of q is nothing where q has no parameters.
-
-    Raises:
-        UserError: If prior and q are such a pair.
-    """
-    if isinstance(prior, Vamp) and not q.learned:
-        raise UserError(
-            f"prior=vamp is a mixture of q(z|u), but q={type(q).__name__.lower()} does not look at u; "
-            "choose q=diagonal or q=full."
-        )
 
 
 def refuse_closed_form_in_parallel(model: LatentVariableModel, trainer: L.Trainer) -> None:

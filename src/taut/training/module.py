@@ -22,6 +22,8 @@ from taut.functional.consistency import Judge, Kind, Value, refuse
 from taut.model import exact_inference
 from taut.model.draws import draw
 from taut.model.joint import Joint
+from taut.model.prior.base import Prior
+from taut.model.prior.vamp import Vamp
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
 from taut.training.checkpoint import of_all_ranks
@@ -68,6 +70,7 @@ class LatentVariableModel(L.LightningModule, ABC):
     ) -> None:
         super().__init__()
         self.check_joint(joint)
+        refuse_unlearned_vamp(joint.prior, q)
         self.joint, self.q, self.objective = joint, q, objective
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.k, self.seed = k, seed
@@ -401,4 +404,17 @@ def require(condition: bool, model: str, needs: str, joint: Joint) -> None:
         raise UserError(
             f"model={model} needs {needs}, but prior={type(joint.prior).__name__.lower()} and "
             f"likelihood={type(joint.likelihood).__name__.lower()} were given; leave those choices to the model."
+        )
+
+
+def refuse_unlearned_vamp(prior: Prior, q: Posterior) -> None:
+    """A prior made of q is nothing where q has no parameters.
+
+    Raises:
+        UserError: If prior and q are such a pair.
+    """
+    if isinstance(prior, Vamp) and not q.learned:
+        raise UserError(
+            f"prior=vamp is a mixture of q(z|u), but q={type(q).__name__.lower()} does not look at u; "
+            "choose q=diagonal or q=full."
         )

@@ -1,0 +1,159 @@
+"""A trained model as it is used in Python: arrays in, arrays of the same kind out."""
+
+# pyright: strict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from taut.api.process import untouched
+from taut.errors import UserError
+from taut.evidence import Evidence, Exact, Importance, LogEvidence, Target
+from taut.functional import seeding
+from taut.functional.arrays import Array, Kind, matrix, tensor, whole
+from taut.functional.precision import exact_arithmetic
+from taut.functional.sampling import NoiseKeys
+from taut.model.draws import draw_keyed
+from taut.training.module import LatentVariableModel
+
+ROWS = 1024
+"""Rows that go through a network at once."""
+K_MEAN = 512
+"""Draws of a z whose mean q does not know."""
+TORCH = Kind("torch", torch.float32, torch.device("cpu"))
+
+
+class Model:
+    r"""A trained $p(x, z) = p(z)\, p(x \mid z)$ and its $q(z \mid x)$.
+
+    Every method takes numpy arrays, data frames of pandas or tensors of torch, and gives back the same kind. Nothing is
+    drawn from the caller's generators: the same seed gives the same numbers.
+
+    Args:
+        module: The LightningModule, whose parts are ``joint`` (``prior`` and ``likelihood``) and ``q``.
+        kind: What ``sample`` gives: the kind of what the model was trained on; tensors in main memory by default.
+    """
+
+    def __init__(self, module: LatentVariableModel, kind: Kind = TORCH) -> None:
+        self.module, self.kind = module.eval().requires_grad_(False), kind
+
+    def __repr__(self) -> str:
+        joint = self.module.joint
+        parts = {"prior": joint.prior, "likelihood": joint.likelihood, "q": self.module.q}
+        words = ", ".join(f"{name}={type(part).__name__.lower()}" for name, part in parts.items())
+        return f"{type(self.module).__name__}({words}, x_shape={list(self.x_shape)}, z_shape={list(self.z_shape)})"
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """Shape of one datum."""
+        return tuple(self.module.joint.likelihood.x_shape)
+
+    @property
+    def z_shape(self) -> tuple[int, ...]:
+        """Shape of one z: ``(d,)``, or ``(C,)`` where z is one of C categories, one-hot."""
+        return tuple(self.module.joint.prior.z_shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(iter(self.module.state_dict().values())).device
+
+    def q(self, x: Array) -> Distribution:
+        r"""$q(z \mid x)$: a distribution of torch with batch ``(n,)`` and event ``z_shape``, in float64."""
+        with self._computing():
+            return self.module.q(self._rows(x))
+
+    def sample(self, n: int = 1, *, seed: int = 0) -> Array:
+        """Draws of p(x), shape ``[n, *x_shape]``; those of another seed are independent."""
+        return self.kind.restored(self.draw(n, seed)[1])
+
+    def draw(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+        """The n pairs (z, x) behind ``sample``, as tensors."""
+        n = whole("n", n)
+        with self._computing():
+            seeding.seed(seeding.key(seed, "sample", 0), self.device)
+            return self.module.joint.sample(n)
+
+    def encode(self, x: Array) -> Array:
+        r"""$E_q[z \mid x]$, shape ``[n, *z_shape]``: of a mixture the probability of each component."""
+        with self._computing():
+            return Kind.of(x).restored(self._in_parts(self._mean_z, self._rows(x)), names="z")
+
+    def decode(self, z: Array) -> Array:
+        r"""$E[x \mid z]$ of each z, shape ``[n, *x_shape]``: of pixels the probability of a one."""
+        rows = tensor(z, "z")
+        if tuple(rows.shape[1:]) != self.z_shape or not len(rows):
+            raise UserError(f"z has shape {list(rows.shape)}; the model decodes rows of shape {list(self.z_shape)}.")
+        with self._computing():
+            means = self._in_parts(self._mean_x, rows.to(self.device, torch.float64))
+        return Kind.of(z).restored(means, names="x")
+
+    def reconstruct(self, x: Array) -> Array:
+        r"""$E[x \mid z]$ at $z = E_q[z \mid x]$, shape ``[n, *x_shape]``."""
+        with self._computing():
+            rows = self._rows(x)
+            return Kind.of(x).restored(self._in_parts(lambda part: self._mean_x(self._mean_z(part)), rows))
+
+    def log_evidence(self, x: Array, *, k: int = 5000, seed: int = 0, estimator: Evidence | None = None) -> LogEvidence:
+        r"""$\log p(x)$ of each datum in nats, with what kind of number it is, its errors and its diagnostics.
+
+        Exact where the model has it in closed form; else a lower bound on average, $L_K$ by importance sampling from q
+        (Burda, Grosse & Salakhutdinov, 2016). The value of a datum depends on its row and the seed, and on no other.
+
+        Args:
+            x: Data; NaN is a missing cell, and the value then that of the observed ones.
+            k: Number of importance samples K.
+            seed: Seed of the noise.
+            estimator: Another one of :mod:`taut.evidence`, e.g. ``taut.evidence.AIS()``.
+
+        Returns:
+            ``kind``, ``value`` and ``variance`` of each datum, ``mean``, ``standard_error`` over the data,
+            ``monte_carlo_error``, ``diagnostics`` and ``curve``.
+
+        Raises:
+            UserError: If an argument is out of range, or the estimator does not fit the model.
+            RunError: If the result is one that cannot be.
+        """
+        k = whole("k", k)
+        rows = self._rows(x)
+        with self._computing():
+            target = Target.of(self.module.joint, self.module.q)
+            if estimator is None:
+                exact = target.exact is not None or target.discrete
+                estimator = Exact() if exact else Importance(k)
+            return estimator(target, rows, seed=seed).cpu()
+
+    def score_samples(self, x: Array, *, k: int, seed: int = 0) -> Array:
+        """The values of ``log_evidence`` alone, in the kind of x: numbers, a series, or a tensor."""
+        return Kind.of(x).restored(self.log_evidence(x, k=k, seed=seed).value, names="log_px")
+
+    def _rows(self, x: Array) -> Tensor:
+        rows = matrix(x, self.x_shape).to(self.device)
+        self.module.joint.likelihood.check(rows)
+        return rows
+
+    def _mean_x(self, z: Tensor) -> Tensor:
+        return self.module.joint.likelihood(z.unsqueeze(0)).mean[0]
+
+    def _mean_z(self, x: Tensor) -> Tensor:
+        q = self.module.q(x)
+        try:
+            return q.mean
+        except NotImplementedError:  # a q carried onto a box
+            keys = NoiseKeys(torch.arange(len(x), device=x.device), 0, "encode")
+            total = x.new_zeros((len(x), *self.z_shape), dtype=torch.float64)
+            for drawn in draw_keyed(lambda rows: self.module.q(x[rows]), keys, K_MEAN):
+                total[drawn.rows] += drawn.z.sum(0) / K_MEAN
+            return total
+
+    @staticmethod
+    def _in_parts(change: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        return torch.cat([change(part) for part in rows.split(ROWS)])
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """No graph, IEEE arithmetic, and a process that is left as it was."""
+        with untouched(), exact_arithmetic(self.device):
+            yield

@@ -1,0 +1,262 @@
+"""The variational autoencoder and its importance-weighted form as estimators: no config, no files."""
+
+# pyright: strict
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from taut.api.fitting import fitted
+from taut.api.model import Model
+from taut.errors import UserError, nearest
+from taut.evidence import LogEvidence
+from taut.functional.arrays import Array, matrix, whole
+from taut.model.joint import Joint
+from taut.model.likelihood.base import Likelihood
+from taut.model.likelihood.bernoulli import Bernoulli
+from taut.model.likelihood.gaussian import Gaussian
+from taut.model.networks import ACTIVATIONS, MLPDecoder, MLPEncoder
+from taut.model.prior.base import Prior
+from taut.model.prior.mixture import Mixture
+from taut.model.prior.normal import Normal
+from taut.model.prior.uniform import Uniform
+from taut.model.prior.vamp import Vamp
+from taut.model.q.base import Posterior
+from taut.model.q.diagonal import Diagonal
+from taut.model.q.full import Full
+from taut.model.q.masked import Masked
+from taut.objective.base import Objective
+from taut.objective.elbo import Elbo
+from taut.objective.iwae import Iwae
+from taut.training.models import IWAE as IWAEModule
+from taut.training.models import VAE as VAEModule
+from taut.training.module import LatentVariableModel
+
+K_SCORE = 1000
+"""Importance samples behind ``score``."""
+
+PRIORS: Mapping[str, Callable[[int, Sequence[int]], Prior]] = {
+    "normal": lambda dim, x_shape: Normal(dim),
+    "mixture": lambda dim, x_shape: Mixture(dim, 10),
+    "uniform": lambda dim, x_shape: Uniform(dim),
+    "vamp": lambda dim, x_shape: Vamp(dim, 50, x_shape),
+}
+LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+POSTERIORS: Mapping[str, Callable[..., Posterior]] = {"diagonal": Diagonal, "full": Full, "masked": Masked}
+
+
+class VAE(TransformerMixin, BaseEstimator):
+    r"""A variational autoencoder (Kingma & Welling, 2014): $p(x) = \int N(z; 0, I)\, p_\theta(x \mid z)\, dz$.
+
+    Trained on the ELBO with Adam for ``max_epochs`` passes; the last weights are kept. NaN is a missing cell, and the
+    bound then that of the observed ones. Nothing is written, and nothing of the process is another one afterwards.
+
+    Args:
+        latent_dim: Number d of latent coordinates.
+        hidden: Widths of the hidden layers of encoder and decoder.
+        likelihood: ``bernoulli``, for x of zeros and ones, ``gaussian``, with a diagonal covariance that depends on z,
+            or a :class:`~taut.model.likelihood.base.Likelihood`.
+        prior: ``normal``, ``mixture``, ``uniform``, ``vamp``, or a :class:`~taut.model.prior.base.Prior`.
+        q: ``diagonal``, ``full``, ``masked`` (which sees the missing cells), or what makes a
+            :class:`~taut.model.q.base.Posterior` from a joint and the shape of x.
+        k: Draws of each datum in a step.
+        activation: Of the hidden layers: tanh, relu, elu, gelu, silu or softplus.
+        max_epochs: Passes over the data.
+        batch_size: Rows of a step.
+        lr: Learning rate of Adam.
+        seed: Seed of the first weights, of the order and of all noise.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        progress: Show a bar.
+
+    Attributes:
+        model_: The trained :class:`~taut.api.model.Model`.
+
+    Raises:
+        UserError: If an argument is out of range, the parts do not go together, or the data are not for the likelihood.
+        RunError: If training diverged.
+
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).integers(0, 2, (60, 5))
+    >>> vae = VAE(latent_dim=2, hidden=(8,), likelihood="bernoulli", max_epochs=2).fit(x)
+    >>> vae.transform(x).shape, vae.sample(3).shape
+    ((60, 2), (3, 5))
+    >>> vae.score(x) < 0
+    True
+    """
+
+    _module: ClassVar[type[LatentVariableModel]] = VAEModule
+    _objective: ClassVar[type[Objective]] = Elbo
+
+    def __init__(
+        self,
+        latent_dim: int = 10,
+        hidden: Sequence[int] = (200, 200),
+        likelihood: str | Likelihood = "bernoulli",
+        *,
+        prior: str | Prior = "normal",
+        q: str | Callable[[Joint, Sequence[int]], Posterior] = "diagonal",
+        k: int = 1,
+        activation: str = "tanh",
+        max_epochs: int = 50,
+        batch_size: int = 100,
+        lr: float = 1e-3,
+        seed: int = 0,
+        device: str = "auto",
+        progress: bool = False,
+    ) -> None:
+        # as given and unchecked: scikit-learn clones estimators by their arguments
+        self.latent_dim, self.hidden, self.activation = latent_dim, hidden, activation
+        self.likelihood, self.prior, self.q, self.k = likelihood, prior, q, k
+        self.max_epochs, self.batch_size, self.lr, self.seed = max_epochs, batch_size, lr, seed
+        self.device, self.progress = device, progress
+
+    def fit(self, x: Array, y: object = None) -> Self:
+        """Train on x, shape ``[n, *x_shape]``; y is there for pipelines and not looked at."""
+        del y
+        self._refuse_arguments()
+        rows = matrix(x)
+        if self.likelihood == "bernoulli":
+            refuse_grey(rows)
+        self.model_ = fitted(
+            self._built,
+            x,
+            batch_size=self.batch_size,
+            max_epochs=self.max_epochs,
+            seed=self.seed,
+            device=self.device,
+            progress=self.progress,
+        )
+        self.n_features_in_ = rows[0].numel()
+        return self
+
+    def score(self, x: Array, y: object = None) -> float:
+        r"""The mean over the data of $L_K$ with K = 1000, in nats per datum: a lower bound of the mean $\log p(x)$."""
+        del y
+        return self.log_evidence(x, k=K_SCORE).mean
+
+    def score_samples(self, x: Array) -> Array:
+        r"""$L_K$ of each datum with K = 1000, in nats: on average a lower bound of its $\log p(x)$."""
+        return self._fitted.score_samples(x, k=K_SCORE, seed=self.seed)
+
+    def log_evidence(self, x: Array, *, k: int = 5000) -> LogEvidence:
+        """Kind, value, errors and diagnostics: see :meth:`taut.api.model.Model.log_evidence`."""
+        return self._fitted.log_evidence(x, k=k, seed=self.seed)
+
+    def transform(self, x: Array) -> Array:
+        r"""The posterior means $E_q[z \mid x]$, shape ``[n, latent_dim]``."""
+        return self._fitted.encode(x)
+
+    def inverse_transform(self, z: Array) -> Array:
+        r"""The means $E[x \mid z]$, shape ``[n, *x_shape]``."""
+        return self._fitted.decode(z)
+
+    def reconstruct(self, x: Array) -> Array:
+        """The means of x at the posterior means of z."""
+        return self._fitted.reconstruct(x)
+
+    def sample(self, n: int = 1, *, seed: int | None = None) -> Array:
+        """Draws of p(x), of the kind of what it was trained on; with the estimator's seed if none is given."""
+        return self._fitted.sample(n, seed=self.seed if seed is None else seed)
+
+    @property
+    def _fitted(self) -> Model:
+        check_is_fitted(self)
+        return self.model_
+
+    def _refuse_arguments(self) -> None:
+        for name in ("latent_dim", "k", "max_epochs", "batch_size"):
+            whole(name, getattr(self, name))
+        whole("seed", self.seed, 0)
+        for width in self.hidden:
+            whole("hidden", width)
+        if not self.lr > 0:
+            raise UserError(f"lr must be above 0, got {self.lr!r}.")
+        known = {"activation": ACTIVATIONS, "prior": PRIORS, "likelihood": LIKELIHOODS, "q": POSTERIORS}
+        for name, choices in known.items():
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in choices:
+                raise UserError(f"{name}={value!r} is not known; {nearest(value, choices)}")
+
+    def _built(self, x_shape: tuple[int, ...]) -> LatentVariableModel:
+        networks = {"hidden": tuple(self.hidden), "activation": self.activation}
+        encoder, decoder = partial(MLPEncoder, **networks), partial(MLPDecoder, **networks)
+        # copies: fit learns, and an argument stays what it was
+        prior = PRIORS[self.prior](self.latent_dim, x_shape) if isinstance(self.prior, str) else deepcopy(self.prior)
+        joint = Joint(prior, self._likelihood(x_shape, prior, decoder))
+        q = partial(POSTERIORS[self.q], encoder=encoder) if isinstance(self.q, str) else self.q
+        posterior = q(joint, x_shape)
+        prior.attach(posterior)
+        adam = partial(torch.optim.Adam, lr=self.lr, fused=True)
+        sizes = {"k": self.k, "k_eval": self.k, "k_test": self.k, "seed": self.seed}
+        return self._module(joint, posterior, self._objective(), adam, None, **sizes)
+
+    def _likelihood(self, x_shape: tuple[int, ...], prior: Prior, decoder: Callable[..., nn.Module]) -> Likelihood:
+        if not isinstance(self.likelihood, str):
+            return deepcopy(self.likelihood)
+        return LIKELIHOODS[self.likelihood](x_shape, prior.z_shape[0], decoder)
+
+
+class IWAE(VAE):
+    r"""The importance-weighted autoencoder: the same model, trained on $L_K$ (Burda, Grosse & Salakhutdinov, 2016).
+
+    Arguments as for :class:`VAE`; ``k`` is the K of the bound.
+
+    >>> IWAE(latent_dim=2, k=5)
+    IWAE(k=5, latent_dim=2)
+    """
+
+    _module: ClassVar[type[LatentVariableModel]] = IWAEModule
+    _objective: ClassVar[type[Objective]] = Iwae
+
+    def __init__(
+        self,
+        latent_dim: int = 10,
+        hidden: Sequence[int] = (200, 200),
+        likelihood: str | Likelihood = "bernoulli",
+        *,
+        prior: str | Prior = "normal",
+        q: str | Callable[[Joint, Sequence[int]], Posterior] = "diagonal",
+        k: int = 50,
+        activation: str = "tanh",
+        max_epochs: int = 50,
+        batch_size: int = 100,
+        lr: float = 1e-3,
+        seed: int = 0,
+        device: str = "auto",
+        progress: bool = False,
+    ) -> None:
+        # written out: scikit-learn reads the arguments of an estimator from its own constructor
+        super().__init__(
+            latent_dim,
+            hidden,
+            likelihood,
+            prior=prior,
+            q=q,
+            k=k,
+            activation=activation,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            lr=lr,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+
+
+def refuse_grey(x: Any) -> None:
+    """Refuse numbers other than 0 and 1 under a Bernoulli.
+
+    Raises:
+        UserError: With what to do: how grey pixels are made binary is part of every score, so nothing chooses it.
+    """
+    grey = x[(x != 0) & (x != 1) & ~x.isnan()]
+    if len(grey):
+        raise UserError(
+            f'likelihood="bernoulli" needs x of zeros and ones, but x holds {grey[0].item():.6g}; make grey pixels in '
+            '[0, 1] binary first, by x > 0.5 or by draws, rng.random(x.shape) < x, or choose likelihood="gaussian".'
+        )
