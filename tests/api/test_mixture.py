@@ -2,17 +2,8 @@
 
 import warnings
 
-import numpy as np
-import pandas
-import pytest
-import torch
-from scipy.stats import multivariate_normal
-from sklearn.datasets import load_iris
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture as Theirs
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import taut
 from taut import GaussianMixture
 
 

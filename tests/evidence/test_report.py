@@ -7,7 +7,7 @@ import pytest
 import torch
 from evidence.models import linear_gaussian
 
-from taut.commands.evaluate import Evaluation, noise_of
+from taut.api.evaluation import Evaluation, noise_of
 from taut.evidence import AIS, Importance
 from taut.evidence.loop import EvalTask, batches_of, decompose_gap, measure
 from taut.evidence.optimal_q import Search

@@ -24,6 +24,7 @@ FLOORS = [
     ["objective", "evidence"],
     ["training"],
     ["completion"],
+    ["api"],
     ["commands"],
     ["cli"],
 ]

@@ -1035,7 +1035,7 @@ MUTANTS = [
     ),
     Mutant(
         "scored by the noise that chose it",
-        "commands/evaluate.py",
+        "api/evaluation.py",
         'return split if split == "test" else f"evaluate/{split}"',
         "return split",
         REPORT + "::test_noise_that_chose_or_fitted_the_weights_does_not_score_them",

@@ -5,7 +5,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,14 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console, RenderableType
 
-from taut.config.instantiate import check_targets_resolved, instance
+from taut.api.measurement import Measurement
+from taut.config.instantiate import check_targets_resolved
 from taut.config.overrides import child_command
 from taut.config.run_folder import sole_writer_of, versions, write_result
 from taut.errors import UserError
-from taut.evidence import Evidence, Exact, Target
-from taut.evidence.loop import EvalResult, EvalTask, measure
 from taut.evidence.summary import plain
 from taut.files import atomic_folder
 from taut.runtime.processes import Processes
-from taut.runtime.progress import Stage, Stages
 from taut.training import loggers
 from taut.training.build import set_up_torch
 from taut.training.callbacks.run_folder import gone
@@ -66,87 +64,19 @@ class Output(ABC):
         """Add numbers and pictures to the W&B record of the run, if it has one, and close it."""
 
 
-class Measurement(ABC):
-    """The stages of one command on one process.
-
-    A subclass reads its data in its constructor and then calls ``choose_estimators``.
-
-    Args:
-        cfg: The config of the command.
-        run: The run.
-        processes: The processes it is divided among.
-    """
-
-    target: Target
-    estimators: list[Evidence]
-    skipped: list[str]
-
-    def __init__(self, cfg: DictConfig, run: Run, processes: Processes) -> None:
-        self.cfg, self.run, self.processes = cfg, run, processes
-        self.model, self.data, self.checkpoint = run.load()
-        self.other_data = self.checkpoint["data_digest"] != self.data.digest
-
-    @property
-    @abstractmethod
-    def output(self) -> str:
-        """The name of the folder that is written, inside that of the run."""
-
-    @abstractmethod
-    def run_all(self) -> Output:
-        """Run every stage, one after another."""
-
-    def choose_estimators(self) -> None:
-        """Put the model on the device of the process, and take the estimators that fit it."""
-        self.model.to(self.processes.device)
-        self.target = Target.of(self.model.joint, self.model.q)
-        self.estimators, self.skipped = fitting(self.cfg.evidence, self.target, self.cfg.unfit)
-
-    def measure(self, task: EvalTask, name: str, stages: Stages) -> EvalResult:
-        """Score the data of a task; the estimators that need the z behind them only where those are known."""
-        estimators = [estimator for estimator in self.estimators if task.z is not None or not estimator.simulated]
-        return measure(task, estimators, self.processes, self.stage(name, task, stages))
-
-    def stage(self, name: str, task: EvalTask, stages: Stages) -> Stage:
-        """A stage on the progress bar, of the data that are this process's."""
-        return stages.stage(name, len(self.processes.rows(len(task.x))))
-
-    def warnings(self) -> list[str]:
-        """What every number of the command stands under."""
-        if not self.other_data:
-            return []
-        return [
-            f"{', '.join(self.run.told)}: these are not the data that the run was trained on (their digests differ), "
-            "and any split may hold rows that it was trained on."
-        ]
-
-    def about_run(self) -> dict[str, Any]:
-        """The first entries of ``result.json``: what was measured."""
-        run = self.run
-        return {
-            "status": "finished",
-            "name": run.name,
-            "run": run.folder.name,
-            **run.choices,
-            "binarisation": run.binarisation,
-        }
-
-    def about_measurement(self, precision: Any, seconds: float) -> dict[str, Any]:
-        """The entries of ``result.json`` that say of what weights and data the numbers are."""
-        return {
-            "checkpoint": self.checkpoint,
-            "precision": str(precision).removeprefix("torch."),
-            "data_digest": self.data.digest,
-            "seconds": seconds,
-        }
-
-
-def measure_run(cfg: DictConfig, measurement: type[Measurement], divide: Literal["data", "samples"]) -> dict[str, Any]:
+def measure_run(
+    cfg: DictConfig,
+    measurement: type[Measurement],
+    divide: Literal["data", "samples"],
+    output: Callable[[DictConfig, Run, Any], Output],
+) -> dict[str, Any]:
     """Measure the run that ``cfg`` names, publish the output, and return what went into ``result.json``.
 
     Args:
         cfg: The config of the command.
         measurement: What is measured.
         divide: What is divided among the processes.
+        output: Makes of the command's config, the run and what was found the output to be published.
 
     Raises:
         UserError: If the run cannot be read or written to, or an estimator does not fit its model.
@@ -164,10 +94,10 @@ def measure_run(cfg: DictConfig, measurement: type[Measurement], divide: Literal
     with Processes.launch(cfg.trainer, divide, child_command(".")) as processes:
         measuring = measurement(cfg, run, processes)
         with sole_writer_of(run.folder, measuring.output) if processes.first else nullcontext():
-            output = measuring.run_all()
+            found = measuring.run_all()
             if processes.first:
-                publish(output)
-    return output.result
+                publish(output(cfg, run, found))
+    return found.result
 
 
 def told_places(cfg: DictConfig) -> dict[str, str]:
@@ -216,31 +146,3 @@ def refuse_others(nodes: DictConfig) -> None:
         target = str(node.get("_target_"))
         if target.startswith("taut.") and not target.startswith("taut.evidence."):
             raise UserError(f"evidence.{name} is not an estimator of log p(x); choose evidence=[importance,ais].")
-
-
-def fitting(nodes: DictConfig, target: Target, unfit: str) -> tuple[list[Evidence], list[str]]:
-    """The estimators that fit the model, the exact value in front where it is cheap; and why others were skipped.
-
-    Args:
-        nodes: The estimators by name.
-        target: The model.
-        unfit: ``refuse`` or ``skip`` those that do not fit.
-
-    Raises:
-        UserError: If one does not fit and may not be skipped.
-    """
-    estimators: list[Evidence] = []
-    skipped = []
-    for node in nodes.values():
-        try:
-            estimator = instance(node, Evidence)
-            estimator.check(target)
-            estimators.append(estimator)
-        except UserError as error:
-            if unfit == "refuse":
-                raise
-            skipped.append(str(error))
-    cheap = target.exact is not None or target.discrete
-    if cheap and not any(isinstance(estimator, Exact) for estimator in estimators):
-        estimators.insert(0, Exact())
-    return estimators, skipped

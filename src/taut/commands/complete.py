@@ -10,7 +10,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from taut.commands.base import Measurement, measure_run
+from taut.api.measurement import Measurement
+from taut.commands.base import measure_run
 from taut.commands.complete_input import complete_input, is_choice, refuse_output
 from taut.commands.complete_output import CompleteOutput, output_name
 from taut.completion import Completions
@@ -47,7 +48,7 @@ def complete(cfg: DictConfig) -> dict[str, Any]:
         return give(cfg)
     if cfg.out:
         refuse_output(Path(cfg.out).expanduser(), overwrite=cfg.overwrite)
-    return measure_run(cfg, Completion, "data")
+    return measure_run(cfg, Completion, "data", lambda cfg, run, output: output)
 
 
 class Completion(Measurement):

@@ -222,7 +222,7 @@ def _loaded(folder: Path, trust: str | Sequence[str]) -> tuple[LatentVariableMod
     """The model of a run, in its own precision, and its data; the process is left as it was."""
     run = Run.open(folder, trust=trust)
     default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64 if str(run.cfg.trainer.precision).startswith("64") else torch.float32)
+    torch.set_default_dtype(run.precision)
     try:
         with seeding.forked():
             # building seeds the global generators, which are the user's here

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from taut import __version__
@@ -94,26 +95,34 @@ class Run:
             )
         return checkpoint
 
-    def load(self) -> tuple[LatentVariableModel, Data, dict[str, Any]]:
+    @property
+    def precision(self) -> torch.dtype:
+        """What the model computes in: the default dtype to build it under."""
+        return torch.float64 if str(self.cfg.trainer.precision).startswith("64") else torch.float32
+
+    def load(self, checkpoint: Path | None = None) -> tuple[LatentVariableModel, Data, dict[str, Any]]:
         """The trained model in evaluation mode, its data, and what the checkpoint says of itself.
+
+        Args:
+            checkpoint: One of the run; by default the best of them.
 
         Raises:
             UserError: If the checkpoint is damaged or of another version, or the data are not those of the run and the
                 user has not said that they are to be taken.
         """
-        path = self.checkpoint
-        checkpoint = AtomicCheckpointIO().load_checkpoint(path)
+        path = checkpoint or self.checkpoint
+        content = AtomicCheckpointIO().load_checkpoint(path)
         # first: of another version, the checks below would blame the files instead
-        self._refuse_other_version(str(checkpoint.get("taut_version", __version__)))
-        if not {"state_dict", "epoch", "global_step"} <= checkpoint.keys():
+        self._refuse_other_version(str(content.get("taut_version", __version__)))
+        if not {"state_dict", "epoch", "global_step"} <= content.keys():
             raise UserError(f"{path} is not a checkpoint of a training run; restore the files of {self.folder.name}.")
         data = build_data(self.cfg)
-        if type(data).__qualname__ not in checkpoint:
+        if type(data).__qualname__ not in content:
             raise UserError(f"{self.folder.name} was trained on other data than its .hydra says; restore its files.")
-        digest = self._restore(data, checkpoint, path)
+        digest = self._restore(data, content, path)
         model = build_model(self.cfg, data)
         try:
-            model.load_state_dict(checkpoint["state_dict"])
+            model.load_state_dict(content["state_dict"])
         # TypeError and AttributeError: no tensors by name
         except (RuntimeError, TypeError, AttributeError) as error:
             if digest != data.digest:
@@ -130,7 +139,7 @@ class Run:
             raise UserError(
                 f"{path} holds weights that are not finite: the run diverged; train it anew with a lower optimizer.lr."
             )
-        about = {"file": path.name, "epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
+        about = {"file": path.name, "epoch": content["epoch"], "step": content["global_step"]}
         about |= {"data_digest": digest}
         return model.eval().requires_grad_(False), data, about
 

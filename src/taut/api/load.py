@@ -1,0 +1,105 @@
+"""Runs read back in Python."""
+
+# pyright: strict
+import html
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from taut.api.model import Model
+from taut.api.process import untouched
+from taut.config.run_folder import RESULT, read_result
+from taut.data.base import Data
+from taut.errors import UserError
+from taut.training.stored_run import Run as StoredRun
+
+
+class Run:
+    """A run, read back from its folder.
+
+    Args:
+        stored: The folder and its config.
+        model: The trained model.
+        data: The data of the run.
+        checkpoint: What the checkpoint says of itself.
+
+    Attributes:
+        folder: Where it is.
+        name: The run in one line: model, data, binarisation, prior, q, k and seed.
+        config: The composed config; reading alone.
+        model: The trained :class:`~taut.api.model.Model`, with the weights of the best validation bound.
+        data: Its :class:`~taut.data.base.Data`; ``data.rows_of("test")`` are the rows it is tested on.
+        checkpoint: File, epoch and step of the weights.
+        result: What ``result.json`` says, every score with its kind and errors; empty where training has not ended.
+    """
+
+    def __init__(self, stored: StoredRun, model: Model, data: Data, checkpoint: dict[str, Any]) -> None:
+        self.stored, self.model, self.data, self.checkpoint = stored, model, data, checkpoint
+        self.folder, self.name = stored.folder, stored.name
+        self.config: DictConfig = stored.cfg.copy()
+        OmegaConf.set_readonly(self.config, True)
+        self.result: dict[str, Any] = read_result(stored.folder) if (stored.folder / RESULT).exists() else {}
+
+    def __repr__(self) -> str:
+        lines = [f"taut run: {self.name}", f"  {self.folder}", f"  {self._weights}"]
+        return "\n".join([*lines, *(f"  {name:<14} {value:>10.3f}  {what}" for name, value, what in self._scores())])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = "".join(
+            f'<tr><td style="text-align: left">{html.escape(name)}</td><td>{value:.3f}</td>'
+            f'<td style="text-align: left">{html.escape(what)}</td></tr>'
+            for name, value, what in self._scores()
+        )
+        heading = f"<b>{html.escape(self.name)}</b><br><code>{html.escape(str(self.folder))}</code>"
+        head = (
+            '<tr><th style="text-align: left">score</th><th>value</th><th style="text-align: left">what it is</th></tr>'
+        )
+        table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
+        return f"<div>{heading}<br>{html.escape(self._weights)}{table}</div>"
+
+    @property
+    def _weights(self) -> str:
+        epoch, step = self.checkpoint["epoch"], self.checkpoint["step"]
+        return f"weights of {self.checkpoint['file']}: epoch {epoch}, step {step}"
+
+    def _scores(self) -> Iterator[tuple[str, float, str]]:
+        """Name, value and kind of the scores on the test split, in nats per datum."""
+        scores: dict[str, dict[str, Any]] = self.result.get("scores", {})
+        for name, words in {"elbo": "ELBO", "bound": "bound", "log_px": "log p(x)", "gap": "gap"}.items():
+            score = scores.get(name)
+            if score is not None and score.get("value") is not None:
+                k = "" if score.get("k") is None else f", K = {score['k']}"
+                kind = "at least" if name == "gap" and score["kind"] == "lower" else score["kind"]
+                yield words, score["value"], f"{kind}{k}, {self.result['split']} split, nats per datum"
+
+
+def load(folder: str | Path, *, trust: Sequence[str] = ()) -> Run:
+    """Read a run back: its config, its data, and its model with the weights of the best validation bound.
+
+    Checkpoints are not unpickled, and a folder is read as one of a stranger: see ``trust``.
+
+    Args:
+        folder: The run folder.
+        trust: Packages whose classes the run may build, beside those of taut: name those that you know.
+
+    Raises:
+        UserError: If it is not the folder of a run, or damaged, or of another version, or its data are not found.
+    """
+    path = Path(folder)
+    with trusting(trust):
+        stored = StoredRun.open(path)
+        with untouched(stored.precision):
+            module, data, checkpoint = stored.load()
+    return Run(stored, Model(module), data, checkpoint)
+
+
+@contextmanager
+def trusting(packages: Sequence[str]) -> Iterator[None]:
+    """Let the classes of these packages be built inside the block."""
+    if packages:
+        raise UserError(f"trust={list(packages)}: this version builds the classes of taut alone; leave it out.")
+    yield
