@@ -1,6 +1,6 @@
 """Evaluation of a run in Python: the numbers of ``evaluate.py``, as an object that shows itself."""
 
-# pyright: strict
+# pyright: strict, reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 import io
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,13 +15,13 @@ from rich.console import Console
 from taut.api.evaluation import Evaluated, Evaluation
 from taut.api.evaluation_figures import evaluation_figures
 from taut.api.load import Run, load
-from taut.api.process import untouched
 from taut.errors import UserError, nearest
 from taut.evidence import AIS, BDMC, UK, Evidence, Exact, Importance, Jackknife, Naive, Struski, Sumo, Uniform
 from taut.evidence.summary import columns
 from taut.functional.arrays import whole
 from taut.report.tables.evaluation import evaluation_tables
 from taut.runtime.processes import Processes
+from taut.runtime.untouched import untouched
 
 Split = Literal["train", "val", "test"]
 ESTIMATORS: dict[str, type[Evidence]] = {

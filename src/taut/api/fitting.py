@@ -4,24 +4,24 @@ It is Lightning's trainer and not a loop of our own: the steps, the noise of eac
 convergence are those of ``train.py``, and end in the same bits on a CPU.
 """
 
-# pyright: strict
+# pyright: strict, reportUnknownMemberType=false
 import warnings
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from taut.api.model import Model
-from taut.api.process import untouched
+from taut.api.model import Model, refuse_unsupported
 from taut.data.base import Data, Splits
 from taut.data.mask.cells import FromData
 from taut.errors import RunError, UserError
 from taut.functional import seeding
 from taut.functional.arrays import Array, Kind, matrix
 from taut.runtime import devices
+from taut.runtime.untouched import untouched
 from taut.training.callbacks.progress import EpochBar
 from taut.training.module import LatentVariableModel
 
@@ -83,7 +83,7 @@ def fitted(
         UserError: If the pieces do not go together, or not with the data.
         RunError: If training diverged.
     """
-    rows, kind = matrix(x), Kind.of(x)
+    rows, kind = matrix(x), replace(Kind.of(x), index=None)  # what is sampled is none of these rows
     data = Rows(rows.cpu(), batch_size, seed)
     with untouched(torch.float64 if double else torch.float32):
         try:
@@ -96,6 +96,8 @@ def fitted(
         except SystemExit as error:
             # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
+    for sentence in model.divergence():
+        warnings.warn(in_python(sentence), RuntimeWarning, stacklevel=3)
     return Model(model.to(chosen), kind)
 
 
@@ -106,10 +108,11 @@ def in_python(sentence: str) -> str:
     return sentence
 
 
-def _started(build: Callable[[tuple[int, ...]], LatentVariableModel], data: Data, seed: int) -> LatentVariableModel:
+def _started(build: Callable[[tuple[int, ...]], LatentVariableModel], data: Rows, seed: int) -> LatentVariableModel:
     # by the same key as a run, whose first weights these are
     seeding.seed(seeding.key(seed, "initial", 0), torch.device("cpu"))
     model = build(data.x_shape)
+    refuse_unsupported(model.joint.likelihood, data.x)
     model.initialise(data.starting_rows(), len(data.stored.train))
     return model
 
@@ -127,8 +130,8 @@ def _device(device: str) -> torch.device:
 
 def _trainer(device: torch.device, max_epochs: int, *, double: bool, progress: bool) -> L.Trainer:
     warnings.simplefilter("ignore")  # about loggers, workers and steps that are as they should be here
-    trainer = partial(
-        L.Trainer,
+    plugins: list[Any] = [devices.environment()]
+    return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
         precision="64-true" if double else "32-true",
@@ -142,6 +145,5 @@ def _trainer(device: torch.device, max_epochs: int, *, double: bool, progress: b
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
+        plugins=plugins,
     )
-    plugins: list[Any] = [devices.environment()]
-    return trainer(plugins=plugins)

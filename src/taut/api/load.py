@@ -3,17 +3,15 @@
 # pyright: strict
 import html
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from taut.api.model import Model
-from taut.api.process import untouched
 from taut.config.run_folder import RESULT, read_result
 from taut.data.base import Data
-from taut.errors import UserError
+from taut.runtime.untouched import untouched
 from taut.training.stored_run import Run as StoredRun
 
 
@@ -77,7 +75,7 @@ class Run:
                 yield words, score["value"], f"{kind}{k}, {self.result['split']} split, nats per datum"
 
 
-def load(folder: str | Path, *, trust: Sequence[str] = ()) -> Run:
+def load(folder: str | Path, *, trust: str | Sequence[str] = ()) -> Run:
     """Read a run back: its config, its data, and its model with the weights of the best validation bound.
 
     Checkpoints are not unpickled, and a folder is read as one of a stranger: see ``trust``.
@@ -90,16 +88,7 @@ def load(folder: str | Path, *, trust: Sequence[str] = ()) -> Run:
         UserError: If it is not the folder of a run, or damaged, or of another version, or its data are not found.
     """
     path = Path(folder)
-    with trusting(trust):
-        stored = StoredRun.open(path)
-        with untouched(stored.precision):
-            module, data, checkpoint = stored.load()
+    stored = StoredRun.open(path, said=str(path), trust=trust)
+    with untouched(stored.precision):
+        module, data, checkpoint = stored.load()
     return Run(stored, Model(module), data, checkpoint)
-
-
-@contextmanager
-def trusting(packages: Sequence[str]) -> Iterator[None]:
-    """Let the classes of these packages be built inside the block."""
-    if packages:
-        raise UserError(f"trust={list(packages)}: this version builds the classes of taut alone; leave it out.")
-    yield

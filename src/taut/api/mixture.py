@@ -1,8 +1,9 @@
 """The mixture of Gaussians as an estimator of scikit-learn."""
 
-# pyright: strict
+# pyright: strict, reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 import math
 import warnings
+from dataclasses import replace
 from numbers import Real
 from typing import Any, Literal, Self, cast, get_args
 
@@ -98,7 +99,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             seed=self.seed,
             double=True,
         )
-        self.model_.kind = Kind.of(X)
+        self.model_.kind = replace(Kind.of(X), index=None)
         self._read(x)
         if not self.converged_:
             warnings.warn(
@@ -125,7 +126,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         r"""$\log p(x)$ of each row, in nats: of its observed cells."""
         return Kind.of(X).restored(self.log_evidence(X).value, names="log_px")
 
-    def score(self, X: Array, y: object = None) -> float:
+    def score(  # pyright: ignore[reportIncompatibleMethodOverride] (the mixin's gives nothing)
+        self, X: Array, y: object = None
+    ) -> float:
         r"""The mean over the rows of $\log p(x)$, in nats."""
         del y
         return self.log_evidence(X).mean
@@ -205,7 +208,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             whole(name, getattr(self, name), least)
         for name in ("tol", "min_variance"):
             value = getattr(self, name)
-            if not isinstance(value, Real) or not value > 0:
+            if not isinstance(value, Real) or not float(value) > 0:
                 raise UserError(f"{name}={value!r} must be a number above 0.")
         if self.covariance_type not in get_args(CovarianceType):
             raise UserError(

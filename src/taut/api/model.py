@@ -1,14 +1,14 @@
 """A trained model as it is used in Python: arrays in, arrays of the same kind out."""
 
-# pyright: strict
-from collections.abc import Callable, Iterator
+# pyright: strict, reportUnknownMemberType=false
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from taut.api.process import untouched
 from taut.errors import UserError
 from taut.evidence import Evidence, Exact, Importance, LogEvidence, Target
 from taut.functional import seeding
@@ -16,6 +16,8 @@ from taut.functional.arrays import Array, Kind, matrix, tensor, whole
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import NoiseKeys
 from taut.model.draws import draw_keyed
+from taut.model.likelihood.base import Likelihood
+from taut.runtime.untouched import untouched
 from taut.training.module import LatentVariableModel
 
 ROWS = 1024
@@ -131,7 +133,7 @@ class Model:
 
     def _rows(self, x: Array) -> Tensor:
         rows = matrix(x, self.x_shape).to(self.device)
-        self.module.joint.likelihood.check(rows)
+        refuse_unsupported(self.module.joint.likelihood, rows)
         return rows
 
     def _mean_x(self, z: Tensor) -> Tensor:
@@ -150,10 +152,27 @@ class Model:
 
     @staticmethod
     def _in_parts(change: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        return torch.cat([change(part) for part in rows.split(ROWS)])
+        parts = cast(tuple[Tensor, ...], rows.split(ROWS))  # torch has no type for it
+        return torch.cat([change(part) for part in parts])
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def _computing(self) -> Generator[None]:
         """No graph, IEEE arithmetic, and a process that is left as it was."""
         with untouched(), exact_arithmetic(self.device):
             yield
+
+
+def refuse_unsupported(likelihood: Likelihood, x: Tensor) -> None:
+    """Refuse data that a likelihood gives no density to.
+
+    Raises:
+        UserError: With what to do: how grey pixels are made binary is part of every score, so nothing chooses it.
+    """
+    grey = x[(x != 0) & (x != 1) & ~x.isnan()] if likelihood.binary else x[:0]
+    if len(grey):
+        raise UserError(
+            f"x holds {grey[0].item():.6g}, and likelihood={type(likelihood).__name__.lower()!r} is for zeros and "
+            "ones; make grey pixels in [0, 1] binary first, by x > 0.5 or by draws, rng.random(x.shape) < x, or choose "
+            "likelihood='gaussian'."
+        )
+    likelihood.check(x)

@@ -1,10 +1,11 @@
 """The variational autoencoder and its importance-weighted form as estimators: no config, no files."""
 
-# pyright: strict
-from collections.abc import Callable, Mapping, Sequence
+# pyright: strict, reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -15,7 +16,7 @@ from taut.api.fitting import fitted
 from taut.api.model import Model
 from taut.errors import UserError, nearest
 from taut.evidence import LogEvidence
-from taut.functional.arrays import Array, matrix, whole
+from taut.functional.arrays import Array, whole
 from taut.model.joint import Joint
 from taut.model.likelihood.base import Likelihood
 from taut.model.likelihood.bernoulli import Bernoulli
@@ -119,9 +120,6 @@ class VAE(TransformerMixin, BaseEstimator):
         """Train on x, shape ``[n, *x_shape]``; y is there for pipelines and not looked at."""
         del y
         self._refuse_arguments()
-        rows = matrix(x)
-        if self.likelihood == "bernoulli":
-            refuse_grey(rows)
         self.model_ = fitted(
             self._built,
             x,
@@ -131,7 +129,7 @@ class VAE(TransformerMixin, BaseEstimator):
             device=self.device,
             progress=self.progress,
         )
-        self.n_features_in_ = rows[0].numel()
+        self.n_features_in_ = math.prod(self.model_.x_shape)
         return self
 
     def score(self, x: Array, y: object = None) -> float:
@@ -176,7 +174,12 @@ class VAE(TransformerMixin, BaseEstimator):
             whole("hidden", width)
         if not self.lr > 0:
             raise UserError(f"lr must be above 0, got {self.lr!r}.")
-        known = {"activation": ACTIVATIONS, "prior": PRIORS, "likelihood": LIKELIHOODS, "q": POSTERIORS}
+        known: dict[str, Collection[str]] = {
+            "activation": ACTIVATIONS,
+            "prior": PRIORS,
+            "likelihood": LIKELIHOODS,
+            "q": POSTERIORS,
+        }
         for name, choices in known.items():
             value = getattr(self, name)
             if isinstance(value, str) and value not in choices:
@@ -245,18 +248,4 @@ class IWAE(VAE):
             seed=seed,
             device=device,
             progress=progress,
-        )
-
-
-def refuse_grey(x: Any) -> None:
-    """Refuse numbers other than 0 and 1 under a Bernoulli.
-
-    Raises:
-        UserError: With what to do: how grey pixels are made binary is part of every score, so nothing chooses it.
-    """
-    grey = x[(x != 0) & (x != 1) & ~x.isnan()]
-    if len(grey):
-        raise UserError(
-            f'likelihood="bernoulli" needs x of zeros and ones, but x holds {grey[0].item():.6g}; make grey pixels in '
-            '[0, 1] binary first, by x > 0.5 or by draws, rng.random(x.shape) < x, or choose likelihood="gaussian".'
         )

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +17,7 @@ from taut.completion.complete import Fill, fill_in
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.functional import bounds, seeding
-from taut.functional.arrays import Kind
+from taut.functional.arrays import Kind, whole
 from taut.functional.sampling import NoiseKeys
 from taut.model import exact_inference
 from taut.model.draws import log_weights
@@ -27,6 +26,7 @@ from taut.model.likelihood.component import Component
 from taut.model.prior.categorical import Categorical
 from taut.model.q.exact import Exact
 from taut.objective.em import expect
+from taut.runtime.untouched import untouched
 from taut.training.module import LatentVariableModel
 from taut.training.stored_run import Run
 
@@ -134,9 +134,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self.fill not in get_args(Fill):
             raise UserError(f"fill={self.fill!r} is not known; choose {', '.join(get_args(Fill))}.")
         for name, least in (("k", 1), ("components", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < least:
-                raise UserError(f"{name}={value!r} must be a whole number, {least} or more.")
+            whole(name, getattr(self, name), least)
 
     def _train(self, x: np.ndarray, names: list[str] | None) -> None:
         rows = torch.from_numpy(x.astype(np.float64))
@@ -221,14 +219,8 @@ def _matched(folder: Path, known: list[str], names: list[str]) -> np.ndarray:
 def _loaded(folder: Path, trust: str | Sequence[str]) -> tuple[LatentVariableModel, Data]:
     """The model of a run, in its own precision, and its data; the process is left as it was."""
     run = Run.open(folder, trust=trust)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(run.precision)
-    try:
-        with seeding.forked():
-            # building seeds the global generators, which are the user's here
-            model, data, _ = run.load()
-    finally:
-        torch.set_default_dtype(default)
+    with untouched(run.precision):
+        model, data, _ = run.load()
     return model, data
 
 

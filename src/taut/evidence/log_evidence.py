@@ -13,7 +13,7 @@ from taut.functional.statistics import standard_error
 from taut.functional.types import PerDatum
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LogEvidence:
     r"""Values of an estimator of $\log p(x)$ for each datum; nats, float64.
 
@@ -38,6 +38,12 @@ class LogEvidence:
     unbiased: bool = False
     diagnostics: dict[str, PerDatum] = field(default_factory=dict)
     curve: Float[Tensor, "sizes b"] | None = None
+
+    def __repr__(self) -> str:
+        k = "" if self.k is None else f", K = {self.k}"
+        errors = f"s.e. {self.standard_error:.3g} over the data, {self.monte_carlo_error:.3g} at fixed data"
+        mean = f"{self.mean:.6g} nats, the mean of {len(self.value)} data"
+        return f"LogEvidence({self.name}, {self.kind}{k}: {mean}; {errors})"
 
     @property
     def mean(self) -> float:

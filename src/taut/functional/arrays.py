@@ -1,6 +1,6 @@
 """Arrays and numbers of a caller in Python: taken as they come, and given back as they came: numpy, pandas or torch."""
 
-# pyright: strict
+# pyright: strict, reportUnknownMemberType=false
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from taut.model.likelihood.factor import Factor
 from taut.model.likelihood.linear import Linear
 from taut.model.prior.categorical import Categorical
 from taut.objective.em import Em, best_of
-from taut.training.module import LatentVariableModel, require
+from taut.training.module import LatentVariableModel, require, rows_of
 
 
 class VAE(LatentVariableModel):
@@ -87,9 +87,17 @@ class MixtureOfGaussians(LatentVariableModel):
         # a resumed run goes on from its own parameters, not from a new start
         if self.n_init > 1 and self.trainer.global_step == 0 and isinstance(objective, Em):
             seeds = [seeding.key(self.seed, "starts", start) for start in range(self.n_init)]
+            best_of(self.joint, self._training_rows().to(self.device), seeds, objective.tolerance)
+
+    def _training_rows(self) -> Float[Tensor, "n *x"]:
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is not None:
             # a slice: of data on the disk the rows, or the reason why not all of them can be had
-            rows = getattr(self.trainer, "datamodule").training_rows()[:]  # noqa: B009
-            best_of(self.joint, rows.to(self.device), seeds, objective.tolerance)
+            return data.training_rows()[:]
+        loader: Any = self.trainer.train_dataloader
+        # forked, because a loader that shuffles draws its order
+        with seeding.forked():
+            return torch.cat([rows_of(batch) for batch in loader])
 
 
 class PPCA(LatentVariableModel):

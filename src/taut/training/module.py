@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import lightning as L
 import torch
@@ -13,11 +14,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from taut import __version__
+from taut.config.run_folder import is_run
 from taut.data.base import Batch
 from taut.data.disk_rows import DiskRows
 from taut.errors import UserError
 from taut.evidence.score import DETAILS, score
-from taut.functional import bounds, seeding
+from taut.functional import arrays, bounds, seeding
 from taut.functional.consistency import Judge, Kind, Value, refuse
 from taut.model import exact_inference
 from taut.model.draws import draw
@@ -26,6 +28,7 @@ from taut.model.prior.base import Prior
 from taut.model.prior.vamp import Vamp
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
+from taut.runtime.untouched import untouched
 from taut.training.checkpoint import of_all_ranks
 from taut.training.metrics import EpochMean, ScoreMeter, Summary, TrainingMonitor, criteria
 from taut.training.restoring import check_optimizer_state
@@ -37,6 +40,9 @@ REPORT = 50
 DIVERGED = 10
 """How many times its size a training bound must fall below its start to be called diverged: KL warm-up may lower it."""
 SCORES = ["elbo", "bound", "log_px", "gap", "kl", "reconstruction", "ess"]
+
+
+M = TypeVar("M", bound="LatentVariableModel")
 
 
 class LatentVariableModel(L.LightningModule, ABC):
@@ -82,6 +88,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.first_bound: Tensor | None = None
         self.last_bound: Tensor | None = None
         self._restored: list[Any] = []
+        self._handed_out = {"train": 0, "val": 0, "test": 0}
         self.summaries: dict[str, Summary] = {}
         self.meters = torch.nn.ModuleDict(
             {
@@ -139,7 +146,16 @@ class LatentVariableModel(L.LightningModule, ABC):
     def on_train_epoch_end(self) -> None:
         self.trained.start_epoch()
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_epoch_start(self) -> None:
+        self._handed_out["train"] = 0
+
+    def on_validation_epoch_start(self) -> None:
+        self._handed_out["val"] = 0
+
+    def on_test_epoch_start(self) -> None:
+        self._handed_out["test"] = 0
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
         del batch
         if self.objective.closed_form:
@@ -150,9 +166,10 @@ class LatentVariableModel(L.LightningModule, ABC):
         counter = batches * self.trainer.world_size + self.trainer.global_rank
         seeding.seed(seeding.key(self.seed, "train", counter), self.device)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+    def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """The surrogate of a batch; reads nothing back from the device."""
         del batch_idx
+        batch = self._numbered(batch, "train")
         if self.objective.closed_form:
             bound = self.objective.expect(self.joint, batch.x)
             surrogate = -bound.mean()
@@ -165,7 +182,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         # data parallelism averages over processes, whatever number of rows each of them had
         return surrogate * (len(batch.x) * self.trainer.world_size / batch.total)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Look for numbers that are none, and now and then report what was gathered."""
         del outputs, batch
         ends = self._ends_training()
@@ -217,13 +234,13 @@ class LatentVariableModel(L.LightningModule, ABC):
         if self.objective.runs_to_the_end and self.trainer.current_epoch + 1 == self.trainer.max_epochs:
             self.trainer.check_val_every_n_epoch = 1
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         del batch_idx
-        self._score(batch, "val")
+        self._score(self._numbered(batch, "val"), "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         del batch_idx
-        self._score(batch, "test")
+        self._score(self._numbered(batch, "test"), "test")
 
     def on_validation_epoch_end(self) -> None:
         self._summarise("val")
@@ -289,6 +306,38 @@ class LatentVariableModel(L.LightningModule, ABC):
         settings = {name: value for name, value in optimizer.param_groups[0].items() if name not in ("params", *HOW)}
         return [schedule.state_dict() for schedule in schedules], settings
 
+    @classmethod
+    def load_from_checkpoint(  # pyright: ignore[reportIncompatibleMethodOverride] (Lightning's is no plain method)
+        cls: type[M], checkpoint_path: str | Path, map_location: torch.device | str | None = None
+    ) -> M:
+        """The trained model of a checkpoint in a run folder, whose config says how it is built; in evaluation mode.
+
+        Args:
+            checkpoint_path: The checkpoint, e.g. ``<run>/checkpoints/best.ckpt``.
+            map_location: Where to put the model; main memory by default.
+
+        Raises:
+            UserError: If the file is not in a run folder, or damaged, or of another kind of model.
+        """
+        from taut.training.stored_run import Run  # above this module, which it builds
+
+        path = Path(checkpoint_path).expanduser().absolute()
+        folder = path.parent.parent
+        if not is_run(folder):
+            raise UserError(
+                f"{path} is not in the checkpoints/ of a run folder, whose config says what model it is of; put it "
+                "back there, or build the model yourself and hand it the state_dict."
+            )
+        run = Run.open(folder)
+        with untouched(run.precision):
+            model, _, _ = run.load(path)
+        if not isinstance(model, cls):
+            raise UserError(
+                f"{path} is of a {type(model).__name__}, not of a {cls.__name__}; call "
+                f"{type(model).__name__}.load_from_checkpoint."
+            )
+        return model.to(map_location or "cpu")
+
     def divergence(self) -> list[str]:
         """A sentence where the training bound ended far below that of the first batch, which untrained weights had."""
         if self.first_bound is None or self.last_bound is None:
@@ -326,6 +375,30 @@ class LatentVariableModel(L.LightningModule, ABC):
         sizes = bounds.block_sizes(self.samples[stage])
         log_px = summary.scores["log_px"]["value"]
         return sizes, summary.curve, summary.curve_errors, log_px, self.log_px_kind
+
+    def _numbered(self, batch: Any, stage: str) -> Batch:
+        """A batch of a plain loader, which is x, or x with its label and more behind it, as one that knows its rows.
+
+        Rows are numbered in the order in which the loader hands them out, so that the noise of a score is the same in
+        every validation; where several processes divide a loader between them they take turns, as Lightning deals.
+
+        Raises:
+            UserError: If x is no tensor, of another shape, or outside the likelihood's support.
+        """
+        # here and not in a hook of the transfer: Lightning warns of each that a data module does not have
+        if isinstance(batch, Batch):
+            return batch
+        x, x_shape = rows_of(batch), self.joint.likelihood.x_shape
+        if tuple(x.shape[1:]) != tuple(x_shape):
+            raise UserError(
+                f"A batch of the loader has an x of shape {list(x.shape)}, and the model takes [b, "
+                f"{', '.join(map(str, x_shape))}]; reshape it, and give one DataLoader: a list is one of several loaders."
+            )
+        self.joint.likelihood.check(x)
+        first, world = self._handed_out[stage], self.trainer.world_size
+        self._handed_out[stage] += len(x)
+        index = (first + torch.arange(len(x), device=x.device)) * world + self.trainer.global_rank
+        return Batch(x, index, len(x) * world)
 
     def _score(self, batch: Batch, stage: str) -> None:
         detailed = stage == "test" and self.log_px_kind == "lower"
@@ -388,6 +461,21 @@ class LatentVariableModel(L.LightningModule, ABC):
     def is_mass(self) -> bool:
         """True if p(x) is a probability mass, whose log is at most 0."""
         return self.joint.likelihood.is_mass
+
+
+def rows_of(batch: Any) -> Float[Tensor, "b *x"]:
+    """The x of a batch of a plain loader, in floats.
+
+    Raises:
+        UserError: If it holds none.
+    """
+    x = batch[0] if isinstance(batch, list | tuple) and len(batch) else batch
+    if not isinstance(x, Tensor):
+        raise UserError(
+            f"A batch of the loader is {type(batch).__name__}; it must be a tensor x of shape [b, ...], or a list or "
+            "tuple that begins with it, as a DataLoader of TensorDataset(x, labels) gives."
+        )
+    return arrays.tensor(x)
 
 
 def _tiled(samples: int, k: int) -> int:

@@ -43,12 +43,19 @@ class Run:
     told: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path, told: Mapping[str, str] | None = None, trust: str | Sequence[str] = ()) -> "Run":
+    def open(
+        cls,
+        folder: Path,
+        told: Mapping[str, str] | None = None,
+        said: str | None = None,
+        trust: str | Sequence[str] = (),
+    ) -> "Run":
         """Read a run's config, and find its data; its classes are checked before anything is built.
 
         Args:
             folder: Where it is.
             told: Where the user says that files of the run are now, by key, e.g. ``data.path``.
+            said: How the user named the folder; on a command line ``run=<folder>``.
             trust: Packages whose classes it may name, beside those that the user trusts anyway.
 
         Raises:
@@ -57,7 +64,7 @@ class Run:
         """
         told = told or {}
         folder = folder.expanduser().resolve()
-        refuse_other_folder(folder, f"run={folder}")
+        refuse_other_folder(folder, said or f"run={folder}")
         cfg = OmegaConf.create(current_targets(OmegaConf.to_container(read_config(config_of(folder)))))
         assert isinstance(cfg, DictConfig)
         for name, place in {**told, **located(folder, cfg, told)}.items():
