@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from taut import evidence
     from taut.api.evaluate import EvaluationReport, evaluate
     from taut.api.load import Run, load
     from taut.api.mixture import GaussianMixture
@@ -32,6 +33,7 @@ __all__ = [
     "UserError",
     "__version__",
     "evaluate",
+    "evidence",
     "load",
 ]
 
@@ -55,6 +57,8 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         # importlib.metadata alone is half of what an import of taut may take
         value: object = importlib.import_module("importlib.metadata").version("taut")
+    elif name == "evidence":
+        value = importlib.import_module("taut.evidence")
     elif name in _MODULES:
         value = getattr(importlib.import_module(_MODULES[name]), name)
     else:

@@ -6,7 +6,9 @@ import sys
 import warnings
 
 import numpy as np
+import pandas
 import pytest
+import torch
 from completion.tables import Frame, holes
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
@@ -143,6 +145,20 @@ def test_tiny_and_degenerate_tables_are_filled(x, fill):
     filled = Imputer(fill=fill).fit_transform(x)
     assert np.isfinite(filled).all()
     np.testing.assert_array_equal(filled[~np.isnan(x)], np.array(x)[~np.isnan(x)])
+
+
+def test_the_kind_that_comes_in_goes_out():
+    _, seen = _pair(50)
+    filled = Imputer().fit_transform(seen)
+    frame = pandas.DataFrame(seen, columns=["a", "b"], index=range(5, 55))
+    back = Imputer().fit_transform(frame)
+    pandas.testing.assert_frame_equal(back, pandas.DataFrame(filled, columns=["a", "b"], index=range(5, 55)))
+    assert Imputer().fit(frame).score_samples(frame).index.equals(frame.index)
+    rows = torch.from_numpy(seen.astype(np.float32))
+    tensor = Imputer().fit_transform(rows)
+    assert tensor.dtype == torch.float32
+    assert torch.equal(tensor[~rows.isnan()], rows[~rows.isnan()])
+    np.testing.assert_allclose(tensor.numpy(), filled, atol=1e-5)
 
 
 def test_a_classifier_behind_it_learns_from_a_table_withholes():

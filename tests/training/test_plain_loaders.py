@@ -88,8 +88,8 @@ def test_a_batch_of_another_shape_is_refused_in_one_sentence(trainer_in):
     with pytest.raises(UserError) as caught:
         trainer_in(epochs=1).fit(_vae(), list(X.split(15)))
     assert str(caught.value) == (
-        "A batch of the loader has an x of shape [6], and the model takes [b, 6]; reshape it, and give one DataLoader: a "
-        "list is one of several loaders."
+        "A batch of the loader has an x of shape [6], and the model takes [b, 6]; reshape it, and give one DataLoader: "
+        "a list is several loaders."
     )
 
 

@@ -392,7 +392,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         if tuple(x.shape[1:]) != tuple(x_shape):
             raise UserError(
                 f"A batch of the loader has an x of shape {list(x.shape)}, and the model takes [b, "
-                f"{', '.join(map(str, x_shape))}]; reshape it, and give one DataLoader: a list is one of several loaders."
+                f"{', '.join(map(str, x_shape))}]; reshape it, and give one DataLoader: a list is several loaders."
             )
         self.joint.likelihood.check(x)
         first, world = self._handed_out[stage], self.trainer.world_size

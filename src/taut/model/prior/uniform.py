@@ -18,7 +18,7 @@ class Uniform(Prior):
         high: Upper end h of every side of the box.
 
     >>> Uniform(2)().log_prob(torch.zeros(2)).exp()
-    tensor(0.0278)
+    tensor(0.0278, dtype=torch.float64)
     """
 
     low: Tensor

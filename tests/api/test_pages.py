@@ -1,0 +1,27 @@
+"""What the pages show in Python is run."""
+
+import re
+from pathlib import Path
+
+import matplotlib
+import pytest
+from evaluations import copied
+
+ROOT = Path(__file__).resolve().parents[2]
+STORED = ROOT / "tests" / "stored_runs"
+PAGES = ["docs/python.md", "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_snippets_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    (tmp_path / "outputs" / "runs").mkdir(parents=True)
+    copied(STORED / "vae", tmp_path / "outputs" / "runs").rename(tmp_path / "outputs" / "runs" / "<run>")
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
