@@ -271,6 +271,28 @@ def test_every_kind_of_object_may_be_ones_own(trainings, here, tmp_path):
     assert "mine" in json.loads((tmp_path / "run" / "evaluation" / "result.json").read_text())["evidence"]
 
 
+BAD = """
+from taut.model.prior.normal import Normal
+
+
+class Bad(Normal):
+    def __init__(self, dim: int) -> None:
+        raise RuntimeError("a bug of mine")
+"""
+
+
+def test_a_bug_in_ones_own_class_is_shown_with_its_traceback_and_the_way_on_has_the_word(loose):
+    (loose / "badlab.py").write_text(BAD)
+    words = ["trust=[badlab,mylab]", *LOOSE, "prior._target_=badlab.Bad", *SETTINGS, "hydra.run.dir=bad"]
+    done = command("train", *words)
+    assert done.code == 1
+    assert "RuntimeError: a bug of mine" in done.err
+    assert 'raise RuntimeError("a bug of mine")' in done.err
+    way_on = "Go on with: python train.py --config-dir=mylab/conf trust=badlab,mylab resume=bad"
+    assert done.err.splitlines()[-1] == way_on
+    del sys.modules["badlab"]
+
+
 def test_a_job_on_a_cluster_is_told_what_to_trust(here):
     """A cluster may hand on no environment; the job of another user is told nothing."""
     driver = Driver(ROOT / "train.py", [], [], None, lambda error, words: "", here / "sweep")
