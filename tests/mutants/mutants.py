@@ -1924,4 +1924,18 @@ MUTANTS = [
         "if",
         "tests/report/test_jobs.py::test_a_job_whose_value_depends_on_a_floor_is_not_ranked[change0]",
     ),
+    Mutant(
+        "a package that registers itself in the working directory",
+        "config/pieces.py",
+        "if os.path.realpath(place) not in loose:",
+        "if place:",
+        "tests/config/test_own_pieces.py::test_nor_does_what_lies_in_the_working_directory",
+    ),
+    Mutant(
+        "whatever a trusted package imports",
+        "config/instantiate.py",
+        "and pieces.holds(home))",
+        ")",
+        "tests/config/test_own_pieces.py::test_trust_is_of_what_a_package_defines_and_not_of_what_it_imports[run]",
+    ),
 ]
