@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.taut.launcher import combinations
 from taut.commands.sweep.dry_run import rehearse
 from taut.config import compose as _resolvers  # noqa: F401
 from taut.config.check import check
@@ -23,7 +23,7 @@ ELSEWHERE = ("gap_table",)
 def grid(path: Path) -> list[DictConfig]:
     params = OmegaConf.load(path).hydra.sweeper.params
     words = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
-    (jobs,) = BasicSweeper.split_arguments(words, None)
+    jobs = combinations(words)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return [compose("train", [f"+sweep={path.stem}", *job]) for job in jobs]
 

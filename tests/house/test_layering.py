@@ -49,6 +49,16 @@ def test_nothing_unsafe_is_called(unsafe):
             assert not re.search(unsafe, line), f"{path}: {line}"
 
 
+@pytest.mark.parametrize(
+    "private",
+    [r"hydra\._internal", r"\b_(?:get_node|get_full_key|get_flag|get_parent|is_none|is_missing|is_interpolation)\("],
+)
+def test_nothing_private_of_hydra_is_used(private):
+    """What Hydra and OmegaConf do not document may change with any of their releases."""
+    for path in [*(ROOT / "src").rglob("*.py"), *ROOT.glob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        assert not re.search(private, path.read_text(encoding="utf-8")), path
+
+
 def test_files_and_functions_stay_readable():
     lengths = [length for length, _ in measures.bodies()]
     assert lengths[len(lengths) // 2] <= 8

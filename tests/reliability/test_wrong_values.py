@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import numpy as np
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from taut.cli import main
 from taut.commands import base
@@ -52,8 +52,7 @@ VALUES = [
 def keys(cfg: DictConfig, prefix: str = ""):
     for name in map(str, cfg):
         yield f"{prefix}{name}"
-        node = cfg._get_node(name)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+        if not OmegaConf.is_interpolation(cfg, name) and isinstance(node := cfg.get(name), DictConfig):
             yield from keys(node, f"{prefix}{name}.")
 
 

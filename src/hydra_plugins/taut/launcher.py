@@ -1,12 +1,16 @@
-"""Hydra's launcher and sweeper for ``train.py``: every job is a process of its own."""
+"""Hydra's launcher and sweeper for trainings: every job is a process of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
@@ -36,13 +40,45 @@ class JobLauncher(Launcher):
         return cfg
 
 
-class GridSweeper(BasicSweeper):
-    """Hydra's grid, in one batch whose configs the driver composes and checks before the first job starts."""
+class GridSweeper(Sweeper):
+    """Every combination, in one batch whose configs the driver composes and checks before the first job starts.
+
+    Args:
+        max_batch_size: Of Hydra's own sweeper, whose keys these are; always null.
+        params: Words of a config, before those of the command line.
+    """
+
+    def __init__(self, max_batch_size: None = None, params: Mapping[str, str] | None = None) -> None:
+        del max_batch_size
+        self.params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.hydra_context is not None
         assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        words = parser.parse_overrides([*self._parse_config(), *arguments])
-        (batch,) = self.split_arguments(words, max_batch_size=None)
-        return self.launcher.launch(batch, initial_job_idx=0)
+        words = parser.parse_overrides([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        return self.launcher.launch(combinations(words), initial_job_idx=0)
+
+
+def combinations(words: Sequence[Override]) -> list[list[str]]:
+    """The words of every job: each value of each word with each of the others, the last of them varying fastest.
+
+    Raises:
+        HydraException: For a range without an end, such as ``interval(0, 1)``.
+    """
+    return [list(job) for job in product(*{word.get_key_element(): _values(word) for word in words}.values())]
+
+
+def _values(word: Override) -> list[str]:
+    key = word.get_key_element()
+    if not word.is_sweep_override():
+        return [f"{key}={word.get_value_element_as_str()}"]
+    if not word.is_discrete_sweep():
+        raise HydraException(f"{word.input_line} is no list of values; a sweep over it needs one.")
+    return [f"{key}={value}" for value in word.sweep_string_iterator()]

@@ -217,8 +217,7 @@ def _paths(node: DictConfig, prefix: str = "") -> Iterator[str]:
     """The dotted key of every value; nothing is resolved."""
     for name in map(str, node):
         yield f"{prefix}{name}"
-        part = node._get_node(name)
-        if isinstance(part, DictConfig) and not part._is_none() and not part._is_interpolation():
+        if not OmegaConf.is_interpolation(node, name) and isinstance(part := node.get(name), DictConfig):
             yield from _paths(part, f"{prefix}{name}.")
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
@@ -13,15 +14,15 @@ from time import strftime
 from traceback import walk_tb
 from typing import Any, Self
 
-from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -29,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from taut.config.check import check, check_sweep, in_another_group, is_for_wandb, refuse_processes
 from taut.config.foreign import check_entries
 from taut.config.instantiate import check_hydra
-from taut.config.overrides import key, own_words, parsed_word
+from taut.config.overrides import flag_parser, key, own_words, parsed_word
 from taut.config.run_folder import refuse_other_folder, refuse_run
 from taut.config.trust import check_hydra_keys, check_launch
 from taut.errors import RunError, UserError, nearest
@@ -74,18 +75,17 @@ OmegaConf.register_new_resolver("taut.commands.sweep", _sweep, use_cache=False, 
 OmegaConf.register_new_resolver("taut.unique", _unique, use_cache=True, replace=True)
 
 
-class _Loader(ConfigLoaderImpl):
+class _Loader(ConfigLoader):
     """Hydra's loader of configs, which refuses what a config may not say of Hydra, in every config it loads.
 
     Args:
-        path: Where configs are searched for.
+        hydras: Hydra's own.
         command: The name of the command.
         ahead: A config that is given out, once, instead of being composed once more.
     """
 
-    def __init__(self, path: Any, command: str) -> None:
-        super().__init__(path)
-        self.command = command
+    def __init__(self, hydras: ConfigLoader, command: str) -> None:
+        self.hydras, self.command = hydras, command
         self.ahead: DictConfig | None = None
 
     def load_configuration(
@@ -94,21 +94,57 @@ class _Loader(ConfigLoaderImpl):
         # given out once: a sweep then loads the configs of its jobs in its own way
         cfg, self.ahead = self.ahead, None
         if cfg is None:
-            cfg = super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
+            cfg = self.hydras.load_configuration(config_name, overrides, run_mode, *args, **kwargs)
             # here, since Hydra acts on the configs of a sweep's jobs, and on that of --help, as soon as it has them
-            source = partial(self.source, config_name, overrides, run_mode)
-            check_hydra_keys(cfg, overrides, self.command, source)
+            self._check(cfg, config_name, overrides, run_mode)
         return cfg
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        cfg = self.hydras.load_sweep_config(master_config, sweep_overrides)
+        words = [*master_config.hydra.overrides.hydra, *sweep_overrides]
+        self._check(cfg, master_config.hydra.job.config_name, words, RunMode.RUN)
+        return cfg
+
+    def get_search_path(self) -> ConfigSearchPath:
+        return self.hydras.get_search_path()
+
+    def get_sources(self) -> list[Any]:
+        return self.hydras.get_sources()
+
+    def list_groups(self, *args: Any, **kwargs: Any) -> list[str]:
+        return self.hydras.list_groups(*args, **kwargs)
+
+    def get_group_options(self, *args: Any, **kwargs: Any) -> list[str]:
+        return self.hydras.get_group_options(*args, **kwargs)
+
+    def compute_defaults_list(self, *args: Any, **kwargs: Any) -> Any:
+        return self.hydras.compute_defaults_list(*args, **kwargs)
 
     def source(self, config_name: str | None, overrides: list[str], run_mode: RunMode, key: str) -> str:
         """The file that sets a key last, of those that are composed."""
         files = self.compute_defaults_list(config_name, overrides, run_mode).defaults
         # without Hydra's first, which sets every key
-        for default in reversed([file for file in files if file.config_path != "hydra/config"]):
-            found = self.repository.load_config(default.config_path) if default.config_path else None
-            if found is not None and _sets(found.config, default.package or "", key):
-                return f"{re.sub('^[a-z]+://', '', found.path)}/{default.config_path}.yaml"
+        for path, package in [(file.config_path, file.package) for file in reversed(files)]:
+            holder = next((each for each in self.get_sources() if path and each.is_config(path)), None)
+            if path == "hydra/config" or holder is None:
+                continue
+            found = holder.load_config(path)
+            if _sets(found.config, package or "", key):
+                return f"{re.sub('^[a-z]+://', '', found.path)}/{path}.yaml"
         return "a config file"
+
+    def _check(self, cfg: DictConfig, config_name: str | None, overrides: list[str], run_mode: RunMode) -> None:
+        check_hydra_keys(cfg, overrides, self.command, partial(self.source, config_name, overrides, run_mode))
+
+
+class FurtherConfigs(SearchPathPlugin):
+    """Puts the folder of ``--config-dir`` before that of the command."""
+
+    folder: ContextVar[str | None] = ContextVar("folder", default=None)
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if folder := self.folder.get():
+            search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
 
 
 def _sets(config: Any, package: str, key: str) -> bool:
@@ -149,19 +185,17 @@ class Composer:
         Raises:
             UserError: If the folder of further configs does not exist.
         """
-        # as hydra.main does, which is not called here; without it Hydra falls back on the habits of old versions
-        version.setbase("1.3")
-        path = create_automatic_config_search_path(None, None, self.conf)
-        if self.extra:
-            if not os.path.isdir(self.extra):
-                raise UserError(f"--config-dir {self.extra} is not a folder.")
-            extra = f"file://{os.path.abspath(self.extra)}"
-            path.prepend("command-line", extra, SearchPathQuery(provider="schema"))
-        self.loader = _Loader(path, self.task)
-        self.hydra = Hydra(self.task, self.loader)
-        # initialize refuses to replace a Hydra that an earlier command of this process left
+        if self.extra and not os.path.isdir(self.extra):
+            raise UserError(f"--config-dir {self.extra} is not a folder.")
+        # initialize_config_dir refuses to replace a Hydra that an earlier command of this process left
         GlobalHydra.instance().clear()
-        GlobalHydra.instance().initialize(self.hydra)
+        Plugins.instance().register(FurtherConfigs)
+        further = FurtherConfigs.folder.set(os.path.abspath(self.extra) if self.extra else None)
+        # the version, as hydra.main has it; without it Hydra falls back on the habits of old versions
+        initialize_config_dir(self.conf, job_name=self.task, version_base="1.3")
+        FurtherConfigs.folder.reset(further)
+        self.hydra: Any = GlobalHydra.instance().hydra
+        self.loader = self.hydra.config_loader = _Loader(self.hydra.config_loader, self.task)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -247,7 +281,7 @@ class Composer:
             UserError: If it says what a config may not.
         """
         show = self.hydra.hydra_help if args.hydra_help else self.hydra.app_help
-        show(config_name=self.name, args_parser=get_args_parser(), args=args)
+        show(config_name=self.name, args_parser=flag_parser(), args=args)
 
     def _composed(self, overrides: list[str], mode: RunMode) -> DictConfig:
         for word in overrides:

@@ -8,9 +8,12 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
 
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -40,11 +43,11 @@ CLASSES = re.compile(
 )
 FUNCTIONS = re.compile(r"taut\.training\.(?:callbacks|loggers|schedulers)(?:\.\w+)*", re.ASCII)
 HYDRA = re.compile(
-    r"hydra\._internal\.core_plugins\.basic_(?:launcher\.BasicLauncher|sweeper\.BasicSweeper)"
-    r"|hydra_plugins\.\w+\.\w+\.[A-Z]\w*"
+    r"hydra_plugins\.\w+\.\w+\.[A-Z]\w*"
     r"|hydra\.experimental\.callbacks\.(?:LogJobReturnCallback|PickleJobInfoCallback)",
     re.ASCII,
 )
+BASIC = ("launcher", "sweeper")
 HANDLERS = re.compile(r"logging\.(?:StreamHandler|FileHandler|NullHandler|Formatter)|colorlog\.ColoredFormatter")
 REFERENCES = re.compile(r"(?:ext|cfg)://(?!sys\.std(?:out|err)$)")
 
@@ -100,13 +103,20 @@ def check_hydra(container: Any) -> None:
         UserError: Naming the key and the target.
     """
     for key, node in nodes(container):
-        if not _matches(HYDRA, node["_target_"]):
+        if node["_target_"] not in map(hydras_basic, BASIC) and not _matches(HYDRA, node["_target_"]):
             _refuse(f"hydra.{key}", node["_target_"], "Hydra's own launchers, sweepers and callbacks")
     for part in ("job_logging", "hydra_logging"):
         for key, value in _leaves(container.get(part), f"hydra.{part}"):
             factory = key.endswith((".class", ".()")) and not _matches(HANDLERS, value)
             if factory or (isinstance(value, str) and REFERENCES.match(value)):
                 _refuse(key, value, "logging's own handlers on standard output, standard error or a file")
+
+
+@cache
+def hydras_basic(part: str) -> str:
+    """The launcher or sweeper that Hydra takes where none is chosen, by the name that its own config has for it."""
+    Plugins.instance()  # which stores that config
+    return str(ConfigStore.instance().load(f"hydra/{part}/basic.yaml").node["_target_"])
 
 
 def nodes(value: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -231,7 +241,9 @@ def instantiate(node: DictConfig, **known: Any) -> Any:
         if isinstance(cause, UserError) or str(node._target_).startswith("taut.") or pieces.covers(node._target_):
             raise cause from None
         reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
-        raise UserError(f"{node._get_full_key(None)} cannot be built: {reason.rstrip('.')}.") from cause
+        # the key of the node that failed is on a line of its own
+        where = re.search(r"^full_key: (.+)$", str(error), re.MULTILINE)
+        raise UserError(f"{where[1] if where else node._target_} cannot be built: {reason.rstrip('.')}.") from cause
 
 
 def instance(node: DictConfig, kind: type[T], **known: Any) -> T:
@@ -243,7 +255,7 @@ def instance(node: DictConfig, kind: type[T], **known: Any) -> T:
     built = instantiate(node, **known)
     if not isinstance(built, kind):
         raise UserError(
-            f"{node._get_full_key(None)}._target_={node._target_} builds a {type(built).__name__} and no "
+            f"{node._target_} builds a {type(built).__name__} and no "
             f"{kind.__name__}; derive it from {kind.__module__}.{kind.__name__}."
         )
     return built

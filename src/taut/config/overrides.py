@@ -4,11 +4,12 @@ import os
 import re
 import shlex
 import sys
-from argparse import ArgumentError, Namespace
+from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from hydra._internal.utils import get_args_parser
+import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
@@ -59,9 +60,7 @@ def parsed() -> Namespace:
         UserError: For a flag that does not exist or that has not the value it needs, or a package that cannot be
             trusted.
     """
-    parser = get_args_parser()
-    # argparse would print its usage and exit by itself
-    parser.exit_on_error = False
+    parser = flag_parser()
     try:
         # intermixed: argparse otherwise takes positional words from one place only
         args, unknown = parser.parse_known_intermixed_args()
@@ -78,6 +77,49 @@ def parsed() -> Namespace:
     words, args.trust = pieces.taken(args.overrides)
     replace_words(args, [understood(word, several=args.multirun) for word in words])
     return args
+
+
+FLAGS: tuple[tuple[str, str | None, str, dict[str, Any]], ...] = (
+    ("--help", "-h", "Application's help", {"action": "store_true"}),
+    ("--hydra-help", None, "Hydra's help", {"action": "store_true"}),
+    (
+        "--version",
+        None,
+        "Show Hydra's version and exit",
+        {"action": "version", "version": f"Hydra {hydra.__version__}"},
+    ),
+    ("--cfg", "-c", "Show config instead of running [job|hydra|all]", {"choices": ["job", "hydra", "all"]}),
+    ("--resolve", None, "With --cfg, resolve config interpolations before printing.", {"action": "store_true"}),
+    ("--package", "-p", "Config package to show", {}),
+    ("--run", "-r", "Run a job", {"action": "store_true"}),
+    ("--multirun", "-m", "Run multiple jobs with the configured launcher and sweeper", {"action": "store_true"}),
+    ("--shell-completion", "-sc", "Install or uninstall shell completion", {"action": "store_true"}),
+    ("--config-path", "-cp", "The folder of the configs", {}),
+    ("--config-name", "-cn", "The name of the primary config", {}),
+    ("--config-dir", "-cd", "Adds an additional config dir to the config search path", {}),
+    ("--experimental-rerun", None, "Rerun a job from a previous config pickle", {}),
+    (
+        "--info",
+        "-i",
+        "Print Hydra information [all|config|defaults|defaults-tree|plugins|searchpath]",
+        {
+            "choices": ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"],
+            "const": "all",
+            "nargs": "?",
+        },
+    ),
+)
+"""The flags that Hydra documents, with their short forms, what they do, and how they are parsed."""
+
+
+def flag_parser() -> ArgumentParser:
+    """A parser of Hydra's command line, which raises what is wrong instead of printing it and leaving."""
+    parser = ArgumentParser(add_help=False, description="Hydra", exit_on_error=False)
+    for name, short, does, settings in FLAGS:
+        parser.add_argument(*([name, short] if short else [name]), help=does, **settings)
+    keys = "Any key=value arguments to override config values (use dots for.nested=overrides)"
+    parser.add_argument("overrides", nargs="*", help=keys)
+    return parser
 
 
 PATH = re.compile(r"(?:.*\.)?(?:path|dir)|run|resume|out")

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from taut.config.instantiate import BASIC, hydras_basic
 from taut.config.pieces import is_trust
 from taut.errors import UserError, nearest
 
@@ -30,13 +31,13 @@ OPEN = ("hydra.mode", "hydra.help", "hydra.sweeper.params", "hydra.job.override_
 FILLED_IN = ("hydra.runtime", "hydra.overrides")
 """What Hydra writes itself, over whatever a config says; the overrides are compared with the words there were."""
 PLACES = ("hydra.run.dir", "hydra.sweep.dir")
-PLUGIN, BASIC = "hydra_plugins.taut.launcher", "hydra._internal.core_plugins"
+PLUGIN = "hydra_plugins.taut.launcher"
 FIXED: dict[str, tuple[Any, ...]] = {
     "hydra.job.chdir": (None, False),
     "hydra.output_subdir": (None, ".hydra"),
     "hydra.sweep.subdir": ("${hydra.job.num}", "."),
-    "hydra.launcher._target_": (f"{PLUGIN}.JobLauncher", f"{BASIC}.basic_launcher.BasicLauncher"),
-    "hydra.sweeper._target_": (f"{PLUGIN}.GridSweeper", f"{BASIC}.basic_sweeper.BasicSweeper"),
+    "hydra.launcher._target_": (f"{PLUGIN}.JobLauncher",),
+    "hydra.sweeper._target_": (f"{PLUGIN}.GridSweeper",),
     "hydra.sweeper.max_batch_size": (None,),
 }
 """Keys with the values that taut gives them."""
@@ -224,7 +225,8 @@ def _defaults() -> Mapping[str, tuple[Any, ...]]:
             # the folders of runs stand beside the groups, not in one
             for key, value in _leaves(yaml.safe_load(text) or {}, "hydra" if group == "output" else f"hydra.{group}"):
                 known[key] = (*known.get(key, ()), value)
-    return known | FIXED
+    basic = {f"hydra.{part}._target_": (hydras_basic(part),) for part in BASIC}
+    return known | {key: (*values, *basic.get(key, ())) for key, values in FIXED.items()}
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
