@@ -27,6 +27,7 @@ from taut.config.compose import Composer, explain, translated
 from taut.config.exit_codes import Ending, leave_if_asked, stopped_by_signals
 from taut.config.pieces import as_word
 from taut.config.plain_yaml import check_yaml
+from taut.config.releases import VERSION_BASE
 from taut.config.run_folder import Description, refuse_run, sole_writer_of
 from taut.errors import UserError
 from taut.files import CreatedFolder
@@ -112,7 +113,7 @@ class Command:
                 composer.show_help(args)
             return
         if args.cfg or args.info or args.shell_completion:
-            hydra.main(version_base="1.3", config_path=str(self.conf), config_name=self.name)(self._job)()
+            hydra.main(**VERSION_BASE, config_path=str(self.conf), config_name=self.name)(self._job)()
             return
         if self.name != "train":
             overrides.replace_words(args, overrides.as_added(args.overrides))

@@ -380,7 +380,7 @@ def test_a_config_of_the_command_is_still_checked(here):
 def test_a_class_of_another_kind_is_no_piece():
     cfg = OmegaConf.create({"likelihood": {"_target_": "taut.model.prior.normal.Normal", "dim": 2}})
     sentence = (
-        "likelihood._target_=taut.model.prior.normal.Normal builds a Normal and no Likelihood; derive it from "
+        "taut.model.prior.normal.Normal builds a Normal and no Likelihood; derive it from "
         "taut.model.likelihood.base.Likelihood."
     )
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):

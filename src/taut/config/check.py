@@ -9,13 +9,13 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from taut.config.instantiate import check_targets
+from taut.config.releases import register_resolver
 from taut.config.secrets import IN_URL, NAMED, WANDB_KEY, remember
 from taut.errors import UserError, nearest
 from taut.runtime.memory import available, in_words
 
 if TYPE_CHECKING:
     from taut.config.ranges import Range
-
 
 REQUIRED = object()
 
@@ -303,4 +303,4 @@ def _env(name: str, default: Any = REQUIRED) -> str | None:
     return value
 
 
-OmegaConf.register_new_resolver("oc.env", _env, replace=True)
+register_resolver("oc.env", _env, replace=True)

@@ -31,6 +31,7 @@ from taut.config.check import check, check_sweep, in_another_group, is_for_wandb
 from taut.config.foreign import check_entries
 from taut.config.instantiate import check_hydra
 from taut.config.overrides import flag_parser, key, own_words, parsed_word
+from taut.config.releases import VERSION_BASE, register_resolver
 from taut.config.run_folder import refuse_other_folder, refuse_run
 from taut.config.trust import check_hydra_keys, check_launch
 from taut.errors import RunError, UserError, nearest
@@ -69,10 +70,10 @@ def _choices(*added: str, _root_: DictConfig) -> str:
     return "".join(f"{group}: {', '.join(names)}\n" for group, names in choices.items())
 
 
-OmegaConf.register_new_resolver("taut.choices", _choices, use_cache=False, replace=True)
-OmegaConf.register_new_resolver("taut.moment", _moment, use_cache=True, replace=True)
-OmegaConf.register_new_resolver("taut.commands.sweep", _sweep, use_cache=False, replace=True)
-OmegaConf.register_new_resolver("taut.unique", _unique, use_cache=True, replace=True)
+register_resolver("taut.choices", _choices, use_cache=False, replace=True)
+register_resolver("taut.moment", _moment, use_cache=True, replace=True)
+register_resolver("taut.commands.sweep", _sweep, use_cache=False, replace=True)
+register_resolver("taut.unique", _unique, use_cache=True, replace=True)
 
 
 class _Loader(ConfigLoader):
@@ -191,8 +192,7 @@ class Composer:
         GlobalHydra.instance().clear()
         Plugins.instance().register(FurtherConfigs)
         further = FurtherConfigs.folder.set(os.path.abspath(self.extra) if self.extra else None)
-        # the version, as hydra.main has it; without it Hydra falls back on the habits of old versions
-        initialize_config_dir(self.conf, job_name=self.task, version_base="1.3")
+        initialize_config_dir(self.conf, job_name=self.task, **VERSION_BASE)
         FurtherConfigs.folder.reset(further)
         self.hydra: Any = GlobalHydra.instance().hydra
         self.loader = self.hydra.config_loader = _Loader(self.hydra.config_loader, self.task)

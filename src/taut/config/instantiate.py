@@ -19,6 +19,7 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from taut.config import pieces
+from taut.config.releases import LISTED
 from taut.errors import UserError
 
 T = TypeVar("T")
@@ -232,7 +233,7 @@ def instantiate(node: DictConfig, **known: Any) -> Any:
     """
     try:
         # plain containers: torch, Lightning and pickled checkpoints do not take OmegaConf's
-        return hydra_instantiate(node, **known, _convert_="all")
+        return hydra_instantiate(node, **known, _convert_="all", **LISTED)
     except InstantiationException as error:
         cause = error.__cause__
         if cause is None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from taut.config.instantiate import instantiate
 from taut.config.run_folder import choice_of
 from taut.config.secrets import NAMED, redacted
 from taut.training.loggers.tracker import Wandb, finish
@@ -67,7 +67,7 @@ def build(cfg: DictConfig, folder: Path) -> list[Logger]:
         UserError: If the tracker cannot be used as configured.
     """
     quiet()
-    make = instantiate(cfg.logger, _convert_="all")
+    make = instantiate(cfg.logger)
     return make(folder=folder, name=run_name(cfg), group=_group(cfg), config=public(cfg) | {"choices": choices()})
 
 
@@ -171,7 +171,7 @@ def record_completion(cfg: DictConfig, folder: Path, name: str, result: Mapping[
 
 def _record(cfg: DictConfig, folder: Path, name: str, numbers: Mapping[str, Any], place: str, pictures: Path) -> None:
     quiet()
-    made = instantiate(cfg.logger, _convert_="all")(folder=folder, name=name, group=_group(cfg), config={})
+    made = instantiate(cfg.logger)(folder=folder, name=name, group=_group(cfg), config={})
     for logger in made:
         if isinstance(logger, Wandb):
             with finishing(made):
