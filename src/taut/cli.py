@@ -27,6 +27,7 @@ from taut.config.compose import Composer, explain, translated
 from taut.config.exit_codes import Ending, leave_if_asked, stopped_by_signals
 from taut.config.pieces import as_word
 from taut.config.plain_yaml import check_yaml
+from taut.config.program import Program
 from taut.config.releases import VERSION_BASE
 from taut.config.run_folder import Description, refuse_run, sole_writer_of
 from taut.errors import UserError
@@ -176,10 +177,8 @@ class Command:
         """Driver that runs the jobs of a sweep of trainings."""
         from taut.commands.sweep.driver import Driver
 
-        script = Path(sys.argv[0]).resolve()
         return Driver(
-            # a program that calls main() need not have the script in sys.argv
-            script if script.is_file() else self.conf.parent / f"{self.name}.py",
+            Program.started(self.name, self.conf.parent),
             _flags(args),
             list(args.overrides),
             asked,
@@ -262,7 +261,7 @@ class Command:
             return ""
         folder = os.path.relpath(self.folder)
         folder = str(self.folder) if folder.startswith("..") else folder
-        return f" Go on with: python {sys.argv[0]} {shlex.join([*self.again, f'resume={folder}'])}"
+        return f" Go on with: {Program.started(self.name).again} {shlex.join([*self.again, f'resume={folder}'])}"
 
 
 def _flags(args: Namespace) -> list[str]:

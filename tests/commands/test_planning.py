@@ -15,6 +15,7 @@ from taut.commands.sweep.job import Job, Status
 from taut.commands.sweep.plan import Plan
 from taut.config import overrides
 from taut.config.compose import Composer
+from taut.config.program import Program
 from taut.errors import RunError, UserError
 
 
@@ -95,7 +96,9 @@ def test_what_a_seed_makes_wrong_is_found_behind_seeds_that_are_right(composer, 
 def test_a_sweep_may_have_any_name(composer, tmp_path):
     sweep = composer.compose([]).sweep
     for name in ("10", "lr=1e-3", "a,b", "a(b)", "it's", "été", "true", "1e3", "[x]", "a: b"):
-        driver = Driver(tmp_path / "train.py", [], [], None, lambda error, words: "", folder=tmp_path / name)
+        driver = Driver(
+            Program("train", tmp_path / "train.py"), [], [], None, lambda error, words: "", folder=tmp_path / name
+        )
         command = driver._command(Job(0, "000_seed0", ["seed=0"], ""), Plan(name, [], []), sweep)
         cfg = composer.composed([word for word in command.train if not word.startswith("hydra.mode")])
         assert cfg.sweep.name == name

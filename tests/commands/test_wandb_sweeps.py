@@ -85,7 +85,7 @@ def commanded(path: Path, values: dict, folder: Path, monkeypatch) -> tuple[list
 def test_the_command_of_the_agent_composes_what_the_sweep_chose(path, tmp_path, monkeypatch):
     for values in corners(path):
         command, _ = commanded(path, values, tmp_path, monkeypatch)
-        assert command[:3] == ["/usr/bin/env", "python", "train.py"]
+        assert command[:3] == ["/usr/bin/env", "taut", "train"]
         words = command[3:]
         assert words[-1] == "logger.mode=online"
         check_overrides(words)

@@ -194,7 +194,7 @@ class Line:
 
 
 def _script(words: list[str]) -> list[str] | None:
-    """The words after ``python`` and ``python -u`` where they start one of our scripts or modules."""
+    """The words after ``python``, ``python -u`` and ``-P`` where they start one of our scripts or modules."""
     if words[:1] != [sys.executable]:
         return None
     words = words[2:] if words[1:2] in (["-u"], ["-P"]) else words[1:]

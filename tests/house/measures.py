@@ -27,6 +27,7 @@ FLOORS = [
     ["api"],
     ["commands"],
     ["cli"],
+    ["__main__"],
 ]
 """Folders from the ground up; those of one floor do not import one another."""
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -15,6 +15,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from pieces import names
 
+from taut.__main__ import COMPOSED as COMPOSED_COMMANDS
 from taut.cli import main
 from taut.config import check as taut_check
 from taut.config import resume
@@ -275,13 +276,13 @@ COMPOSED = {
     "hydra.mode=MULTIRUN run=a": (2 + 2, 1),
     "resume=earlier k_test=2": (3, 1),
     "--help": (1, 0),
-    "--cfg job": (1, 0),
+    "--cfg job": (0, 0),
 }
 """How often a command composes a config, and checks one.
 
 Hydra's sweeper composes each job twice, to validate all of them first, and each is checked once. Without -m a sweep
 composes once more, to learn that it is one. A run that is resumed composes what was typed, which may ask for a sweep,
-what the run was started with, and what it goes on with. Help and --cfg are Hydra's own.
+what the run was started with, and what it goes on with. Help shows what was composed; --cfg is Hydra's own alone.
 """
 
 
@@ -300,8 +301,8 @@ def test_a_config_is_composed_once_and_checked_once(words, taut, tmp_path, monke
     for name in "ab":
         (tmp_path / name / ".hydra").mkdir(parents=True)
         (tmp_path / name / ".hydra" / "overrides.yaml").write_text("[]")
-    hydras = resolve_name("hydra._internal.config_loader_impl:ConfigLoaderImpl")
-    monkeypatch.setattr(hydras, "load_configuration", counted("composed", hydras.load_configuration))
+    loader = resolve_name("taut.config.compose:_Loader")  # which judges every config that Hydra has composed
+    monkeypatch.setattr(loader, "_check", counted("composed", loader._check))
     monkeypatch.setattr(taut_check, "check_targets", counted("checked", taut_check.check_targets))
     command = "evaluate" if "run=a" in words else "train"
     monkeypatch.setattr(sys, "argv", [f"{command}.py", *words.split()])
@@ -313,6 +314,7 @@ def test_a_config_is_composed_once_and_checked_once(words, taut, tmp_path, monke
 def test_the_file_that_is_started_names_the_function_that_runs(command):
     named = re.findall(r'"(taut\.[\w.]+:\w+)"', (ROOT / f"{command}.py").read_text())
     assert named[0] == f"taut.commands.{command}:{command}"
+    assert named == [name for name in COMPOSED_COMMANDS[command] if name], "taut does what the script does"
     assert all(callable(resolve_name(name)) for name in named)
 
 

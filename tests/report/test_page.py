@@ -286,12 +286,6 @@ def test_where_the_page_goes(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_without_plotly_the_way_to_it_is_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "plotly", None)
-    assert main([str(write_run(tmp_path / "run", result()))]) == 2
-    assert "pip install -c constraints.txt -e '.[report]'" in capsys.readouterr().err
-
-
 def test_help_and_reports_load_no_heavy_library(programs, tmp_path):
     for name in ("one/run", "two/a", "two/b"):
         write_run(tmp_path / name, result())

@@ -1,4 +1,4 @@
-"""``python report.py <folder> ...``: read runs, tell the answer on the terminal, write one page."""
+"""``report <folder> ...``: read runs, tell the answer on the terminal, write one page."""
 
 import argparse
 import os
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from taut.config.program import typed
 from taut.config.run_folder import HYDRA, PLAN, RESULT
 from taut.errors import UserError
 
 REFUSED, INTERRUPTED = 2, 130
 EXAMPLES = """examples:
-  python report.py outputs/sweeps/k_grid             a sweep, also while it is running
-  python report.py outputs/runs/<a> outputs/runs/<b> some runs
-  python report.py outputs --out all.html            everything
+  {typed} outputs/sweeps/k_grid             a sweep, also while it is running
+  {typed} outputs/runs/<a> outputs/runs/<b> some runs
+  {typed} outputs --out all.html            everything
 
 The page is one file that needs no network. It is written into the folder of the sweep or the run, and to
 outputs/report.html for several of them."""
@@ -24,7 +25,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message.capitalize()}; see python report.py --help.")
+        raise UserError(f"{message.capitalize()}; see {typed('report')} --help.")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -64,8 +65,6 @@ def report(asked: argparse.Namespace) -> Path:
     folders = [folder.expanduser() for folder in asked.folders]
     out = _out(asked.out, folders)
     found = find(folders)
-    # before the runs are read, which can take long
-    page.refuse_missing_libraries()
     runs = [read_run(place.folder, place.words, job=bool(place.sweep)) for place in found.runs]
     places = {id(run): place for place, run in enumerate(runs)}
     names = names_of(runs)
@@ -98,9 +97,9 @@ def _shown(path: Path) -> str:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="report.py",
+        prog=typed("report").removeprefix("python "),
         description="Which run has the best bound, and which the tightest: on the terminal, and on a page of its own.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(typed=typed("report")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

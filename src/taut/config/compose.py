@@ -31,7 +31,8 @@ from taut.config.check import check, check_sweep, in_another_group, is_for_wandb
 from taut.config.foreign import check_entries
 from taut.config.instantiate import check_hydra
 from taut.config.overrides import flag_parser, key, own_words, parsed_word
-from taut.config.releases import VERSION_BASE, register_resolver
+from taut.config.program import typed
+from taut.config.releases import NEW, VERSION_BASE, register_resolver
 from taut.config.run_folder import refuse_other_folder, refuse_run
 from taut.config.trust import check_hydra_keys, check_launch
 from taut.errors import RunError, UserError, nearest
@@ -73,6 +74,7 @@ def _choices(*added: str, _root_: DictConfig) -> str:
 register_resolver("taut.choices", _choices, use_cache=False, replace=True)
 register_resolver("taut.moment", _moment, use_cache=True, replace=True)
 register_resolver("taut.commands.sweep", _sweep, use_cache=False, replace=True)
+register_resolver("taut.typed", typed, use_cache=False, replace=True)
 register_resolver("taut.unique", _unique, use_cache=True, replace=True)
 
 
@@ -216,7 +218,8 @@ class Composer:
             return self._composed(overrides, RunMode.MULTIRUN)
         if cfg.hydra.mode is None:
             cfg.hydra.mode = RunMode.RUN
-            cfg.hydra.overrides.hydra.append("hydra.mode=RUN")  # as Hydra notes it in .hydra/hydra.yaml
+            if not NEW:  # Hydra 1.3 notes it in .hydra/hydra.yaml
+                cfg.hydra.overrides.hydra.append("hydra.mode=RUN")
         return cfg
 
     def compose(self, overrides: list[str]) -> DictConfig:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
 
 from taut.config import pieces
+from taut.config.program import Program
 from taut.errors import UserError, nearest
 
 NOT_OF_A_JOB = ("launcher", "sweep", "resume")
@@ -199,4 +201,5 @@ def child_command(folder: str | os.PathLike[str]) -> list[str]:
     """The words that start this command once more, beside this process, in the same folder and quietly."""
     place = quoted(str(Path(folder).absolute()))
     quiet = [f"hydra.run.dir={place}", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
-    return [sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:], *quiet]
+    # Hydra's job has the name of the command
+    return [*Program.started(HydraConfig.get().job.name).start(), *sys.argv[1:], *quiet]

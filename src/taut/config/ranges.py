@@ -136,7 +136,7 @@ RANGES = {
 }
 
 OWN_RANGES: dict[str, dict[str, Range]] = {
-    "train": {"evaluate": (TypeAdapter(str | None), "words for evaluate.py in one string, or null")},
+    "train": {"evaluate": (TypeAdapter(str | None), "words for an evaluation in one string, or null")},
     "evaluate": {"out": A_FOLDER_NAME},
     "complete": {
         "limit": (TypeAdapter(Count | None | Literal["auto"]), "an integer >= 1, null or auto"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from taut.config.foreign import check_entries, read_object
+from taut.config.program import typed
 from taut.errors import UserError
 from taut.files import CHECKPOINTS, METRICS, RESULT, read_regular, sole_writer, write_json
 
@@ -121,7 +122,8 @@ def refuse_other_folder(folder: Path, said: str) -> None:
         raise UserError(f"{said} is not the folder of a run: its {OVERRIDES} is missing.")
     check_entries(folder, said)
     format_ = read_object(folder / FORMAT_FILE).get("format", FORMAT)
-    read_object(folder / RESULT, "restore it, or remove it and have the run tested again: python train.py resume=<run>")
+    again = f"{typed('train')} resume=<run>"
+    read_object(folder / RESULT, f"restore it, or remove it and have the run tested again: {again}")
     if not isinstance(format_, int) or format_ > FORMAT:
         raise UserError(
             f"{said} has format {format_!r} ({FORMAT_FILE}), and taut {version('taut')} reads formats up to {FORMAT}; "

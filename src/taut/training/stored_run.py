@@ -15,6 +15,7 @@ from taut.config.data_paths import located
 from taut.config.instantiate import check_targets_resolved
 from taut.config.pieces import NeedsTrust, trusting
 from taut.config.plain_yaml import read_config, read_values
+from taut.config.program import typed
 from taut.config.run_folder import BEST, CHECKPOINTS, CHOICES, config_of, read_result, refuse_other_folder
 from taut.data.base import Data
 from taut.errors import UserError
@@ -98,7 +99,7 @@ class Run:
         if checkpoint is None:
             raise UserError(
                 f"{self.folder} holds no checkpoint in {CHECKPOINTS}/; let the run train for an epoch first "
-                "(python train.py resume=<run folder>)."
+                f"({typed('train')} resume=<run folder>)."
             )
         return checkpoint
 

@@ -9,15 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from taut.config.program import extra, typed
 from taut.errors import UserError, nearest
 from taut.files import write_atomically
 
 HELP = """\
 Save a W&B workspace that shows how tight the bounds of all runs are, and with sweep= a report page on one sweep.
 
-  python dashboard.py entity=me project=taut                                a workspace over all runs of the project
-  python dashboard.py entity=me project=taut sweep=outputs/sweeps/k_grid    of one sweep, and a report page on it
-  python dashboard.py --dry-run                                             print what would be saved; no connection
+  {typed} entity=me project=taut                                a workspace over all runs of the project
+  {typed} entity=me project=taut sweep=outputs/sweeps/k_grid    of one sweep, and a report page on it
+  {typed} --dry-run                                             print what would be saved; no connection
 
 Keys
   entity    W&B user or team; needed to save
@@ -25,7 +26,7 @@ Keys
   sweep     the folder of a sweep, or the W&B group of its runs
   out       a file for what would be saved (JSON); nothing is sent
 
-Saving needs the extra `dashboard` (pip install -c constraints.txt -e ".[dashboard]") and a W&B API key (`wandb login`).
+Saving needs the extra `dashboard` ({extra}) and a W&B API key (`wandb login`).
 Runs reach W&B with logger.mode=online, or later with `wandb sync outputs/wandb/offline-run-*`.
 """
 KEYS = ("entity", "project", "sweep", "out")
@@ -57,7 +58,7 @@ class Request:
 def main(words: Sequence[str]) -> int:
     """The exit code of one command: 0, or 2 and one sentence."""
     if {"--help", "-h"} & set(words):
-        print(HELP, end="")
+        print(HELP.format(typed=typed("dashboard"), extra=extra("dashboard")), end="")
         return 0
     try:
         _run(parsed(words))
@@ -119,9 +120,7 @@ def _refuse_missing_extra() -> None:
     try:
         import wandb_workspaces.workspaces  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            'The dashboard needs wandb-workspaces; install it with pip install -c constraints.txt -e ".[dashboard]".'
-        ) from error
+        raise UserError(f"The dashboard needs wandb-workspaces; install it with {extra('dashboard')}.") from error
 
 
 def _pages(request: Request) -> dict[str, object]:

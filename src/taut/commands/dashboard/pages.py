@@ -5,6 +5,8 @@ from typing import Any
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces.reports.v2 import interface as wr
 
+from taut.config.program import typed
+
 EVALUATED = "evaluation/test"
 """Where the default evaluation of the test split (``evaluate.py``) lies in the summary of a run."""
 MODEL, PRIOR, Q, K = (wr.Config(key) for key in ("choices.model", "choices.prior", "choices.q", "k"))
@@ -157,15 +159,15 @@ OPEN = 4
 """Sections that are unfolded at the start."""
 COLUMNS = ("config:k.value", "config:seed.value", "summary:test/gap", "summary:test/log_px", "summary:val/bound.max")
 
-TEXTS = {
+WORDS = {
     "Gap against K": "The gap is log p(x) minus the ELBO. Where log p(x) is known by a lower bound alone, so is it.",
-    "Bracket of log p(x)": "Runs that `python evaluate.py run=<run folder>` has evaluated. Bounds are compared within "
+    "Bracket of log p(x)": "Runs that `{evaluate} run=<run folder>` has evaluated. Bounds are compared within "
     "one data set, binarisation and mask only.",
-    "Approximation and amortisation gap": "After `python evaluate.py run=<run folder> experiment=gap`: what the best q "
+    "Approximation and amortisation gap": "After `{evaluate} run=<run folder> experiment=gap`: what the best q "
     "of the family for every datum leaves is approximation; what the encoder falls short of it is amortisation.",
     "What buys tightness": "Every run is a line through what it is made of, the bound it reaches and its gap.",
 }
-ABOUT = f"Nats per datum. Scores are of the test split; those under {EVALUATED} are what evaluate.py found."
+ABOUT = f"Nats per datum. Scores are of the test split; those under {EVALUATED} are what an evaluation found."
 
 
 def workspace(entity: str, project: str, sweep: str | None) -> ws.Workspace:
@@ -206,7 +208,9 @@ def report(entity: str, project: str, sweep: str, online: bool) -> wr.Report:
     blocks: list[Any] = [wr.TableOfContents()]
     for name, panels in sections().items():
         runs = wr.Runset(*place, name=sweep, filters=_of(sweep), groupby=_grouping(name))
-        blocks += [wr.H2(name), wr.P(TEXTS[name])] if name in TEXTS else [wr.H2(name)]
+        blocks += (
+            [wr.H2(name), wr.P(WORDS[name].format(evaluate=typed("evaluate")))] if name in WORDS else [wr.H2(name)]
+        )
         blocks.append(wr.PanelGrid(runsets=[runs], panels=panels))
     return wr.Report(
         entity=entity,

@@ -24,6 +24,7 @@ from taut.commands.sweep.show import Progress
 from taut.commands.sweep.supervise import Command
 from taut.config.overrides import own_words
 from taut.config.pieces import NeedsTrust, environment
+from taut.config.program import Program
 from taut.config.resume import quoted
 from taut.errors import RunError, UserError
 from taut.files import held
@@ -51,7 +52,7 @@ class Driver:
     """One sweep from the command line to its table.
 
     Args:
-        script: ``train.py``.
+        program: What was started.
         flags: Flags of Hydra that every job is started with.
         command: The words of the sweep.
         resume: None to leave failed jobs alone, ``true`` to run them again, ``merge`` to do so and add jobs.
@@ -60,7 +61,7 @@ class Driver:
 
     current: ClassVar["Driver | None"] = None
 
-    script: Path
+    program: Program
     flags: list[str]
     command: list[str]
     resume: str | None
@@ -201,7 +202,7 @@ class Driver:
         words = [*self.flags, *job.words, "hydra.mode=RUN", *own]
         evaluate = None if sweep.evaluate is None else shlex.split(sweep.evaluate)
         # what is trusted, too: a cluster may be set up to hand on no environment
-        return Command(folder, words, self.script, evaluate, sweep.timeout, environment())
+        return Command(folder, words, self.program, evaluate, sweep.timeout, environment())
 
 
 def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candidate]:

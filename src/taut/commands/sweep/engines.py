@@ -16,6 +16,7 @@ from taut.commands.sweep import cluster
 from taut.commands.sweep.cluster import Cluster
 from taut.commands.sweep.job import Status
 from taut.commands.sweep.supervise import Command, Supervisor
+from taut.config.program import extra
 from taut.errors import UserError
 
 POLL = 0.2
@@ -92,7 +93,7 @@ def refuse_unavailable(launcher: DictConfig, jobs: int) -> None:
     if launcher.engine != "submitit":
         return
     if find_spec("submitit") is None:
-        raise UserError("launcher=slurm needs submitit: pip install -c constraints.txt -e '.[sweep]'.")
+        raise UserError(f"launcher=slurm needs submitit: {extra('sweep')}.")
     if launcher.cluster == "slurm" and which("sbatch") is None:
         raise UserError(
             "launcher.cluster=slurm is not available here: there is no sbatch; start the sweep on a machine of the "

@@ -22,7 +22,7 @@ class Job:
     Args:
         number: Its place in the sweep.
         folder: Name of its run folder inside the sweep's.
-        words: The command line that differs from ``python train.py``.
+        words: The command line that differs from that of a training without words.
         config: SHA-256 of the config those words composed when the job was planned.
     """
 

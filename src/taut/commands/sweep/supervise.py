@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from taut.commands.sweep.job import LOCK, LOG, Status
 from taut.config.overrides import quoted
+from taut.config.program import Program
 from taut.config.run_folder import is_run, read_result
 from taut.files import held, not_through_a_link
 from taut.runtime.workers import SUPERVISOR_PIPE
@@ -73,8 +73,8 @@ class Command:
 
     Args:
         folder: The job's run folder, absolute.
-        train: The words of ``train.py``.
-        script: ``train.py``; ``evaluate.py`` lies beside it.
+        train: The words of the training.
+        program: What trains; its ``evaluate`` evaluates.
         evaluate: The words of an evaluation after the training, or None for none.
         timeout: Seconds for both; None for no limit.
         env: Added to the environment of its process.
@@ -82,7 +82,7 @@ class Command:
 
     folder: Path
     train: Sequence[str]
-    script: Path
+    program: Program
     evaluate: Sequence[str] | None = None
     timeout: float | None = None
     env: Mapping[str, str] = field(default_factory=dict)
@@ -142,7 +142,7 @@ class Supervisor:
         watch = Watch(command, None if command.timeout is None else started + command.timeout, lock)
         again = is_run(command.folder)
         words = [f"resume={quoted(str(command.folder))}"] if again else command.train
-        failure = self._failure([command.script, *words], watch)
+        failure = self._failure([*command.program.start(), *words], watch)
         score = None
         if failure is None:
             score = _score(command.folder)
@@ -150,13 +150,13 @@ class Supervisor:
                 failure = {"reason": reason(0, ""), "exit_code": 0}
         if failure is None and command.evaluate is not None:
             place = f"run={quoted(str(command.folder))}"
-            program = [command.script.with_name("evaluate.py"), place, *command.evaluate]
-            failure = self._failure(program, watch, "evaluation: ")
+            words = [*command.program.start("evaluate"), place, *command.evaluate]
+            failure = self._failure(words, watch, "evaluation: ")
         if failure is not None:
             return {"state": "failed", "score": score, **failure}
         return {"state": "finished", "score": score, "exit_code": 0, "reason": None}
 
-    def _failure(self, program: Sequence[str | Path], watch: Watch, what: str = "") -> dict[str, object] | None:
+    def _failure(self, program: Sequence[str], watch: Watch, what: str = "") -> dict[str, object] | None:
         """Failure of one process, if it failed."""
         log = watch.command.folder / LOG
         since = log.stat().st_size if log.exists() else 0
@@ -168,13 +168,13 @@ class Supervisor:
         said = log.read_bytes()[since:].decode(errors="replace")
         return {"reason": what + reason(code, said), "exit_code": code}
 
-    def _run(self, program: Sequence[str | Path], log: Path, watch: Watch) -> int | None:
+    def _run(self, program: Sequence[str], log: Path, watch: Watch) -> int | None:
         """The exit code of a program; None if it was out of time."""
         watched, watching = os.pipe()
         try:
             with open(log, "ab", opener=not_through_a_link) as output:
-                self._process = subprocess.Popen(  # noqa: S603 (our own script, by the running interpreter)
-                    [sys.executable, *map(str, program)],
+                self._process = subprocess.Popen(  # noqa: S603 (our own program, by the running interpreter)
+                    list(program),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from taut.config.program import typed
 from taut.config.secrets import redacted_by_name
 from taut.errors import UserError
 from taut.files import write_atomically
@@ -26,21 +27,6 @@ from taut.report.tables.sections import Section, state_cells
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]")
 BAD = ("failed", "interrupted", "unknown")
-
-
-def refuse_missing_libraries() -> None:
-    """Refuse to begin without what a page is drawn by.
-
-    Raises:
-        UserError: Saying how to install it.
-    """
-    try:
-        import jinja2  # noqa: F401
-        import plotly  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"A page needs {error.name}, which is not installed: pip install -c constraints.txt -e '.[report]'."
-        ) from error
 
 
 def render(
@@ -69,6 +55,7 @@ def render(
     environment.filters["minus"] = lambda text: re.sub(r"(?<![\w.])-(?=[\d.])", "\u2212", text)
     return environment.from_string(_asset("page.html")).render(
         title=title,
+        typed=typed,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %z"),
         runs=runs,
         names=names,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from taut.config.program import typed
 from taut.report.rank import criteria
 from taut.report.rank.candidates import Candidate, Entry, ScoreSet, settings_of, singles
 from taut.report.rank.ranking import (
@@ -161,7 +162,7 @@ def _tightest(rankings: Rankings, candidates: Sequence[Candidate], words: Words)
         return _answer("Tightest bound", "gap", value, found, GAP_HIGH, words, sentences)
     sentences = [
         *words.sentences(found, "Its lower end is below that of {who} by {apart}"),
-        "Open: no gap is bounded from above. python evaluate.py run=<run> experiment=gap closes the bracket.",
+        f"Open: no gap is bounded from above. {typed('evaluate')} run=<run> experiment=gap closes the bracket.",
     ]
     made = _answer("Smallest lower end of the gap", "gap", value, found, GAP_LOW, words, sentences)
     return replace(made, verdict="open") if found.rivals else made

@@ -1,0 +1,63 @@
+"""``taut <command> ...``: the commands as one installed program."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from taut.config.program import NAME, conf
+from taut.errors import nearest
+
+COMPOSED = {
+    "train": ("taut.commands.train:train", None),
+    "evaluate": ("taut.commands.evaluate:evaluate", "taut.commands.evaluate:compare"),
+    "complete": ("taut.commands.complete:complete", None),
+}
+"""Commands with a config: what runs on it, and on the results of several, as in ``train.py`` and its like."""
+OTHERS = {
+    "report": "taut.commands.report:main",
+    "dashboard": "taut.commands.dashboard.command:main",
+    "doctor": "taut.commands.doctor:main",
+    "completion": "taut.commands.completion:main",
+}
+"""Commands that read their words themselves: a function of the words that gives the exit code."""
+HELP = """\
+Train latent-variable models, and measure how tight their bounds on log p(x) are.
+
+  taut train model=iwae k=50                 train, test, and leave a run in outputs/runs
+  taut evaluate run=outputs/runs/<run>       bracket log p(x) of a trained model from both sides
+  taut complete run=outputs/runs/<run>       fill in missing pixels and empty cells
+  taut report outputs                        which bound is best, which tightest: a table and a page
+  taut dashboard entity=<you>                a W&B workspace made from code
+  taut doctor                                versions, devices, data and what is missing here
+  taut completion bash                       what completes all of these with the tab key; zsh and fish, too
+
+`taut <command> --help` says more. Everything is read and written in the folder in which it is typed.
+"""
+REFUSED = 2
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The exit code of one command; its words are those behind ``taut``."""
+    words = sys.argv[1:] if words is None else list(words)
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(HELP, end="")
+        return 0 if words else REFUSED
+    command, words = words[0], words[1:]
+    if command in ("--version", "-V"):
+        print(f"{NAME} {version(NAME)}")
+        return 0
+    if command in COMPOSED:
+        sys.argv[1:] = words
+        cli = import_module("taut.cli")  # here: it loads Hydra, which the others do without
+        function, after_sweep = COMPOSED[command]
+        return cli.main(command, conf(), function, after_sweep)
+    if command in OTHERS:
+        module, _, function = OTHERS[command].partition(":")
+        return getattr(import_module(module), function)(words)
+    print(f"There is no command {command}; {nearest(command, [*COMPOSED, *OTHERS])}", file=sys.stderr)
+    return REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

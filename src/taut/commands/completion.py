@@ -1,0 +1,68 @@
+"""``taut completion <shell>``: a script by which bash, zsh or fish complete commands, groups, choices and keys.
+
+Commands and their flags are in the script; groups, choices and keys are asked of Hydra's own completion.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from taut.errors import nearest
+
+COMMANDS = "train evaluate complete report dashboard doctor completion --help --version"
+BASH = """\
+_taut() {
+    local words="${COMP_WORDS[*]:0:COMP_CWORD+1}" word="${COMP_LINE:0:COMP_POINT}"
+    word="${word##* }"
+    case "$words" in
+    "taut train "* | "taut evaluate "* | "taut complete "*)
+        # Hydra takes the first word of the line for the program
+        local line="${COMP_LINE#* }"
+        local found
+        found=$(COMP_LINE="$line" COMP_POINT=${#line} taut "${COMP_WORDS[1]}" -sc query=bash 2>/dev/null)
+        # bash breaks words at = and gives back what stands behind it alone
+        local behind="$word"
+        [[ "$COMP_WORDBREAKS" == *=* ]] && behind="${word##*=}"
+        local head="${word%"$behind"}"
+        COMPREPLY=()
+        local each
+        for each in $found; do
+            [[ "$each" == "$word"* ]] && COMPREPLY+=("${each#"$head"}")
+        done
+        ;;
+    "taut completion "*) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")) ;;
+    "taut "*" "*) COMPREPLY=($(compgen -o default -- "$word")) ;;
+    *) COMPREPLY=($(compgen -W "COMMANDS" -- "$word")) ;;
+    esac
+    # a group or a key goes on behind its = or its dot
+    [[ ${#COMPREPLY[@]} == 1 && "${COMPREPLY[0]}" == *[=.] ]] && compopt -o nospace 2>/dev/null
+}
+complete -o default -F _taut taut
+"""
+SCRIPTS = {
+    "bash": BASH,
+    "zsh": "autoload -Uz bashcompinit && bashcompinit\n" + BASH,
+    "fish": """\
+function __taut_query
+    set -l line (string replace -r '^taut ' '' -- (commandline -cp))
+    COMP_LINE="$line" COMP_POINT=(string length -- "$line") taut $argv[1] -sc query=fish 2>/dev/null
+end
+complete -c taut -n __fish_use_subcommand -f -a "COMMANDS"
+for command in train evaluate complete
+    complete -c taut -n "__fish_seen_subcommand_from $command" -f -a "(__taut_query $command)"
+end
+complete -c taut -n "__fish_seen_subcommand_from completion" -f -a "bash zsh fish"
+""",
+}
+
+
+def main(words: Sequence[str]) -> int:
+    """The exit code: 0, or 2 for a mistake in the command."""
+    if not words or words[0] in ("--help", "-h"):
+        print('eval "$(taut completion bash)", and for zsh the same with zsh; taut completion fish | source')
+        return 0 if words else 2
+    if len(words) > 1 or words[0] not in SCRIPTS:
+        wrong = words[1] if len(words) > 1 else words[0]
+        print(f"There is no completion for {wrong}; {nearest(wrong, SCRIPTS)}", file=sys.stderr)
+        return 2
+    print(SCRIPTS[words[0]].replace("COMMANDS", COMMANDS), end="")
+    return 0
