@@ -42,6 +42,12 @@ def test_where_em_ends_is_where_that_of_scikit_learn_ends(kind):
         assert getattr(ours, name)(x) == pytest.approx(getattr(theirs, name)(x), abs=1e-3), name
 
 
+def test_one_variance_of_all_columns_is_their_mean():
+    x = np.concatenate([np.full((150, 1), 3.0), 100 * IRIS], 1)  # one of them is constant
+    gm = GaussianMixture(1, covariance_type="spherical").fit(x)
+    np.testing.assert_allclose(gm.covariances_, [x.var(0).mean()], rtol=1e-12)
+
+
 def test_more_starts_end_no_lower():
     one, ten = (GaussianMixture(3, n_init=n).fit(load_wine().data[:, :6]) for n in (1, 10))
     assert ten.lower_bound_ >= one.lower_bound_ - 1e-6

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import signal
 import subprocess
 import sys
 import warnings
@@ -33,6 +34,7 @@ def test_what_a_block_changes_is_put_back(monkeypatch):
         torch.use_deterministic_algorithms(True)
         os.environ["TAUT_TEST"], os.environ["TAUT_KEPT"] = "1", "2"
         warnings.simplefilter("error")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         logging.getLogger().addHandler(logging.NullHandler())
         logging.getLogger().setLevel(logging.DEBUG)
     after = snapshot()

@@ -17,7 +17,7 @@ from taut.model.prior.normal import Normal
 from taut.model.q.diagonal import Diagonal
 from taut.model.q.exact import Exact
 from taut.objective.elbo import Elbo
-from taut.objective.em import Em
+from taut.objective.em import Em, best_of
 from taut.training.models import VAE, MixtureOfGaussians
 
 X = (torch.rand(50, 6, generator=torch.Generator().manual_seed(1)) < 0.4).float()
@@ -67,13 +67,21 @@ def test_scores_of_a_plain_loader_do_not_depend_on_its_batches(size, trainer_in)
             assert model.summaries[stage].scores["elbo"]["value"] == pytest.approx(expected[stage], abs=1e-6)
 
 
-def test_several_starts_of_a_mixture_see_all_rows_of_a_plain_loader(trainer_in):
+def test_several_starts_of_a_mixture_see_all_rows_of_a_plain_loader(trainer_in, monkeypatch):
+    seen = []
+
+    def watched(joint, rows, seeds, tolerance):
+        seen.append((len(rows), len(seeds)))
+        best_of(joint, rows, seeds, tolerance)
+
+    monkeypatch.setattr("taut.training.models.best_of", watched)
     x = torch.cat([torch.randn(40, 2) + 5 * c for c in range(3)]).double()
     joint = Joint(Categorical(3), Component((2,), 3)).double()
     shell = {"optimizer": ADAM, "scheduler": None, "k": 1, "k_eval": 1, "k_test": 1, "seed": 0}
     model = MixtureOfGaussians(3, 5, joint=joint, q=Exact(joint, (2,)), objective=Em(), **shell)
     model.initialise(x)
-    trainer_in(epochs=50, precision="64-true").fit(model, DataLoader(TensorDataset(x), batch_size=120))
+    trainer_in(epochs=50, precision="64-true").fit(model, DataLoader(TensorDataset(x), batch_size=40))
+    assert seen == [(120, 5)]
     assert model.objective.converged
     assert sorted(model.joint.likelihood.means.mean(1).round().tolist()) == [0, 5, 10]
 

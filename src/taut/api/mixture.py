@@ -184,10 +184,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         if self.covariance_type == "full":
             return covariances.numpy()
         diagonals = covariances.diagonal(dim1=-2, dim2=-1).numpy()
-        if self.covariance_type == "diag":
-            return diagonals
-        # all columns have the same, but for those of one value, whose unit is 1
-        return diagonals[:, int(likelihood.constant.int().argmin())]
+        return diagonals if self.covariance_type == "diag" else diagonals[:, 0]  # all columns have the same
 
     def _probabilities(self, X: Array) -> Tensor:
         check_is_fitted(self)

@@ -76,7 +76,7 @@ def _environment() -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Put back the answers to signals: after an interrupted fit, Lightning leaves a process that ignores Ctrl-C."""
+    """Put back the answers to signals: Lightning has its own while it trains, and ignores Ctrl-C once it has met it."""
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
     try:
