@@ -14,6 +14,7 @@ from taut.objective.base import Objective
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 X = (1, 4, 4)
+SMALL_NETWORK = {"hidden": [7], "channels": 2, "widths": [2, 4]}
 
 
 def names(group: str) -> list[str]:
@@ -27,7 +28,7 @@ def config(*overrides: str, x_shape: tuple[int, ...] = X) -> DictConfig:
     with open_dict(cfg):
         cfg.x_shape = list(x_shape)
         if not any(word.startswith("network.") for word in overrides):
-            cfg.network.update({"hidden": [7]} if "hidden" in cfg.network else {"channels": 2})
+            cfg.network.update({name: size for name, size in SMALL_NETWORK.items() if name in cfg.network})
     return cfg
 
 

@@ -1,10 +1,11 @@
-"""The only place that builds layers.
+"""The networks of this package, and the only place that builds layers.
 
-An encoder maps x of shape ``[*batch, *x_shape]`` to features ``[*batch, out]``; a decoder maps z of shape ``[*batch,
-d]`` to ``[*batch, *x_shape]``. Any number of batch axes is allowed.
+What is asked of any encoder or decoder, also of one from elsewhere, is said in :mod:`taut.model.building`. Those here
+take any number of batch axes, and inputs of any precision, which is rounded to their own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -63,7 +64,11 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: str, *, bi
     return nn.Sequential(*layers, _layer(nn.Linear(inputs, outputs, bias=bias)))
 
 
-class MLPEncoder(nn.Module):
+class Network(nn.Module):
+    """A network that takes any number of batch axes, and inputs of any precision."""
+
+
+class MLPEncoder(Network):
     """x, flattened, through an MLP."""
 
     def __init__(self, x_shape: Sequence[int], out: int, *, hidden: Sequence[int], activation: str) -> None:
@@ -75,7 +80,7 @@ class MLPEncoder(nn.Module):
         return self.net(_rounded(x.flatten(-self.axes), self.net))
 
 
-class MLPDecoder(nn.Module):
+class MLPDecoder(Network):
     """z through an MLP without an output bias: the likelihood owns that offset, because it starts at the data."""
 
     def __init__(self, latent: int, x_shape: Sequence[int], *, hidden: Sequence[int], activation: str) -> None:
@@ -105,52 +110,180 @@ def _rounded(value: Float[Tensor, "*n"], layers: nn.Sequential) -> Float[Tensor,
     return value.to(first.weight.dtype)
 
 
-def _image_shape(x_shape: Sequence[int]) -> tuple[int, int, int]:
-    if len(x_shape) != 3 or x_shape[-1] % 4 or x_shape[-2] % 4:
+def folded(net: Callable[[Tensor], Tensor], value: Float[Tensor, "..."], axes: int) -> Float[Tensor, "..."]:
+    """The output of a network that takes one batch axis, for an input with any number of them.
+
+    Args:
+        net: The network.
+        value: The input.
+        axes: Number of its axes, the last ones, that are no batch axes.
+    """
+    batch = value.shape[: value.dim() - axes]
+    # a number, not -1, which says nothing of a batch of no rows
+    out = net(value.reshape(batch.numel(), *value.shape[len(batch) :]))
+    return out.reshape(*batch, *out.shape[1:])
+
+
+def _image_shape(x_shape: Sequence[int], network: str) -> tuple[int, int, int]:
+    if len(x_shape) != 3:
         raise UserError(
-            f"network=conv needs images [c, h, w] with h and w divisible by 4, but x has shape {tuple(x_shape)}; "
-            "choose network=mlp."
+            f"network={network} needs images [c, h, w], but x has shape {list(x_shape)}; choose network=mlp, or give "
+            "the images an axis of channels."
         )
     channels, height, width = x_shape
     return channels, height, width
 
 
-class ConvEncoder(nn.Module):
-    """Two strided 3x3 convolutions, then one linear map of the quarter-size features."""
+def _halved(size: int) -> int:
+    """What a convolution of stride 2 leaves of a size: the half, rounded up."""
+    return -(-size // 2)
+
+
+class ConvEncoder(Network):
+    """Two strided 3x3 convolutions, then one linear map of the quarter-size features (rounded up)."""
 
     def __init__(self, x_shape: Sequence[int], out: int, *, channels: int, activation: str) -> None:
         super().__init__()
-        inputs, height, width = _image_shape(x_shape)
+        inputs, height, width = _image_shape(x_shape, "conv")
         self.net = nn.Sequential(
             _layer(nn.Conv2d(inputs, channels, 3, stride=2, padding=1)),
             activation_layer(activation),
             _layer(nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)),
             activation_layer(activation),
             nn.Flatten(),
-            _layer(nn.Linear(2 * channels * (height // 4) * (width // 4), out)),
+            _layer(nn.Linear(2 * channels * _halved(_halved(height)) * _halved(_halved(width)), out)),
         )
 
     def forward(self, x: Float[Tensor, "... c h w"]) -> Float[Tensor, "... out"]:
-        batch = x.shape[:-3]
-        # convolutions take one batch axis
-        return self.net(_rounded(x, self.net).reshape(-1, *x.shape[-3:])).unflatten(0, batch)
+        return folded(self.net, _rounded(x, self.net), 3)
 
 
-class ConvDecoder(nn.Module):
-    """The mirror of :class:`ConvEncoder`, without an output bias."""
+class ConvDecoder(Network):
+    """The mirror of :class:`ConvEncoder`, without an output bias; sizes that 4 does not divide are cut off."""
 
     def __init__(self, latent: int, x_shape: Sequence[int], *, channels: int, activation: str) -> None:
         super().__init__()
-        outputs, height, width = _image_shape(x_shape)
+        outputs, *self.size = _image_shape(x_shape, "conv")
+        height, width = (_halved(_halved(side)) for side in self.size)
         self.net = nn.Sequential(
-            _layer(nn.Linear(latent, 2 * channels * (height // 4) * (width // 4))),
+            _layer(nn.Linear(latent, 2 * channels * height * width)),
             activation_layer(activation),
-            nn.Unflatten(-1, (2 * channels, height // 4, width // 4)),
+            nn.Unflatten(-1, (2 * channels, height, width)),
             _layer(nn.ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1)),
             activation_layer(activation),
             _layer(nn.ConvTranspose2d(channels, outputs, 4, stride=2, padding=1, bias=False)),
         )
 
     def forward(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... c h w"]:
-        # convolutions take one batch axis
-        return self.net(_rounded(z, self.net).reshape(-1, z.shape[-1])).unflatten(0, z.shape[:-1])
+        height, width = self.size
+        return folded(self.net, _rounded(z, self.net), 1)[..., :height, :width]
+
+
+CHANNELS_OF_A_GROUP = 16
+"""Channels that share a mean and a variance; Wu & He (2018) find 16 as good as any."""
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(1 if width % CHANNELS_OF_A_GROUP else width // CHANNELS_OF_A_GROUP, width)
+
+
+class Residual(nn.Module):
+    r"""$s(x) + f(x)$, f of two 3x3 convolutions, each after a norm and an activation (He et al., 2016b).
+
+    Args:
+        inputs: Channels of x.
+        outputs: Channels of the sum; where they are others, s is a 1x1 convolution.
+        activation: The activation.
+        stride: 2 halves both sides, rounded up.
+    """
+
+    def __init__(self, inputs: int, outputs: int, activation: str, stride: int = 1) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            _norm(inputs),
+            activation_layer(activation),
+            _layer(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)),
+            _norm(outputs),
+            activation_layer(activation),
+            _layer(nn.Conv2d(outputs, outputs, 3, padding=1)),
+        )
+        same = inputs == outputs and stride == 1
+        self.skip = nn.Identity() if same else _layer(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n e i j"]:
+        return self.skip(x) + self.net(x)
+
+
+class ResNetEncoder(Network):
+    """Residual blocks with group normalisation, a halving of both sides before each width but the first.
+
+    The blocks are those of He, Zhang, Ren & Sun (2016b, "Identity mappings in deep residual networks"), with the group
+    normalisation of Wu & He (2018) in place of batch normalisation, under which the value for one x would depend on the
+    others of its batch. With the default widths of ``network=resnet``, images of 28x28 pixels and ten latent
+    coordinates, the encoder has 0.78 and the decoder 0.59 million parameters.
+
+    Args:
+        x_shape: Shape ``[c, h, w]`` of an image; any size.
+        out: Number of outputs.
+        widths: Channels at each size; every one after the first has half the sides, rounded up.
+        activation: The activation.
+
+    Raises:
+        UserError: If x is no image.
+    """
+
+    def __init__(self, x_shape: Sequence[int], out: int, *, widths: Sequence[int], activation: str) -> None:
+        super().__init__()
+        inputs, height, width = _image_shape(x_shape, "resnet")
+        blocks: list[nn.Module] = [_layer(nn.Conv2d(inputs, widths[0], 3, padding=1))]
+        for before, after in pairwise(widths):
+            blocks += [Residual(before, after, activation, stride=2), Residual(after, after, activation)]
+            height, width = _halved(height), _halved(width)
+        self.net = nn.Sequential(
+            *blocks,
+            _norm(widths[-1]),
+            activation_layer(activation),
+            nn.Flatten(),
+            _layer(nn.Linear(widths[-1] * height * width, out)),
+        )
+
+    def forward(self, x: Float[Tensor, "... c h w"]) -> Float[Tensor, "... out"]:
+        return folded(self.net, _rounded(x, self.net), 3)
+
+
+class ResNetDecoder(Network):
+    """The mirror of :class:`ResNetEncoder`, with the nearest pixel where sides double, and without an output bias.
+
+    Args:
+        latent: Number of latent coordinates.
+        x_shape: Shape ``[c, h, w]`` of the output; any size.
+        widths: As for the encoder.
+        activation: The activation.
+
+    Raises:
+        UserError: If the output is no image.
+    """
+
+    def __init__(self, latent: int, x_shape: Sequence[int], *, widths: Sequence[int], activation: str) -> None:
+        super().__init__()
+        outputs, *size = _image_shape(x_shape, "resnet")
+        sizes = [tuple(size)]
+        for _ in widths[1:]:
+            sizes.append((_halved(sizes[-1][0]), _halved(sizes[-1][1])))
+        height, width = sizes.pop()
+        blocks: list[nn.Module] = []
+        for after, before in pairwise(reversed(widths)):
+            # the exact size, because twice a half that was rounded up is too much
+            blocks += [Residual(after, after, activation), nn.Upsample(size=sizes.pop(), mode="nearest")]
+            blocks += [Residual(after, before, activation)]
+        self.net = nn.Sequential(
+            _layer(nn.Linear(latent, widths[-1] * height * width)),
+            nn.Unflatten(-1, (widths[-1], height, width)),
+            *blocks,
+            _norm(widths[0]),
+            activation_layer(activation),
+            _layer(nn.Conv2d(widths[0], outputs, 3, padding=1, bias=False)),
+        )
+
+    def forward(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... c h w"]:
+        return folded(self.net, _rounded(z, self.net), 1)

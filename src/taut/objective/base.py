@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from taut.errors import UserError
+from taut.functional import seeding
 from taut.functional.types import LogWeights, PerDatum
 from taut.model.draws import Draws
 from taut.model.joint import Joint
@@ -103,15 +104,25 @@ def mean_of_others(values: LogWeights) -> LogWeights:
 
 
 def require_reparameterised(objective: Objective, q: Posterior, x: Tensor) -> None:
-    """Refuse a q whose draws carry no gradient.
+    """Refuse a q whose draws carry no gradient, or that a second look finds changed.
 
     Raises:
         UserError: Naming the way out.
     """
-    with torch.no_grad():
-        has_rsample = q(x).has_rsample
+    with torch.no_grad(), seeding.forked(x.device):
+        torch.manual_seed(0)
+        some = x[:1]
+        posterior = q(some)
+        has_rsample, z = posterior.has_rsample, posterior.sample((2,))
+        changed = not torch.allclose(posterior.log_prob(z), q(some).log_prob(z), rtol=1e-4, atol=1e-4, equal_nan=True)
     if not has_rsample or q.exact or not q.learned:
         raise UserError(
             f"objective={objective.name} needs a q with reparameterised draws and parameters of its own, which "
             f"q={type(q).__name__.lower()} lacks; choose objective=vimco or iwae, or q=diagonal or q=full."
+        )
+    # scored under the dropout of another look, z would get the gradient of another q
+    if changed:
+        raise UserError(
+            f"objective={objective.name} asks q twice for the same x and got two answers, as dropout makes them; take "
+            "the dropout out of the encoder, or choose objective=iwae."
         )

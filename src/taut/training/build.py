@@ -96,10 +96,14 @@ def refuse_too_large(cfg: DictConfig) -> None:
         UserError: With the estimate.
     """
     # on this device tensors have shapes and no memory
-    with torch.device("meta"):
-        joint = _joint(cfg)
-        # a q without a network has no parameters, and may want to see the values of the model's
-        pieces = (joint, instance(cfg.q, Posterior, joint=joint)) if "encoder" in cfg.q else (joint,)
+    try:
+        with torch.device("meta"):
+            joint = _joint(cfg)
+            # a q without a network has no parameters, and may want to see the values of the model's
+            pieces = (joint, instance(cfg.q, Posterior, joint=joint)) if "encoder" in cfg.q else (joint,)
+    # a piece may need numbers to be built; built for real, a moment later, it says what is wrong if anything is
+    except Exception:
+        return
     parameters = {id(p): p for piece in pieces for p in piece.parameters()}.values()
     count, weights = sum(p.numel() for p in parameters), sum(p.numel() * p.element_size() for p in parameters)
     moments = 2 if "betas" in cfg.optimizer else int(bool(cfg.optimizer.get("momentum")))

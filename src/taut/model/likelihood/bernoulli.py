@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from taut.distributions.bernoulli import Pixels
 from taut.errors import UserError
 from taut.functional.missing import column_mean
+from taut.model.building import decoder_of
 from taut.model.likelihood.base import Likelihood
 from taut.model.networks import MLPDecoder
 
@@ -22,7 +23,7 @@ class Bernoulli(Likelihood):
     Args:
         x_shape: Shape of one datum.
         latent: Number of latent coordinates.
-        decoder: Builds the network f from ``(latent, x_shape)``.
+        decoder: Builds the network f from ``(latent, x_shape)``; any module (:mod:`taut.model.building`).
     """
 
     binary = True
@@ -30,11 +31,12 @@ class Bernoulli(Likelihood):
     def __init__(self, x_shape: Sequence[int], latent: int, decoder: Callable[..., nn.Module]) -> None:
         super().__init__()
         self.x_shape = tuple(x_shape)
-        self.decoder = decoder(latent, self.x_shape)
+        self.decoder = decoder_of(decoder, latent, self.x_shape)
         self.offset = nn.Parameter(torch.zeros(self.x_shape))
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> "Pixels":
-        if not isinstance(self.decoder, MLPDecoder):
+        # itself, not a subclass, whose forward may be another one
+        if type(self.decoder) is not MLPDecoder:
             return Pixels(self.decoder(z), self.offset)
         # without the last map, which the density takes in one step with the logarithms
         return Pixels(self.decoder.features(z), self.offset, self.decoder.last)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from taut.distributions.diagonal_gaussian import MOST, Heads
 from taut.functional.missing import column_mean, column_scale, is_constant
+from taut.model.building import decoder_of
 from taut.model.likelihood.base import Likelihood
 
 
@@ -21,7 +22,8 @@ class Gaussian(Likelihood):
     Args:
         x_shape: Shape of one datum.
         latent: Number of latent coordinates.
-        decoder: Builds a network from ``(latent, shape)``; with its own variance it has the heads f and g.
+        decoder: Builds a network from ``(latent, shape)``; any module (:mod:`taut.model.building`). The heads f and g
+            lie along the first axis of its output, which is twice as long as that of x.
         shared: Learn one variance for all coordinates and all z instead of a network g.
         min_variance: The floor $v_{\min}$, as a fraction of each coordinate's variance.
     """
@@ -43,8 +45,9 @@ class Gaussian(Likelihood):
         self.x_shape = tuple(x_shape)
         self.min_variance = min_variance
         self.shared = shared
-        self.decoder = decoder(latent, (1 if shared else 2, *self.x_shape))
-        self.offset = nn.Parameter(torch.zeros(1 if shared else 2, *self.x_shape))
+        heads, (first, *others) = 1 if shared else 2, self.x_shape
+        self.decoder = decoder_of(decoder, latent, (heads * first, *others))
+        self.offset = nn.Parameter(torch.zeros(heads, *self.x_shape))
         if shared:
             self.log_variance = nn.Parameter(torch.zeros(()))
         self.register_buffer("shift", torch.zeros(self.x_shape, dtype=torch.float64))
@@ -52,7 +55,9 @@ class Gaussian(Likelihood):
         self.register_buffer("constant", torch.zeros(self.x_shape, dtype=torch.bool))
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> Heads:
-        heads = (self.decoder(z) + self.offset).unbind(-1 - len(self.x_shape))
+        axes = len(self.x_shape)
+        output = self.decoder(z).unflatten(-axes, (len(self.offset), self.x_shape[0]))
+        heads = (output + self.offset).unbind(-1 - axes)
         log_variance = self.log_variance.expand_as(heads[0]) if self.shared else heads[1]
         return Heads(heads[0], log_variance, self.shift, self.scale, self.min_variance)
 

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, TransformedDistribution, biject_to
 from taut.errors import UserError
 from taut.functional.missing import column_mean, column_scale, filled, observed
 from taut.functional.precision import DoubleBuffers, in_double
+from taut.model.building import encoder_of
 from taut.model.joint import Joint
 from taut.model.prior.base import Prior
 
@@ -65,7 +66,7 @@ class Amortised(Posterior):
         joint: The model.
         x_shape: Shape of one datum.
         outputs: Number of outputs of the network.
-        encoder: Builds the network from ``(x_shape, outputs)``.
+        encoder: Builds the network from ``(x_shape, outputs)``; any module (:mod:`taut.model.building`).
 
     Attributes:
         sees_mask: Whether the mask enters beside x, as further channels or columns.
@@ -78,7 +79,7 @@ class Amortised(Posterior):
     def __init__(self, joint: Joint, x_shape: Sequence[int], outputs: int, encoder: Callable[..., nn.Module]) -> None:
         super().__init__(joint, x_shape)
         first, *others = self.x_shape
-        self.encoder = encoder((2 * first if self.sees_mask else first, *others), outputs)
+        self.encoder = encoder_of(encoder, (2 * first if self.sees_mask else first, *others), outputs)
         self.register_buffer("shift", torch.zeros(self.x_shape, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(self.x_shape, dtype=torch.float64))
 
