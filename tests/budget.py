@@ -4,22 +4,16 @@ A check fails by chance with probability at most BUDGET / CHECKS, so the suite d
 also says the smallest bias it would detect with probability 0.999, and refuses to be blinder than it was asked to be.
 """
 
-from scipy.stats import norm
 from torch import Tensor
 
-BUDGET = 1e-6
-CHECKS = 2000
-THRESHOLD = float(norm.isf(BUDGET / CHECKS / 2))
-POWER = float(norm.isf(1e-3))
+from taut.testing.rules import BUDGET, CHECKS, POWER, THRESHOLD, require_mean
+
+__all__ = ["BUDGET", "CHECKS", "POWER", "THRESHOLD", "assert_mean", "assert_not_above"]
 
 
 def assert_mean(samples: Tensor, truth: Tensor | float, detects: float) -> None:
     """The mean over the first axis is ``truth``; a bias of ``detects`` (absolute, any entry) would have been seen."""
-    mean, error = samples.mean(0), samples.std(0) / len(samples) ** 0.5
-    worst = float(error.max())
-    assert (THRESHOLD + POWER) * worst <= detects, f"blind: detects {(THRESHOLD + POWER) * worst:.3g}, asked {detects}"
-    std = (mean - truth).abs()
-    assert bool((std <= THRESHOLD * error + 1e-12).all()), f"bias {float(std.max()):.3g}, error {worst:.3g}"
+    require_mean(samples, truth, "the mean", detects=detects)
 
 
 def assert_not_above(samples: Tensor, limit: Tensor | float) -> None:

@@ -34,6 +34,7 @@ MATHEMATICS = [
     "model",
     "objective",
     "report.rank.significance",
+    "testing",
     "training.metrics",
     "training.models",
     "training.module",

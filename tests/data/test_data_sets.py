@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from taut.data.mnist import MNIST
 from taut.data.omniglot import _LEVELS, Omniglot, shrink
 from taut.data.readers.fetch import Remote, data_folder
 from taut.errors import UserError
+from taut.testing import check_data
 
 SHAPES = {
     "digits": ((1, 8, 8), (1078, 359, 360)),
@@ -82,10 +84,9 @@ def test_contract(name, tmp_path):
         assert rows.isfinite().all()
         if name in IMAGES:
             assert 0 <= rows.min() < rows.max() <= 1
-    check_batches(data)
+    check_data(partial(build, name, tmp_path))
+    assert next(iter(data.train_dataloader())).x.dtype == dtype_of(data)
     check_disjoint(name, data.stored)
-    again = build(name, tmp_path, seed=1)
-    assert again.digest == data.digest
     if name in MEANS:
         everything = torch.cat([data.stored.train, data.stored.val]).double().mean() / data.scale.levels
         assert everything == pytest.approx(MEANS[name], abs=1e-3 if name == "omniglot" else 1e-6)
@@ -97,24 +98,10 @@ def dtype_of(data: Data) -> torch.dtype:
     return torch.float64 if numbers else torch.get_default_dtype()
 
 
-def check_batches(data: Data) -> None:
-    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
-        batch = next(iter(loader))
-        assert batch.x.shape == (len(batch.index), *data.x_shape)
-        assert batch.x.dtype == dtype_of(data)
-        assert batch.index.dtype == torch.int64
-        assert batch.total == len(batch.index) == min(data.batch_size, loader.rows)
-        if data.binarisation != "none":
-            assert set(batch.x.unique().tolist()) == {0.0, 1.0}
-    assert data.training_rows().shape == (len(data.stored.train), *data.x_shape)
-
-
 def check_disjoint(name: str, splits: Splits) -> None:
-    """No memory is shared and no row is in two splits more often than in the data set as a whole."""
+    """No row is in two splits more often than in the data set as a whole."""
     if name in UNCUT:
         return
-    pointers = {rows.numpy().__array_interface__["data"][0] for rows in splits}
-    assert len(pointers) == 3
     if name in ("synthetic", "table", "digits"):
         rows = [row.numpy().tobytes() for split in splits for row in split]
         whole = len(load_digits().data) if name == "digits" else len(rows)

@@ -1,17 +1,14 @@
 """Targets whose log p(x) somebody else knows: scipy in closed form, or a sum that can be written down."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import integrate, stats
-from scipy.special import logsumexp
 from torch import Tensor
 from torch.distributions import (
     Bernoulli,
     Independent,
-    MultivariateNormal,
     Normal,
     OneHotCategorical,
     TransformedDistribution,
@@ -21,41 +18,7 @@ from torch.distributions import (
 )
 
 from taut.evidence import Target
-
-
-class Known(NamedTuple):
-    """A target, some data, the z they came from, and log p(x) from an outside witness."""
-
-    target: Target
-    x: Tensor
-    z: Tensor
-    log_px: Tensor
-
-
-def linear_gaussian(d: int, size: int, n: int, noise: float = 0.5, width: float = 1.0, shift: float = 0.0) -> Known:
-    """p(z) = N(0, I), p(x|z) = N(Wz, s^2); q mean-field, ``width`` times as wide as the best one and shifted."""
-    generator = torch.Generator().manual_seed(5)
-    weight = torch.randn(size, d, generator=generator)
-    prior = Independent(Normal(torch.zeros(d), 1.0), 1)
-    precision = torch.eye(d) + weight.T @ weight / noise**2
-    scale = width * precision.diagonal().rsqrt()
-
-    def q(x: Tensor) -> Independent:
-        centre = torch.linalg.solve(precision, (x @ weight / noise**2).T).T
-        return Independent(Normal(centre + shift * scale, scale.expand_as(centre)), 1)
-
-    def log_joint(x: Tensor, z: Tensor) -> Tensor:
-        return prior.log_prob(z) + Normal(z @ weight.T, noise).log_prob(x).sum(-1)
-
-    def simulate(n: int) -> tuple[Tensor, Tensor]:
-        z = torch.randn(n, d)
-        return z, z @ weight.T + noise * torch.randn(n, size)
-
-    z = torch.randn(n, d, generator=generator)
-    x = z @ weight.T + noise * torch.randn(n, size, generator=generator)
-    covariance = (weight @ weight.T + noise**2 * torch.eye(size)).numpy()
-    truth = stats.multivariate_normal(np.zeros(size), covariance).logpdf(x.numpy())
-    return Known(Target(log_joint, q, prior, simulate=simulate), x, z, torch.as_tensor(truth).view(n))
+from taut.testing import Known
 
 
 def pair(mean: float = 0.3, std: float = 1.0, q_deviation: float = 1.3, n: int = 1) -> Known:
@@ -70,30 +33,6 @@ def pair(mean: float = 0.3, std: float = 1.0, q_deviation: float = 1.3, n: int =
         torch.manual_seed(3)
         z = posterior.sample((n,))
     return Known(target, torch.zeros(n, 1), z, torch.zeros(n))
-
-
-def gaussian_mixture(n: int) -> Known:
-    """Three Gaussians in the plane; q a fixed wrong guess."""
-    weights, means = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([[0.0, 0.0], [2.0, 1.0], [-1.0, 2.0]])
-    factor = torch.tensor([[1.0, 0.0], [0.4, 0.7]])
-    prior = OneHotCategorical(probs=weights)
-
-    def log_joint(x: Tensor, z: Tensor) -> Tensor:
-        return prior.log_prob(z) + MultivariateNormal(z @ means, scale_tril=factor).log_prob(x)
-
-    def simulate(n: int) -> tuple[Tensor, Tensor]:
-        z = prior.sample((n,))
-        return z, MultivariateNormal(z @ means, scale_tril=factor).sample()
-
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        z, x = simulate(n)
-    covariance = (factor @ factor.T).numpy()
-    parts = [stats.multivariate_normal(mean, covariance).logpdf(x.numpy()).reshape(n) for mean in means.numpy()]
-    truth = logsumexp(np.stack(parts) + np.log(weights.numpy())[:, None], 0)
-    guess = torch.tensor([0.4, 0.35, 0.25])
-    q = lambda x: OneHotCategorical(probs=guess.expand(len(x), 3))  # noqa: E731
-    return Known(Target(log_joint, q, prior, simulate=simulate), x, z, torch.as_tensor(truth))
 
 
 def bernoulli_mixture() -> Known:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from evidence.models import linear_gaussian
 from rich.console import Console
 from torch.distributions import Bernoulli, Independent, Normal
 
@@ -16,6 +15,7 @@ from taut.functional.consistency import Void
 from taut.report.tables.evaluation import section
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
+from taut.testing import linear_gaussian
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from budget import assert_mean, assert_not_above
-from evidence.models import bernoulli_mixture, boxed, curved, gaussian_mixture, linear_gaussian, pair
+from evidence.models import bernoulli_mixture, boxed, curved, pair
 from scipy.special import digamma
 
 from taut.errors import UserError
@@ -17,6 +17,7 @@ from taut.evidence.jackknife import second_order
 from taut.evidence.struski import bound_parts
 from taut.evidence.sumo import _lengths, survival, telescoped
 from taut.functional import bounds
+from taut.testing import gaussian_mixture, linear_gaussian
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from evidence.models import bernoulli_mixture, boxed, curved, gaussian_mixture, linear_gaussian
+from evidence.models import bernoulli_mixture, boxed, curved
 from pieces import build
 from scipy import stats
 from scipy.special import logsumexp
@@ -15,6 +15,7 @@ from taut.errors import UserError
 from taut.evidence import Exact, Target, exact, peaks
 from taut.evidence.exact import Drawn
 from taut.evidence.quadrature import Marks, graded
+from taut.testing import gaussian_mixture, linear_gaussian
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from evidence.models import gaussian_mixture, linear_gaussian
 from pieces import build
 from torch.distributions import Independent, MultivariateNormal, Normal
 
@@ -14,6 +13,7 @@ from taut.evidence import Exact, Importance, LogEvidence, Rows, Target
 from taut.evidence.gap import GapDecomposition, decompose, interval
 from taut.evidence.optimal_q import Family, Search, reparameterised
 from taut.model.exact_inference import log_marginal
+from taut.testing import gaussian_mixture, linear_gaussian
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from budget import assert_mean
-from evidence.models import boxed, linear_gaussian
+from evidence.models import boxed
 from torch.distributions import Independent, Normal
 
 from taut.evidence import AIS, BDMC
@@ -13,6 +13,7 @@ from taut.evidence.annealing import Annealed
 from taut.evidence.hmc import Noise, Path, transition
 from taut.evidence.rows import Rows
 from taut.functional.sampling import NoiseKeys
+from taut.testing import linear_gaussian
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from evidence.models import bernoulli_mixture, linear_gaussian, steep
+from evidence.models import bernoulli_mixture, steep
 from pieces import X, build
 from torch import multiprocessing as mp
 from torch.distributions import Independent, Normal
@@ -18,6 +18,7 @@ from taut.evidence.base import count
 from taut.evidence.gap import decompose
 from taut.evidence.optimal_q import Family, Search
 from taut.functional import bounds, precision, sampling, seeding
+from taut.testing import linear_gaussian
 
 pytestmark = pytest.mark.usefixtures("float64")
 

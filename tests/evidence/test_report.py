@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from evidence.models import linear_gaussian
 
 from taut.api.evaluation import Evaluation, noise_of
 from taut.evidence import AIS, Importance
@@ -17,6 +16,7 @@ from taut.functional.sampling import NoiseKeys
 from taut.report.tables.evaluation import _certificate, ceiled, comparable, floored
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
+from taut.testing import linear_gaussian
 
 RESULT = {
     "data": "digits",

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from budget import assert_mean, assert_not_above
-from evidence.models import linear_gaussian
 from scipy.special import digamma
 
 from taut.evidence import AIS, Importance, LogEvidence, Naive, Rows, elbo
@@ -15,6 +14,7 @@ from taut.evidence.gap import GapDecomposition
 from taut.evidence.loop import EvalResult
 from taut.evidence.summary import assessed, certified, plain, scored, taken_apart
 from taut.evidence.weights import Weights
+from taut.testing import linear_gaussian
 
 pytestmark = pytest.mark.usefixtures("float64")
 

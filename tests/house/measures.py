@@ -24,7 +24,7 @@ FLOORS = [
     ["objective", "evidence"],
     ["training"],
     ["completion"],
-    ["api"],
+    ["api", "testing"],
     ["commands"],
     ["cli"],
     ["__main__"],

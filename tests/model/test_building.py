@@ -1,5 +1,7 @@
 """Encoders and decoders of the user's own: any module with the right shapes works, any other is one sentence."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from pieces import build, config
@@ -18,6 +20,7 @@ from taut.model.networks import MLPDecoder
 from taut.model.prior.normal import Normal
 from taut.model.q.diagonal import Diagonal
 from taut.model.q.masked import Masked
+from taut.testing import check_network
 from taut.training.build import refuse_too_large
 
 IMAGE = (1, 6, 6)
@@ -258,3 +261,12 @@ def test_networks_for_images_take_every_size_and_likelihood(network, likelihood,
 def test_networks_for_images_refuse_tables(network):
     with pytest.raises(UserError, match=rf"network={network} needs images \[c, h, w\], but x has shape \[5\]"):
         build(f"network={network}", x_shape=(5,))
+
+
+@pytest.mark.parametrize("x_shape", [(1, 8, 8), (3, 5, 6)], ids=str)
+def test_the_example_of_the_documentation_keeps_the_contract(x_shape):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    example: dict = {}
+    exec(text.split("```python\n")[1].split("```")[0], example)
+    check_network(example["Encoder"], x_shape, 20)
+    check_network(example["Decoder"], 10, (2 * x_shape[0], *x_shape[1:]))
