@@ -59,7 +59,7 @@ def linear_gaussian(d: int, size: int, n: int, noise: float = 0.5, width: float 
     z = torch.randn(n, d, generator=generator, dtype=torch.float64)
     x = z @ weight.T + noise * torch.randn(n, size, generator=generator, dtype=torch.float64)
     covariance = (weight @ weight.T + noise**2 * torch.eye(size, dtype=torch.float64)).numpy()
-    truth = stats.multivariate_normal.logpdf(x.numpy(), np.zeros(size), covariance)
+    truth = stats.multivariate_normal.logpdf(x.numpy(), np.zeros(size), covariance)  # pyright: ignore[reportArgumentType] (its stub's fault)
     return Known(Target(log_joint, q, prior, simulate=simulate), x, z, torch.as_tensor(np.reshape(truth, n)))
 
 
@@ -85,7 +85,10 @@ def gaussian_mixture(n: int) -> Known:
         torch.manual_seed(1)
         z, x = simulate(n)
     covariance = (factor @ factor.T).numpy()
-    parts = [stats.multivariate_normal.logpdf(x.numpy(), mean, covariance).reshape(n) for mean in means.numpy()]
+    parts = [
+        np.reshape(stats.multivariate_normal.logpdf(x.numpy(), mean, covariance), n)  # pyright: ignore[reportArgumentType] (its stub's fault)
+        for mean in means.numpy()
+    ]
     truth = logsumexp(np.stack(parts) + np.log(weights.numpy())[:, None], 0)
     guess = torch.tensor([0.4, 0.35, 0.25], dtype=torch.float64)
     q = lambda x: OneHotCategorical(probs=guess.expand(len(x), 3))  # noqa: E731
