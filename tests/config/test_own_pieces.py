@@ -102,6 +102,9 @@ def test_so_is_what_the_environment_names_and_what_the_users_file_does(here, mon
     (here / "home" / "taut").mkdir(parents=True)
     (here / "home" / "taut" / "config.yaml").write_text("trust: [mylab]\n")
     assert said(*MINE_WORDS, "k=0").startswith(WRONG_K)
+    # trusted in every folder, and so not looked for in this one
+    with pytest.raises(UserError, match=r"the package mylab is not installed; install it, or add trust=\[mylab\] in"):
+        judged(MINE)
     monkeypatch.setenv("XDG_CONFIG_HOME", "home")  # relative, and so none
     monkeypatch.setenv("HOME", str(here / "nowhere"))
     assert said(*MINE_WORDS) == ASKED

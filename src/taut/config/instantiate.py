@@ -149,6 +149,13 @@ def _located(key: str, target: str) -> Any:
         found = _imported(target) if own else pkgutil.resolve_name(target)
     except (ImportError, AttributeError) as error:
         module, _, name = target.rpartition(".")
+        package = pieces.package_of(target)
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            # in the user's file a package is trusted wherever it is installed, and looked for nowhere else
+            raise UserError(
+                f"{key}._target_={target}: the package {package} is not installed; install it, or add "
+                f"trust=[{package}] in the folder where it is."
+            ) from error
         # where a module of the user's own is there, and what it imports is not
         if own and isinstance(error, ImportError) and not f"{target}.".startswith(f"{error.name}."):
             raise UserError(f"{key}._target_={target} cannot be imported: {str(error).splitlines()[0]}.") from error
