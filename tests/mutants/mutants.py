@@ -1035,6 +1035,20 @@ MUTANTS = [
         REPORT + "::test_runs_scored_differently_share_no_column[likelihood]",
     ),
     Mutant(
+        "rows of a plain loader are not counted",
+        "training/module.py",
+        "self._handed_out[stage] += len(x)",
+        "self._handed_out[stage] += 0",
+        "tests/training/test_plain_loaders.py::test_scores_of_a_plain_loader_do_not_depend_on_its_batches[7]",
+    ),
+    Mutant(
+        "a call moves the generator of its caller",
+        "runtime/untouched.py",
+        "        random.setstate(python)\n",
+        "",
+        "tests/runtime/test_untouched.py::test_what_a_block_changes_is_put_back",
+    ),
+    Mutant(
         "scored by the noise that chose it",
         "api/evaluation.py",
         'return split if split == "test" else f"evaluate/{split}"',

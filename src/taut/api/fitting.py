@@ -28,10 +28,8 @@ from taut.training.module import LatentVariableModel
 IN_PYTHON = {
     "optimizer.lr, or set trainer.gradient_clip_val": "lr",
     "optimizer.lr": "lr",
-    "model.components": "n_components",
-    "model.n_init": "n_init",
     "likelihood.covariance": "covariance_type",
-    "data.batch_size": "batch_size",
+    "likelihood.min_variance": "min_variance",
 }
 """Keys of the command line in messages of the pieces, and what the argument of an estimator is called."""
 

@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from taut.api.fitting import fitted
+from taut.api.fitting import fitted, in_python
 from taut.completion.imputer import column_names, refuse_unlearnable, validated
 from taut.errors import UserError
 from taut.evidence import LogEvidence
@@ -176,7 +176,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         self.means_ = likelihood.means.double().numpy()
         self.covariances_ = self._covariances(likelihood)
         self.converged_, self.n_iter_ = bool(module.objective.converged), module.trainer.current_epoch
-        self.limits_ = likelihood.limits(torch.empty(0))
+        self.limits_ = [in_python(sentence) for sentence in likelihood.limits(torch.empty(0))]
         self.lower_bound_ = self.model_.log_evidence(x).mean
 
     def _covariances(self, likelihood: Component) -> np.ndarray:
