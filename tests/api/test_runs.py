@@ -135,6 +135,12 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert str(caught.value) == f"{tmp_path} is not the folder of a run: its .hydra/overrides.yaml is missing."
 
 
+def test_files_that_have_moved_are_named_by_their_keys():
+    """This run reads none."""
+    with pytest.raises(taut.UserError, match=r"data.path=x.csv: vae reads no such file or folder; leave it out\."):
+        taut.load(STORED / "vae", files={"data.path": "x.csv"})
+
+
 def test_a_checkpoint_gives_the_trained_module(run):
     model = VAE.load_from_checkpoint(STORED / "vae" / "checkpoints" / "best.ckpt")
     assert type(model) is VAE

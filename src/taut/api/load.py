@@ -2,7 +2,7 @@
 
 # pyright: strict
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Run:
                 yield words, score["value"], f"{kind}{k}, {self.result['split']} split, nats per datum"
 
 
-def load(folder: str | Path, *, trust: str | Sequence[str] = ()) -> Run:
+def load(folder: str | Path, *, trust: str | Sequence[str] = (), files: Mapping[str, str] | None = None) -> Run:
     """Read a run back: its config, its data, and its model with the weights of the best validation bound.
 
     Checkpoints are not unpickled, and a folder is read as one of a stranger: see ``trust``.
@@ -83,12 +83,13 @@ def load(folder: str | Path, *, trust: str | Sequence[str] = ()) -> Run:
     Args:
         folder: The run folder.
         trust: Packages whose classes the run may build, beside those of taut: name those that you know.
+        files: Where files of the run are now, by key, e.g. ``{"data.path": "my.csv"}``, if they have moved.
 
     Raises:
         UserError: If it is not the folder of a run, or damaged, or of another version, or its data are not found.
     """
     path = Path(folder)
-    stored = StoredRun.open(path, said=str(path), trust=trust)
+    stored = StoredRun.open(path, files, said=str(path), trust=trust)
     with untouched(stored.precision):
         module, data, checkpoint = stored.load()
     return Run(stored, Model(module), data, checkpoint)
