@@ -259,8 +259,11 @@ def test_networks_for_images_take_every_size_and_likelihood(network, likelihood,
 
 @pytest.mark.parametrize("network", ["conv", "resnet"])
 def test_networks_for_images_refuse_tables(network):
-    with pytest.raises(UserError, match=rf"network={network} needs images \[c, h, w\], but x has shape \[5\]"):
-        build(f"network={network}", x_shape=(5,))
+    """A Gaussian asks its decoder for twice the columns of x, which the sentence must not take for x."""
+    with pytest.raises(
+        UserError, match=rf"network={network} needs images \[c, h, w\], but the axes of x are 1; choose"
+    ):
+        build(f"network={network}", "likelihood=gaussian", x_shape=(5,))
 
 
 @pytest.mark.parametrize("x_shape", [(1, 8, 8), (3, 5, 6)], ids=str)

@@ -127,8 +127,8 @@ def folded(net: Callable[[Tensor], Tensor], value: Float[Tensor, "..."], axes: i
 def _image_shape(x_shape: Sequence[int], network: str) -> tuple[int, int, int]:
     if len(x_shape) != 3:
         raise UserError(
-            f"network={network} needs images [c, h, w], but x has shape {list(x_shape)}; choose network=mlp, or give "
-            "the images an axis of channels."
+            f"network={network} needs images [c, h, w], but the axes of x are {len(x_shape)}; choose network=mlp, or "
+            "give the images an axis of channels."
         )
     channels, height, width = x_shape
     return channels, height, width

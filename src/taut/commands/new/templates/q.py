@@ -16,7 +16,8 @@ class Mine(Amortised):
     A family with a network of x says how many numbers it needs from it, and what distribution they make. ``Amortised``
     builds the network, standardises the columns of a table for it, and puts zeros in missing cells. A family without a
     network subclasses ``Posterior`` and gives its distribution from ``forward(x)``. Either is of batch ``(b,)`` and
-    event ``z_shape``, and q for one x must not depend on the others of its batch.
+    event ``z_shape``, and q for one x must not depend on the others of its batch. This one is for priors of all
+    real z; ``taut.model.q.base.onto_support`` carries a q onto the box of ``prior=uniform``.
 
     Args:
         joint: The model.
