@@ -104,7 +104,7 @@ def test_simulated_data_do_not_depend_on_the_arithmetic_of_the_caller():
 
     def simulate(n):
         seen.append((torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()))
-        return torch.zeros(n, 2), torch.zeros(n, 4)
+        return torch.zeros(n, 2).double(), torch.zeros(n, 4).double()
 
     evaluation = object.__new__(Evaluation)
     evaluation.processes, evaluation.estimators = Processes(), []
