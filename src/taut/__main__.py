@@ -1,5 +1,6 @@
 """``taut <command> ...``: the commands as one installed program."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -40,6 +41,12 @@ REFUSED = 2
 def main(words: Sequence[str] | None = None) -> int:
     """The exit code of one command; its words are those behind ``taut``."""
     words = sys.argv[1:] if words is None else list(words)
+    if os.name == "nt":
+        print(
+            "taut needs the file locks and signals of Linux or macOS, which Windows lacks; use it in WSL.",
+            file=sys.stderr,
+        )
+        return REFUSED
     if not words or words[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return 0 if words else REFUSED

@@ -215,9 +215,14 @@ class Command:
 
         Raises:
             UserError: If another process is, or was a moment ago.
+            OSError: If there are no locks.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self.held.enter_context(sole_writer_of(folder))
+        try:
+            self.held.enter_context(sole_writer_of(folder))
+        except OSError:  # of a file system without locks
+            self.created.remove(folder)
+            raise
         # again, under the lock: another command may have started a run there in the meantime
         refuse_run(folder)
         self.description = Description.of(folder)

@@ -5,7 +5,6 @@ A run folder may come from a stranger: what lies in it is read by ``open_regular
 
 import csv
 import errno
-import fcntl
 import json
 import math
 import os
@@ -17,6 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError("taut needs the file locks of Linux or macOS, which Windows lacks; use it in WSL.") from error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -280,11 +284,18 @@ def is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
+NO_LOCKS = "its file system has no locks, without which two processes could write one run; choose a folder elsewhere"
+
+
 def _taken(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise OSError(error.errno, NO_LOCKS) from error
+        raise
     return True
 
 

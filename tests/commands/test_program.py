@@ -1,5 +1,6 @@
 """``taut``: the commands as one installed program, from any folder, and what it says of itself."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,14 @@ def test_a_wheel_has_its_own_configs_and_no_scripts(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["notebook"])
     assert conf() == tmp_path / "site" / "taut" / "conf"
     assert typed("train") == "taut train"
+
+
+def test_the_readme_names_commands_that_there_are():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", readme, re.DOTALL))
+    named = set(re.findall(r"^(?:eval \"\$\()?taut ([\w-]+)", blocks, re.MULTILINE))
+    assert {"train", "doctor", "completion", "--help"} <= named
+    assert named <= {*program_of_taut.COMPOSED, *program_of_taut.OTHERS, "--help"}
 
 
 def test_jobs_and_other_processes_start_as_the_command_did(monkeypatch, tmp_path):

@@ -237,6 +237,7 @@ BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
         (["k=0,-1"], "k must be an integer >= 1, got 0"),
         (["model=vea,iave"], "model=vea is not known; did you mean vae?"),
         (["k=1,2", "resume=outputs/x"], "resume=true"),
+        (["seed=interval(0,1)"], "seed=interval(0,1) is no list of values; a sweep over it needs one."),
         (["k=1,2", "launcher=joblib", "launcher.n_jobs=0"], "launcher.n_jobs must be an integer >= 1, got 0"),
         (["k=1,2", "launcher=joblib", "launcher.gpus=[a]"], "got ['a']"),
         (["k=1,2", "launcher=slrum"], "did you mean slurm?"),

@@ -1,5 +1,6 @@
 """A run folder has one writer, is left as it was by whatever is refused, and goes on by words that are obeyed."""
 
+import errno
 import json
 import os
 import shutil
@@ -383,3 +384,18 @@ def test_values_of_the_environment_are_not_written_down(tmp_path):
     from omegaconf import OmegaConf
 
     assert located(tmp_path, OmegaConf.create({"data": {"path": "${oc.env:HOME}/x.csv"}}), ()) == {}
+
+
+def test_a_folder_without_locks_is_refused_and_left(taut, monkeypatch, tmp_path):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", unsupported)
+    code, said = taut(*TINY, "hydra.run.dir=new/run", entry=lambda cfg: None)
+    assert (
+        code,
+        said.endswith(
+            "file system has no locks, without which two processes could write one run; choose a folder elsewhere."
+        ),
+    ) == (2, True)
+    assert not (tmp_path / "new").exists()
