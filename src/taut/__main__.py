@@ -16,8 +16,10 @@ COMPOSED = {
 }
 """Commands with a config: what runs on it, and on the results of several, as in ``train.py`` and its like."""
 OTHERS = {
+    "export": "taut.commands.export:main",
     "report": "taut.commands.report:main",
     "dashboard": "taut.commands.dashboard.command:main",
+    "new": "taut.commands.new.command:main",
     "doctor": "taut.commands.doctor:main",
     "completion": "taut.commands.completion:main",
 }
@@ -28,8 +30,10 @@ Train latent-variable models, and measure how tight their bounds on log p(x) are
   taut train model=iwae k=50                 train, test, and leave a run in outputs/runs
   taut evaluate run=outputs/runs/<run>       bracket log p(x) of a trained model from both sides
   taut complete run=outputs/runs/<run>       fill in missing pixels and empty cells
+  taut export run=... to=<folder>            hand a model on: weights, model card, encoder and decoder
   taut report outputs                        which bound is best, which tightest: a table and a page
   taut dashboard entity=<you>                a W&B workspace made from code
+  taut new prior mine                        a piece of your own that works, with its yaml and a test
   taut doctor                                versions, devices, data and what is missing here
   taut completion bash                       what completes all of these with the tab key; zsh and fish, too
 
