@@ -653,14 +653,14 @@ MUTANTS = [
         "evidence/summary.py",
         '"low": mean_of(found.low, gap_variance(found.lower)),',
         '"low": mean_of(found.low, 0 * gap_variance(found.lower)),',
-        WEIGHTS + "::test_the_errors_of_the_gap_are_those_of_repetitions",
+        WEIGHTS + "::test_the_errors_of_the_gap_are_those_of_independent_noise",
     ),
     Mutant(
         "a gap whose high end has no error",
         "evidence/summary.py",
         "else mean_of(found.high, gap_variance(found.upper))",
         "else mean_of(found.high, 0 * gap_variance(found.upper))",
-        WEIGHTS + "::test_the_errors_of_the_gap_are_those_of_repetitions",
+        WEIGHTS + "::test_the_errors_of_the_gap_are_those_of_independent_noise",
     ),
     Mutant(
         "an approximation gap without error",
@@ -716,14 +716,14 @@ MUTANTS = [
         "evidence/log_evidence.py",
         "b = -math.log1p(-confidence) + math.log(asked or len(evidence))",
         "b = -math.log1p(-confidence)",
-        WEIGHTS + "::test_the_certificate_of_several_estimators_holds_where_markov_is_tight[lower]",
+        WEIGHTS + "::test_the_certificate_is_the_log_of_the_mean_of_products",
     ),
     Mutant(
         "the best certificate for that of all",
         "evidence/log_evidence.py",
         "products.logsumexp(0).item() - b",
         "products.amax(0).item() + math.log1p(-confidence)",
-        WEIGHTS + "::test_the_certificate_of_several_estimators_holds_where_markov_is_tight[upper]",
+        WEIGHTS + "::test_the_certificate_is_the_log_of_the_mean_of_products",
     ),
     Mutant(
         "a rejected estimator that never was",
@@ -807,7 +807,7 @@ MUTANTS = [
         "evidence/struski.py",
         "log_means + others - 1, torch.inf",
         "log_means + others, torch.inf",
-        ESTIMATORS + "::test_struski_digits_and_its_side",
+        ESTIMATORS + "::test_struski_takes_every_block_against_every_other",
     ),
     Mutant(
         "no posterior sample in U_K",
@@ -842,7 +842,7 @@ MUTANTS = [
         "evidence/annealing.py",
         "rise = self.betas[t] - self.betas[t - 1]",
         "rise = self.betas[t] - self.betas[max(t - 2, 0)]",
-        UNBIASED + "[ais from q]",
+        ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence[ais from the prior]",
     ),
     Mutant(
         "calls of any shape",
@@ -856,7 +856,7 @@ MUTANTS = [
         "evidence/annealing.py",
         "to = t if sign > 0 else t - 1",
         "to = t - 1",
-        UNBIASED + "[ais from q]",
+        ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence[ais from the prior]",
     ),
     Mutant(
         "adapted step size",
@@ -913,7 +913,7 @@ MUTANTS = [
         "evidence/hmc.py",
         "return (1 - beta) * self.log_start + beta * self.log_joint",
         "return beta * self.log_start + (1 - beta) * self.log_joint",
-        UNBIASED + "[ais from q]",
+        ESTIMATORS + "::test_the_exponential_is_unbiased_for_the_evidence[ais from the prior]",
     ),
     Mutant(
         "chains that share their noise",
@@ -1376,7 +1376,7 @@ MUTANTS = [
         "completion/complete.py",
         "z = posterior.at(i).resampled(uniform) if posterior.centre is None",
         "z = posterior.z[:count, i : i + 1] if posterior.centre is None",
-        COMPLETIONS + "::test_ranks_of_the_truth_among_completions_are_uniform[curved]",
+        COMPLETIONS + "::test_pixels_are_filled_as_often_as_they_are_probable",
     ),
     Mutant(
         "a mean thresholded",
@@ -1706,7 +1706,7 @@ MUTANTS = [
         "report/rank/significance.py",
         "passed = flat[order] <= level / np.arange(len(order), 0, -1)",
         "passed = flat[order] <= level",
-        TEN_EQUAL + "[10-20]",
+        LEVELS + "::test_holm_stops_at_the_first_that_fails",
     ),
     Mutant(
         "normal quantiles for ten data",
@@ -1727,7 +1727,7 @@ MUTANTS = [
         "report/rank/significance.py",
         "np.floor(welch + 1e-9)",
         "welch",
-        LEVELS + "::test_of_equal_settings_none_is_called_better_over_seeds[(1, 0.07)-2-16000]",
+        LEVELS + "::test_differences_over_seeds_are_those_of_welch",
     ),
     Mutant(
         "a spread from the mean of squares",
