@@ -310,6 +310,18 @@ def test_a_config_is_composed_once_and_checked_once(words, taut, tmp_path, monke
     assert (counts["composed"], counts["checked"]) == COMPOSED[words]
 
 
+def test_the_config_of_a_job_says_no_more_of_hydra_than_any_other(monkeypatch, tmp_path, capsys):
+    """The file is chosen for a job alone, so no other config of the command holds it."""
+    theirs = tmp_path / "theirs" / "experiment"
+    theirs.mkdir(parents=True)
+    (theirs / "evil.yaml").write_text("# @package _global_\nhydra: {job: {env_set: {EVIL: '1'}}}\n")
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "run=a", "--config-dir=theirs", "experiment=evil,gap"])
+    called = []
+    assert main("evaluate", ROOT / "conf", called.append) == 2
+    assert f"hydra.job.env_set.EVIL comes from {theirs}/evil.yaml" in capsys.readouterr().err
+    assert (called, "EVIL" in os.environ) == ([], False)
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "complete"])
 def test_the_file_that_is_started_names_the_function_that_runs(command):
     named = re.findall(r'"(taut\.[\w.]+:\w+)"', (ROOT / f"{command}.py").read_text())
