@@ -66,7 +66,8 @@ def test_a_data_frame_of_integers_with_missing_cells():
     values = [[0, 0], [1, 2], [2, 4], [3, 6], [4, None]]
     frame = pandas.DataFrame(values, columns=["a", "b"]).astype("Int64")
     filled = Imputer().fit_transform(frame)
-    np.testing.assert_allclose(filled[-1], [4, 8], atol=0.05)
+    assert list(filled.columns) == ["a", "b"]
+    np.testing.assert_allclose(filled.iloc[-1], [4, 8], atol=0.05)
     with pytest.raises(UserError, match="X holds text"):
         Imputer().fit(frame.assign(b="red"))
 
