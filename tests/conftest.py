@@ -10,6 +10,7 @@ import threading
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin while idle starve others
 
+import annotations
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
@@ -45,6 +46,12 @@ pytest_plugins = ["helpers.tiers"]
 
 def pytest_addoption(parser):
     parser.addoption("--driver-kills", type=int, default=20, help="how often the driver of a sweep is killed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    del item
+    annotations.start()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from taut.config.check import check
-from taut.config.instantiate import check_hydra, check_targets_resolved
+from taut.config.instantiate import check_hydra, check_targets_resolved, instantiate
 from taut.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -202,3 +202,15 @@ def test_unknown_argument_names_the_nearest(base):
 def test_hydras_own_node_builds_only_its_own(node):
     with pytest.raises(UserError, match="hydra"):
         check_hydra(node)
+
+
+def test_a_config_that_lacks_an_argument_is_told_in_one_sentence(monkeypatch):
+    """As ``~data.path`` leaves it; a bug inside of what is called keeps its own error."""
+    node = OmegaConf.create({"_target_": "taut.data.table.Table"})
+    with pytest.raises(
+        UserError, match=r"^taut.data.table.Table needs 'path'; give it, or put back what was removed.$"
+    ):
+        instantiate(node)
+    monkeypatch.setattr("taut.data.table.Table.__init__", lambda self: (lambda path: None)())
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'path'"):
+        instantiate(node)

@@ -26,6 +26,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from importlib import import_module
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -194,10 +195,10 @@ class Line:
 
 
 def _script(words: list[str]) -> list[str] | None:
-    """The words after ``python``, ``python -u`` and ``-P`` where they start one of our scripts or modules."""
+    """The words after ``python``, ``-P`` and ``-u`` where they start one of our scripts or modules."""
     if words[:1] != [sys.executable]:
         return None
-    words = words[2:] if words[1:2] in (["-u"], ["-P"]) else words[1:]
+    words = list(dropwhile(lambda word: word in ("-P", "-u"), words[1:]))
     named = words[:1] == ["-m"] and words[1].split(".")[0] in ("taut", "submitit")
     return words if named or (words and words[0].endswith(".py")) else None
 

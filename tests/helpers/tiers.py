@@ -57,6 +57,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--all"):
+        # the files that start processes take longest, and would leave the other workers idle at the end
+        starting = {item.path for item in items if is_slow(item)}
+        items.sort(key=lambda item: item.path not in starting)
         return
     named = {_path(config, word) for word in config.args if _is_file(word)}
     left = [item for item in items if is_slow(item) and item.path not in named]

@@ -77,6 +77,8 @@ class Runs:
         self.outputs[case.name] = folder / "output.txt"
         # with what is compiled: it counts for sources of the same time and size, so for all but the one with the bug
         shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+        for name in ("train.py", "conf"):  # by which the package knows that it lies in a repository
+            (folder / name).symlink_to(ROOT / name)
         if case.mutant:
             path = folder / "src" / "taut" / case.mutant.file
             text = path.read_text(encoding="utf-8")

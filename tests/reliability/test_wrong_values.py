@@ -15,8 +15,8 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from taut.api import measurement
 from taut.cli import main
-from taut.commands import base
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = ROOT / "tests" / "stored_runs"
@@ -83,7 +83,7 @@ def outcomes(draws: list[tuple[int, str, list[str]]], place: Path, told: Any) ->
     """In a process of its own: run commands up to where training or measuring begins, and tell what came of each."""
     os.chdir(place)
     files(place)
-    lightning.Trainer.fit = base.measure = stopped  # type: ignore[assignment]
+    lightning.Trainer.fit = measurement.measure = stopped  # type: ignore[assignment]
     said = place / "said"
     os.dup2(os.open(said, os.O_RDWR | os.O_CREAT), 1)
     os.dup2(1, 2)

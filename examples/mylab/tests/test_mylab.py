@@ -1,10 +1,15 @@
-"""Densities against scipy, and the shapes that taut asks of a piece: sample axes, then the batch, then one datum."""
+"""Densities against scipy, and the contracts that taut has for its own pieces."""
+
+from functools import partial
 
 import torch
 from mylab.likelihood import Laplace
 from mylab.prior import Student
 from scipy import stats
 from torch import nn
+
+from taut.model.networks import MLPDecoder
+from taut.testing import check_likelihood, check_prior
 
 
 class Heads(nn.Module):
@@ -15,7 +20,7 @@ class Heads(nn.Module):
         self.shape = shape
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        return z[..., :1, None].expand(*z.shape[:-1], *self.shape)
+        return z[..., :1].expand(*z.shape[:-1], *self.shape)
 
 
 def test_the_prior_is_students_t():
@@ -37,3 +42,10 @@ def test_the_likelihood_is_laplaces_in_the_units_of_the_data():
     # of a row with a missing cell the density is that of the other
     holes = torch.tensor([[0.0, torch.nan], [2.0, 50.0]], dtype=torch.float64)
     torch.testing.assert_close(d.log_prob(holes)[0, 0].item(), expected[0, 0], rtol=1e-12, atol=1e-12)
+
+
+def test_both_keep_their_contracts():
+    prior = Student(2)
+    check_prior(prior)
+    likelihood = Laplace((3,), 2, partial(MLPDecoder, hidden=[4], activation="tanh"))
+    check_likelihood(likelihood, prior().sample((5, 4)))

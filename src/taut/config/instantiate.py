@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from traceback import walk_tb
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -245,6 +246,8 @@ def instantiate(node: DictConfig, **known: Any) -> Any:
         cause = error.__cause__
         if cause is None:
             raise
+        if lacking := _lacking(cause):
+            raise UserError(f"{node._target_} needs {lacking}; give it, or put back what was removed.") from cause
         # with its traceback, which whoever writes a piece needs
         if isinstance(cause, UserError) or str(node._target_).startswith("taut.") or pieces.covers(node._target_):
             raise cause from None
@@ -252,6 +255,14 @@ def instantiate(node: DictConfig, **known: Any) -> Any:
         # the key of the node that failed is on a line of its own
         where = re.search(r"^full_key: (.+)$", str(error), re.MULTILINE)
         raise UserError(f"{where[1] if where else node._target_} cannot be built: {reason.rstrip('.')}.") from cause
+
+
+def _lacking(error: BaseException) -> str | None:
+    """The arguments that a config has not given to what it names, if it is that which failed."""
+    said = re.search(r"missing \d+ required [\w -]+: (.+)$", str(error)) if isinstance(error, TypeError) else None
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    # the call itself, not one inside of what was called, which would be a bug there
+    return said[1] if said and str(frame.f_globals.get("__name__")).startswith("hydra.") else None
 
 
 def instance(node: DictConfig, kind: type[T], **known: Any) -> T:

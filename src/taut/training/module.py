@@ -1,7 +1,7 @@
 """The training shell that every model variant shares."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -308,13 +308,18 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     @classmethod
     def load_from_checkpoint(  # pyright: ignore[reportIncompatibleMethodOverride] (Lightning's is no plain method)
-        cls: type[M], checkpoint_path: str | Path, map_location: torch.device | str | None = None
+        cls: type[M],
+        checkpoint_path: str | Path,
+        map_location: torch.device | str | None = None,
+        *,
+        trust: str | Sequence[str] = (),
     ) -> M:
         """The trained model of a checkpoint in a run folder, whose config says how it is built; in evaluation mode.
 
         Args:
             checkpoint_path: The checkpoint, e.g. ``<run>/checkpoints/best.ckpt``.
             map_location: Where to put the model; main memory by default.
+            trust: Packages whose classes the run may build, beside those of taut: name those that you know.
 
         Raises:
             UserError: If the file is not in a run folder, or damaged, or of another kind of model.
@@ -328,7 +333,7 @@ class LatentVariableModel(L.LightningModule, ABC):
                 f"{path} is not in the checkpoints/ of a run folder, whose config says what model it is of; put it "
                 "back there, or build the model yourself and hand it the state_dict."
             )
-        run = Run.open(folder)
+        run = Run.open(folder, trust=trust)
         with untouched(run.precision):
             model, _, _ = run.load(path)
         if not isinstance(model, cls):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Laplace as LaplaceCells
 
 from taut.distributions.cells import Cells
+from taut.model.building import decoder_of
 from taut.model.likelihood.base import Likelihood
 
 
@@ -18,7 +19,8 @@ class Laplace(Likelihood):
     Args:
         x_shape: Shape of one datum.
         latent: Number of latent coordinates.
-        decoder: Builds a network with the two heads f and g from ``(latent, (2, *x_shape))``.
+        decoder: Builds a network from ``(latent, shape)``; the heads f and g lie along the first axis of its output,
+            which is twice as long as that of x.
         min_scale: The floor $b_{\min}$, as a fraction of each coordinate's standard deviation.
     """
 
@@ -31,15 +33,17 @@ class Laplace(Likelihood):
         super().__init__()
         self.x_shape = tuple(x_shape)
         self.min_scale = min_scale
-        self.decoder = decoder(latent, (2, *self.x_shape))
+        first, *others = self.x_shape
+        self.decoder = decoder_of(decoder, latent, (2 * first, *others))  # any torch.nn.Module, tried before training
         self.register_buffer("shift", torch.zeros(self.x_shape, dtype=torch.float64))
         self.register_buffer("unit", torch.ones(self.x_shape, dtype=torch.float64))
 
     def forward(self, z: Tensor) -> Cells:
-        f, g = self.decoder(z).unbind(-1 - len(self.x_shape))
+        axes = len(self.x_shape)
+        f, g = self.decoder(z).unflatten(-axes, (2, self.x_shape[0])).unbind(-1 - axes)
         scale = self.unit * (self.min_scale + g.clamp(max=15).exp())
         # Cells: any of them may be missing
-        return Cells(LaplaceCells(self.shift + self.unit * f, scale, validate_args=False), len(self.x_shape))
+        return Cells(LaplaceCells(self.shift + self.unit * f, scale, validate_args=False), axes)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

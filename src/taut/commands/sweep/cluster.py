@@ -7,6 +7,7 @@ submitit writes the batch file, starts the tasks and counts time limits. What ha
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -336,8 +337,13 @@ def _said(words: Iterable[str], otherwise: str | None = None) -> str:
 def _executor(launcher: DictConfig, folder: Path, name: str) -> Any:
     import submitit
 
-    requeues = {f"{launcher.cluster}_max_num_timeout": launcher.max_requeues}
-    executor = submitit.AutoExecutor(folder / ".submitit" / "%j", cluster=launcher.cluster, **requeues)
+    own = {
+        "max_num_timeout": launcher.max_requeues,
+        # -P: else a task would look for every module in the user's folder first, a random.py or torch.py among them
+        "python": f"{shlex.quote(sys.executable)} -P",
+    }
+    own = {f"{launcher.cluster}_{key}": value for key, value in own.items()}
+    executor = submitit.AutoExecutor(folder / ".submitit" / "%j", cluster=launcher.cluster, **own)
     executor.update_parameters(**dict(_parameters(launcher, name)))
     return executor
 
