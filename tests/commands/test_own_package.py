@@ -108,7 +108,7 @@ def test_its_own_tests_pass(here, tmp_path, monkeypatch):
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     checks = [check for name, check in vars(module).items() if name.startswith("test_")]
-    assert len(checks) == 2
+    assert len(checks) == 3
     for check in checks:
         check()
 
