@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from taut.runtime.workers import WorkerExit
 from taut.training.checkpoint import newest_good
 
 TINY = ["logger=csv", "callbacks=none", "threads=1", "k_eval=4", "k_test=4", "model=vae", "network.hidden=[8]"]
@@ -45,6 +46,15 @@ def test_sigterm_to_one_process_stops_both_behind_a_checkpoint(faulty_train, tmp
     assert struck.code == 143, struck.said
     assert "Stopped by SIGTERM. Go on with: python" in struck.said
     assert newest_good(tmp_path / "run" / "checkpoints").name.startswith("interrupted-step=00000003")
+
+
+@pytest.mark.parametrize(
+    ("code", "stop"), [(-signal.SIGTERM, 143), (-signal.SIGINT, 130), (143, 143), (-9, None), (1, None)]
+)
+def test_a_process_that_a_signal_stops_stops_the_command_with_it(code, stop):
+    """With a handler or, while it is still importing, without one."""
+    error = WorkerExit(1, code, "").error(2)
+    assert (error.code if isinstance(error, SystemExit) else None) == stop
 
 
 @pytest.mark.parametrize(

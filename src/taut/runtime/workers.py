@@ -121,8 +121,10 @@ class WorkerExit:
 
     def error(self, world: int) -> WorkerFailed | SystemExit:
         """The error of the command that follows."""
-        if self.code in STOPPED:
-            return SystemExit(self.code)
+        # one that is still importing has no handler yet, and dies of a signal that is meant for all of them
+        code = 128 - self.code if self.code < 0 else self.code
+        if code in STOPPED:
+            return SystemExit(code)
         who = f"Process {self.rank} of {world} (counted from 0)"
         if self.message:
             return WorkerFailed(f"{who} failed: {self.message}", self.code if self.code > 0 else 1)
