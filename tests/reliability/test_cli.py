@@ -336,8 +336,9 @@ def test_hydra_describes_a_run_as_it_always_did(programs, taut, tmp_path):
     assert taut(*words)[0] == 0
     script = (
         "import hydra, sys, taut.config.compose\n"
+        "from taut.config.releases import VERSION_BASE\n"
         f"sys.argv = ['train.py', *{words!r}, 'hydra.run.dir=theirs']\n"
-        f"hydra.main(version_base='1.3', config_path={str(ROOT / 'conf')!r}, config_name='train')(lambda cfg: None)()"
+        f"hydra.main(**VERSION_BASE, config_path={str(ROOT / 'conf')!r}, config_name='train')(lambda cfg: None)()"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
     for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):

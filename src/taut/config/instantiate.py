@@ -242,8 +242,9 @@ def instantiate(node: DictConfig, **known: Any) -> Any:
     try:
         # plain containers: torch, Lightning and pickled checkpoints do not take OmegaConf's
         return hydra_instantiate(node, **known, _convert_="all", **LISTED)
-    except InstantiationException as error:
-        cause = error.__cause__
+    except Exception as error:
+        # Hydra 1.3 wraps what it meets, and 1.4 adds a note to it
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if cause is None:
             raise
         if lacking := _lacking(cause):
@@ -253,7 +254,8 @@ def instantiate(node: DictConfig, **known: Any) -> Any:
             raise cause from None
         reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
         # the key of the node that failed is on a line of its own
-        where = re.search(r"^full_key: (.+)$", str(error), re.MULTILINE)
+        said = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        where = re.search(r"full_key: (.+)$", said, re.MULTILINE)
         raise UserError(f"{where[1] if where else node._target_} cannot be built: {reason.rstrip('.')}.") from cause
 
 
