@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from pkgutil import resolve_name
 
-from taut.config.program import NAME, conf
-from taut.errors import nearest
+from taut.config.program import NAME, REFUSED, conf, ended
+from taut.errors import UserError, nearest
 
 COMPOSED = {
     "train": ("taut.commands.train:train", None),
@@ -39,35 +40,31 @@ Train latent-variable models, and measure how tight their bounds on log p(x) are
 
 `taut <command> --help` says more. Everything is read and written in the folder in which it is typed.
 """
-REFUSED = 2
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """The exit code of one command; its words are those behind ``taut``."""
     words = sys.argv[1:] if words is None else list(words)
+    if words and words[0] in COMPOSED and os.name != "nt":
+        sys.argv[1:] = words[1:]
+        cli = import_module("taut.cli")  # here: it loads Hydra, which the others do without
+        return cli.main(words[0], conf(), *COMPOSED[words[0]])
+    return ended(lambda: _run(words))
+
+
+def _run(words: Sequence[str]) -> int:
     if os.name == "nt":
-        print(
-            "taut needs the file locks and signals of Linux or macOS, which Windows lacks; use it in WSL.",
-            file=sys.stderr,
-        )
-        return REFUSED
+        raise UserError("taut needs the file locks and signals of Linux or macOS, which Windows lacks; use it in WSL.")
     if not words or words[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return 0 if words else REFUSED
-    command, words = words[0], words[1:]
+    command, *words = words
     if command in ("--version", "-V"):
         print(f"{NAME} {version(NAME)}")
         return 0
-    if command in COMPOSED:
-        sys.argv[1:] = words
-        cli = import_module("taut.cli")  # here: it loads Hydra, which the others do without
-        function, after_sweep = COMPOSED[command]
-        return cli.main(command, conf(), function, after_sweep)
-    if command in OTHERS:
-        module, _, function = OTHERS[command].partition(":")
-        return getattr(import_module(module), function)(words)
-    print(f"There is no command {command}; {nearest(command, [*COMPOSED, *OTHERS])}", file=sys.stderr)
-    return REFUSED
+    if command not in OTHERS:
+        raise UserError(f"There is no command {command}; {nearest(command, [*COMPOSED, *OTHERS])}")
+    return resolve_name(OTHERS[command])(words)
 
 
 if __name__ == "__main__":

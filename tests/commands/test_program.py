@@ -1,5 +1,6 @@
 """``taut``: the commands as one installed program, from any folder, and what it says of itself."""
 
+import os
 import re
 import subprocess
 import sys
@@ -155,3 +156,15 @@ def test_bash_completes(programs, line, tmp_path):
         cwd=tmp_path,
     )
     assert done.stdout.split() == [COMPLETED[line]], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", ["--help", "new --help", "export --help", "completion bash", "report --help"])
+def test_a_reader_that_has_gone_is_no_error(words, programs):
+    """As in ``taut new --help | head -0``."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "taut", *words.split()], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")

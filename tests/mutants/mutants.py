@@ -1036,7 +1036,7 @@ MUTANTS = [
     ),
     Mutant(
         "rows of a plain loader are not counted",
-        "training/module.py",
+        "training/plain_loaders.py",
         "self._handed_out[stage] += len(x)",
         "self._handed_out[stage] += 0",
         "tests/training/test_plain_loaders.py::test_scores_of_a_plain_loader_do_not_depend_on_its_batches[7]",

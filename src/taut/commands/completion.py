@@ -3,10 +3,10 @@
 Commands and their flags are in the script; groups, choices and keys are asked of Hydra's own completion.
 """
 
-import sys
 from collections.abc import Sequence
 
-from taut.errors import nearest
+from taut.config.program import REFUSED, ended
+from taut.errors import UserError, nearest
 
 COMMANDS = "train evaluate complete export report dashboard new doctor completion --help --version"
 BASH = """\
@@ -57,12 +57,15 @@ complete -c taut -n "__fish_seen_subcommand_from completion" -f -a "bash zsh fis
 
 def main(words: Sequence[str]) -> int:
     """The exit code: 0, or 2 for a mistake in the command."""
+    return ended(lambda: _show(words))
+
+
+def _show(words: Sequence[str]) -> int:
     if not words or words[0] in ("--help", "-h"):
         print('eval "$(taut completion bash)", and for zsh the same with zsh; taut completion fish | source')
-        return 0 if words else 2
+        return 0 if words else REFUSED
     if len(words) > 1 or words[0] not in SCRIPTS:
         wrong = words[1] if len(words) > 1 else words[0]
-        print(f"There is no completion for {wrong}; {nearest(wrong, SCRIPTS)}", file=sys.stderr)
-        return 2
+        raise UserError(f"There is no completion for {wrong}; {nearest(wrong, SCRIPTS)}")
     print(SCRIPTS[words[0]].replace("COMMANDS", COMMANDS), end="")
     return 0

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from taut.config.program import conf, extra
+from taut.config.program import conf, ended, extra
+from taut.errors import UserError
 from taut.runtime.memory import available, in_words
 
 REQUIRED = {
@@ -50,12 +51,15 @@ class Finding(NamedTuple):
 
 def main(words: Sequence[str]) -> int:
     """The exit code: 0, 1 where something required is broken, 2 for a mistake in the command."""
+    return ended(lambda: _examine(words))
+
+
+def _examine(words: Sequence[str]) -> int:
     if words and set(words) <= {"--help", "-h"}:
         print("taut doctor: versions, devices, threads, memory, data, W&B, and what is missing. It takes no words.")
         return 0
     if words:
-        print(f"taut doctor takes no words, got {words[0]}.", file=sys.stderr)
-        return 2
+        raise UserError(f"taut doctor takes no words, got {words[0]}.")
     found = list(findings())
     _show(found)
     broken = [finding.what for finding in found if finding.state == BROKEN]

@@ -22,4 +22,4 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _output(cfg: DictConfig, run: Run, found: Evaluated) -> EvaluateOutput:
-    return EvaluateOutput(cfg, run, found.result, found.measured, found.gaps, found.data)
+    return EvaluateOutput(cfg, run, found.result, found)

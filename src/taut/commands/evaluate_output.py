@@ -10,12 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from matplotlib.figure import Figure
 from rich.console import Console, RenderableType
 
+from taut.api.evaluation import Evaluated
 from taut.api.evaluation_figures import bar, evaluation_figures
 from taut.commands.base import Output
 from taut.config.run_folder import FIGURES
-from taut.data.base import Data
-from taut.evidence.gap import GapDecomposition
-from taut.evidence.loop import EvalResult
 from taut.evidence.summary import columns, plain
 from taut.files import write_json, write_table
 from taut.report import figures
@@ -41,25 +39,22 @@ class EvaluateOutput(Output):
         cfg: The config of the command.
         run: The run that was evaluated.
         result: What goes into ``result.json``.
-        measured: The scores of each datum, by split.
-        gaps: The gap of each datum in its parts, by split.
-        data: The data of the run.
+        found: The same, with the numbers of each datum.
     """
 
-    measured: dict[str, EvalResult]
-    gaps: dict[str, GapDecomposition]
-    data: Data
+    found: Evaluated
 
     @property
     def folder(self) -> Path:
         return self.run.folder / self.cfg.out
 
     def write_details(self, folder: Path) -> None:
-        for name, figure in evaluation_figures(self.result, self.measured, self.data, self.cfg.split):
+        found = self.found
+        for name, figure in evaluation_figures(found.result, found.measured, found.data, self.cfg.split):
             figures.save(figure, folder / FIGURES / f"{name}.png")
-        for split, scores in self.measured.items():
+        for split, scores in found.measured.items():
             name = "data.csv" if split == self.cfg.split else f"data_{split}.csv"
-            write_table(folder / name, columns(scores, self.gaps.get(split)))
+            write_table(folder / name, columns(scores, found.gaps.get(split)))
 
     def export(self) -> Sequence[Path]:
         return ()

@@ -19,6 +19,7 @@ from torch.distributions import Distribution
 
 from taut import __version__
 from taut.config import pieces
+from taut.config.program import ended
 from taut.config.run_folder import config_of, read_result
 from taut.errors import UserError, nearest
 from taut.files import atomic_folder, read_regular
@@ -29,7 +30,6 @@ from taut.training.build import set_up_torch
 from taut.training.module import LatentVariableModel
 from taut.training.stored_run import Run
 
-REFUSED, INTERRUPTED = 2, 130
 KEYS = ("run", "to")
 HELP = """\
 Write a trained model as files for others: weights, config, a model card with every number, encoder and decoder.
@@ -43,19 +43,10 @@ WIDTH = 80
 
 def main(words: Sequence[str] | None = None) -> int:
     """The exit code of one command: 0, or 2 for a mistake in it."""
-    words = sys.argv[1:] if words is None else words
-    if "--help" in words or "-h" in words:
-        print(HELP, end="")
-        return 0
-    try:
-        for line in export(**_asked(words)):
-            print(line)
-    except UserError as error:
-        print(str(error), file=sys.stderr, flush=True)
-        return REFUSED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    asked = sys.argv[1:] if words is None else words
+    if "--help" in asked or "-h" in asked:
+        return ended(lambda: print(HELP, end=""))
+    return ended(lambda: print(*export(**_asked(asked)), sep="\n"))
 
 
 def export(run: Path, to: Path) -> list[str]:
@@ -106,41 +97,30 @@ def _tensors(model: LatentVariableModel) -> dict[str, Tensor]:
     return {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
 
 
-class Encoder(nn.Module):
-    """Mean and standard deviation of q(z | x)."""
+class Moments(nn.Module):
+    """Mean and standard deviation of a distribution: of q(z | x) from x, or of p(x | z) from z.
 
-    def __init__(self, q: Callable[[Tensor], Distribution]) -> None:
+    Args:
+        conditional: Gives the distribution, q or the likelihood.
+    """
+
+    def __init__(self, conditional: Callable[[Tensor], Distribution]) -> None:
         super().__init__()
-        self.q = q
+        self.conditional = conditional
 
-    def forward(self, x: Float[Tensor, "b *x"]) -> tuple[Tensor, Tensor]:
-        """Both for every datum."""
-        return _moments(self.q(x))
-
-
-class Decoder(nn.Module):
-    """Mean and standard deviation of p(x | z)."""
-
-    def __init__(self, likelihood: Callable[[Tensor], Distribution]) -> None:
-        super().__init__()
-        self.likelihood = likelihood
-
-    def forward(self, z: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor]:
-        """Both for every z."""
-        return _moments(self.likelihood(z))
-
-
-def _moments(distribution: Distribution) -> tuple[Tensor, Tensor]:
-    return distribution.mean, distribution.stddev
+    def forward(self, given: Float[Tensor, "b *given"]) -> tuple[Tensor, Tensor]:
+        """Both for every row."""
+        distribution = self.conditional(given)
+        return distribution.mean, distribution.stddev
 
 
 def _programs(model: LatentVariableModel, x: Tensor, folder: Path) -> dict[str, str]:
     """Write encoder and decoder; those that have no such form, and why."""
     left_out = {}
     z = model.joint.prior().sample((len(x),))
-    parts: dict[str, tuple[nn.Module, Tensor]] = {"decoder.pt2": (Decoder(model.joint.likelihood), z)}
+    parts: dict[str, tuple[nn.Module, Tensor]] = {"decoder.pt2": (Moments(model.joint.likelihood), z)}
     if isinstance(model.q, Amortised):
-        parts["encoder.pt2"] = (Encoder(model.q), x)
+        parts["encoder.pt2"] = (Moments(model.q), x)
     else:
         left_out["encoder.pt2"] = f"q={type(model.q).__name__.lower()} has no network."
     for name, (part, example) in parts.items():

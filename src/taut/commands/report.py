@@ -2,16 +2,14 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from taut.config.program import typed
+from taut.config.program import ended, typed
 from taut.config.run_folder import HYDRA, PLAN, RESULT
 from taut.errors import UserError
 
-REFUSED, INTERRUPTED = 2, 130
 EXAMPLES = """examples:
   {typed} outputs/sweeps/k_grid             a sweep, also while it is running
   {typed} outputs/runs/<a> outputs/runs/<b> some runs
@@ -30,17 +28,11 @@ class Parser(argparse.ArgumentParser):
 
 def main(words: Sequence[str] | None = None) -> int:
     """The exit code of one command: 0, or 2 for a mistake in it."""
-    try:
-        report(_parser().parse_args(words))
-    except UserError as error:
-        # a path that is no UTF-8 holds lone surrogates, which cannot be printed
-        print(str(error).encode(errors="replace").decode(), file=sys.stderr, flush=True)
-        return REFUSED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush into
-    return 0
+    return ended(lambda: _report(words))
+
+
+def _report(words: Sequence[str] | None) -> None:
+    report(_parser().parse_args(words))
 
 
 def report(asked: argparse.Namespace) -> Path:

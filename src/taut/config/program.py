@@ -6,12 +6,16 @@ and the processes that it starts are started in that way.
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from taut.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 REPOSITORY = PACKAGE.parents[1]
 NAME = "taut"
+REFUSED, INTERRUPTED = 2, 130
 
 
 def conf() -> Path:
@@ -36,6 +40,23 @@ def typed(command: str) -> str:
 def extra(name: str) -> str:
     """What a user types to install the optional packages of an extra."""
     return f"pip install '{NAME}[{name}]'" if is_installed() else f"pip install -c constraints.txt -e '.[{name}]'"
+
+
+def ended(command: Callable[[], int | None]) -> int:
+    """The exit code of a command that reads its words itself: its own, 2 for a mistake in it, 130 for Ctrl-C."""
+    try:
+        code = command()
+        sys.stdout.flush()  # here, where it is heeded that the reader has gone, as in `| head`
+    except UserError as error:
+        # a path that is no UTF-8 holds lone surrogates, which cannot be printed
+        print(str(error).encode(errors="replace").decode(), file=sys.stderr, flush=True)
+        return REFUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush into
+        return 0
+    return code or 0
 
 
 @dataclass(frozen=True)

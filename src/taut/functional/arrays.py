@@ -23,14 +23,14 @@ class Kind:
     """What an array is, and so what is given back for it.
 
     Args:
-        library: ``numpy``, ``pandas`` or ``torch``.
+        package: ``numpy``, ``pandas`` or ``torch``.
         dtype: The float type of what is given back: that of the input, or the default one of its library.
         device: Where a tensor was.
         columns: Names of the columns of a data frame.
         index: Labels of its rows.
     """
 
-    library: str
+    package: str
     dtype: Any
     device: torch.device | None = None
     columns: tuple[Any, ...] = ()
@@ -57,10 +57,10 @@ class Kind:
                 by default. Labels of the rows are given to as many rows as came in.
         """
         values = values.detach()
-        if self.library == "torch":
+        if self.package == "torch":
             return values.to(self.device, self.dtype)
         numbers = values.cpu().double().numpy().astype(self.dtype)
-        if self.library == "numpy" or numbers.ndim > 2:
+        if self.package == "numpy" or numbers.ndim > 2:
             return numbers
         pandas: Any = importlib.import_module("pandas")  # there, since a frame came in
         index = self.index if self.index is not None and len(self.index) == len(numbers) else None

@@ -15,7 +15,8 @@ from taut.model.likelihood.factor import Factor
 from taut.model.likelihood.linear import Linear
 from taut.model.prior.categorical import Categorical
 from taut.objective.em import Em, best_of
-from taut.training.module import LatentVariableModel, require, rows_of
+from taut.training.module import LatentVariableModel, require
+from taut.training.plain_loaders import rows_of
 
 
 class VAE(LatentVariableModel):

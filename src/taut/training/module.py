@@ -19,7 +19,7 @@ from taut.data.base import Batch
 from taut.data.disk_rows import DiskRows
 from taut.errors import UserError
 from taut.evidence.score import DETAILS, score
-from taut.functional import arrays, bounds, seeding
+from taut.functional import bounds, seeding
 from taut.functional.consistency import Judge, Kind, Value, refuse
 from taut.model import exact_inference
 from taut.model.draws import draw
@@ -31,6 +31,7 @@ from taut.objective.base import Objective
 from taut.runtime.untouched import untouched
 from taut.training.checkpoint import of_all_ranks
 from taut.training.metrics import EpochMean, ScoreMeter, Summary, TrainingMonitor, criteria
+from taut.training.plain_loaders import RowNumbers
 from taut.training.restoring import check_optimizer_state
 
 HOW = ("fused", "foreach", "capturable")
@@ -88,7 +89,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.first_bound: Tensor | None = None
         self.last_bound: Tensor | None = None
         self._restored: list[Any] = []
-        self._handed_out = {"train": 0, "val": 0, "test": 0}
+        self._rows = RowNumbers(joint.likelihood)
         self.summaries: dict[str, Summary] = {}
         self.meters = torch.nn.ModuleDict(
             {
@@ -147,13 +148,13 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.trained.start_epoch()
 
     def on_train_epoch_start(self) -> None:
-        self._handed_out["train"] = 0
+        self._rows.start("train")
 
     def on_validation_epoch_start(self) -> None:
-        self._handed_out["val"] = 0
+        self._rows.start("val")
 
     def on_test_epoch_start(self) -> None:
-        self._handed_out["test"] = 0
+        self._rows.start("test")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
@@ -169,7 +170,7 @@ class LatentVariableModel(L.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """The surrogate of a batch; reads nothing back from the device."""
         del batch_idx
-        batch = self._numbered(batch, "train")
+        batch = self._rows.of(batch, "train", self.trainer)
         if self.objective.closed_form:
             bound = self.objective.expect(self.joint, batch.x)
             surrogate = -bound.mean()
@@ -236,11 +237,11 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         del batch_idx
-        self._score(self._numbered(batch, "val"), "val")
+        self._score(self._rows.of(batch, "val", self.trainer), "val")
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         del batch_idx
-        self._score(self._numbered(batch, "test"), "test")
+        self._score(self._rows.of(batch, "test", self.trainer), "test")
 
     def on_validation_epoch_end(self) -> None:
         self._summarise("val")
@@ -381,30 +382,6 @@ class LatentVariableModel(L.LightningModule, ABC):
         log_px = summary.scores["log_px"]["value"]
         return sizes, summary.curve, summary.curve_errors, log_px, self.log_px_kind
 
-    def _numbered(self, batch: Any, stage: str) -> Batch:
-        """A batch of a plain loader, which is x, or x with its label and more behind it, as one that knows its rows.
-
-        Rows are numbered in the order in which the loader hands them out, so that the noise of a score is the same in
-        every validation; where several processes divide a loader between them they take turns, as Lightning deals.
-
-        Raises:
-            UserError: If x is no tensor, of another shape, or outside the likelihood's support.
-        """
-        # here and not in a hook of the transfer: Lightning warns of each that a data module does not have
-        if isinstance(batch, Batch):
-            return batch
-        x, x_shape = rows_of(batch), self.joint.likelihood.x_shape
-        if tuple(x.shape[1:]) != tuple(x_shape):
-            raise UserError(
-                f"A batch of the loader has an x of shape {list(x.shape)}, and the model takes [b, "
-                f"{', '.join(map(str, x_shape))}]; reshape it, and give one DataLoader: a list is several loaders."
-            )
-        self.joint.likelihood.check(x)
-        first, world = self._handed_out[stage], self.trainer.world_size
-        self._handed_out[stage] += len(x)
-        index = (first + torch.arange(len(x), device=x.device)) * world + self.trainer.global_rank
-        return Batch(x, index, len(x) * world)
-
     def _score(self, batch: Batch, stage: str) -> None:
         detailed = stage == "test" and self.log_px_kind == "lower"
         if not len(batch.x):  # a split of fewer rows than there are processes, which gather the same lists all the same
@@ -466,21 +443,6 @@ class LatentVariableModel(L.LightningModule, ABC):
     def is_mass(self) -> bool:
         """True if p(x) is a probability mass, whose log is at most 0."""
         return self.joint.likelihood.is_mass
-
-
-def rows_of(batch: Any) -> Float[Tensor, "b *x"]:
-    """The x of a batch of a plain loader, in floats.
-
-    Raises:
-        UserError: If it holds none.
-    """
-    x = batch[0] if isinstance(batch, list | tuple) and len(batch) else batch
-    if not isinstance(x, Tensor):
-        raise UserError(
-            f"A batch of the loader is {type(batch).__name__}; it must be a tensor x of shape [b, ...], or a list or "
-            "tuple that begins with it, as a DataLoader of TensorDataset(x, labels) gives."
-        )
-    return arrays.tensor(x)
 
 
 def _tiled(samples: int, k: int) -> int:

@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from taut.config.program import extra, typed
+from taut.config.program import ended, extra, typed
 from taut.errors import UserError, nearest
 from taut.files import write_atomically
 
@@ -58,16 +57,8 @@ class Request:
 def main(words: Sequence[str]) -> int:
     """The exit code of one command: 0, or 2 and one sentence."""
     if {"--help", "-h"} & set(words):
-        print(HELP.format(typed=typed("dashboard"), extra=extra("dashboard")), end="")
-        return 0
-    try:
-        _run(parsed(words))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+        return ended(lambda: print(HELP.format(typed=typed("dashboard"), extra=extra("dashboard")), end=""))
+    return ended(lambda: _run(parsed(words)))
 
 
 def parsed(words: Sequence[str]) -> Request:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import taut
 from taut.commands.new.kinds import KINDS, Kind
+from taut.config.program import ended
 from taut.errors import UserError, nearest
 from taut.files import reason, write_atomically
 
-REFUSED = 2
 USAGE = f"""usage: taut new <group> <name> [to=<folder>]
 
 Writes a piece that works, its yaml and a test of its contract, into a package of yours:
@@ -38,15 +38,8 @@ def main(argv: Sequence[str]) -> int:
         argv: The words behind ``taut new``.
     """
     if any(word in ("-h", "--help") for word in argv):
-        print(USAGE)
-        return 0
-    try:
-        print(new(argv))
-    except UserError as error:
-        # a path that is no UTF-8 holds lone surrogates, which cannot be printed
-        print(str(error).encode(errors="replace").decode(), file=sys.stderr, flush=True)
-        return REFUSED
-    return 0
+        return ended(lambda: print(USAGE))
+    return ended(lambda: print(new(argv)))
 
 
 def new(words: Sequence[str]) -> str:
