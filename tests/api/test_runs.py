@@ -31,11 +31,14 @@ def test_a_run_says_what_it_is(run):
     assert run.result["scores"]["elbo"]["kind"] == "lower"
     assert run.checkpoint["file"] == "best.ckpt"
     text, page = repr(run), run._repr_html_()
-    elbo = f"{run.result['scores']['elbo']['value']:.3f}"
+    elbo = run.result["scores"]["elbo"]
     for said in (text, page):
         assert run.name in said
-        assert elbo in said
-        assert "lower, K = 1, test split, nats per datum" in said
+        for name in ("value", "standard_error", "monte_carlo_error"):
+            assert f"{elbo[name]:.3f}" in said
+        assert "test split, nats per datum" in said
+        assert "lower, K = 1" in said
+    assert "-0.000" not in repr(taut.load(STORED / "mog")), "its gap is 0"
     assert page.count("<tr>") == 5
 
 

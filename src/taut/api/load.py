@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from taut.api.model import Model
 from taut.config.run_folder import RESULT, read_result
 from taut.data.base import Data
+from taut.report.tables.evaluation import number
 from taut.runtime.untouched import untouched
 from taut.training.stored_run import Run as StoredRun
 
@@ -43,36 +44,37 @@ class Run:
 
     def __repr__(self) -> str:
         lines = [f"taut run: {self.name}", f"  {self.folder}", f"  {self._weights}"]
-        return "\n".join([*lines, *(f"  {name:<14} {value:>10.3f}  {what}" for name, value, what in self._scores())])
+        for name, *numbers, what in self._rows():
+            lines.append(f"  {name:<10}{''.join(f'{each:>14}' for each in numbers)}  {what}")
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
+        left, right = ('<td style="text-align: left">', '<td style="text-align: right">')
         rows = "".join(
-            f'<tr><td style="text-align: left">{html.escape(name)}</td><td>{value:.3f}</td>'
-            f'<td style="text-align: left">{html.escape(what)}</td></tr>'
-            for name, value, what in self._scores()
+            f"<tr>{left}{name}</td>{''.join(f'{right}{n}</td>' for n in numbers)}{left}{what}</td></tr>"
+            for name, *numbers, what in (map(html.escape, row) for row in self._rows())
         )
         heading = f"<b>{html.escape(self.name)}</b><br><code>{html.escape(str(self.folder))}</code>"
-        head = (
-            '<tr><th style="text-align: left">score</th><th>value</th><th style="text-align: left">what it is</th></tr>'
-        )
-        table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
-        return f"<div>{heading}<br>{html.escape(self._weights)}{table}</div>"
+        return f"<div>{heading}<br>{html.escape(self._weights)}<table><tbody>{rows}</tbody></table></div>"
 
     @property
     def _weights(self) -> str:
         epoch, step = self.checkpoint["epoch"], self.checkpoint["step"]
         return f"weights of {self.checkpoint['file']}: epoch {epoch}, step {step}"
 
-    def _scores(self) -> Iterator[tuple[str, float, str]]:
-        """Name, value and kind of the scores on the test split, in nats per datum."""
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        """The scores on the test split, in nats per datum: name, value, both errors, and what kind of number it is."""
         scores: dict[str, dict[str, Any]] = self.result.get("scores", {})
+        if scores:
+            yield "score", "value", "s.e. (data)", "s.e. (MC)", f"{self.result['split']} split, nats per datum"
         for name, words in {"elbo": "ELBO", "bound": "bound", "log_px": "log p(x)", "gap": "gap"}.items():
             score = scores.get(name)
             if score is not None and score.get("value") is not None:
                 k = "" if score.get("k") is None else f", K = {score['k']}"
                 kind = "at least" if name == "gap" and score["kind"] == "lower" else score["kind"]
-                yield words, score["value"], f"{kind}{k}, {self.result['split']} split, nats per datum"
+                numbers = (score.get(key) for key in ("value", "standard_error", "monte_carlo_error"))
+                yield words, *map(number, numbers), f"{kind}{k}"
 
 
 def load(folder: str | Path, *, trust: str | Sequence[str] = (), files: Mapping[str, str] | None = None) -> Run:
