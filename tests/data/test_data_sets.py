@@ -216,5 +216,5 @@ def test_the_folder_comes_from_the_environment():
 @pytest.mark.parametrize("name", sorted(set(names("data")) - {"table", "images", "synthetic"}))
 def test_the_licence_of_a_data_set_is_stated(name):
     """Beside what it is made of, and on the page of data."""
-    assert (CONF / "data" / f"{name}.yaml").read_text().startswith("# Licence of the data: ")
+    assert (CONF / "data" / f"{name}.yaml").read_text().splitlines()[1].startswith("# Licence of the data: ")
     assert f"| `{name}` |" in (CONF.parent / "docs" / "data.md").read_text()

@@ -440,14 +440,23 @@ def test_help_shows_the_groups_of_its_command_their_choices_and_examples(command
     assert main(command, ROOT / "conf", f"taut.commands.{command}:{command}") == 0
     said = capsys.readouterr().out
     assert said.count(f"\n  python {command}.py ") >= 3
-    choices = dict(
-        line.split(": ") for line in said.split("Groups and their choices\n")[1].split("\n\n")[0].splitlines()
-    )
+    choices = in_columns(said.split("Groups and their choices\n\n")[1].split("\n\n")[0])
     assert ("evidence" in choices) == (command != "train")
     assert ("model" in choices) == ("sweep" in choices) == (command == "train")
     for group, found in choices.items():
         files = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
-        assert set(found.split(", ")) == {name for name in files if not name.startswith("wandb_")}
+        assert set(found) == {name for name in files if not name.startswith("wandb_")}
+
+
+def in_columns(text):
+    """The choices of every group, read from the columns of ``--help``."""
+    groups, group = {}, ""
+    second = len(re.match(r"\w+ +", text)[0])
+    for line in text.splitlines():
+        group = line[:second].strip() or group
+        name = re.match(r"\w+", line[second:])
+        groups.setdefault(group, []).extend([name[0]] if name else [])
+    return groups
 
 
 def test_flags_may_stand_behind_words(taut, tmp_path):

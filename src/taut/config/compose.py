@@ -27,6 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from taut.config import descriptions
 from taut.config.check import check, check_sweep, in_another_group, is_for_wandb, refuse_processes
 from taut.config.foreign import check_entries
 from taut.config.instantiate import check_hydra
@@ -64,11 +65,19 @@ def _sweep(words: Sequence[str]) -> str:
 
 
 def _choices(*added: str, _root_: DictConfig) -> str:
-    """For ``--help``: a line for each group of this command, with what can be chosen."""
+    """For ``--help``: the groups of this command, with what can be chosen and what that is."""
     groups = {*(group for group in _root_.hydra.runtime.choices if not group.startswith("hydra/")), *added}
-    load = GlobalHydra.instance().config_loader().get_group_options
-    choices = {group: [name for name in load(group) if not is_for_wandb(group, name)] for group in sorted(groups)}
-    return "".join(f"{group}: {', '.join(names)}\n" for group, names in choices.items())
+    loader = GlobalHydra.instance().config_loader()
+    names = {
+        group: [name for name in loader.get_group_options(group) if not is_for_wandb(group, name)] for group in groups
+    }
+    folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    said = {
+        group: {name: descriptions.of_choice(descriptions.read(folders, group, name)) for name in names[group]}
+        for group in sorted(groups)
+    }
+    # Hydra reads the text as a template
+    return "\n" + descriptions.laid_out(said).replace("$", "$$") + "\n"
 
 
 register_resolver("taut.choices", _choices, use_cache=False, replace=True)
