@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from evaluations import command
+from evaluations import VAE, command, evaluated, trained
 from omegaconf import OmegaConf
 
 from taut.errors import UserError
@@ -109,6 +109,25 @@ def test_no_gpu_is_no_gpu(parts, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"is not available on this machine \(0 GPUs\)"):
         devices.require(trainer(**parts).trainer)
+
+
+def test_apples_gpu_is_never_taken(trainings, monkeypatch, tmp_path):
+    """MPS has no float64. Lightning's auto and gpu would take it, and every z would be refused by torch."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for lightnings in ("fabric", "pytorch"):
+        monkeypatch.setattr(f"lightning.{lightnings}.accelerators.mps.MPSAccelerator.is_available", lambda: True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"\(0 GPUs, and Apple's has no float64\); choose strategy=cpu"):
+        devices.require(trainer(accelerator="gpu").trainer)
+    said = {}
+    for name in ("strategy=mps", "trainer.accelerator=mps"):
+        said[name] = command("train", name, "hydra.run.dir=run")
+        assert (said[name].code, list(tmp_path.iterdir())) == (2, [])
+    assert said["strategy=mps"].err == f"{devices.NO_MPS}\n"
+    assert "auto, cpu or gpu (mps has no float64" in said["trainer.accelerator=mps"].err
+    assert trained(tmp_path / "run", *VAE, "trainer.accelerator=auto")
+    evaluated(tmp_path / "run", "k=8", "limit=4")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def _devices() -> Finding:
 
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        gpus.append("Apple MPS")
+        gpus.append("Apple MPS (not used: it has no float64)")
     return Finding("devices", ", ".join(gpus) or "CPU alone: no GPU that torch can use")
 
 

@@ -250,6 +250,7 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
     trainer = instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
+        accelerator=devices.accelerator(cfg.trainer),
         callbacks=[RunFolder(folder, partial(_begin, cfg, folder)), *_callbacks(cfg)],
         logger=loggers.build(cfg, folder),
         plugins=[AtomicCheckpointIO(), devices.environment()],

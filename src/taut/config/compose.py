@@ -353,6 +353,8 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
     """
     text = str(error)
     if isinstance(error, MissingConfigException) and (match := UNKNOWN_CHOICE.search(text)):
+        if match.groups() == ("strategy", "mps"):
+            return devices.NO_MPS
         options = error.options or [path.stem for path in (conf / match[1]).glob("*.yaml")]
         return f"{match[1]}={match[2]} is not known; {nearest(match[2], options)}"
     if match := UNKNOWN_KEY.search(text):

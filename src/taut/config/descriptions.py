@@ -32,9 +32,9 @@ def of_choice(text: str) -> str:
 
 
 def of_keys(text: str) -> dict[str, str]:
-    """The comments behind the keys of a file, by the dotted key.
+    r"""The comments behind the keys of a file, by the dotted key.
 
-    >>> of_keys("k: 1  # importance samples\\nsweep:\\n  name: null  # its folder")
+    >>> of_keys("k: 1  # importance samples\nsweep:\n  name: null  # its folder")
     {'k': 'importance samples', 'sweep.name': 'its folder'}
     """
     return {key: comment for key, comment in _keys(text) if comment}

@@ -95,7 +95,10 @@ RANGES = {
     "deterministic": (TypeAdapter(Switch | Literal["warn"]), "true, false or warn"),
     "accumulate_grad_batches": A_COUNT,
     "log_every_n_steps": A_COUNT,
-    "accelerator": (TypeAdapter(Literal["auto", "cpu", "gpu", "cuda", "mps"]), "auto, cpu or gpu"),
+    "accelerator": (
+        TypeAdapter(Literal["auto", "cpu", "gpu", "cuda"]),
+        "auto, cpu or gpu (mps has no float64, in which z and its densities are; strategy=cpu uses the CPU)",
+    ),
     "devices": DEVICES,
     "num_nodes": A_COUNT,
     **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),

@@ -1,6 +1,6 @@
 """Checks of the devices that ``strategy`` asks for: first from the config alone, then on this machine."""
 
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -11,6 +11,9 @@ DOCS = "docs/devices.md"
 ALL = ("auto", -1)
 ALONE = ("auto", "recorded")
 SHARDED = "taut.training.strategies.Sharded"
+NO_MPS = (
+    "strategy=mps is not possible: Apple's GPUs have no float64, in which z and its densities are; choose strategy=cpu."
+)
 
 
 def check(cfg: DictConfig) -> None:
@@ -104,17 +107,30 @@ def require(trainer: DictConfig) -> int:
     import torch
 
     devices = OmegaConf.to_container(trainer)["devices"]  # type: ignore[index, call-overload]
-    gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    on_gpu = trainer.accelerator in ("gpu", "cuda") or (trainer.accelerator == "auto" and gpus > 0)
+    gpus = torch.cuda.device_count()
+    on_gpu = accelerator(trainer) == "cuda"
     count = _listed(devices) or (gpus if on_gpu else 1)
     if on_gpu and _highest(devices, count) > gpus:
+        apples = ", and Apple's has no float64" if torch.backends.mps.is_available() else ""
         raise UserError(
             f"strategy: accelerator={trainer.accelerator} devices={devices} is not available on this machine ({gpus} "
-            "GPUs); choose strategy=cpu or strategy=auto."
+            f"GPUs{apples}); choose strategy=cpu or strategy=auto."
         )
     if not on_gpu and trainer.get("precision") == "16-mixed":
         raise UserError("trainer.precision=16-mixed needs a GPU; choose bf16-mixed or 32-true on a CPU.")
     return count
+
+
+def accelerator(trainer: DictConfig) -> Literal["cpu", "cuda"]:
+    """Where to compute, by Lightning's name.
+
+    Lightning's own ``auto`` and ``gpu`` would take Apple's GPU, which lacks float64.
+    """
+    import torch
+
+    if trainer.accelerator == "auto":
+        return "cuda" if torch.cuda.device_count() else "cpu"
+    return "cpu" if trainer.accelerator == "cpu" else "cuda"
 
 
 def environment() -> Any:

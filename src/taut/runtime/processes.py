@@ -53,7 +53,7 @@ class Processes:
         """
         with worker_processes(devices.require(trainer), command):
             fabric = Fabric(
-                accelerator=trainer.accelerator,
+                accelerator=devices.accelerator(trainer),
                 devices=trainer.devices,
                 num_nodes=trainer.get("num_nodes", 1),
                 strategy="auto" if isinstance(trainer.strategy, str) else "ddp",
