@@ -200,6 +200,8 @@ class Command:
 
     def _run(self, cfg: DictConfig, composer: Composer) -> None:
         """One run, or several of a command whose jobs all run in this process."""
+        if self.first and (line := composer.debug(cfg)):
+            print(line)
         if self.name == "train" and self.first and self.past is None:
             self._take(Path(cfg.hydra.run.dir).absolute())
         try:
@@ -238,6 +240,7 @@ class Command:
                 devices.check(cfg)
                 refuse_processes(cfg)
             self.results.append(self._call(cfg))
+            self._keep_nothing(cfg)
             return self.results[-1]
         except Exception as error:
             if isinstance(error, UserError) and self.past is None:
@@ -248,6 +251,12 @@ class Command:
                 raise error from None
             self.error = error  # Hydra would print it its own way
             return None
+
+    def _keep_nothing(self, cfg: DictConfig) -> None:
+        """Remove what describes a run that was to keep nothing; a job of a sweep is described by the sweep."""
+        if self.name == "train" and cfg.trainer.fast_dev_run and cfg.sweep.name is None and self.past is None:
+            self.created.remove(self.folder)
+            self.description.take_back(self.folder)
 
     def _call(self, cfg: DictConfig) -> Any:
         try:

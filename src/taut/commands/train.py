@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
@@ -62,6 +63,7 @@ def describe(
     scores, doubts = ({}, []) if summary is None else _scores(model, summary)
     return {
         "status": "finished",
+        "debug": loggers.debugged(),
         "name": loggers.run_name(cfg),
         **loggers.choices(),
         "binarisation": data.binarisation,
@@ -138,6 +140,9 @@ def publish(result: dict[str, Any], folder: Path) -> None:
     console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)
 
 
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+PROFILE = "profile"
+"""Folder of a profiler's reports, in that of the run."""
 LIMITED = 1000
 """Rows on which floors and caps are looked for."""
 
@@ -160,6 +165,7 @@ def train(cfg: DictConfig) -> float | None:
     checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
     if checkpoint is not None:
         refuse_unfit(checkpoint, model, data, cfg.trainer.max_epochs)
+    loggers.quiet()
     trainer = _build_trainer(cfg, folder)
     refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
@@ -181,6 +187,7 @@ def train(cfg: DictConfig) -> float | None:
         if trainer.is_global_zero:
             result["checkpoint"] = _position(trainer, path)
             publish(result, folder)
+            _say_what_was_found(cfg, model, folder)
             loggers.summarise(trainer.loggers, result)
     return result["validation"]["bound"]
 
@@ -208,11 +215,16 @@ def _judged(trainer: L.Trainer, model: LatentVariableModel, data: Data, chosen: 
         # elsewhere no maximum was looked for, or not that of all training rows
         fitted = converged is not None and coverage.all_trained_on(trainer, data)
         return {
-            "partial": coverage.sentences(trainer, data, chosen),
+            "partial": [*coverage.sentences(trainer, data, chosen), *_debugged()],
             "converged": converged,
             "criteria": model.criteria(data.training_rows().to(model.device)) if fitted else None,
             "limits": model.limits(first_rows(data.rows_of("test"), LIMITED).to(model.device)),
         }
+
+
+def _debugged() -> list[str]:
+    name = loggers.debugged()
+    return [f"debug={name} looks for faults: these numbers are no results, and are not ranked"] if name else []
 
 
 def _weights_to_test(cfg: DictConfig, trainer: L.Trainer, folder: Path) -> tuple[str | None, str | None]:
@@ -246,13 +258,16 @@ def _validation_bound(trainer: L.Trainer, model: LatentVariableModel) -> float |
 def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
     # it would say that it has turned shuffling off, which it can only of torch's own loaders; ours are in order then
     warnings.filterwarnings("ignore", message="You requested to overfit but enabled")
+    # of Apple's, which has no float64
+    warnings.filterwarnings("ignore", message="GPU available but not used")
     every = cfg.trainer.check_val_every_n_epoch
     trainer = instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
         accelerator=devices.accelerator(cfg.trainer),
         callbacks=[RunFolder(folder, partial(_begin, cfg, folder)), *_callbacks(cfg)],
-        logger=loggers.build(cfg, folder),
+        logger=[] if cfg.trainer.fast_dev_run else loggers.build(cfg, folder),
+        profiler=_profiler(cfg, folder),
         plugins=[AtomicCheckpointIO(), devices.environment()],
         # a run shorter than the interval would never validate, and keep no best weights
         check_val_every_n_epoch=None if every is None else min(every, cfg.trainer.max_epochs),
@@ -267,6 +282,27 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
     return trainer
 
 
+def _profiler(cfg: DictConfig, folder: Path) -> Any:
+    """Lightning's profiler of the name that the config says, with its report in the run folder."""
+    name = cfg.trainer.profiler
+    if name is None or cfg.trainer.fast_dev_run:
+        return None
+    # by its name alone Lightning would log the report, where this command shows nothing of Lightning's
+    return PROFILERS[name](dirpath=folder / PROFILE, filename="profile")
+
+
+def _say_what_was_found(cfg: DictConfig, model: LatentVariableModel, folder: Path) -> None:
+    """Tell what a run that looks for faults has found, and where it is written."""
+    first_bound, last_bound = model.first_bound, model.last_bound
+    if cfg.trainer.overfit_batches and first_bound is not None and last_bound is not None:
+        print(
+            f"overfit_batches: the bound of what was trained on went from {first_bound:.3f} to {last_bound:.3f} nats "
+            "per datum."
+        )
+    if cfg.trainer.profiler:
+        print(f"profiler: the times are in {', '.join(map(str, sorted((folder / PROFILE).glob('*.txt'))))}")
+
+
 def _begin(cfg: DictConfig, folder: Path) -> None:
     """Write down of what format a new folder is, or what a run that is resumed goes on with."""
     if not first() or cfg.trainer.fast_dev_run:
@@ -275,7 +311,7 @@ def _begin(cfg: DictConfig, folder: Path) -> None:
         # its format stays that of the config it was started with
         resume.record(folder, HydraConfig.get().overrides.task, cfg)
     else:
-        write_format(folder)
+        write_format(folder, loggers.debugged())
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:

@@ -48,6 +48,7 @@ ONE_OF = {
     "strategy",
     "launcher",
     "model",
+    "debug",
 }
 """Groups of which a run has one; of a list Hydra would take the last without a word."""
 JOB_LAUNCHER = "hydra_plugins.taut.launcher.JobLauncher"

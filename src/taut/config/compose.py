@@ -64,6 +64,11 @@ def _sweep(words: Sequence[str]) -> str:
     return "-".join([*(study or axes or ["sweep"]), *([digest] if others else [])])
 
 
+def _kept(debug: str | None) -> str:
+    """The folder below outputs/ for runs, or for those that look for faults and have no results."""
+    return "debug" if debug else "runs"
+
+
 def _choices(*added: str, _root_: DictConfig) -> str:
     """For ``--help``: the groups of this command, with what can be chosen and what that is."""
     groups = {*(group for group in _root_.hydra.runtime.choices if not group.startswith("hydra/")), *added}
@@ -71,7 +76,7 @@ def _choices(*added: str, _root_: DictConfig) -> str:
     names = {
         group: [name for name in loader.get_group_options(group) if not is_for_wandb(group, name)] for group in groups
     }
-    folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    folders = _folders(loader)
     said = {
         group: {name: descriptions.of_choice(descriptions.read(folders, group, name)) for name in names[group]}
         for group in sorted(groups)
@@ -80,7 +85,13 @@ def _choices(*added: str, _root_: DictConfig) -> str:
     return "\n" + descriptions.laid_out(said).replace("$", "$$") + "\n"
 
 
+def _folders(loader: ConfigLoader) -> list[Path]:
+    """Where the files of config groups lie, in the order in which they are looked for."""
+    return [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+
+
 register_resolver("taut.choices", _choices, use_cache=False, replace=True)
+register_resolver("taut.kept", _kept, use_cache=False, replace=True)
 register_resolver("taut.moment", _moment, use_cache=True, replace=True)
 register_resolver("taut.commands.sweep", _sweep, use_cache=False, replace=True)
 register_resolver("taut.typed", typed, use_cache=False, replace=True)
@@ -283,6 +294,14 @@ class Composer:
         self.loader.ahead = cfg
         start = self.hydra.multirun if cfg.hydra.mode == RunMode.MULTIRUN else self.hydra.run
         start(self.name, job, list(cfg.hydra.overrides.hydra) + list(cfg.hydra.overrides.task))
+
+    def debug(self, cfg: DictConfig) -> str:
+        """A line on what a choice of ``debug`` does, as its file says; empty without one."""
+        name = cfg.hydra.runtime.choices.get("debug")
+        return f"debug={name}: {descriptions.of_choice(self._text('debug', name))}." if name else ""
+
+    def _text(self, group: str, name: str) -> str:
+        return descriptions.read(_folders(self.loader), group, name)
 
     def show_help(self, args: Namespace) -> None:
         """Print what ``--help`` or ``--hydra-help`` asks for.

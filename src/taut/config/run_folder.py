@@ -231,6 +231,11 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     write_json(folder / RESULT, {"format": FORMAT, **result})
 
 
-def write_format(folder: Path) -> None:
-    """Say of what format a run folder is, before anything else of the run is written there."""
-    write_json(folder / FORMAT_FILE, {"format": FORMAT, "taut": version("taut")})
+def write_format(folder: Path, debug: str | None = None) -> None:
+    """Say of what format a run folder is, before anything else of the run is written there.
+
+    Args:
+        folder: The run folder.
+        debug: What the run looks for faults by, if it does.
+    """
+    write_json(folder / FORMAT_FILE, {"format": FORMAT, "taut": version("taut"), **({"debug": debug} if debug else {})})

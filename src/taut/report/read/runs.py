@@ -7,14 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from taut.config.aliases import current_target
-from taut.config.run_folder import CONFIG, FIGURES, LOCK, LOG, METRICS, OVERRIDES, RESULT, STATUS, choice_of
+from taut.config.run_folder import (
+    CONFIG,
+    FIGURES,
+    FORMAT_FILE,
+    LOCK,
+    LOG,
+    METRICS,
+    OVERRIDES,
+    RESULT,
+    STATUS,
+    choice_of,
+)
 from taut.config.secrets import redacted_by_name
 from taut.files import is_held
 from taut.report.read.configs import differing, flat, keys_given
 from taut.report.read.files import Reader, legible, number, part, whole, word
 from taut.report.read.scores import Scores, void_of
 
-STATES = ("failed", "interrupted", "running", "unfinished", "queued", "unknown", "finished")
+STATES = ("failed", "interrupted", "running", "unfinished", "queued", "unknown", "debug", "finished")
 CHOICES = ("model", "data", "prior", "q", "likelihood", "objective")
 LONGEST_REASON = 500
 MOST_FOLDERS = 20
@@ -29,7 +40,8 @@ class Run:
 
     Args:
         folder: Its folder.
-        state: One of ``STATES``; ``unfinished`` is a run outside a sweep without a result: running, or stopped.
+        state: One of ``STATES``; ``unfinished`` is a run outside a sweep without a result: running, or stopped;
+            ``debug`` is one whose numbers are no results.
         reason: Why it failed or waits; empty where nothing is known.
         log: The file in its folder with what it said; empty where there is none.
         about: Its choices, ``binarisation``, ``mask``, ``k``, ``seed`` and the words it was given, by key.
@@ -88,6 +100,8 @@ class Run:
 def read_run(folder: Path, words: Sequence[str] = (), *, job: bool = False) -> Run:
     """Everything a report says of one run; what cannot be read is listed among its problems.
 
+    A run that was made to find faults, by ``debug=``, has no scores here: its numbers are no results.
+
     Args:
         folder: Its folder, which need not exist for a job that waits.
         words: What a sweep started it with, where it has no config of its own yet.
@@ -100,20 +114,23 @@ def read_run(folder: Path, words: Sequence[str] = (), *, job: bool = False) -> R
     given = keys_given(reader.yaml(OVERRIDES) or list(words))
     history = reader.rows(METRICS)
     below = _below(reader, result)
-    state = _state(folder, result, status, job)
+    debug = word(reader.mapping(FORMAT_FILE).get("debug")) or word(result.get("debug"))
+    state = "debug" if debug else _state(folder, result, status, job)
     log = word(status.get("log")) or LOG
     return Run(
         folder,
         state,
-        _reason(status, state),
+        f"debug={debug} looks for faults: its numbers are no results, and are not ranked"
+        if debug
+        else _reason(status, state),
         # a status that others wrote may not name a file outside of the folder
         log if log == Path(log).name and (folder / log).is_file() else "",
         _about(result, config, given),
         config,
-        _validation(result, status, history),
+        None if debug else _validation(result, status, history),
         _seconds(result, status),
-        Scores.tested(result),
-        {place: found for place, found in below.items() if found is not None},
+        None if debug else Scores.tested(result),
+        {place: found for place, found in below.items() if found is not None and not debug},
         history,
         whole(result.get("epochs")) or (int(history[-1].get("epoch", -1)) + 1 if history else None),
         _versions(result),

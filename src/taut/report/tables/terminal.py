@@ -41,7 +41,7 @@ def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Itera
         yield Text("")
         yield _waiting(waiting)
     for run in runs:
-        if run.state in ("failed", "interrupted", "unknown") or run.problems:
+        if run.state in ("failed", "interrupted", "unknown", "debug") or run.problems:
             yield _failure(run)
 
 

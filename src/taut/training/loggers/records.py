@@ -85,6 +85,11 @@ def choice(group: str) -> str:
     return str(HydraConfig.get().runtime.choices[group])
 
 
+def debugged() -> str | None:
+    """The choice of ``debug``, of a run that looks for faults and whose numbers are no results."""
+    return HydraConfig.get().runtime.choices.get("debug")
+
+
 def run_name(cfg: DictConfig) -> str:
     """Name of a run in one line: model, data, binarisation, mask, prior, q, k and seed."""
     return name_of(choices(), cfg)
