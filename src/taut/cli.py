@@ -240,7 +240,7 @@ class Command:
                 devices.check(cfg)
                 refuse_processes(cfg)
             self.results.append(self._call(cfg))
-            self._keep_nothing(cfg)
+            self._keep_nothing(cfg, self.folder)
             return self.results[-1]
         except Exception as error:
             if isinstance(error, UserError) and self.past is None:
@@ -252,11 +252,11 @@ class Command:
             self.error = error  # Hydra would print it its own way
             return None
 
-    def _keep_nothing(self, cfg: DictConfig) -> None:
+    def _keep_nothing(self, cfg: DictConfig, folder: Path) -> None:
         """Remove what describes a run that was to keep nothing; a job of a sweep is described by the sweep."""
         if self.name == "train" and cfg.trainer.fast_dev_run and cfg.sweep.name is None and self.past is None:
-            self.created.remove(self.folder)
-            self.description.take_back(self.folder)
+            self.created.remove(folder)
+            self.description.take_back(folder)
 
     def _call(self, cfg: DictConfig) -> Any:
         try:

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console, RenderableType
 
 from taut.api.measurement import Measurement
+from taut.config.checkpoint_files import run_and_file
 from taut.config.instantiate import check_targets_resolved
 from taut.config.overrides import child_command
 from taut.config.run_folder import sole_writer_of, versions, write_result
@@ -84,7 +85,8 @@ def measure_run(
     # before anything is built: an alias must not lead out of the listed parts
     check_targets_resolved(cfg)
     refuse_others(cfg.evidence)
-    run = Run.open(Path(cfg.run), told_places(cfg))
+    folder, weights = run_and_file(cfg.ckpt_path) if cfg.run is None else (Path(cfg.run), None)
+    run = replace(Run.open(folder, told_places(cfg)), weights=weights)
     if not os.access(run.folder, os.W_OK):
         raise UserError(f"{run.folder} is not writable, and the results go there; copy the run folder first.")
     if cfg.threads:

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -16,9 +17,10 @@ from rich.console import Console
 from torch import Tensor
 
 from taut.config import resume
+from taut.config.foreign import read_object
 from taut.config.instantiate import check_targets_resolved, instance, instantiate
 from taut.config.overrides import child_command
-from taut.config.run_folder import BEST, CHECKPOINTS, versions, write_format, write_result
+from taut.config.run_folder import BEST, CHECKPOINTS, FORMAT_FILE, versions, write_format, write_result
 from taut.data.base import Data
 from taut.data.disk_rows import first_rows
 from taut.errors import UserError
@@ -43,7 +45,7 @@ from taut.training.callbacks.history import History
 from taut.training.callbacks.pictures import Pictures
 from taut.training.callbacks.run_folder import RunFolder, ended_without
 from taut.training.checkpoint import AtomicCheckpointIO, newest_good
-from taut.training.continuation import refuse_unfit
+from taut.training.continuation import refuse_unfit, start_from
 from taut.training.metrics import Summary
 from taut.training.module import LatentVariableModel
 from taut.training.restoring import told_what_does_not_fit
@@ -165,8 +167,10 @@ def train(cfg: DictConfig) -> float | None:
     checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
     if checkpoint is not None:
         refuse_unfit(checkpoint, model, data, cfg.trainer.max_epochs)
+    started = start_from(cfg.ckpt_path, model, data) if cfg.ckpt_path and checkpoint is None else None
     loggers.quiet()
-    trainer = _build_trainer(cfg, folder)
+    begin = partial(_begin, cfg, folder, started)
+    trainer = _build_trainer(cfg, folder, begin)
     refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
     parameters = sum(p.numel() for p in model.parameters())
@@ -177,7 +181,7 @@ def train(cfg: DictConfig) -> float | None:
     ):
         if first():
             loggers.say_kinds(trainer.loggers, model.log_px_kind)
-        seconds, chosen, path = _fit_and_test(cfg, trainer, model, data, checkpoint)
+        seconds, chosen, path = _fit_and_test(cfg, trainer, model, data, checkpoint, begin)
         if cfg.trainer.fast_dev_run:
             if trainer.is_global_zero:
                 print("fast_dev_run: training, validation and test went through; nothing was kept.")
@@ -193,7 +197,12 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def _fit_and_test(
-    cfg: DictConfig, trainer: L.Trainer, model: LatentVariableModel, data: Data, checkpoint: Path | None
+    cfg: DictConfig,
+    trainer: L.Trainer,
+    model: LatentVariableModel,
+    data: Data,
+    checkpoint: Path | None,
+    begin: Callable[[], None],
 ) -> tuple[dict[str, float], str | None, str | None]:
     """Seconds of both, the checkpoint that validation chose, and the one that was tested."""
     folder = Path(trainer.default_root_dir)
@@ -202,7 +211,7 @@ def _fit_and_test(
     with told_what_does_not_fit(checkpoint):
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     ended = time.perf_counter()
-    _begin(cfg, folder)  # again: no training starts where all epochs were done and the test was cut short
+    begin()  # again: no training starts where all epochs were done and the test was cut short
     chosen, path = _weights_to_test(cfg, trainer, folder)
     trainer.test(model, datamodule=data, ckpt_path=path, weights_only=True, verbose=False)
     return {"fit": ended - started, "test": time.perf_counter() - ended}, chosen, path
@@ -215,16 +224,19 @@ def _judged(trainer: L.Trainer, model: LatentVariableModel, data: Data, chosen: 
         # elsewhere no maximum was looked for, or not that of all training rows
         fitted = converged is not None and coverage.all_trained_on(trainer, data)
         return {
-            "partial": [*coverage.sentences(trainer, data, chosen), *_debugged()],
+            "partial": [*coverage.sentences(trainer, data, chosen), *_apart(Path(trainer.default_root_dir))],
             "converged": converged,
             "criteria": model.criteria(data.training_rows().to(model.device)) if fitted else None,
             "limits": model.limits(first_rows(data.rows_of("test"), LIMITED).to(model.device)),
         }
 
 
-def _debugged() -> list[str]:
-    name = loggers.debugged()
-    return [f"debug={name} looks for faults: these numbers are no results, and are not ranked"] if name else []
+def _apart(folder: Path) -> list[str]:
+    """What sets a run apart from others of its config: weights it started from, and that it looks for faults."""
+    # of the first start, also where the run has gone on since
+    started, name = read_object(folder / FORMAT_FILE).get("started"), loggers.debugged()
+    faults = f"debug={name} looks for faults: these numbers are no results, and are not ranked" if name else None
+    return [sentence for sentence in (started, faults) if isinstance(sentence, str)]
 
 
 def _weights_to_test(cfg: DictConfig, trainer: L.Trainer, folder: Path) -> tuple[str | None, str | None]:
@@ -255,7 +267,7 @@ def _validation_bound(trainer: L.Trainer, model: LatentVariableModel) -> float |
     return None if last is None else last.scores["bound"]["value"]
 
 
-def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
+def _build_trainer(cfg: DictConfig, folder: Path, begin: Callable[[], None]) -> L.Trainer:
     # it would say that it has turned shuffling off, which it can only of torch's own loaders; ours are in order then
     warnings.filterwarnings("ignore", message="You requested to overfit but enabled")
     # of Apple's, which has no float64
@@ -265,7 +277,7 @@ def _build_trainer(cfg: DictConfig, folder: Path) -> L.Trainer:
         cfg.trainer,
         default_root_dir=str(folder),
         accelerator=devices.accelerator(cfg.trainer),
-        callbacks=[RunFolder(folder, partial(_begin, cfg, folder)), *_callbacks(cfg)],
+        callbacks=[RunFolder(folder, begin), *_callbacks(cfg)],
         logger=[] if cfg.trainer.fast_dev_run else loggers.build(cfg, folder),
         profiler=_profiler(cfg, folder),
         plugins=[AtomicCheckpointIO(), devices.environment()],
@@ -303,7 +315,7 @@ def _say_what_was_found(cfg: DictConfig, model: LatentVariableModel, folder: Pat
         print(f"profiler: the times are in {', '.join(map(str, sorted((folder / PROFILE).glob('*.txt'))))}")
 
 
-def _begin(cfg: DictConfig, folder: Path) -> None:
+def _begin(cfg: DictConfig, folder: Path, started: str | None) -> None:
     """Write down of what format a new folder is, or what a run that is resumed goes on with."""
     if not first() or cfg.trainer.fast_dev_run:
         return
@@ -311,7 +323,7 @@ def _begin(cfg: DictConfig, folder: Path) -> None:
         # its format stays that of the config it was started with
         resume.record(folder, HydraConfig.get().overrides.task, cfg)
     else:
-        write_format(folder, loggers.debugged())
+        write_format(folder, debug=loggers.debugged(), started=started)
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:

@@ -22,19 +22,23 @@ REQUIRED = object()
 KEYS = {
     "train": {
         *("k", "k_eval", "k_test", "latent_dim", "seed", "matmul", "threads", "resume", "x_shape"),
+        *("ckpt_path", "lr_find"),
         *("data", "mask", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
         *("trainer", "callbacks", "logger", "model", "launcher", "sweep"),
     },
     "evaluate": {
-        *("run", "k", "split", "limit", "seed", "evidence", "unfit", "simulated", "confidence", "gap"),
+        *("run", "ckpt_path", "k", "split", "limit", "seed", "evidence", "unfit", "simulated", "confidence", "gap"),
         *("share", "threads", "out", "trainer", "data", "mask"),
     },
     "complete": {
-        *("run", "data", "mask", "k", "draws", "split", "limit", "seed", "refine", "confidence", "unfit", "threads"),
+        *("run", "ckpt_path", "data", "mask", "k", "draws", "split", "limit", "seed", "refine", "confidence", "unfit"),
+        "threads",
         *("out", "fill", "overwrite", "lecture", "evidence", "trainer"),
     },
 }
 """The keys of each command's config."""
+GAINED = {"ckpt_path", "lr_find"}
+"""Keys that the config of an older run lacks."""
 ONE_OF = {
     "data",
     "mask",
@@ -82,9 +86,17 @@ def check(cfg: DictConfig, command: str = "train") -> None:
     for key, name, value in _named(container):
         if name in ranges:
             _check_range(key, ranges[name], value)
-    if command != "train" and container["run"] is None and not container.get("lecture"):
-        raise UserError(f"{command}.py needs the folder of a run: add run=outputs/runs/<run>.")
+    if command != "train":
+        _check_run(container, command)
     _check_memory(container)
+
+
+def _check_run(container: dict[str, Any], command: str) -> None:
+    run, checkpoint = container["run"], container.get("ckpt_path")
+    if run is None and checkpoint is None and not container.get("lecture"):
+        raise UserError(f"{command}.py needs the folder of a run: add run=outputs/runs/<run>.")
+    if run is not None and checkpoint is not None:
+        raise UserError(f"run={run} and ckpt_path={checkpoint} both name a run; leave one of them out.")
 
 
 def check_overrides(overrides: list[str]) -> None:
@@ -162,7 +174,7 @@ def _check_keys(cfg: DictConfig, keys: set[str]) -> None:
             elsewhere = in_another_group(key, cfg)
             hint = nearest(key, keys) if elsewhere is None else f"did you mean {elsewhere}?"
             raise UserError(f"There is no key {key}; {hint}")
-    for key in sorted(keys - set(map(str, cfg))):
+    for key in sorted(keys - set(map(str, cfg)) - GAINED):
         raise UserError(f"The key {key} is missing; do not remove it.")
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from taut.config.run_folder import BEST, refuse_other_folder
 from taut.errors import UserError
 from taut.files import CHECKPOINTS, METRICS, RESULT, open_regular, reason
 from taut.runtime.memory import available, in_words
@@ -98,6 +99,39 @@ def refuse_to_start_anew(folder: Path, *, asked: bool) -> None:
             f"{what[0].upper()}{what[1:]}, so that training would start anew: restore {CHECKPOINTS}/, or add "
             f"{ANEW}=true to train it from the start."
         )
+
+
+def run_and_file(place: str) -> tuple[Path, Path | None]:
+    """The run folder that ``ckpt_path=`` names, and the checkpoint if it names a file of it.
+
+    Raises:
+        UserError: If it is neither the folder of a run nor a file below one.
+    """
+    path = Path(place).expanduser().absolute()
+    folder, file = (path, None) if path.is_dir() else (path.parent.parent, path)
+    if not path.exists():
+        raise UserError(f"ckpt_path={place} does not exist; name the folder of a run, or a file of its {CHECKPOINTS}/.")
+    refuse_other_folder(folder, f"ckpt_path={place}")
+    return folder, file
+
+
+def weights_at(place: str) -> Path:
+    """The checkpoint that ``ckpt_path=`` names: a file, or the best of a run, or its newest if it has no best.
+
+    Raises:
+        UserError: If there is none, or it is not whole.
+    """
+    path = Path(place).expanduser().absolute()
+    if path.is_file():
+        check_seal(path)
+        return path
+    folder, _ = run_and_file(place)
+    best = folder / BEST
+    found = best if best.exists() else newest_intact(folder / CHECKPOINTS, [])
+    if found is None:
+        raise UserError(f"ckpt_path={place} holds no intact checkpoint in {CHECKPOINTS}/; let that run train first.")
+    check_seal(found)
+    return found
 
 
 def _has_trained(folder: Path) -> bool:

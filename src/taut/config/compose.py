@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from taut.config import descriptions
 from taut.config.check import check, check_sweep, in_another_group, is_for_wandb, refuse_processes
+from taut.config.checkpoint_files import run_and_file, weights_at
 from taut.config.foreign import check_entries
 from taut.config.instantiate import check_hydra
 from taut.config.overrides import flag_parser, key, own_words, parsed_word
@@ -278,8 +279,12 @@ class Composer:
         if self.task != "train":
             if cfg.run is not None:
                 refuse_other_folder(Path(cfg.run).expanduser(), f"run={cfg.run}")
+            elif cfg.ckpt_path is not None:
+                run_and_file(cfg.ckpt_path)
         elif new:
             refuse_run(folder)
+            if cfg.ckpt_path is not None:
+                weights_at(cfg.ckpt_path)
             check_entries(folder, f"hydra.run.dir={cfg.hydra.run.dir}")
         return CreatedFolder.of(folder)
 

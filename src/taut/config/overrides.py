@@ -124,7 +124,7 @@ def flag_parser() -> ArgumentParser:
     return parser
 
 
-PATH = re.compile(r"(?:.*\.)?(?:path|dir)|run|resume|out")
+PATH = re.compile(r"(?:.*\.)?(?:path|dir)|run|resume|ckpt_path|out")
 """Keys whose values are files or folders."""
 
 

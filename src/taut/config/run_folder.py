@@ -49,11 +49,11 @@ __all__ = [
     "write_result",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Version of what a run folder holds: its files, ``result.json``, and the keys of its config.
 
 A folder without a number is older than the first. Format 2 has keys for the limits of Lightning's trainer and for how a
-table is written.
+table is written, format 3 for the weights a run starts from and the search of its learning rate.
 """
 FORMAT_FILE = "run.json"
 """The format of a run folder, written before its first epoch."""
@@ -231,11 +231,13 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     write_json(folder / RESULT, {"format": FORMAT, **result})
 
 
-def write_format(folder: Path, debug: str | None = None) -> None:
+def write_format(folder: Path, **facts: str | None) -> None:
     """Say of what format a run folder is, before anything else of the run is written there.
 
     Args:
         folder: The run folder.
-        debug: What the run looks for faults by, if it does.
+        facts: ``debug``, what the run looks for faults by, and ``started``, where its first weights are from; None
+            where there is nothing to say.
     """
-    write_json(folder / FORMAT_FILE, {"format": FORMAT, "taut": version("taut"), **({"debug": debug} if debug else {})})
+    known = {name: fact for name, fact in facts.items() if fact is not None}
+    write_json(folder / FORMAT_FILE, {"format": FORMAT, "taut": version("taut"), **known})

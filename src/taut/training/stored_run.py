@@ -36,12 +36,14 @@ class Run:
         cfg: Its config, with what continuations changed.
         choices: What it is made of, in the words of the command line.
         told: Keys by which the user said where its data are now.
+        weights: The checkpoint that the user named; the best by default.
     """
 
     folder: Path
     cfg: DictConfig
     choices: dict[str, str]
     told: tuple[str, ...] = ()
+    weights: Path | None = None
 
     @classmethod
     def open(
@@ -94,6 +96,8 @@ class Run:
         Raises:
             UserError: If there is none.
         """
+        if self.weights is not None:
+            return self.weights
         best = self.folder / BEST
         checkpoint = best if best.exists() else newest_good(self.folder / CHECKPOINTS)
         if checkpoint is None:
