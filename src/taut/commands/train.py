@@ -20,7 +20,7 @@ from taut.config import resume
 from taut.config.foreign import read_object
 from taut.config.instantiate import check_targets_resolved, instance, instantiate
 from taut.config.overrides import child_command
-from taut.config.run_folder import BEST, CHECKPOINTS, FORMAT_FILE, versions, write_format, write_result
+from taut.config.run_folder import BEST, CHECKPOINTS, FIGURES, FORMAT_FILE, versions, write_format, write_result
 from taut.data.base import Data
 from taut.data.disk_rows import first_rows
 from taut.errors import UserError
@@ -29,6 +29,8 @@ from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.score import DETAILS
 from taut.functional.bounds import block_sizes
 from taut.model.q.base import Amortised
+from taut.report.figures.learning_rate import learning_rate
+from taut.report.figures.style import save
 from taut.report.tables.training import score_table
 from taut.runtime import devices
 from taut.runtime.launch import first
@@ -48,6 +50,7 @@ from taut.training.checkpoint import AtomicCheckpointIO, newest_good
 from taut.training.continuation import refuse_unfit, start_from
 from taut.training.metrics import Summary
 from taut.training.module import LatentVariableModel
+from taut.training.rate_search import Search, search
 from taut.training.restoring import told_what_does_not_fit
 from taut.training.strategies import whole_weights
 
@@ -145,6 +148,8 @@ def publish(result: dict[str, Any], folder: Path) -> None:
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 PROFILE = "profile"
 """Folder of a profiler's reports, in that of the run."""
+LR_FIND = f"{FIGURES}/lr_find.png"
+"""The picture of the search of a learning rate."""
 LIMITED = 1000
 """Rows on which floors and caps are looked for."""
 
@@ -162,14 +167,15 @@ def train(cfg: DictConfig) -> float | None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     processes = devices.require(cfg.trainer)
     set_up_torch(cfg)
+    checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
+    found = _searched(cfg, folder) if cfg.lr_find and checkpoint is None else None
     data = build_data(cfg)
     model = build_model(cfg, data)
-    checkpoint = newest_good(folder / CHECKPOINTS) if cfg.resume else None
     if checkpoint is not None:
         refuse_unfit(checkpoint, model, data, cfg.trainer.max_epochs)
     started = start_from(cfg.ckpt_path, model, data) if cfg.ckpt_path and checkpoint is None else None
     loggers.quiet()
-    begin = partial(_begin, cfg, folder, started)
+    begin = partial(_begin, cfg, folder, started, found)
     trainer = _build_trainer(cfg, folder, begin)
     refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
@@ -315,7 +321,34 @@ def _say_what_was_found(cfg: DictConfig, model: LatentVariableModel, folder: Pat
         print(f"profiler: the times are in {', '.join(map(str, sorted((folder / PROFILE).glob('*.txt'))))}")
 
 
-def _begin(cfg: DictConfig, folder: Path, started: str | None) -> None:
+def _searched(cfg: DictConfig, folder: Path) -> Search:
+    """Search the learning rate, put it into the config, and leave the process as before.
+
+    The search has data and a model of its own: what it has drawn and changed is no part of the run.
+    """
+    data = build_data(cfg)
+    model = build_model(cfg, data)
+    if cfg.ckpt_path:
+        start_from(cfg.ckpt_path, model, data)
+    loggers.quiet()
+    found = search(cfg, model, data)
+    print(
+        f"lr_find: optimizer.lr={found.rate:g}, a tenth of the rate at which the bound is highest in "
+        f"{len(found.rates)} steps at rising rates: {folder / LR_FIND}"
+    )
+    cfg.lr_find, cfg.optimizer.lr = False, found.rate
+    set_up_torch(cfg)
+    return found
+
+
+def _keep_rate(cfg: DictConfig, folder: Path, found: Search) -> None:
+    """Write down the rate that was found, by which the run is trained also when it goes on, and draw the search."""
+    words = [*HydraConfig.get().overrides.task, "lr_find=false", f"optimizer.lr={found.rate}"]
+    resume.record(folder, words, cfg)
+    save(learning_rate(found.rates, found.bounds, found.rate, title=loggers.run_name(cfg)), folder / LR_FIND)
+
+
+def _begin(cfg: DictConfig, folder: Path, started: str | None, found: Search | None) -> None:
     """Write down of what format a new folder is, or what a run that is resumed goes on with."""
     if not first() or cfg.trainer.fast_dev_run:
         return
@@ -324,6 +357,8 @@ def _begin(cfg: DictConfig, folder: Path, started: str | None) -> None:
         resume.record(folder, HydraConfig.get().overrides.task, cfg)
     else:
         write_format(folder, debug=loggers.debugged(), started=started)
+    if found is not None:
+        _keep_rate(cfg, folder, found)
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:

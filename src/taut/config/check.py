@@ -56,6 +56,8 @@ ONE_OF = {
 }
 """Groups of which a run has one; of a list Hydra would take the last without a word."""
 JOB_LAUNCHER = "hydra_plugins.taut.launcher.JobLauncher"
+EM = "taut.objective.em.Em"
+"""The objective that has no use for an optimiser."""
 SAMPLES = ("k", "k_eval", "k_test")
 BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
 """Three log-densities in the smaller precision; all that the estimators keep of a log-weight, measured."""
@@ -86,9 +88,28 @@ def check(cfg: DictConfig, command: str = "train") -> None:
     for key, name, value in _named(container):
         if name in ranges:
             _check_range(key, ranges[name], value)
-    if command != "train":
+    if command == "train":
+        _check_search(container)
+    else:
         _check_run(container, command)
     _check_memory(container)
+
+
+def _check_search(container: dict[str, Any]) -> None:
+    if not container.get("lr_find"):
+        return
+    trainer = container["trainer"]
+    if isinstance(trainer["strategy"], dict):
+        raise UserError(
+            "lr_find=true searches in one process; find the rate with strategy=auto, and give it to the others: "
+            "optimizer.lr=<rate>."
+        )
+    if trainer["fast_dev_run"]:
+        raise UserError("lr_find=true makes a hundred steps, and trainer.fast_dev_run a few; leave one of the two out.")
+    if "lr" not in container["optimizer"]:
+        raise UserError("lr_find=true looks for optimizer.lr, which this optimizer lacks; leave it out.")
+    if container["objective"]["_target_"] == EM:
+        raise UserError("lr_find=true: objective=em makes no steps by gradients and has no rate; leave it out.")
 
 
 def _check_run(container: dict[str, Any], command: str) -> None:
@@ -105,6 +126,12 @@ def check_overrides(overrides: list[str]) -> None:
     Raises:
         UserError: Naming the key, and what to do instead.
     """
+    words = dict(override.split("=", 1) for override in overrides if "=" in override)
+    if words.get("lr_find") == "true" and "optimizer.lr" in words:
+        raise UserError(
+            f"optimizer.lr={words['optimizer.lr']} fixes the rate that lr_find=true looks for; leave one of the two "
+            "out."
+        )
     for override in overrides:
         key, _, value = override.partition("=")
         if key.lstrip("+") in ONE_OF and value.startswith("["):

@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from taut.config.aliases import current_targets, current_word
+from taut.config.check import EM
 from taut.config.checkpoint_files import ANEW, refuse_to_start_anew
 from taut.config.data_paths import as_typed, located
 from taut.config.foreign import read_metrics, read_object
@@ -187,8 +188,8 @@ MAY_CHANGE = (
 """What a continuation may say anew: how far, how fast, where and by what steps a run trains, and where its data are."""
 MAY_NOT = ("optimizer._target_", "callbacks.best")
 """Exceptions: the state of one optimiser is nothing to another, and scores of two kinds choose no best weights."""
-EM, OF_STEPS = "taut.objective.em.Em", ("optimizer", "scheduler", "trainer.gradient_clip_val")
-"""The objective that has no use for an optimiser, and what is an optimiser's."""
+OF_STEPS = ("optimizer", "scheduler", "trainer.gradient_clip_val")
+"""What is an optimiser's."""
 
 
 def refuse_other_run(before: DictConfig, now: DictConfig, new: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from taut.config.run_folder import (
     METRICS,
     OVERRIDES,
     RESULT,
+    RESUMED_CONFIG,
     STATUS,
     choice_of,
 )
@@ -109,7 +110,7 @@ def read_run(folder: Path, words: Sequence[str] = (), *, job: bool = False) -> R
     """
     reader = Reader(folder)
     result, status = reader.mapping(RESULT), reader.mapping(STATUS)
-    config = flat(reader.yaml(CONFIG))
+    config = flat(reader.yaml(RESUMED_CONFIG) or reader.yaml(CONFIG))
     config |= {key: current_target(name) for key, name in config.items() if key.endswith("._target_")}
     given = keys_given(reader.yaml(OVERRIDES) or list(words))
     history = reader.rows(METRICS)
