@@ -21,6 +21,7 @@ OTHERS = {
     "report": "taut.commands.report:main",
     "dashboard": "taut.commands.dashboard.command:main",
     "new": "taut.commands.new.command:main",
+    "schema": "taut.commands.schema:main",
     "doctor": "taut.commands.doctor:main",
     "completion": "taut.commands.completion:main",
 }
@@ -35,6 +36,7 @@ Train latent-variable models, and measure how tight their bounds on log p(x) are
   taut report outputs                        which bound is best, which tightest: a table and a page
   taut dashboard entity=<you>                a W&B workspace made from code
   taut new prior mine                        a piece of your own that works, with its yaml and a test
+  taut schema to=<folder>                    JSON schemas, by which an editor completes and checks your yaml
   taut doctor                                versions, devices, data and what is missing here
   taut completion bash                       what completes all of these with the tab key; zsh and fish, too
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from taut.config.program import REFUSED, ended
 from taut.errors import UserError, nearest
 
-COMMANDS = "train evaluate complete export report dashboard new doctor completion --help --version"
+COMMANDS = "train evaluate complete export report dashboard new schema doctor completion --help --version"
 BASH = """\
 _taut() {
     local words="${COMP_WORDS[*]:0:COMP_CWORD+1}" word="${COMP_LINE:0:COMP_POINT}"

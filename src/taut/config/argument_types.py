@@ -22,18 +22,40 @@ def check_type(key: str, value: Any, annotation: Any) -> None:
     Raises:
         UserError: Naming the key, what is expected and what was given.
     """
-    if annotation is Parameter.empty:
-        return
-    try:
-        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
-    except (PydanticUserError, SchemaError):  # a type that says nothing of plain values
+    adapter = _adapter(annotation)
+    if adapter is None:
         return
     try:
         # as JSON: there a list may be a tuple and a text a path, while scalars are as strict as everywhere
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        expected = dict.fromkeys(_words(annotation))
-        raise UserError(f"{key} must be {listed(expected or ['what its _target_ builds'])}, got {value!r}.") from error
+        raise UserError(
+            f"{key} must be {expected(annotation) or 'what its _target_ builds'}, got {value!r}."
+        ) from error
+
+
+def json_schema(annotation: Any) -> dict[str, Any]:
+    """The JSON schema of the plain values of a type; that of all values for a type that says nothing of them."""
+    adapter = _adapter(annotation)
+    try:
+        return {} if adapter is None else adapter.json_schema()
+    except PydanticUserError:  # a type some of whose values only a program can make
+        return {}
+
+
+def expected(annotation: Any) -> str:
+    """What a value of a type is, in the words of refusals; empty for a type that says nothing of plain values."""
+    words = dict.fromkeys(_words(annotation))
+    return listed(words) if words else ""
+
+
+def _adapter(annotation: Any) -> TypeAdapter | None:
+    if annotation is Parameter.empty:
+        return None
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+    except (PydanticUserError, SchemaError):  # a type that says nothing of plain values
+        return None
 
 
 PLAIN = {

@@ -84,10 +84,10 @@ def check(cfg: DictConfig, command: str = "train") -> None:
     container = _resolved(cfg)
     _check_objects(container)
     check_targets(container)
-    ranges = _ranges(command)
+    ranges = ranges_of(command)
     for key, name, value in _named(container):
         if name in ranges:
-            _check_range(key, ranges[name], value)
+            check_range(key, ranges[name], value)
     if command == "train":
         _check_search(container)
     else:
@@ -177,10 +177,10 @@ def check_sweep(cfg: DictConfig) -> None:
         UserError: For the first thing that is wrong.
     """
     parts = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("launcher", "sweep")}
-    ranges = _ranges("train")
+    ranges = ranges_of("train")
     for key, name, value in _named(parts):
         if name in ranges:
-            _check_range(key, ranges[name], value)
+            check_range(key, ranges[name], value)
     if any(word.startswith("hydra.sweep.subdir=") for word in cfg.hydra.overrides.hydra):
         raise UserError("hydra.sweep.subdir: jobs name their folders themselves; choose the sweep's: hydra.sweep.dir=.")
     if cfg.hydra.launcher._target_ != JOB_LAUNCHER:
@@ -301,13 +301,19 @@ def _refuse_password_in_url(key: str, value: Any) -> None:
         )
 
 
-def _ranges(command: str) -> "dict[str, Range]":
+def ranges_of(command: str) -> "dict[str, Range]":
+    """What the keys of a command may hold, by their names."""
     from taut.config.ranges import OWN_RANGES, RANGES  # pydantic; --help and completion do without
 
     return RANGES | OWN_RANGES.get(command, {})
 
 
-def _check_range(key: str, allowed: "Range", value: Any) -> None:
+def check_range(key: str, allowed: "Range", value: Any) -> None:
+    """Refuse a value out of the range of its key.
+
+    Raises:
+        UserError: Naming the key, what is expected and what was given.
+    """
     from pydantic import ValidationError
 
     adapter, expected = allowed

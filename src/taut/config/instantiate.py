@@ -198,6 +198,16 @@ def _check_arguments(key: str, node: dict[str, Any], found: Any) -> None:
             raise UserError(f"{_join(key, name)} is not an argument of {node['_target_']}; {hint}")
 
 
+def arguments(target: str) -> tuple[dict[str, Any], bool]:
+    """The arguments of a class of ours by name with their types, and whether there may be others.
+
+    Raises:
+        UserError: If it may not be built from a config, or does not exist.
+    """
+    check_targets({"it": {"_target_": target}})
+    return _parameters(_located("it", target))
+
+
 def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
     """Arguments with their types, and whether there may be others; ``**rest`` in a class of ours is its bases'."""
     known: dict[str, Any] = {}
