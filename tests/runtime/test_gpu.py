@@ -87,9 +87,10 @@ def test_batches_handed_out_together_are_steps_of_their_own(tmp_path):
 
 
 @gpu
-def test_a_run_that_was_killed_goes_on(tmp_path):
-    """Checkpoints of a recorded run have rates that are numbers, and meters that go on counting."""
-    words = ["model=vae", *TINY, "strategy=gpu_recorded", "trainer.check_val_every_n_epoch=1"]
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
+def test_a_run_that_was_killed_goes_on(optimizer, tmp_path):
+    """Checkpoints of a recorded run have rates that are numbers, and meters and optimisers that go on counting."""
+    words = ["model=vae", *TINY, "strategy=gpu_recorded", f"optimizer={optimizer}", "trainer.check_val_every_n_epoch=1"]
     run(tmp_path / "whole", *words, "trainer.max_epochs=4")
     run(tmp_path / "part", *words, "trainer.max_epochs=2")
     state = AtomicCheckpointIO().load_checkpoint(max((tmp_path / "part" / "checkpoints").glob("recent*")))
@@ -144,6 +145,16 @@ def test_a_sigterm_leaves_a_checkpoint_to_go_on_from(programs, tmp_path):
         os.sched_yield()
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143
+
+
+def test_the_counters_of_an_optimizer_go_where_the_graph_is():
+    """RMSprop has no fused form, for which torch itself would move them; on the CPU a graph could not count on."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.RMSprop([parameter])
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    strategies.move_steps(optimizer, torch.device("meta"))
+    assert optimizer.state[parameter]["step"].device.type == "meta"
 
 
 def test_batches_of_several_steps_are_stepped_one_by_one(trainings, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
+from pieces import names
 
 from taut.errors import UserError
 from taut.functional import seeding
@@ -90,6 +91,17 @@ def test_another_rate_is_obeyed(fit, model_of, blobs, tmp_path):
     assert rates.seen == [0.05] * 6
     assert torch.equal(resumed, by_hand(model_of(blobs), saved, blobs, 0.05, (2, 3)))
     assert not torch.equal(resumed, weights(fit(start=path)))
+
+
+@pytest.mark.parametrize("optimizer", [name for name in names("optimizer") if name != "adam"])
+def test_every_optimizer_goes_on_to_the_last_bit(optimizer, fit, tmp_path):
+    """A state that is not kept, or is refused as that of another optimiser, would show."""
+    path, words = tmp_path / "x-step=7.ckpt", [f"optimizer={optimizer}", "optimizer.momentum=0.5"]
+    words = words[: 1 if optimizer == "adamw" else 2]
+    whole = weights(fit(*words))
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(*words, callbacks=[SaveAt(path, 7)])
+    assert torch.equal(weights(fit(*words, start=path)), whole)
 
 
 def test_a_rate_that_a_killed_continuation_asked_for_is_still_obeyed(fit, tmp_path):

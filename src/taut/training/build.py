@@ -106,7 +106,8 @@ def refuse_too_large(cfg: DictConfig) -> None:
         return
     parameters = {id(p): p for piece in pieces for p in piece.parameters()}.values()
     count, weights = sum(p.numel() for p in parameters), sum(p.numel() * p.element_size() for p in parameters)
-    moments = 2 if "betas" in cfg.optimizer else int(bool(cfg.optimizer.get("momentum")))
+    kept = [bool(cfg.optimizer.get(name)) for name in ("alpha", "momentum", "centered")]
+    moments = 2 if "betas" in cfg.optimizer else sum(kept)
     need, memory = weights * (2 + moments), available()
     if need > memory:
         raise UserError(

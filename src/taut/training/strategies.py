@@ -227,6 +227,7 @@ class Recorded(SingleDeviceStrategy):
             group["capturable"] = True
             if not isinstance(group["lr"], Tensor):  # a number would be part of the recording
                 group["lr"] = torch.tensor(group["lr"], device=self.root_device)
+        move_steps(optimizer, self.root_device)
         return True
 
     def _count(self, more: int) -> None:
@@ -237,6 +238,13 @@ class Recorded(SingleDeviceStrategy):
         for _ in range(more):
             loop.automatic_optimization.optim_progress.optimizer.step.increment_ready()
             loop.automatic_optimization.optim_progress.optimizer.step.increment_completed()
+
+
+def move_steps(optimizer: Optimizer, device: torch.device) -> None:
+    """Put the counters of steps where a graph can count on; those of a checkpoint come to the CPU, unless fused."""
+    for state in optimizer.state.values():
+        if isinstance(step := state.get("step"), Tensor) and step.device != device:
+            state["step"] = step.to(device)
 
 
 def _plain(group: dict[str, Any]) -> dict[str, Any]:
