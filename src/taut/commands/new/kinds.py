@@ -27,7 +27,8 @@ class Kind:
 PRIOR = Kind(
     "prior",
     "model/prior",
-    """_target_: {target}
+    """# A prior of mine (--help shows this line)
+_target_: {target}
 dim: ${{latent_dim}}
 scale: 1.0
 """,
@@ -47,7 +48,8 @@ def test_a_prior_keeps_its_contract(dim):
 Q = Kind(
     "q",
     "model/q",
-    """_target_: {target}
+    """# A q of mine (--help shows this line)
+_target_: {target}
 x_shape: ${{x_shape}}
 encoder: ${{network.encoder}}
 """,
@@ -75,6 +77,7 @@ LIKELIHOOD = Kind(
     "likelihood",
     "model/likelihood",
     """# @package _global_
+# A likelihood of mine (--help shows this line)
 likelihood:
   _target_: {target}
   x_shape: ${{x_shape}}
@@ -103,7 +106,8 @@ def test_a_likelihood_keeps_its_contract(x_shape):
 OBJECTIVE = Kind(
     "objective",
     "objective",
-    """_target_: {target}
+    """# A objective of mine (--help shows this line)
+_target_: {target}
 beta: 0.5
 """,
     '''"""The objective of PACKAGE.mine keeps the contract of objectives."""
@@ -122,7 +126,8 @@ def test_an_objective_keeps_its_contract(k):
 DATA = Kind(
     "data",
     "data",
-    """_target_: {target}
+    """# A data of mine (--help shows this line)
+_target_: {target}
 n: 1000
 noise: 0.1
 batch_size: 100
@@ -144,7 +149,8 @@ def test_a_data_set_keeps_its_contract():
 EVIDENCE = Kind(
     "evidence",
     "evidence",
-    """{name}:
+    """# A evidence of mine (--help shows this line)
+{name}:
   _target_: {target}
   k: ${{k}}
   size: 10
