@@ -23,7 +23,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from taut.commands.sweep.job import Status
+from taut.commands.sweep.job import ENDED, Status
 from taut.commands.sweep.supervise import Command, Supervisor
 from taut.errors import RunError, UserError
 from taut.files import read_regular, write_json
@@ -175,6 +175,8 @@ class Cluster:
     launcher: DictConfig
     folder: Path
     _started: dict[str, Any] = field(default_factory=dict, init=False)
+    _pause: float = field(default=SHORTEST_PAUSE, init=False)
+    _gone: set[str] = field(default_factory=set, init=False)
 
     def settle(self) -> None:
         """Account for what happened while no driver was there: tasks that ended, and a submission that was cut short.
@@ -192,46 +194,41 @@ class Cluster:
             for name in [name for name, task in self._tasks.items() if _is_over(states, task)]:
                 self._accounted(name, states)
 
-    def run(self, commands: Sequence[Command], told: Callable[[int, Status], None]) -> None:
-        """Hand over what is not there yet, and tell the status each ends with.
-
-        Args:
-            commands: What to run.
-            told: Gets the index of a command and its status, once it ends.
+    def start(self, commands: Sequence[Command]) -> None:
+        """Hand over those of some commands that are not there yet.
 
         Raises:
             UserError: If the cluster refuses the jobs.
         """
-        waiting = {command.folder.name: index for index, command in enumerate(commands)}
         new = [command for command in commands if command.folder.name not in self._tasks]
         if new:
             self._submit(new)
-        for name, status in self._ended(set(waiting)):
-            told(waiting[name], status)
+        self._pause = SHORTEST_PAUSE
 
-    def _ended(self, waiting: set[str]) -> Iterator[tuple[str, Status]]:
-        """Jobs as they end."""
-        pause, gone = SHORTEST_PAUSE, set[str]()
-        while waiting:
-            states = self._states(otherwise=dict.fromkeys(self._tasks.values(), "RUNNING"))
-            over = {name for name in waiting if _is_over(states, self._tasks[name])}
-            started = {name for name in waiting - over if states[self._tasks[name]] != "PENDING"}
-            ended = {name for name in started if Status.read(self.folder / name).state in ("finished", "failed")}
-            # seen twice: a status may reach this machine after the news that its task is over
-            for name in sorted(ended | (over & gone)):
-                waiting.discard(name)
-                yield name, self._accounted(name, states)
-            pause = SHORTEST_PAUSE if ended or over else min(1.2 * pause, LONGEST_PAUSE)
-            gone = over
-            if waiting:
-                time.sleep(pause)
+    def wait(self, waiting: set[str]) -> list[tuple[str, Status]]:
+        """Jobs among those waited for that have ended, with their status; where none has, a pause first.
+
+        Args:
+            waiting: The names of their folders.
+        """
+        states = self._states(otherwise=dict.fromkeys(self._tasks.values(), "RUNNING"))
+        over = {name for name in waiting if _is_over(states, self._tasks[name])}
+        started = {name for name in waiting - over if states[self._tasks[name]] != "PENDING"}
+        ended = {name for name in started if Status.read(self.folder / name).state in ENDED}
+        # seen twice: a status may reach this machine after the news that its task is over
+        told = ended | (over & self._gone)
+        self._pause = SHORTEST_PAUSE if ended or over else min(1.2 * self._pause, LONGEST_PAUSE)
+        self._gone = over
+        if not told:
+            time.sleep(self._pause)
+        return [(name, self._accounted(name, states)) for name in sorted(told)]
 
     def _accounted(self, name: str, states: dict[str, str]) -> Status:
         """The status of a job whose task is over; failed if that ended before it could write one."""
         task = self._tasks.pop(name)
         self._write()
         status = Status.read(self.folder / name)
-        if status.state in ("finished", "failed"):
+        if status.state in ENDED:
             return status
         why = f"the cluster ended task {task} ({states.get(task, 'it no longer knows why').lower()})"
         (self.folder / name).mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,13 @@ from typing import Any, Literal
 from taut.config.run_folder import LOCK, LOG, STATUS
 from taut.files import read_regular, write_json
 
-__all__ = ["LOCK", "LOG", "STATUS", "Job", "Status"]
+__all__ = ["ENDED", "LOCK", "LOG", "PRUNE", "STATUS", "Job", "Status"]
 
-State = Literal["queued", "running", "finished", "failed"]
+State = Literal["queued", "running", "finished", "failed", "pruned"]
+ENDED = ("finished", "failed", "pruned")
+"""States that a job does not leave by itself."""
+PRUNE = "prune.txt"
+"""Why a search has given a job up, in its folder: whoever watches over the job then stops it."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Status:
     """State of a job: ``status.json`` of its folder, written last.
 
     Args:
-        state: ``queued``, ``running``, ``finished`` or ``failed``.
-        reason: Why it failed or waits, in one sentence.
+        state: ``queued``, ``running``, ``finished``, ``failed``, or ``pruned`` by a search that has given it up.
+        reason: Why it failed, waits or was pruned, in one sentence.
         exit_code: Of its process; negative for a signal.
         seconds: Of all attempts, but for those that were killed.
         score: The best validation bound, in nats.

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taut.commands.sweep.job import LOCK, LOG, Status
+from taut.commands.sweep.job import LOCK, LOG, PRUNE, Status
 from taut.config.overrides import quoted
 from taut.config.program import Program
 from taut.config.run_folder import is_run, read_result
-from taut.files import held, not_through_a_link
+from taut.files import held, not_through_a_link, read_regular
 from taut.runtime.workers import SUPERVISOR_PIPE
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -97,6 +97,10 @@ class Watch:
     lock: int
 
 
+class Pruned(Exception):
+    """A search has given the job up, for the reason that its folder holds."""
+
+
 @dataclass
 class Supervisor:
     """Runs one job in a process of its own and leaves a status, whatever happens to the process.
@@ -124,12 +128,14 @@ class Supervisor:
         with held(command.folder / LOCK, wait=lambda: not self.stopping()) as lock:
             # read under the lock: another supervisor may have finished it while this one waited
             before = Status.read(command.folder)
-            if before.state == "finished":
+            if before.state in ("finished", "pruned"):
                 return before
             started = time.monotonic()
             status = before.begun().write(command.folder)
             try:
                 end = self._ended(command, started, lock)
+            except Pruned as pruned:
+                end = {"state": "pruned", "reason": str(pruned)}
             # KeyboardInterrupt, which a stop raises, is no Exception
             except BaseException:
                 self._end_process()
@@ -187,6 +193,8 @@ class Supervisor:
             while self._process.poll() is None:
                 if self.stopping():
                     raise KeyboardInterrupt
+                if (watch.command.folder / PRUNE).exists():
+                    raise Pruned(read_regular(watch.command.folder / PRUNE).decode())
                 if watch.deadline is not None and time.monotonic() > watch.deadline:
                     self._end_process()
                     return None
