@@ -29,10 +29,19 @@ class JobLauncher(Launcher):
         # Hydra builds the launcher from the config, so the driver cannot be handed over
         driver = Driver.current
         assert driver is not None
-        scores = driver.launch(self.config, job_overrides, initial_job_idx, self._compose)
+        scores = driver.launch(self.config, job_overrides, initial_job_idx, self.compose)
         return [job_return(score) for score in scores]
 
-    def _compose(self, words: list[str]) -> DictConfig:
+    def search(self, words: Sequence[Override]) -> None:
+        """Have the driver of the sweep run trials that Optuna proposes, until there are enough."""
+        from taut.commands.sweep.driver import Driver
+
+        driver = Driver.current
+        assert driver is not None
+        driver.search(self.config, words, self.compose)
+
+    def compose(self, words: list[str]) -> DictConfig:
+        """The task config of a job."""
         cfg = self.context.config_loader.load_sweep_config(self.config, words)
         # a config of Hydra is in struct mode, which refuses to drop keys
         with open_dict(cfg):
@@ -59,11 +68,22 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        assert self.hydra_context is not None
         assert self.launcher is not None
+        return self.launcher.launch(combinations(self.words(arguments)), initial_job_idx=0)
+
+    def words(self, arguments: list[str]) -> list[Override]:
+        """The words of the config, and behind them those of the command line."""
+        assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        words = parser.parse_overrides([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
-        return self.launcher.launch(combinations(words), initial_job_idx=0)
+        return parser.parse_overrides([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+
+
+class OptunaSweeper(GridSweeper):
+    """A search: which job is next depends on what those before it have scored. Its keys are those of ``sweep``."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        assert isinstance(self.launcher, JobLauncher)
+        self.launcher.search(self.words(arguments))
 
 
 def combinations(words: Sequence[Override]) -> list[list[str]]:

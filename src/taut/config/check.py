@@ -58,6 +58,7 @@ ONE_OF = {
 JOB_LAUNCHER = "hydra_plugins.taut.launcher.JobLauncher"
 EM = "taut.objective.em.Em"
 """The objective that has no use for an optimiser."""
+SWEEPERS = {name: f"hydra_plugins.taut.launcher.{name.capitalize()}Sweeper" for name in ("grid", "optuna")}
 SAMPLES = ("k", "k_eval", "k_test")
 BYTES_PER_SAMPLE = {"train": 12, "evaluate": 100}
 """Three log-densities in the smaller precision; all that the estimators keep of a log-weight, measured."""
@@ -188,6 +189,8 @@ def check_sweep(cfg: DictConfig) -> None:
             "Jobs of a sweep are processes of their own, which hydra/launcher= would undo; choose with launcher=, "
             "e.g. launcher=joblib launcher.n_jobs=4."
         )
+    if cfg.hydra.sweeper._target_ not in SWEEPERS.values():
+        raise UserError("A sweep is every combination or a search; choose hydra/sweeper=grid or hydra/sweeper=optuna.")
 
 
 def _check_keys(cfg: DictConfig, keys: set[str]) -> None:

@@ -13,6 +13,7 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Duration = Annotated[str, Field(pattern=r"^\d+:[0-2]\d:[0-5]\d:[0-5]\d$")]
+ValidationScore = Literal["val/bound", "val/elbo", "val/log_px"]
 Unit = Literal["weeks", "days", "hours", "minutes", "seconds"]
 Amount = Annotated[int, Field(strict=True, ge=0, le=10**6)]
 Span = Annotated[dict[Unit, Amount], Field(min_length=1)]
@@ -118,6 +119,13 @@ RANGES = {
     **dict.fromkeys(("limit", "blocks", "timeout_min", "cpus_per_task", "gpus_per_node"), A_COUNT_OR_NULL),
     **dict.fromkeys(("timeout", "mem_gb"), A_POSITIVE_OR_NULL),
     "n_jobs": A_COUNT,
+    "trials": A_COUNT,
+    "score": (
+        TypeAdapter(ValidationScore | Annotated[list[ValidationScore], Field(min_length=1)]),
+        "val/bound, val/elbo or val/log_px, or a list of them (the test split chooses nothing)",
+    ),
+    "sampler": (TypeAdapter(Literal["tpe", "gp", "cmaes", "random", "grid"]), "tpe, gp, cmaes, random or grid"),
+    "pruner": (TypeAdapter(Literal["median", "hyperband", "asha", "none"]), "median, hyperband, asha or none"),
     "max_requeues": (TypeAdapter(Place), "an integer >= 0"),
     "gpus": (
         TypeAdapter(list[Annotated[int, Field(strict=True, ge=0)]] | None),

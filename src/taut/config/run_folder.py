@@ -34,6 +34,7 @@ __all__ = [
     "RESULT",
     "RESUMED_CONFIG",
     "RESUMED_OVERRIDES",
+    "SEARCH",
     "STATUS",
     "Description",
     "choice_of",
@@ -81,6 +82,8 @@ DESCRIPTION = (HYDRA, "train.log", FORMAT_FILE, "wandb/id")
 
 PLAN = "sweep.json"
 """What a sweep consists of, in the folder of the sweep."""
+SEARCH = "search.json"
+"""What a search has found, in the folder of its sweep."""
 STATUS, LOG, LOCK = "status.json", "log.txt", ".lock"
 """How far a job of a sweep has come, all it said, and the lock that the process watching over it holds."""
 

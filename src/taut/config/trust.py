@@ -37,7 +37,7 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "hydra.output_subdir": (None, ".hydra"),
     "hydra.sweep.subdir": ("${hydra.job.num}", "."),
     "hydra.launcher._target_": (f"{PLUGIN}.JobLauncher",),
-    "hydra.sweeper._target_": (f"{PLUGIN}.GridSweeper",),
+    "hydra.sweeper._target_": (f"{PLUGIN}.GridSweeper", f"{PLUGIN}.OptunaSweeper"),
     "hydra.sweeper.max_batch_size": (None,),
 }
 """Keys with the values that taut gives them."""

@@ -6,14 +6,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import track
+from rich.text import Text
 
 from taut.commands.sweep import engines
 from taut.commands.sweep.configs import Compose, Configs
@@ -24,11 +27,16 @@ from taut.commands.sweep.show import Progress
 from taut.commands.sweep.supervise import Command
 from taut.config.overrides import own_words
 from taut.config.pieces import NeedsTrust, environment
-from taut.config.program import Program
+from taut.config.program import Program, extra
 from taut.config.resume import quoted
+from taut.config.run_folder import FIGURES, PLAN
 from taut.errors import RunError, UserError
 from taut.files import held
+from taut.report.read.search import SearchResult
 from taut.report.tables.jobs import jobs_table, write_jobs
+
+if TYPE_CHECKING:
+    from taut.commands.sweep.search.search import Search
 
 Explain = Callable[[Exception, list[str]], str]
 
@@ -67,6 +75,7 @@ class Driver:
     resume: str | None
     explain: Explain
     folder: Path | None = None
+    found: "Search | None" = None
     _open: ExitStack = field(default_factory=ExitStack)
 
     @contextmanager
@@ -118,6 +127,44 @@ class Driver:
         scores = [Status.read(folder / job.folder).score for job in jobs]
         return [float("nan") if score is None else score for score in scores]
 
+    def search(self, cfg: DictConfig, words: Sequence[Override], compose: Compose) -> None:
+        """Run trials that Optuna proposes, one after another or some at a time, until there are enough.
+
+        Args:
+            cfg: The config of the sweep, with Hydra's part.
+            words: What all trials have in common, and what is varied.
+            compose: The task config for the words of a job.
+
+        Raises:
+            UserError: If that is no search, or the folder holds another one.
+        """
+        refuse_search(cfg)
+        engines.refuse_unavailable(cfg.launcher, cfg.launcher.n_jobs)
+        # optuna, which is an extra
+        from taut.commands.sweep.search import study
+        from taut.commands.sweep.search.scores import Score
+        from taut.commands.sweep.search.search import Search
+        from taut.commands.sweep.search.space import Space
+
+        space, configs = Space.of(words), Configs(compose)
+        if cfg.sweep.sampler == "grid":
+            next(space.points())
+        probes = [self._candidate(space.words(point), cfg, configs) for point in space.probes()]
+        good = [each.cfg for each in probes if each.cfg is not None]
+        if not good:
+            raise UserError(str(probes[0].wrong))
+        score, folder = Score.agreed(cfg.sweep.score, good), Path(cfg.hydra.sweep.dir).absolute()
+        if (folder / PLAN).exists() and not (folder / study.JOURNAL).exists():
+            raise UserError(
+                f"{_shown(folder)} holds a sweep that is not a search; start the search with hydra.sweep.dir=<new folder>."
+            )
+        self._take(folder)
+        if score.why:
+            print(score.why, file=sys.stderr, flush=True)
+        jobs = Proposals(self, cfg, configs, list(space.axes))
+        self.found = Search(jobs, cfg, folder, space, score, good[0], again=self.resume is not None)
+        self.found.run()
+
     def conclude(self) -> None:
         """Show the table of all jobs and write ``jobs.csv``.
 
@@ -129,14 +176,28 @@ class Driver:
         plan = Plan.read(self.folder)
         assert plan is not None
         states = {job.folder: Status.read(self.folder / job.folder) for job in plan.jobs}
-        write_jobs(self.folder, plan.jobs, states)
-        Console().print(jobs_table(self.folder, plan.jobs, states))
+        result = None if self.found is None else self._found(self.found, plan)
+        write_jobs(self.folder, plan.jobs, states, result)
+        Console().print(jobs_table(self.folder, plan.jobs, states, result))
+        if result is not None:
+            tell_best(result)
         failed = [name for name, status in states.items() if status.state == "failed"]
         if failed:
+            end = f"{self.found.end} " if self.found is not None and self.found.end else ""
             raise RunError(
-                f"{len(failed)} of {len(states)} jobs failed; their logs are {_shown(self.folder)}/<job>/{LOG}. "
+                f"{end}{len(failed)} of {len(states)} jobs failed; their logs are {_shown(self.folder)}/<job>/{LOG}. "
                 "Add resume=true to run them again."
             )
+
+    def _found(self, search: "Search", plan: Plan) -> SearchResult:
+        """What a search has found, written down and drawn."""
+        # here, since it takes optuna and matplotlib
+        from taut.commands.sweep.search.outcome import written
+        from taut.report.figures.search import save_figures
+
+        result = written(search, plan, self.program.again)
+        save_figures(result, search.folder / FIGURES)
+        return result
 
     def _candidate(self, words: list[str], cfg: DictConfig, configs: Configs) -> Candidate:
         words = own_words(words)
@@ -203,6 +264,86 @@ class Driver:
         evaluate = None if sweep.evaluate is None else shlex.split(sweep.evaluate)
         # what is trusted, too: a cluster may be set up to hand on no environment
         return Command(folder, words, self.program, evaluate, sweep.timeout, environment())
+
+
+@dataclass
+class Proposals:
+    """The jobs of a search, which join the plan of its sweep as they are proposed.
+
+    Args:
+        driver: The driver of the sweep.
+        cfg: The config of the sweep, with Hydra's part.
+        configs: Composes the configs of jobs.
+        axes: The keys that are varied, after which jobs are named.
+    """
+
+    driver: Driver
+    cfg: DictConfig
+    configs: Configs
+    axes: list[str]
+
+    def planned(self, words: list[str]) -> tuple[Job, DictConfig | None, str | None]:
+        """The job of these words, its config, and why it cannot run, if it cannot; it is in the plan from now on.
+
+        Raises:
+            UserError: If its config is not what it was.
+        """
+        candidate, folder = self.driver._candidate(words, self.cfg, self.configs), self.driver.folder
+        assert folder is not None
+        wanted = [(candidate.words, candidate.digest)]
+        plan = Plan.read(folder) or Plan(folder.name, self.driver.command, [])
+        refuse_changes(plan, wanted, merge=True)
+        if candidate.words not in plan:
+            plan = plan.joined(wanted, self.axes).write(folder)
+        job = plan.job(candidate.words)
+        if candidate.wrong is not None:
+            self.refused(job, candidate.wrong)
+        return job, candidate.cfg, candidate.wrong
+
+    def refused(self, job: Job, why: str) -> None:
+        """A job cannot run: say so, and keep it."""
+        assert self.driver.folder is not None
+        print(f"{job.folder} cannot run: {why}", file=sys.stderr, flush=True)
+        _mark_wrong(self.driver.folder / job.folder, why)
+
+    def command(self, job: Job) -> Command:
+        """What runs a job."""
+        assert self.driver.folder is not None
+        plan = Plan(self.driver.folder.name, self.driver.command, [])
+        return self.driver._command(job, plan, self.cfg.sweep)
+
+
+def refuse_search(cfg: DictConfig) -> None:
+    """Refuse a search that cannot be, before anything is composed or written.
+
+    Raises:
+        UserError: Naming what is missing, or what does not go together.
+    """
+    needed = ["optuna", *(["cmaes"] if cfg.sweep.sampler == "cmaes" else [])]
+    for name in needed:
+        if find_spec(name) is None:
+            raise UserError(f"A search needs {name}: {extra('optuna')}.")
+    if isinstance(cfg.sweep.score, str) or len(cfg.sweep.score) == 1:
+        return
+    if cfg.sweep.pruner != "none":
+        raise UserError(
+            f"sweep.pruner={cfg.sweep.pruner} compares by one score, and sweep.score names several; choose one of them, "
+            "or sweep.pruner=none."
+        )
+    if cfg.sweep.sampler == "cmaes":
+        raise UserError("sweep.sampler=cmaes maximises one score; choose one, or sweep.sampler=tpe.")
+
+
+def tell_best(result: SearchResult) -> None:
+    """Print the best words of a search, ready to paste."""
+    console = Console()
+    if result.note:
+        console.print(Text(result.note, style="dim"), soft_wrap=True)
+    if result.best:
+        what = "The best trial" if len(result.labels) == 1 else "No trial beats these in every score"
+        console.print(Text(f"{what}; to train it once more:"))
+    for command in result.best.values():
+        console.print(Text(command, style="bold"), soft_wrap=True)
 
 
 def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candidate]:

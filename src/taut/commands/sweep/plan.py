@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,10 +78,15 @@ class Plan:
     def __contains__(self, words: Sequence[str]) -> bool:
         return tuple(words) in self._known
 
-    def joined(self, wanted: Sequence[tuple[list[str], str]]) -> "Plan":
-        """The plan with these jobs, words and digests of their configs, added behind those it has."""
+    def joined(self, wanted: Sequence[tuple[list[str], str]], axes: Collection[str] = ()) -> "Plan":
+        """The plan with these jobs, words and digests of their configs, added behind those it has.
+
+        Args:
+            wanted: The jobs.
+            axes: The keys they are named after; those in which jobs differ if not given.
+        """
         new = list({tuple(words): (words, digest) for words, digest in wanted if words not in self}.values())
-        varied = _varied([*(job.words for job in self.jobs), *(words for words, _ in new)])
+        varied = set(axes) or _varied([*(job.words for job in self.jobs), *(words for words, _ in new)])
         start = 1 + max((job.number for job in self.jobs), default=-1)
         jobs = [
             Job(number, _folder(number, words, varied), words, digest)

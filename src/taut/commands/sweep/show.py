@@ -9,7 +9,7 @@ from rich.text import Text
 
 from taut.commands.sweep.job import Status
 
-STYLES = {"finished": "green", "failed": "bold red"}
+STYLES = {"finished": "green", "failed": "bold red", "pruned": "yellow"}
 
 
 class Progress:

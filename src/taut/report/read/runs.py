@@ -26,7 +26,7 @@ from taut.report.read.configs import differing, flat, keys_given
 from taut.report.read.files import Reader, legible, number, part, whole, word
 from taut.report.read.scores import Scores, void_of
 
-STATES = ("failed", "interrupted", "running", "unfinished", "queued", "unknown", "debug", "finished")
+STATES = ("failed", "interrupted", "running", "unfinished", "queued", "unknown", "pruned", "debug", "finished")
 CHOICES = ("model", "data", "prior", "q", "likelihood", "objective")
 LONGEST_REASON = 500
 MOST_FOLDERS = 20
@@ -172,7 +172,7 @@ def _state(folder: Path, result: Mapping[str, Any], status: Mapping[str, Any], j
     said = word(status.get("state"))
     if said == "running":
         return "running" if is_held(folder / LOCK) else "interrupted"
-    if said in ("queued", "finished", "failed"):
+    if said in ("queued", "finished", "failed", "pruned"):
         return said
     if (folder / STATUS).exists():
         return "unknown"

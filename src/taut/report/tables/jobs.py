@@ -12,13 +12,14 @@ from rich.text import Text
 from taut.config.run_folder import read_result
 from taut.files import write_atomically
 from taut.report.read.scores import void_of
+from taut.report.read.search import SearchResult
 from taut.report.tables.evaluation import number
 from taut.report.tables.table import new_table
 from taut.report.tables.training import CRITERIA
 
 NAME = "jobs.csv"
 HEADS = {"bound": "validation:\nbound", "log_px": "test:\nlog p(x)", "gap": "test:\ngap"}
-STYLES = {"finished": "green", "failed": "bold red"}
+STYLES = {"finished": "green", "failed": "bold red", "pruned": "yellow"}
 SCORES = ("elbo", "log_px", "gap")
 
 
@@ -48,8 +49,18 @@ class StatusLike(Protocol):
     def log(self) -> str: ...
 
 
-def jobs_table(folder: Path, jobs: Sequence[JobLike], states: Mapping[str, StatusLike]) -> Table:
-    """The jobs with their state, best validation bound and test scores in nats; failures with reason and log."""
+def jobs_table(
+    folder: Path, jobs: Sequence[JobLike], states: Mapping[str, StatusLike], search: SearchResult | None = None
+) -> Table:
+    """The jobs with their state, best validation bound and test scores in nats; failures with reason and log.
+
+    The trials of a search stand in the order of what they have scored, and the best are marked.
+    """
+    scores_of = {} if search is None else search.values
+    if search is not None:
+        jobs = sorted(
+            jobs, key=lambda job: (job.folder not in scores_of, [-each for each in scores_of.get(job.folder, [])])
+        )
     title = Text(f"{folder.name}: {len(jobs)} jobs, nats per datum", style="bold")
     table = new_table(title, caption_justify="left")
     table.add_column("job", overflow="fold")
@@ -58,6 +69,11 @@ def jobs_table(folder: Path, jobs: Sequence[JobLike], states: Mapping[str, Statu
     criteria = {name: result["criteria"] for name, result in results.items() if result.get("criteria")}
     fitted = bool(criteria) and len(criteria) == sum(bool(result) for result in results.values())
     shown = [name for name in HEADS if name == "log_px" or not fitted]  # 80 columns
+    if search is not None:
+        # what trials are compared by comes first, and is not said twice
+        shown = [name for name in shown if name != "bound"]
+        for label in search.labels:
+            table.add_column(label.replace("val/", "validation:\n"), justify="right", no_wrap=True)
     for name in (*(HEADS[name] for name in shown), *(CRITERIA.values() if criteria else ()), "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for job in jobs:
@@ -68,18 +84,38 @@ def jobs_table(folder: Path, jobs: Sequence[JobLike], states: Mapping[str, Statu
             "log_px": _signed(scores, "log_px"),
             "gap": _signed(scores, "gap"),
         }
+        best = search is not None and job.folder in search.best
+        found = ["" if value is None else number(value, 3) for value in _values(search, job.folder)]
         table.add_row(
-            job.folder,
+            Text(job.folder, style="bold" if best else ""),
             Text(status.state, style=STYLES.get(status.state, "")),
+            *(Text(f"{text} *", style="bold") if best else f"{text}  " for text in found),
             *(cells[name] for name in shown),
             *([number(own.get(key), 1) for key in CRITERIA] if criteria else []),
             "" if status.seconds is None else f"{status.seconds:.0f}",
         )
     failed = [(job.folder, states[job.folder]) for job in jobs if states[job.folder].state == "failed"]
-    lines = [*(Text(line) for line in firsts(results)), *(_failure(folder, name, status) for name, status in failed)]
+    lines = [
+        *_marked(search),
+        *(Text(line) for line in firsts(results)),
+        *(_failure(folder, name, status) for name, status in failed),
+    ]
     if lines:
         table.caption, table.caption_style = Text("\n").join(lines), ""
     return table
+
+
+def _values(search: SearchResult | None, job: str) -> Sequence[float | None]:
+    return [] if search is None else search.values.get(job, [None] * len(search.labels))
+
+
+def _marked(search: SearchResult | None) -> list[Text]:
+    if search is None or not search.best:
+        return []
+    alone = len(search.labels) == 1
+    return [
+        Text("* the best" if alone else "* the Pareto front: no other is better in one score and as good in the rest")
+    ]
 
 
 def firsts(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -115,11 +151,14 @@ def _first(label: str, values: Mapping[str, float | None]) -> str:
     return f"First by {label}: {known[0][1]}{ahead}"
 
 
-def write_jobs(folder: Path, jobs: Sequence[JobLike], states: Mapping[str, StatusLike]) -> None:
-    """Write that table as ``jobs.csv``, atomically."""
+def write_jobs(
+    folder: Path, jobs: Sequence[JobLike], states: Mapping[str, StatusLike], search: SearchResult | None = None
+) -> None:
+    """Write that table as ``jobs.csv``, atomically; of a search with the scores of its trials, too."""
+    labels = [] if search is None else [label.partition("\n")[0].replace("val/", "search_") for label in search.labels]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ["job", "words", "state", "val_bound", *SCORES, *CRITERIA, "converged"]
+    columns = ["job", "words", "state", "val_bound", *labels, *SCORES, *CRITERIA, "converged"]
     columns += ["exit_code", "reason", "log", "seconds"]
     writer.writerow(columns)
     for job in jobs:
@@ -127,7 +166,7 @@ def write_jobs(folder: Path, jobs: Sequence[JobLike], states: Mapping[str, Statu
         scores, criteria = result.get("scores", {}), result.get("criteria") or {}
         numbers = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in SCORES]
         numbers += [*(criteria.get(key) for key in CRITERIA), result.get("converged")]
-        known = [status.state, status.score, *numbers, status.exit_code, status.reason]
+        known = [status.state, status.score, *(_values(search, job.folder)), *numbers, status.exit_code, status.reason]
         log = f"{job.folder}/{status.log}" if (folder / job.folder / status.log).exists() else None
         writer.writerow([job.folder, " ".join(job.words), *known, log, status.seconds])
     write_atomically(folder / NAME, text.getvalue())

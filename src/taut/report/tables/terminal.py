@@ -15,7 +15,14 @@ from taut.report.tables.notes import Note
 from taut.report.tables.sections import Section, state_cells
 from taut.report.tables.table import NARROW, new_table
 
-STYLES = {"finished": "green", "failed": "bold red", "interrupted": "red", "unknown": "red", "running": "cyan"}
+STYLES = {
+    "finished": "green",
+    "pruned": "yellow",
+    "failed": "bold red",
+    "interrupted": "red",
+    "unknown": "red",
+    "running": "cyan",
+}
 LONGEST = 26
 """Letters of a name that stay on one line."""
 COLOURS = {"clear": "green", "tie": "yellow", "open": "yellow", "ranked": "", "alone": "dim"}

@@ -14,6 +14,7 @@ from taut.files import not_through_a_link, open_regular, write_atomically
 
 NAME = "metrics.csv"
 FIRST = ("epoch", "step", "seconds")
+WITH_ERRORS = ("bound", "elbo", "log_px")
 LOGGED = ("train/", "val/", "speed/")
 
 read = read_metrics
@@ -22,10 +23,10 @@ read = read_metrics
 class History(Callback):
     """Writes ``metrics.csv`` into the run folder: one row per epoch, on disk before the next epoch begins.
 
-    Columns are ``epoch``, ``step``, ``seconds`` (of this epoch, validation included) and every ``train/``,
-    ``val/`` and ``speed/`` metric that was logged; a cell is empty in an epoch without validation. A resumed
-    run drops the rows its checkpoint does not know, so the file ends up as that of an uninterrupted run,
-    timings apart.
+    Columns are ``epoch``, ``step``, ``seconds`` (of this epoch, validation included), every ``train/``, ``val/`` and
+    ``speed/`` metric that was logged, and ``val_error/`` with the standard errors of the bounds over the data; a cell is
+    empty in an epoch without validation. A resumed run drops the rows its checkpoint does not know, so the file ends
+    up as that of an uninterrupted run, timings apart.
     """
 
     def __init__(self) -> None:
@@ -65,8 +66,17 @@ class History(Callback):
                     "step": trainer.global_step,
                     "seconds": round(seconds, 4),
                     **{name: metrics[name].item() for name in sorted(metrics) if name.startswith(wanted)},
+                    **(errors(pl_module) if self._validated else {}),
                 },
             )
+
+
+def errors(module: LightningModule) -> dict[str, float]:
+    """Standard errors over the validation rows of what a search maximises, nats, as ``val_error/<score>``."""
+    summary = getattr(module, "summaries", {}).get("val")
+    known = {} if summary is None else {name: summary.scores[name]["standard_error"] for name in WITH_ERRORS}
+    # one datum does not tell how data differ
+    return {f"val_error/{name}": error for name, error in known.items() if error is not None}
 
 
 def metrics_file(trainer: Trainer) -> Path:
