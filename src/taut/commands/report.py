@@ -47,6 +47,7 @@ def report(asked: argparse.Namespace) -> Path:
 
     from taut.report.page import page
     from taut.report.page.plots import pictures
+    from taut.report.page.searches import searches
     from taut.report.rank.candidates import score_sets
     from taut.report.read.files import legible
     from taut.report.read.find import find
@@ -67,7 +68,8 @@ def report(asked: argparse.Namespace) -> Path:
     leaders = [places[id(answer.first.entries[0].run)] for each in sections for answer in each.found.answers]
     kinds = pictures(runs, list(dict.fromkeys([*leaders, *range(len(runs))])))
     title = ", ".join(folder.resolve().name for folder in folders[:3]) + (" …" if len(folders) > 3 else "")
-    page.write(out, page.render(title, runs, names, sections, kinds, found.problems))
+    shown_searches = list(searches(found.sweeps))
+    page.write(out, page.render(title, runs, names, sections, kinds, found.problems, shown_searches))
     console.print(Text(legible(_shown(out)), style="dim"), soft_wrap=True)
     return out
 

@@ -156,14 +156,16 @@ class Driver:
         score, folder = Score.agreed(cfg.sweep.score, good), Path(cfg.hydra.sweep.dir).absolute()
         if (folder / PLAN).exists() and not (folder / study.JOURNAL).exists():
             raise UserError(
-                f"{_shown(folder)} holds a sweep that is not a search; start the search with hydra.sweep.dir=<new folder>."
+                f"{_shown(folder)} holds a sweep that is not a search; start the search with hydra.sweep.dir=<new>."
             )
         self._take(folder)
         if score.why:
             print(score.why, file=sys.stderr, flush=True)
         jobs = Proposals(self, cfg, configs, list(space.axes))
         self.found = Search(jobs, cfg, folder, space, score, good[0], again=self.resume is not None)
-        self.found.run()
+        engines.settle(cfg.launcher, folder)
+        with engines.started(cfg.launcher, folder) as engine:
+            self.found.run(engine)
 
     def conclude(self) -> None:
         """Show the table of all jobs and write ``jobs.csv``.
@@ -327,8 +329,8 @@ def refuse_search(cfg: DictConfig) -> None:
         return
     if cfg.sweep.pruner != "none":
         raise UserError(
-            f"sweep.pruner={cfg.sweep.pruner} compares by one score, and sweep.score names several; choose one of them, "
-            "or sweep.pruner=none."
+            f"sweep.pruner={cfg.sweep.pruner} compares by one score, and sweep.score names several; choose one, or "
+            "sweep.pruner=none."
         )
     if cfg.sweep.sampler == "cmaes":
         raise UserError("sweep.sampler=cmaes maximises one score; choose one, or sweep.sampler=tpe.")

@@ -103,9 +103,21 @@ def _slice(axes: Axes, search: SearchResult, points: Points, key: str) -> None:
         axes.set_xlim(-0.5, len(choices) - 0.5)
         axes.set_xticks(range(len(choices)), [choice[:LONGEST] for choice in choices])
         axes.tick_params("x", labelrotation=30 if sum(map(len, choices)) > 24 else 0)
-    elif key in search.logarithmic:
-        axes.set_xscale("log")
+    elif key in search.ranges:
+        _number_axis(axes, *search.ranges[key], logarithmic=key in search.logarithmic)
     axes.grid(color=PALE)
+
+
+def _number_axis(axes: Axes, low: float, high: float, *, logarithmic: bool) -> None:
+    """The whole range that was searched, with its ends and its middle written out."""
+    if logarithmic:
+        axes.set_xscale("log")
+    ticks = np.geomspace(low, high, 3) if logarithmic else np.linspace(low, high, 3)
+    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    # a logarithmic axis would write numbers of its own between them
+    axes.minorticks_off()
+    margin = (high / low) ** 0.06 if logarithmic else 0.06 * (high - low)
+    axes.set_xlim(*((low / margin, high * margin) if logarithmic else (low - margin, high + margin)))
 
 
 def _place(value: float | str, choices: Sequence[str]) -> float:

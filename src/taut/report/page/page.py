@@ -19,6 +19,7 @@ from taut.errors import UserError
 from taut.files import write_atomically
 from taut.report.page import plots
 from taut.report.page.plots import Kind
+from taut.report.page.searches import Shown
 from taut.report.read import configs
 from taut.report.read.files import Reader
 from taut.report.read.runs import STATES, Names, Run
@@ -36,6 +37,7 @@ def render(
     sections: Sequence[Section],
     kinds: Sequence[Kind],
     notes: Sequence[str],
+    searches: Sequence[Shown] = (),
 ) -> str:
     """The page.
 
@@ -46,6 +48,7 @@ def render(
         sections: The sets of comparable scores.
         kinds: Their pictures.
         notes: What could not be read of the sweeps.
+        searches: The searches among the sweeps.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -67,6 +70,7 @@ def render(
         kinds=kinds,
         failures=list(_failures(runs, names)),
         notes=notes,
+        searches=searches,
         settings=configs.differing([configs.settings(run.config) for run in runs]),
         versions=_versions(runs),
         style=style,

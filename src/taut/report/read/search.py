@@ -35,7 +35,8 @@ class SearchResult:
     Args:
         labels: What its scores are called, all of which are maximised.
         trials: Its trials, in the order in which they were proposed.
-        logarithmic: The axes that are.
+        ranges: The lowest and the highest value of the axes that are numbers.
+        logarithmic: Those of them that are.
         choices: The choices of the axes that are categories.
         importance: For each score, the share of its variance that each axis explains.
         best: The command of the best trial, or of those that no other beats in every score, by its job.
@@ -44,6 +45,7 @@ class SearchResult:
 
     labels: Sequence[str]
     trials: Sequence[Trial]
+    ranges: Mapping[str, tuple[float, float]]
     logarithmic: Sequence[str]
     choices: Mapping[str, Sequence[str]]
     importance: Sequence[Mapping[str, float]]
@@ -61,6 +63,7 @@ class SearchResult:
         return cls(
             [str(label) for label in content["labels"]],
             [_trial(trial, len(content["labels"])) for trial in content["trials"]],
+            {key: (float(axis["low"]), float(axis["high"])) for key, axis in axes.items() if "low" in axis},
             [key for key, axis in axes.items() if axis.get("log")],
             {key: [str(choice) for choice in axis["choices"]] for key, axis in axes.items() if "choices" in axis},
             [{str(key): float(share) for key, share in each.items()} for each in content["importance"]],

@@ -24,8 +24,8 @@ class History(Callback):
     """Writes ``metrics.csv`` into the run folder: one row per epoch, on disk before the next epoch begins.
 
     Columns are ``epoch``, ``step``, ``seconds`` (of this epoch, validation included), every ``train/``, ``val/`` and
-    ``speed/`` metric that was logged, and ``val_error/`` with the standard errors of the bounds over the data; a cell is
-    empty in an epoch without validation. A resumed run drops the rows its checkpoint does not know, so the file ends
+    ``speed/`` metric that was logged, and ``val_error/`` with the standard errors of the bounds over the data; a cell
+    is empty in an epoch without validation. A resumed run drops the rows its checkpoint does not know, so the file ends
     up as that of an uninterrupted run, timings apart.
     """
 

@@ -1,8 +1,8 @@
 r"""Pruning that an error cannot cause.
 
 Optuna's pruners compare numbers, and validation scores are means over some hundred rows: of two trainings that are
-equally good, one is always behind. A trial is stopped only if its pruner says so, and if it is behind the best by more than
-both errors explain.
+equally good, one is always behind. A trial is stopped only if its pruner says so, and if it is behind the best by more
+than both errors explain.
 """
 
 import math
@@ -65,8 +65,8 @@ def behind(study: Study, trial: FrozenTrial, z: float = Z) -> str | None:
     if not own + z * error < theirs:
         return None
     return (
-        f"{theirs - own:.3f} nats behind the best trial ({best.number}) at epoch {step}, where {z:g} standard errors are "
-        f"{z * error:.3f}"
+        f"{theirs - own:.3f} nats behind the best trial (number {best.number}) at epoch {step}, where {z:g} standard "
+        f"errors are {z * error:.3f}"
     )
 
 

@@ -113,7 +113,7 @@ def samples(cfg: DictConfig) -> int:
     return max(2, -(-cfg.k_eval // cfg.k)) * cfg.k
 
 
-def rows_of(folder: Path) -> list[Row]:
+def rows_of(folder: Path) -> Sequence[Row]:
     """The rows of ``metrics.csv`` so far."""
     path = folder / METRICS
     return read_metrics(path) if path.exists() else []

@@ -71,8 +71,11 @@ class Search:
     _retried: set[str] = field(default_factory=set, init=False)
     _repeats: int = field(default=0, init=False)
 
-    def run(self) -> None:
+    def run(self, engine: engines.Engine) -> None:
         """Run trials until there are as many as were asked for.
+
+        Args:
+            engine: What runs their jobs.
 
         Raises:
             UserError: If the folder holds another search.
@@ -84,10 +87,7 @@ class Search:
         left = unfinished(self.study, self.space.axes)
         if self.again:
             self._retry()
-        with (
-            engines.started(self.cfg.launcher, self.folder) as engine,
-            Progress(self.folder.name, self.trials, len(self._tried) - len(left)) as progress,
-        ):
+        with Progress(self.folder.name, self.trials, len(self._tried) - len(left)) as progress:
             while self._fill(engine, left) or self._running:
                 for name, status in engine.wait(set(self._running)):
                     self._look(name, ended=True)
@@ -179,7 +179,8 @@ class Search:
     def _look(self, name: str, ended: bool = False) -> None:
         """Tell Optuna what a job has scored since it was last looked at, and give it up if it is far behind."""
         trial, folder = self._running[name][0], self.folder / name
-        if self.cfg.sweep.pruner == "none" or not self._has_news(folder):
+        # a job that was given up may make another epoch until it stops: what it scores then depends on the machine
+        if self.cfg.sweep.pruner == "none" or (folder / PRUNE).exists() or not self._has_news(folder):
             return
         (column,) = self.score.names
         told = self._known()[trial.number].intermediate_values
@@ -188,9 +189,10 @@ class Search:
             if column not in row or step in told:
                 continue
             pruning.note(trial, step, row[column], row.get(scores.error_of(column)))
-            if not ended and not (folder / PRUNE).exists() and trial.should_prune():
+            if not ended and trial.should_prune():
                 why = pruning.behind(self.study, self._known()[trial.number])
                 write_atomically(folder / PRUNE, f"{why}")
+                return
 
     def _has_news(self, folder: Path) -> bool:
         try:

@@ -21,7 +21,7 @@ NAME = "search"
 LARGEST = 1_000_000_000
 """Bytes of a journal."""
 ABOUT, JOB, WRONG, KIND = "taut", "job", "wrong", "kind"
-"""Attributes: of the study, what it maximises over what; of a trial, its job, why it has failed, and its kind of score."""
+"""Attributes: of the study, what it maximises over what; of a trial, its job, why it failed, the kind of its score."""
 PICKLED = "cma:"
 """How the attributes begin in which Optuna's CMA-ES keeps its state."""
 SET_ATTRIBUTE = 9
@@ -51,7 +51,10 @@ def opened(folder: Path, about: dict[str, Any], objectives: int) -> optuna.Study
     storage = JournalStorage(JournalFileBackend(str(path), lock))
     try:
         study = optuna.create_study(
-            storage=storage, study_name=NAME, directions=["maximize"] * objectives, load_if_exists=True
+            storage=storage,
+            study_name=NAME,
+            directions=[optuna.study.StudyDirection.MAXIMIZE] * objectives,
+            load_if_exists=True,
         )
         known = study.user_attrs.get(ABOUT)
     except (ValueError, KeyError, TypeError, AssertionError) as error:
