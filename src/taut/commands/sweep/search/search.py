@@ -143,8 +143,9 @@ class Search:
     def _planned(self, trial: optuna.Trial) -> tuple[Job, str | None]:
         """The job of a trial, and why it cannot run, if it cannot."""
         job, config, wrong = self.jobs.planned(self.space.words(trial.params))
-        self._repeats = self._repeats + 1 if job.folder in self._tried else 0
-        trial.set_user_attr(JOB, job.folder)
+        if JOB not in trial.user_attrs:
+            self._repeats = self._repeats + 1 if job.folder in self._tried else 0
+            trial.set_user_attr(JOB, job.folder)
         if config is not None and wrong is None and (wrong := scores.incomparable(self.base, config)):
             self.jobs.refused(job, wrong)
         return job, wrong

@@ -13,6 +13,8 @@ from taut.errors import UserError
 
 DIGITS = 4
 """Significant digits of a number in the words of a job, which are its numbers."""
+PLACES = 12
+"""Decimals of the numbers of a range."""
 SEEDS = ("seed", "data.seed", "model.seed")
 OF_SCORES = ("k_eval", "k_test")
 
@@ -113,8 +115,9 @@ def distribution(word: Override) -> BaseDistribution:
         return IntDistribution(start, end if step is None else range(start, end, step)[-1], log=log, step=step or 1)
     if step is None:
         return FloatDistribution(float(start), float(end), log=log)
-    # Hydra's own list: it includes an end that rounding has put below the stop
-    numbers = [float(text) for text in word.sweep_string_iterator()]
+    # Hydra's own list, which has the stop in it where rounding puts it there; rounded, or Optuna would say that the
+    # last is not so many steps from the first
+    numbers = [round(float(text), PLACES) for text in word.sweep_string_iterator()]
     return FloatDistribution(numbers[0], numbers[-1], step=float(step))
 
 

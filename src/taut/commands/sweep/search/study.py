@@ -82,7 +82,7 @@ def _mend(path: Path) -> None:
     """Take a last line that was cut short out of a journal, and what Optuna would unpickle.
 
     CMA-ES keeps its state as a pickle, and the folder may come from somebody else. A search that goes on starts CMA-ES
-    anew, at the best trial.
+    anew.
 
     Raises:
         UserError: If it is not a journal.
@@ -142,21 +142,8 @@ def sampler(name: str, seed: int, study: optuna.Study, trials: int, together: in
         return GPSampler(n_startup_trials=starting, deterministic_objective=True, seed=own)
     if name == "cmaes":
         # Optuna draws categories, which CMA-ES does not know, at random, and would warn of each
-        return CmaEsSampler(x0=_start(study), warn_independent_sampling=False, seed=own)
+        return CmaEsSampler(warn_independent_sampling=False, seed=own)
     return RandomSampler(seed=own)
-
-
-def _start(study: optuna.Study) -> dict[str, Any] | None:
-    """Where CMA-ES starts: at the best trial, if there is one; it knows numbers alone."""
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not finished:
-        return None
-    best = max(finished, key=lambda trial: (trial.values or [0.0])[0])
-    return {
-        key: value
-        for key, value in best.params.items()
-        if not isinstance(best.distributions[key], optuna.distributions.CategoricalDistribution)
-    }
 
 
 def unfinished(study: optuna.Study, axes: Any) -> list[FrozenTrial]:
