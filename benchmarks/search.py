@@ -43,7 +43,7 @@ AXES = {
     "network.hidden": ["[50]", "[200]"],
 }
 SCORE = "val/bound"
-SETTINGS: dict[str, Any] = {"trials": 11, "pruner": "median"}
+SETTINGS: dict[str, Any] = {"trials": 10, "pruner": "median"}
 SEEDS = 10
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.taut.launcher import combinations
 from taut.commands.sweep.dry_run import rehearse
+from taut.commands.sweep.search.space import Space
 from taut.config import compose as _resolvers  # noqa: F401
 from taut.config.check import check
 
@@ -21,11 +22,16 @@ ELSEWHERE = ("gap_table",)
 
 
 def grid(path: Path) -> list[DictConfig]:
-    params = OmegaConf.load(path).hydra.sweeper.params
-    words = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
-    jobs = combinations(words)
+    sweeper = OmegaConf.load(path).hydra.sweeper
+    words = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in sweeper.params.items()])
+    jobs = combinations(words) if "_target_" not in sweeper else _tried(Space.of(words))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return [compose("train", [f"+sweep={path.stem}", *job]) for job in jobs]
+
+
+def _tried(space: Space) -> list[list[str]]:
+    """Points of a search at which every choice of every axis is met."""
+    return [space.words(point) for point in space.probes()]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

@@ -28,6 +28,7 @@ REQUIRED = {
 """Packages that every command needs, with what is imported of them."""
 OPTIONAL = {
     "submitit": ("submitit", "sweep", "launcher=slurm"),
+    "optuna": ("optuna", "optuna", "hydra/sweeper=optuna"),
     "wandb-workspaces": ("wandb_workspaces", "dashboard", "taut dashboard"),
 }
 """Packages by their name: what is imported, the extra that holds them, and what needs them."""

@@ -434,7 +434,7 @@ def _without_a_place(key: str, overrides: list[str], compose: Compose) -> str:
     except Exception:
         # another word may be wrong, or hold several values; what is chosen of the group still has the keys that exist
         group = key.split(".")[0]
-        node = compose([word for word in overrides if word.partition("=")[0] == group and "," not in word])
+        node = compose([word for word in overrides if word.partition("=")[0] == group != key and "," not in word])
     if key in node:
         return f"{key} is a group of keys here, not a choice; set one of them: {key}.<key>=<value>."
     if (elsewhere := in_another_group(key, node)) is not None:

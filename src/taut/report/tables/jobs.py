@@ -56,11 +56,6 @@ def jobs_table(
 
     The trials of a search stand in the order of what they have scored, and the best are marked.
     """
-    scores_of = {} if search is None else search.values
-    if search is not None:
-        jobs = sorted(
-            jobs, key=lambda job: (job.folder not in scores_of, [-each for each in scores_of.get(job.folder, [])])
-        )
     title = Text(f"{folder.name}: {len(jobs)} jobs, nats per datum", style="bold")
     table = new_table(title, caption_justify="left")
     table.add_column("job", overflow="fold")
@@ -68,15 +63,13 @@ def jobs_table(
     results = {job.folder: _result(folder / job.folder) for job in jobs}
     criteria = {name: result["criteria"] for name, result in results.items() if result.get("criteria")}
     fitted = bool(criteria) and len(criteria) == sum(bool(result) for result in results.values())
-    shown = [name for name in HEADS if name == "log_px" or not fitted]  # 80 columns
-    if search is not None:
-        # what trials are compared by comes first, and is not said twice
-        shown = [name for name in shown if name != "bound"]
-        for label in search.labels:
-            table.add_column(label.replace("val/", "validation:\n"), justify="right", no_wrap=True)
-    for name in (*(HEADS[name] for name in shown), *(CRITERIA.values() if criteria else ()), "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for job in jobs:
+    # 80 columns; of a search, what trials are compared by takes the place of the bound
+    shown = [name for name in HEADS if name == "log_px" or not (fitted or (search and name == "bound"))]
+    compared = [] if search is None else [label.replace("val/", "validation:\n") for label in search.labels]
+    heads = [*compared, *(HEADS[name] for name in shown), *(CRITERIA.values() if criteria else ()), "seconds"]
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for job in _best_first(jobs, search):
         status, own = states[job.folder], criteria.get(job.folder, {})
         scores = results[job.folder].get("scores", {})
         cells = {
@@ -103,6 +96,12 @@ def jobs_table(
     if lines:
         table.caption, table.caption_style = Text("\n").join(lines), ""
     return table
+
+
+def _best_first(jobs: Sequence[JobLike], search: SearchResult | None) -> Sequence[JobLike]:
+    """The jobs in the order of what they have scored, and behind them those that have no score."""
+    known = {} if search is None else search.values
+    return sorted(jobs, key=lambda job: (job.folder not in known, [-value for value in known.get(job.folder, [])]))
 
 
 def _values(search: SearchResult | None, job: str) -> Sequence[float | None]:
