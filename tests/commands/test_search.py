@@ -26,9 +26,11 @@ from taut.commands.sweep.search import pruning, study
 from taut.commands.sweep.search.outcome import written
 from taut.commands.sweep.search.scores import Score, front, incomparable, samples
 from taut.commands.sweep.search.space import Space
+from taut.commands.sweep.search.tracked import track
 from taut.config import overrides
 from taut.config.compose import Composer
 from taut.errors import UserError
+from taut.report.figures.search import save_figures
 from taut.training.module import _tiled
 
 STUB = Path(__file__).with_name("stub.py")
@@ -421,6 +423,28 @@ def test_what_a_search_found_is_written_down(tmp_path):
     assert result.choices == {"k": ["1", "2", "9"]}
 
 
+def test_a_search_is_one_run_of_wandb_beside_its_jobs(programs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = tmp_path / "outputs" / "sweeps" / "mine"
+    folder.mkdir(parents=True)
+    search, replay = replayed(folder, [LR, "k=1,2"], quadratic, trials=8, epochs=2)
+    result = written(
+        search, Plan("mine", [], [replay.planned(each)[0] for each in replay.words.values()]), "taut train"
+    )
+    pictures = save_figures(result, folder / "figures")
+    assert [picture.stem for picture in pictures] == ["search_history", "search_importance", "search_slices"]
+    track(OmegaConf.load(ROOT / "conf" / "logger" / "wandb.yaml"), result, folder, pictures)
+    assert not capsys.readouterr().err
+    (record,) = (tmp_path / "outputs" / "wandb").glob("offline-run-*")
+    assert len(list((record / "files" / "media" / "images" / "search").glob("*.png"))) == 3
+    monkeypatch.setattr("taut.training.loggers.wandb_logger", lambda **_: 1 / 0)
+    track(OmegaConf.load(ROOT / "conf" / "logger" / "csv.yaml"), result, folder, pictures)
+    assert not capsys.readouterr().err
+    track(OmegaConf.load(ROOT / "conf" / "logger" / "wandb.yaml"), result, folder, pictures)
+    assert capsys.readouterr().err == "W&B has no record of the search: division by zero\n"
+    assert len(list((tmp_path / "outputs" / "wandb").glob("offline-run-*"))) == 1
+
+
 # the command
 
 SEARCH = ["hydra/sweeper=optuna", "hydra.sweep.dir=sweep"]
@@ -470,7 +494,7 @@ def test_without_the_package_it_says_how_to_get_it(tmp_path, monkeypatch, packag
 
 def driver(commands, folder, *words):
     env = {**os.environ, "TAUT_PRETEND": "1"}
-    words = ["-m", *SEARCH, *words]
+    words = ["-m", *SEARCH, "logger=csv", *words]
     return commands.start(STUB, *words, cwd=folder, env=env, stdout=-1, stderr=-1, text=True)
 
 

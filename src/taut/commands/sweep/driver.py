@@ -195,10 +195,12 @@ class Driver:
         """What a search has found, written down and drawn."""
         # here, since it takes optuna and matplotlib
         from taut.commands.sweep.search.outcome import written
+        from taut.commands.sweep.search.tracked import track
         from taut.report.figures.search import save_figures
 
         result = written(search, plan, self.program.again)
-        save_figures(result, search.folder / FIGURES)
+        pictures = save_figures(result, search.folder / FIGURES)
+        track(search.cfg.logger, result, search.folder, pictures)
         return result
 
     def _candidate(self, words: list[str], cfg: DictConfig, configs: Configs) -> Candidate:
