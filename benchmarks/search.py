@@ -183,12 +183,12 @@ def config(**sweep: Any) -> DictConfig:
 
 
 def replayed(
-    folder: Path, words: Sequence[str], curve: Callable[[list[str]], Curve], **sweep: Any
+    folder: Path, words: Sequence[str], curve: Callable[[list[str]], Curve], again: bool = False, **sweep: Any
 ) -> tuple[Search, Replay]:
     """A search over these words, run to its end."""
     replay, cfg = Replay(folder, curve), config(**sweep)
     space = Space.of(OverridesParser.create().parse_overrides(list(words)))
-    search = Search(replay, cfg, folder, space, Score((SCORE,), 0), cfg, again=False)
+    search = Search(replay, cfg, folder, space, Score((SCORE,), 0), cfg, again)
     search.run(replay)
     return search, replay
 

@@ -315,6 +315,22 @@ def test_a_failed_trial_is_failed_and_the_search_goes_on(tmp_path):
     assert search.study.best_params["k"] == "1"
 
 
+def test_failed_trials_are_proposed_once_more_if_asked(tmp_path):
+    settings = {"trials": 4, "epochs": 2, "pruner": "none"}
+    replayed(tmp_path, ["optimizer.lr=1e-3,1e-2", "k=1,9"], quadratic, sampler="grid", **settings)
+    again, replay = replayed(tmp_path, ["optimizer.lr=1e-3,1e-2", "k=1,9"], quadratic, again=True, **settings)
+    assert replay.seconds == 2 * 2
+    assert [trial.state for trial in again.study.trials].count(TrialState.FAIL) == 4
+    healed, replay = replayed(
+        tmp_path, ["optimizer.lr=1e-3,1e-2", "k=1,9"], lambda words: quadratic(words[:1]), again=True, **settings
+    )
+    assert replay.seconds == 2 * 2
+    assert [trial.state for trial in healed.study.trials[-2:]] == [TrialState.COMPLETE] * 2
+    # told once, and not tried a third time
+    last, replay = replayed(tmp_path, ["optimizer.lr=1e-3,1e-2", "k=1,9"], quadratic, again=True, **settings)
+    assert (replay.seconds, len(last.study.trials)) == (0, len(healed.study.trials))
+
+
 def test_a_search_in_which_all_fails_ends(tmp_path):
     search, replay = replayed(tmp_path, [LR, "k=9"], quadratic, trials=50, epochs=2)
     assert len(replay.words) == 5
@@ -525,6 +541,21 @@ def test_a_search_of_real_processes_is_killed_and_ends(commands, tmp_path):
     known = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
     assert [trial.values for trial in known.trials] == [trial["values"] for trial in result["trials"]]
     assert (sweep / "figures" / "search_history.png").exists()
+
+
+def test_the_trials_of_a_search_are_tasks_of_a_cluster(commands, tmp_path):
+    words = [
+        "latent_dim=range(2,64)",
+        "sweep.trials=3",
+        "launcher=slurm",
+        "launcher.cluster=local",
+        "launcher.n_jobs=2",
+    ]
+    process = driver(commands, tmp_path, *words)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    result = json.loads((tmp_path / "sweep" / "search.json").read_text())
+    assert [trial["state"] for trial in result["trials"]] == ["finished"] * 3
 
 
 def test_a_search_whose_trials_fail_says_so(commands, tmp_path):
