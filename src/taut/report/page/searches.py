@@ -5,12 +5,13 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
-from taut.report.figures.search import figures
 from taut.report.read.files import legible
 from taut.report.read.search import read_search
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DPI = 110
 
@@ -42,6 +43,9 @@ def searches(folders: Sequence[Path]) -> Iterator[Shown]:
         search = read_search(folder)
         if search is None:
             continue
+        # matplotlib, which a page without a search does without
+        from taut.report.figures.search import figures
+
         states = [trial.state for trial in search.trials]
         counted = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
         yield Shown(
@@ -54,7 +58,7 @@ def searches(folders: Sequence[Path]) -> Iterator[Shown]:
         )
 
 
-def _uri(figure: Figure) -> str:
+def _uri(figure: "Figure") -> str:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
     return f"data:image/png;base64,{base64.b64encode(image.getvalue()).decode('ascii')}"
