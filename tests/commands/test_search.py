@@ -350,7 +350,7 @@ class Killed(BaseException):
     """The driver is gone."""
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path, sampler):
     """At any moment: while a trial runs, and with a journal whose last line is torn and whose lock is left."""
     (tmp_path / "whole").mkdir()
