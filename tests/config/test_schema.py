@@ -63,7 +63,7 @@ def test_every_file_of_conf_is_valid(made):
     faults = []
     for path in sorted(CONF.rglob("*.yaml")):
         group = path.parent.name
-        if group in ("help", "hydra") or path.stem.startswith("wandb_"):
+        if group in ("help", "sweeper") or path.stem.startswith("wandb_"):
             continue
         whole = path.stem if group == "conf" else EXPERIMENTS.get(path.stem, "train")
         schema = made[whole if group in ("conf", "experiment", "debug", "sweep") else group]
