@@ -1,5 +1,6 @@
 """Planning of a sweep: the configs are those that Hydra composes, and a thousand jobs cost seconds."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from evaluations import ROOT
 from omegaconf import OmegaConf
 
+from taut.commands.sweep import dry_run
 from taut.commands.sweep.cluster import Cluster
 from taut.commands.sweep.configs import Configs
 from taut.commands.sweep.driver import Driver
@@ -27,14 +29,14 @@ def composer(monkeypatch):
 
 
 class Counted:
-    """Hydra's composition, counted."""
+    """A function, and how often it was called."""
 
-    def __init__(self, compose):
-        self.compose, self.times = compose, 0
+    def __init__(self, function):
+        self.function, self.times = function, 0
 
-    def __call__(self, words):
+    def __call__(self, *arguments):
         self.times += 1
-        return self.compose(words)
+        return self.function(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +50,12 @@ class Counted:
 )
 def test_a_config_of_another_seed_is_the_one_that_hydra_composes(composer, words):
     hydra = Counted(composer.compose)
-    configs = Configs(hydra)
+    configs = Configs(hydra, unexplained)
     for seed in (0, 12345):
         own = [*words, f"seed={seed}"]
-        fast, slow = configs.composed(own), composer.compose(own)
+        config, slow = configs.composed(own), composer.compose(own)
+        fast = config.cfg
+        assert config.container == OmegaConf.to_container(slow, resolve=False)
         assert OmegaConf.to_yaml(fast) == OmegaConf.to_yaml(slow)
         assert OmegaConf.to_yaml(fast, resolve=True) == OmegaConf.to_yaml(slow, resolve=True)
         with pytest.raises(Exception, match="surprise"):
@@ -63,14 +67,58 @@ def test_a_config_of_another_seed_is_the_one_that_hydra_composes(composer, words
 def test_a_thousand_jobs_are_composed_and_checked_as_often_as_they_differ(composer, monkeypatch):
     hydra, checked = Counted(composer.compose), []
     monkeypatch.setattr("taut.commands.sweep.configs.check", checked.append)
-    configs = Configs(hydra)
+    configs = Configs(hydra, unexplained)
     for model in ("vae", "iwae"):
         for seed in range(500):
             words = [f"model={model}", f"seed={seed}"]
-            cfg = configs.composed(words)
-            configs.check(words, cfg)
-            assert (cfg.seed, cfg.model.seed, cfg.data.seed) == (seed, seed, seed)
+            config = configs.composed(words)
+            configs.check(words, config)
+            if seed % 100 == 0:
+                cfg = config.cfg
+                assert (cfg.seed, cfg.model.seed, cfg.data.seed) == (seed, seed, seed)
     assert (hydra.times, len(checked)) == (2, 2)
+
+
+def test_words_that_are_wrong_are_composed_and_explained_once_for_all_seeds(composer):
+    hydra = Counted(composer.compose)
+    configs = Configs(hydra, Counted(lambda error, words: f"sentence {configs.explain.times}"))
+    for seed in range(5):
+        with pytest.raises(UserError, match=r"^sentence 1$"):
+            configs.composed(["model=vea", f"seed={seed}"])
+    assert hydra.times == 1
+
+
+def test_each_model_is_built_once_whatever_the_seed_and_anew_where_it_is_refused(composer, monkeypatch):
+    """A refusal may be of one split of the data, which another seed makes another."""
+    configs = Configs(composer.compose, unexplained)
+    words = [
+        [f"k={k}", *more, f"seed={s}"] for k in (1, 2) for more in ([], ["data.batch_size=${seed}"]) for s in (5, 6)
+    ]
+    built = []
+
+    def build(raw):
+        built.append((raw["k"], raw["data"]["batch_size"], raw["seed"]))
+        return "refused" if (raw["k"], raw["seed"]) == (2, 5) else None
+
+    monkeypatch.setattr(dry_run, "_Builder", lambda: build)
+    monkeypatch.setattr(dry_run.subprocess, "run", in_this_process)
+    refusals = dry_run.rehearse([configs.composed(job) for job in words])
+    assert refusals == [None, None, None, None, "refused", None, "refused", None]
+    # what depends on the seed is built for each, and so is what another seed has been refused
+    assert built == [
+        (1, 100, 5),
+        *[(1, "${seed}", s) for s in (5, 6)],
+        *[(2, 100, s) for s in (5, 6)],
+        *[(2, "${seed}", s) for s in (5, 6)],
+    ]
+
+
+def in_this_process(words, *, input, **_):
+    return subprocess.CompletedProcess(words, 0, json.dumps(dry_run._all(*json.loads(input))), "")
+
+
+def unexplained(error, words):
+    raise AssertionError(words) from error
 
 
 @pytest.mark.parametrize(
@@ -84,7 +132,7 @@ def test_a_thousand_jobs_are_composed_and_checked_as_often_as_they_differ(compos
     ],
 )
 def test_what_a_seed_makes_wrong_is_found_behind_seeds_that_are_right(composer, words, seed, wrong):
-    configs = Configs(composer.compose)
+    configs = Configs(composer.compose, unexplained)
     right = ["model=iwae", *(word for word in words if word != "k=0"), "seed=1"]
     configs.check(right, configs.composed(right))
     bad = ["model=iwae", *words, f"seed={seed}"]

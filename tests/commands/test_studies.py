@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.taut.launcher import combinations
+from taut.commands.sweep.configs import Config, Shared
 from taut.commands.sweep.dry_run import rehearse
 from taut.commands.sweep.search.space import Space
 from taut.config import compose as _resolvers  # noqa: F401
@@ -47,7 +48,7 @@ def test_every_job_of_a_study_can_be_built(commands, path):
     if path.stem not in ELSEWHERE:
         few = configs[:: max(1, len(configs) // 6)]
         with commands.replacing():
-            assert rehearse(few) == [None] * len(few)
+            assert rehearse([Config(Shared(cfg), {}) for cfg in few]) == [None] * len(few)
 
 
 def test_the_smallest_study_runs(commands, tmp_path):

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import track
 from rich.text import Text
 
 from taut.commands.sweep import engines
-from taut.commands.sweep.configs import Compose, Configs
+from taut.commands.sweep.configs import Compose, Config, Configs, Explain
 from taut.commands.sweep.dry_run import rehearse
 from taut.commands.sweep.job import LOCK, LOG, Job, Status
 from taut.commands.sweep.plan import Plan, digest, refuse_changes
@@ -38,21 +36,19 @@ from taut.report.tables.jobs import jobs_table, write_jobs
 if TYPE_CHECKING:
     from taut.commands.sweep.search.search import Search
 
-Explain = Callable[[Exception, list[str]], str]
-
 
 @dataclass(frozen=True)
 class Candidate:
     """A job Hydra asks for: its words, its config, and why it cannot run, if it cannot."""
 
     words: list[str]
-    cfg: DictConfig | None
+    config: Config | None
     wrong: str | None
 
     @property
     def digest(self) -> str:
         """Digest of its config."""
-        return "" if self.cfg is None else digest(self.cfg)
+        return "" if self.config is None else digest(self.config.container)
 
 
 @dataclass
@@ -103,7 +99,7 @@ class Driver:
         engines.refuse_unavailable(cfg.launcher, len(asked))
         console = Console(stderr=True)
         shown = track(asked, "Composing the jobs", console=console, transient=True, disable=not console.is_terminal)
-        configs = Configs(compose)
+        configs = Configs(compose, self.explain)
         candidates = [self._candidate(list(words), cfg, configs) for words in shown]
         folder = Path(cfg.hydra.sweep.dir).absolute()
         earlier = Plan.read(folder)
@@ -146,11 +142,11 @@ class Driver:
         from taut.commands.sweep.search.search import Search
         from taut.commands.sweep.search.space import Space
 
-        space, configs = Space.of(words), Configs(compose)
+        space, configs = Space.of(words), Configs(compose, self.explain)
         if cfg.sweep.sampler == "grid":
             next(space.points())
         probes = [self._candidate(space.words(point), cfg, configs) for point in space.probes()]
-        good = [each.cfg for each in probes if each.cfg is not None]
+        good = [each.config.cfg for each in probes if each.config is not None]
         if not good:
             raise UserError(str(probes[0].wrong))
         score, folder = Score.agreed(cfg.sweep.score, good), Path(cfg.hydra.sweep.dir).absolute()
@@ -206,20 +202,17 @@ class Driver:
     def _candidate(self, words: list[str], cfg: DictConfig, configs: Configs) -> Candidate:
         words = own_words(words)
         try:
-            composed = configs.composed(words)
-            if cfg.launcher.engine == "joblib" and cfg.launcher.n_jobs > 1 and composed.threads is None:
+            config = configs.composed(words)
+            if cfg.launcher.engine == "joblib" and cfg.launcher.n_jobs > 1 and config.leaves_threads_open:
                 # jobs side by side would each start a thread per core and slow one another down
-                words = [*words, "threads=1"]
-                composed.threads = 1
-            configs.check(words, composed)
+                words, config = [*words, "threads=1"], config.also(threads=1)
+            configs.check(words, config)
         # of all jobs alike, and not the end of those that have run
         except NeedsTrust:
             raise
         except UserError as error:
             return Candidate(words, None, str(error))
-        except (HydraException, OmegaConfBaseException) as error:
-            return Candidate(words, None, self.explain(error, words))
-        return Candidate(words, composed, None)
+        return Candidate(words, config, None)
 
     def _take(self, folder: Path) -> None:
         """Be the only driver of a sweep.
@@ -302,7 +295,7 @@ class Proposals:
         job = plan.job(candidate.words)
         if candidate.wrong is not None:
             self.refused(job, candidate.wrong)
-        return job, candidate.cfg, candidate.wrong
+        return job, None if candidate.config is None else candidate.config.cfg, candidate.wrong
 
     def refused(self, job: Job, why: str) -> None:
         """A job cannot run: say so, and keep it."""
@@ -352,8 +345,8 @@ def tell_best(result: SearchResult) -> None:
 
 def _rehearsed(candidates: Sequence[Candidate], plan: Plan | None) -> list[Candidate]:
     """Candidates with what building a model finds wrong about those that are new."""
-    new = [each for each in candidates if each.cfg is not None and (plan is None or each.words not in plan)]
-    refusals = dict(zip(map(id, new), rehearse([each.cfg for each in new if each.cfg is not None]), strict=True))
+    new = [each for each in candidates if each.config is not None and (plan is None or each.words not in plan)]
+    refusals = dict(zip(map(id, new), rehearse([each.config for each in new if each.config is not None]), strict=True))
     return [replace(each, wrong=each.wrong or refusals.get(id(each))) for each in candidates]
 
 

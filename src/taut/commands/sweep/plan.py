@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from taut.commands.sweep.job import Job
 from taut.config.foreign import check_jobs
 from taut.config.overrides import NOT_OF_A_JOB, key
@@ -118,9 +116,8 @@ def refuse_changes(plan: Plan, wanted: Sequence[tuple[list[str], str]], merge: b
         )
 
 
-def digest(cfg: DictConfig) -> str:
-    """SHA-256 of what a job is composed of; values from the environment count by the names of their variables."""
-    container: Any = OmegaConf.to_container(cfg, resolve=False)
+def digest(container: dict[str, Any]) -> str:
+    """SHA-256 of an unresolved config: values from the environment count by the names of their variables."""
     parts = {name: part for name, part in container.items() if name not in NOT_OF_A_JOB}
     # sorted, so that the order of keys in a file is no change
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
