@@ -1,7 +1,8 @@
 """Missing cells of a table, for scikit-learn: p(x_mis | x_obs) as a transformer."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,7 @@ from taut.errors import UserError
 from taut.functional import bounds, seeding
 from taut.functional.arrays import Kind, whole
 from taut.functional.sampling import NoiseKeys
+from taut.functional.threads import each_alone
 from taut.model import exact_inference
 from taut.model.draws import log_weights
 from taut.model.joint import Joint
@@ -99,7 +101,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """X with its missing cells filled: an array, a data frame of pandas, or a tensor, as X is one."""
         check_is_fitted(self)
         x = validated(self, X, reset=False)
-        filled = torch.cat([self._filled(part, keys) for part, keys in self._parts(x)])
+        filled = self._of_all(self._filled, x)
         inside = np.empty(x.shape)
         inside[:, self.columns_] = filled.flatten(1).double().numpy()
         # from X itself: the model may have rounded observed cells to its precision
@@ -113,14 +115,20 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         x = validated(self, X, reset=False)
-        scores = torch.cat([self._score(part, keys) for part, keys in self._parts(x)])
-        return Kind.of(X).restored(scores, names="log_px")
+        return Kind.of(X).restored(self._of_all(self._score, x), names="log_px")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+    def _of_all(self, work: Callable[[Tensor, NoiseKeys], Tensor], x: np.ndarray) -> Tensor:
+        def on_all(x: np.ndarray) -> Tensor:
+            return torch.cat([work(part, keys) for part, keys in self._parts(x)])
+
+        # the small products of a mixture take longer shared out, those of a network do not
+        return on_all(x) if self.run is not None else each_alone(on_all, [x])[0]
 
     def _filled(self, x: Tensor, keys: NoiseKeys) -> Tensor:
         return fill_in(self.joint_, lambda rows: self.q_(x[rows]), x, keys, self.fill, k=self.k)
@@ -225,9 +233,10 @@ def _loaded(folder: Path, trust: str | Sequence[str]) -> tuple[LatentVariableMod
 
 
 ROUNDS, GAIN = 200, 1e-6
+FEW = 4096
+"""Rows of a table that one thread goes through."""
 
 
-@torch.no_grad()
 def fit_mixture(x: Float[Tensor, "n d"], components: int, *, floor: float, seed: int = 0) -> Joint:
     r"""The mixture that EM on the observed cells ends at (Ghahramani & Jordan, 1994).
 
@@ -240,16 +249,23 @@ def fit_mixture(x: Float[Tensor, "n d"], components: int, *, floor: float, seed:
         seed: Seed of the start.
     """
     joint = _start(x, components, floor, seed)
-    last = -torch.inf
+    # one thread for all of a small table, whose every operation would take longer shared out
+    each_alone(partial(_climb, joint), [x]) if len(x) <= FEW else _climb(joint, x)
+    return joint
+
+
+@torch.no_grad()
+def _climb(joint: Joint, x: Float[Tensor, "n d"]) -> None:
+    assert isinstance(joint.likelihood, Component)
+    last, rows = -torch.inf, joint.likelihood.prepared(x)
     for _ in range(ROUNDS):
-        log_px, sums = expect(joint, x)
+        log_px, sums = expect(joint, rows)
         reached = log_px.mean().item()
         if reached - last < GAIN:
             break
         last = reached
         joint.prior.maximise(sums["prior"])
         joint.likelihood.maximise(sums["likelihood"])
-    return joint
 
 
 def _start(x: Tensor, components: int, floor: float, seed: int) -> Joint:

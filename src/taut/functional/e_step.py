@@ -12,7 +12,6 @@ rounding could still be felt, the component is scored by $|w|^2$ with $w = L_c^{
 no more than a last digit of x and m would make, and its sums are those of w. This costs five times as much.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from math import log, pi
@@ -21,6 +20,8 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from taut.functional.threads import each_alone
 
 STRETCH = 2**18
 """Numbers of a stretch: 2 MiB of features and densities, of which each is met twice."""
@@ -125,11 +126,8 @@ def expect(
     if threads == 1 or len(x) <= rows or x.device.type != "cpu":
         log_px, sums = _expect(scorer, x, rows)
         return log_px, relative(gaussians, scorer.rough, sums)
-    # one torch thread in each, or the threads of all parts would compete for the cores
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        parts = list(pool.map(lambda part: _expect(scorer, part, rows), x.tensor_split(min(threads, len(x)))))
-    torch.set_num_threads(threads)  # for threads to come: what one of them sets is the default of the next
-    # map keeps the order of the parts, so the sums round alike whichever thread ends first
+    parts = each_alone(lambda part: _expect(scorer, part, rows), x.tensor_split(min(threads, len(x))))
+    # in the order of the parts, so that the sums round alike
     sums = Sums(*(torch.stack(part).sum(0) for part in zip(*(sums for _, sums in parts), strict=True)))
     return torch.cat([log_px for log_px, _ in parts], -1), relative(gaussians, scorer.rough, sums)
 

@@ -19,7 +19,7 @@ from taut.functional.types import LogWeights, PerDatum
 from taut.model import exact_inference
 from taut.model.draws import Draws
 from taut.model.joint import Joint
-from taut.model.likelihood.component import Component, clusters
+from taut.model.likelihood.component import Component, Holes, clusters
 from taut.model.prior.categorical import Categorical
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
@@ -105,8 +105,12 @@ ROWS = 4096
 
 
 @torch.no_grad()
-def expect(joint: Joint, x: Float[Tensor, "b *x"]) -> tuple[PerDatum, Sums]:
+def expect(joint: Joint, x: Float[Tensor, "b *x"] | Holes) -> tuple[PerDatum, Sums]:
     r"""The E-step: $\log p(x)$ in nats, and the expected sufficient statistics of the batch, by piece of the joint.
+
+    Args:
+        joint: The model.
+        x: Data; of a table of Gaussians also what its ``prepared`` has made of them.
 
     Raises:
         NotImplementedError: If a piece has no closed-form maximum.
@@ -117,6 +121,7 @@ def expect(joint: Joint, x: Float[Tensor, "b *x"]) -> tuple[PerDatum, Sums]:
         assert isinstance(weights, OneHotCategorical)
         log_px, sums = likelihood.expect(x, weights.logits)
         return log_px, {"prior": {"counts": sums["counts"]}, "likelihood": sums}
+    assert isinstance(x, Tensor)
     parts = [_expect(joint, rows) for rows in x.split(ROWS)]
     return torch.cat([log_px for log_px, _ in parts]), reduce(_add, (sums for _, sums in parts))
 
@@ -246,8 +251,9 @@ def best_of(joint: Joint, x: Float[Tensor, "n *x"], seeds: Sequence[int], tolera
     assert isinstance(likelihood, Component)
     starts, table = len(seeds), _table(likelihood, x, seeds)
     weights, means = _log_weights(table.counts, starts), x.new_full((starts,), -torch.inf, dtype=torch.float64)
+    rows = table.prepared(x)
     for _ in range(ROUNDS):
-        log_px, sums = table.expect(x, weights)
+        log_px, sums = table.expect(rows, weights)
         gain, means = log_px.mean(-1) - means, log_px.mean(-1)
         if (gain.abs() < tolerance).all():
             break

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
-from functools import reduce
+from dataclasses import dataclass
+from functools import partial, reduce
 from math import prod
 from typing import Literal
 
@@ -16,8 +17,10 @@ from taut.errors import UserError
 from taut.functional import e_step, m_step
 from taut.functional.column_units import Units, measured
 from taut.functional.gaussian import bounded
+from taut.functional.incomplete import Incomplete
 from taut.functional.m_step import Sums
 from taut.functional.missing import filled
+from taut.functional.threads import each_alone
 from taut.model.likelihood.base import Likelihood
 
 KMEANS_ROWS = 2**14
@@ -61,6 +64,22 @@ ROWS = 4096
 """Rows of which tables are held at once where a formula needs them, so that memory is flat in N."""
 AT = 1 + 1e-6
 """Times a floor up to which a variance is at it."""
+
+
+@dataclass(frozen=True)
+class Holes:
+    """Rows with missing cells, sorted by which are missing.
+
+    Args:
+        parts: Some of the rows at a time, and the same in units, sorted.
+    """
+
+    parts: list[tuple[Float[Tensor, "r d"], Incomplete]]
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "b d"], units: Units) -> "Holes":
+        """Sort them."""
+        return cls([(rows, Incomplete.of(units.inside(rows))) for rows in x.split(ROWS)])
 
 
 class Component(Likelihood):
@@ -207,24 +226,32 @@ class Component(Likelihood):
             return found
         return {**found, "second": torch.diag_embed(found["second"].diagonal(dim1=-2, dim2=-1))}
 
+    def prepared(self, x: Float[Tensor, "b *x"]) -> Tensor | Holes:
+        """Data in the form in which ``expect`` takes them, made once where it is asked many times."""
+        return Holes.of(x.flatten(1), self.units) if x.isnan().any() else x
+
     @torch.no_grad()
     def expect(
-        self, x: Float[Tensor, "b *x"], log_weights: Float[Tensor, "*s c"]
+        self, x: Float[Tensor, "b *x"] | Holes, log_weights: Float[Tensor, "*s c"]
     ) -> tuple[Float[Tensor, "*s b"], Sums]:
         r"""$\log p(x)$ of the mixture in nats, and the ``statistics`` under its posterior.
 
         Args:
-            x: Data.
+            x: Data, or what ``prepared`` made of them.
             log_weights: $\log \pi_c$; of several mixtures, whose components are those of this table in their order,
                 if there is one more axis.
         """
         weights = log_weights.double().reshape(-1, log_weights.shape[-1])
-        if e_step.pays(prod(self.x_shape), self.full) and not x.isnan().any():
+        x = x if isinstance(x, Holes) else self.prepared(x)
+        if isinstance(x, Holes):
+            gaussians = weights, self.offsets.double(), self.factors().double()
+            work = partial(self._with_holes, gaussians=gaussians)
+            found = _joined(each_alone(work, x.parts) if weights.device.type == "cpu" else [*map(work, x.parts)])
+        elif e_step.pays(prod(self.x_shape), self.full):
             found = self._in_one_pass(x.flatten(1), weights)
         else:
-            parts = [self._by_table(rows, weights) for rows in x.split(ROWS)]
-            found = torch.cat([log_px for log_px, _ in parts], -1), reduce(m_step.added, (some for _, some in parts))
-        return found[0].reshape(*log_weights.shape[:-1], len(x)), found[1]
+            found = _joined([self._by_table(rows, weights) for rows in x.flatten(1).split(ROWS)])
+        return found[0].reshape(*log_weights.shape[:-1], -1), found[1]
 
     def _in_one_pass(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Sums]:
         rows, factors = self.units.inside(x), self.factors().double()
@@ -232,9 +259,18 @@ class Component(Likelihood):
         log_px, found = e_step.expect(gaussians, rows, mixtures=len(weights))
         return log_px - self.unit.log().sum(), found
 
+    def _with_holes(
+        self, part: tuple[Tensor, Incomplete], gaussians: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, Sums]:
+        x, rows = part
+        found = rows.expect(*gaussians)
+        if found is None:
+            return self._by_table(x, gaussians[0])
+        return found[0] - self.units.log_volume(x), self._shaped(found[1])
+
     def _by_table(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Sums]:
-        rows = self.units.inside(x.flatten(1))
-        table = self(weights.new_zeros(1, weights.numel())).table(x.flatten(1))
+        rows = self.units.inside(x)
+        table = self(weights.new_zeros(1, weights.numel())).table(x)
         table = table.unflatten(-1, weights.shape) + weights  # [b, s, c]
         log_px, r = table.logsumexp(-1).mT, table.softmax(-1).flatten(1)
         return log_px, self._sums(rows, r)
@@ -309,3 +345,7 @@ class Component(Likelihood):
     def degrees_of_freedom(self) -> int:
         count, size = self.offsets.shape
         return count * (size + {"spherical": 1, "diagonal": size, "full": size * (size + 1) // 2}[self.covariance])
+
+
+def _joined(parts: "list[tuple[Tensor, Sums]]") -> "tuple[Tensor, Sums]":
+    return torch.cat([log_px for log_px, _ in parts], -1), reduce(m_step.added, (sums for _, sums in parts))
