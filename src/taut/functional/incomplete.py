@@ -104,7 +104,7 @@ class Incomplete:
         Returns:
             None where a coordinate follows so nearly from the others that digits would be lost.
         """
-        step = _Step.of(log_weights, means, factors)
+        step = _Step.of(log_weights, means, factors, max(alike.block.shape[1] for alike in self.alike))
         if step is None:
             return None
         found = self.x.new_empty(len(log_weights), len(self.x))
@@ -122,16 +122,16 @@ class _Step:
         means: $m_c$.
         factors: $L_c$.
         inverse: $L_c^{-1}$.
-        covariances: $\Sigma_c$.
         precisions: $\Lambda_c$.
+        matrices: $\Sigma_c$, by which the observed cells go, and $\Lambda_c$, with the coordinates that pad.
     """
 
     log_weights: Float[Tensor, "s k"]
     means: Float[Tensor, "c d"]
     factors: Float[Tensor, "c d d"]
     inverse: Float[Tensor, "c d d"]
-    covariances: Float[Tensor, "c d d"]
     precisions: Float[Tensor, "c d d"]
+    matrices: dict[bool, Float[Tensor, "c e e"]]
 
     def __post_init__(self) -> None:
         self.counts, self.first, self.second = self.means.new_zeros(len(self.means)), 0 * self.means, 0 * self.factors
@@ -140,46 +140,57 @@ class _Step:
         self.of_few_seen = torch.zeros_like(self.counts)
 
     @classmethod
-    def of(cls, log_weights: Tensor, means: Tensor, factors: Tensor) -> "_Step | None":
+    def of(cls, log_weights: Tensor, means: Tensor, factors: Tensor, size: int) -> "_Step | None":
         """Prepare one, if no coordinate nearly follows from the others."""
         inverse = torch.linalg.solve_triangular(factors, torch.eye(means.shape[-1]).to(factors), upper=False)
         covariances, precisions = factors @ factors.mT, inverse.mT @ inverse
         # the variance of a coordinate over that given all others, between which lies every pivot of every block
         ratio = covariances.diagonal(dim1=-2, dim2=-1) * precisions.diagonal(dim1=-2, dim2=-1)
-        # `<=` and not: a NaN is refused
-        return (
-            cls(log_weights, means, factors, inverse, covariances, precisions) if (ratio <= 1 / FOLLOWS).all() else None
-        )
+        # `not <=` instead of `>`: a NaN is refused
+        if not (ratio <= 1 / FOLLOWS).all():
+            return None
+        matrices = {True: _padded(covariances, size), False: _padded(precisions, size)}
+        return cls(log_weights, means, factors, inverse, precisions, matrices)
 
     def add(self, x: Float[Tensor, "m d"], alike: Alike) -> Float[Tensor, "s p n"]:
         r"""$\log p(x_o)$ of the rows, whose share of the sums is added."""
-        size, d = alike.block.shape[1], self.means.shape[1]
-        deviation = pad((x[alike.rows] - self.means[:, None, None]).nan_to_num(0.0, torch.inf, -torch.inf), (0, 1))
-        matrices = self.covariances if alike.by_observed else self.precisions
-        entries = alike.block.unsqueeze(2) * (d + size) + alike.block.unsqueeze(1)
-        lower = torch.linalg.cholesky_ex(_padded(matrices, size).flatten(1)[:, entries]).L
+        width = self.matrices[True].shape[-1]
+        entries = alike.block.unsqueeze(2) * width + alike.block.unsqueeze(1)
+        blocks = self.matrices[alike.by_observed].flatten(1)[:, entries]
+        lower = torch.linalg.cholesky_ex(blocks).L
         inverse, log_det = torch.cholesky_inverse(lower), lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        # of what pads, the column behind the last stands for all
-        cells = alike.block.clamp_max(d).unsqueeze(1).expand(*deviation.shape[:-1], size)
-        if alike.by_observed:
-            solved = deviation.gather(-1, cells) @ inverse
-            w = torch.zeros_like(deviation).scatter_(-1, cells, solved)[..., :d] @ self.factors.unsqueeze(1)
-        else:
-            pull = pad(deviation[..., :d] @ self.precisions.unsqueeze(1), (0, 1)).gather(-1, cells) @ inverse
-            w = deviation.scatter_(-1, cells, -pull)[..., :d] @ self.inverse.mT.unsqueeze(1)
+        w = self._whitened(x, alike, inverse)  # [c, p, n, d]
+        if not alike.by_observed:
             log_det = log_det + self.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1).unsqueeze(-1)
         constant = log_det + 0.5 * math.log(2 * math.pi) * alike.held.to(log_det)
         table = -0.5 * w.square().sum(-1) - constant.unsqueeze(-1)
         table = table.unflatten(0, self.log_weights.shape) + self.log_weights[..., None, None]
         # the last row of x only pads
         r = table.softmax(1).flatten(0, 1) * (alike.rows < len(x) - 1)
-        self._sum(r, w)
-        blocks = self._in_place(r.sum(-1)[..., None, None] * inverse, entries, d + size)
+        self._sum(r.flatten(1), w.flatten(1, 2))
+        inverses = self._in_place(r.sum(-1)[..., None, None] * inverse, entries, width)
         if alike.by_observed:
-            self.few_seen, self.of_few_seen = self.few_seen + blocks, self.of_few_seen + r.sum((1, 2))
+            self.few_seen, self.of_few_seen = self.few_seen + inverses, self.of_few_seen + r.sum((1, 2))
         else:
-            self.few_missing = self.few_missing + blocks
+            self.few_missing = self.few_missing + inverses
         return table.logsumexp(1)
+
+    def _whitened(
+        self, x: Float[Tensor, "m d"], alike: Alike, inverse: Float[Tensor, "c p s s"]
+    ) -> Float[Tensor, "c p n d"]:
+        """$L^{-1} E[x - m]$."""
+        d, shape = self.means.shape[1], alike.rows.shape
+        deviation = (x[alike.rows.flatten()] - self.means.unsqueeze(1)).nan_to_num(0.0, torch.inf, -torch.inf)
+        known = deviation if alike.by_observed else deviation @ self.precisions
+        # of what pads, a column of zeros behind the last stands for all
+        known = pad(known, (0, 1)).unflatten(1, shape)
+        cells = alike.block.clamp_max(d).unsqueeze(1).expand(*known.shape[:-1], -1)
+        solved = known.gather(-1, cells) @ inverse
+        if alike.by_observed:
+            placed = torch.zeros_like(known).scatter_(-1, cells, solved)[..., :d].flatten(1, 2)
+            return (placed @ self.factors).unflatten(1, shape)
+        deviation = pad(deviation, (0, 1)).unflatten(1, shape).scatter_(-1, cells, -solved)[..., :d]
+        return (deviation.flatten(1, 2) @ self.inverse.mT).unflatten(1, shape)
 
     def sums(self) -> dict[str, Tensor]:
         """The sums of r, r w and r w w'."""
@@ -188,8 +199,7 @@ class _Step:
         missing = self.inverse @ self.few_missing @ self.inverse.mT
         return {"counts": self.counts, "first": self.first, "second": self.second + seen + missing}
 
-    def _sum(self, r: Float[Tensor, "c p n"], w: Float[Tensor, "c p n d"]) -> None:
-        r, w = r.flatten(1), w.flatten(1, 2)
+    def _sum(self, r: Float[Tensor, "c r"], w: Float[Tensor, "c r d"]) -> None:
         weighted = r.unsqueeze(-1) * w
         self.counts += r.sum(1)
         self.first += weighted.sum(1)
