@@ -3,16 +3,21 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from budget import assert_mean, assert_not_above
+from pieces import build
 from scipy.special import digamma
+from scipy.stats import multivariate_normal
+from torch.distributions import OneHotCategorical
 
 from taut.evidence import AIS, Importance, LogEvidence, Naive, Rows, elbo
 from taut.evidence.diagnostics import reliability_warnings
 from taut.evidence.gap import GapDecomposition
 from taut.evidence.loop import EvalResult
 from taut.evidence.summary import assessed, certified, plain, scored, taken_apart
+from taut.evidence.target import Target
 from taut.evidence.weights import Weights
 from taut.testing import linear_gaussian
 
@@ -260,3 +265,38 @@ def test_the_errors_of_the_approximation_gap_are_those_of_both_its_parts():
     assert found["approximation"]["low"]["monte_carlo_error"] == pytest.approx(math.sqrt(6) * one)
     assert found["approximation"]["high"]["monte_carlo_error"] == pytest.approx(math.sqrt(3) * one)
     assert found["amortisation"]["monte_carlo_error"] == pytest.approx(math.sqrt(3) * one)
+
+
+def _mixture(monkeypatch, q_of=lambda q: q):
+    joint, q, _ = build("model=mog", "model.components=3", x_shape=(2,))
+    x = 3 * torch.randn(6, 2, dtype=torch.float64)
+    joint.likelihood.initialise(x)
+    target = Target.of(joint, q)
+    monkeypatch.setattr("taut.evidence.rows.log_weights", lambda *_, **__: pytest.fail("drawn"))
+    return x, joint, replace(target, q=q_of(q))
+
+
+def test_under_the_posterior_of_a_mixture_nothing_is_drawn(monkeypatch):
+    """Every weight is p(x): the sum over the components, by scipy."""
+    x, joint, target = _mixture(monkeypatch)
+    with torch.no_grad():
+        found = Rows(target, x).weights(5).log_w
+        means, covariances = joint.likelihood.means, joint.likelihood.covariances()
+        parts = [multivariate_normal(m, c).pdf(x) for m, c in zip(means.numpy(), covariances.numpy(), strict=True)]
+    expected = np.log(joint.prior.probs.detach().numpy() @ np.stack(parts))
+    np.testing.assert_allclose(found, np.broadcast_to(expected, (5, 6)), rtol=1e-6)
+
+
+def test_a_posterior_that_a_single_value_of_z_denies_is_drawn_from(monkeypatch):
+    """The third value has 1e-9 of what it should have: none of a thousand draws would meet it."""
+
+    def off(q):
+        def given(x):
+            probs = q(x).probs.double()
+            return OneHotCategorical(probs * torch.tensor([1.0, 1.0, 1e-9], dtype=torch.float64))
+
+        return given
+
+    x, _, target = _mixture(monkeypatch, off)
+    with torch.no_grad(), pytest.raises(pytest.fail.Exception, match="drawn"):
+        Rows(target, x).weights(5)

@@ -10,6 +10,7 @@ from torch.distributions.constraints import Constraint
 
 from taut.model import exact_inference
 from taut.model.joint import Joint
+from taut.model.q.base import Posterior
 
 
 def innermost(support: Constraint) -> Constraint:
@@ -34,6 +35,7 @@ class Target:
         simulate: n pairs (z, x) drawn from the model: for the upper bounds that need a z of the posterior.
         holes: Whether a NaN in x is a missing cell, so that ``log_joint`` is that of the observed ones. Elsewhere a
             NaN is refused.
+        posterior: Whether q is said to be the model's own posterior.
         precision: Type of the numbers ``log_joint`` computes with; that of x if not given.
         mass: Whether p(x) is a probability mass, so that a log p(x) above 0 is refused.
 
@@ -50,6 +52,7 @@ class Target:
     exact: Callable[[Tensor], Tensor] | None = None
     simulate: Callable[[int], tuple[Tensor, Tensor]] | None = None
     holes: bool = False
+    posterior: bool = False
     precision: torch.dtype | None = None
     mass: bool = False
 
@@ -62,12 +65,26 @@ class Target:
             return joint.likelihood(z).log_prob(x).double() + prior.log_prob(z).double()
 
         exact = (lambda x: exact_inference.log_marginal(joint, x)) if exact_inference.tractable(joint) else None
-        return cls(log_joint, q, prior, exact, joint.sample, True, _precision(joint), joint.likelihood.is_mass)
+        return cls(
+            log_joint,
+            q,
+            prior,
+            exact,
+            joint.sample,
+            True,
+            _is_posterior(q),
+            _precision(joint),
+            joint.likelihood.is_mass,
+        )
 
     @property
     def discrete(self) -> bool:
         """True where z is known to take finitely many values."""
         return self.prior is not None and bool(self.prior.has_enumerate_support)
+
+
+def _is_posterior(q: Callable[[Tensor], Distribution]) -> bool:
+    return isinstance(q, Posterior) and q.exact
 
 
 def _precision(joint: Joint) -> torch.dtype | None:
