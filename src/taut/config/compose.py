@@ -19,6 +19,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
@@ -111,6 +112,7 @@ class _Loader(ConfigLoader):
     def __init__(self, hydras: ConfigLoader, command: str) -> None:
         self.hydras, self.command = hydras, command
         self.ahead: DictConfig | None = None
+        self._options: dict[tuple[str, ObjectType | None], list[str]] = {}
 
     def load_configuration(
         self, config_name: str | None, overrides: list[str], run_mode: RunMode, *args: Any, **kwargs: Any
@@ -135,11 +137,27 @@ class _Loader(ConfigLoader):
     def get_sources(self) -> list[Any]:
         return self.hydras.get_sources()
 
-    def list_groups(self, *args: Any, **kwargs: Any) -> list[str]:
-        return self.hydras.list_groups(*args, **kwargs)
+    def list_groups(self, parent_name: str) -> list[str]:
+        return self.get_group_options(parent_name, ObjectType.GROUP)
 
-    def get_group_options(self, *args: Any, **kwargs: Any) -> list[str]:
-        return self.hydras.get_group_options(*args, **kwargs)
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """Choices of a group; of no words in particular from the sources themselves.
+
+        Hydra's own copies all of its sources for each of the 150 times that ``--help`` asks, half of its time.
+        """
+        if config_name is not None or overrides:
+            return self.hydras.get_group_options(group_name, results_filter, config_name, overrides)
+        asked = group_name, results_filter
+        if asked not in self._options:
+            holders = [source for source in self.get_sources() if source.is_group(group_name)]
+            self._options[asked] = sorted({name for source in holders for name in source.list(*asked)})
+        return self._options[asked]
 
     def compute_defaults_list(self, *args: Any, **kwargs: Any) -> Any:
         return self.hydras.compute_defaults_list(*args, **kwargs)
