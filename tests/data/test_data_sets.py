@@ -16,6 +16,7 @@ from pieces import CONF, names
 from scipy.io import loadmat, savemat
 from sklearn.datasets import load_digits
 
+from taut.data import digits
 from taut.data.base import Data, Splits
 from taut.data.caltech101_silhouettes import Caltech101Silhouettes
 from taut.data.digits import Digits
@@ -204,6 +205,16 @@ def test_mnist_validation_is_the_end_of_the_training_images(tmp_path):
     assert len(short.train) == 59600
     assert torch.equal(short.val, long.val[-400:])
     assert torch.equal(short.test, long.test)
+
+
+def test_the_pixels_of_the_digits_are_those_that_scikit_learn_loads_wherever_it_keeps_them(monkeypatch):
+    """From its file, and from its loader where there is no such file."""
+    expected = load_digits(return_X_y=True)[0]
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda **_: pytest.fail("its loader, whose import takes long"))
+    assert np.array_equal(digits.pixels(), expected)
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda **_: (expected + 1, None))
+    monkeypatch.setattr(digits.Path, "is_file", lambda _: False)
+    assert np.array_equal(digits.pixels(), expected + 1)
 
 
 def test_the_folder_comes_from_the_environment():

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from taut.config.secrets import redacted
 from taut.training.loggers.connection import in_time
+from taut.training.loggers.launch import without_launch
 
 SECTIONS = ("train", "val", "speed", "pictures", "test")
 FINISH, PATIENCE, PARTING = 9.0, 12.0, 1.5
@@ -45,6 +46,7 @@ class Wandb(WandbLogger):
 
     @property
     @rank_zero_experiment
+    @without_launch()
     def experiment(self) -> Any:
         if self._left:
             return _DummyExperiment()
