@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import options, report, work
 from benchmarks.candidates import ours, plain, tuned
-from benchmarks.rounds import Block, Candidate, interleave, quietest, summarise, workers
+from benchmarks.rounds import AS_THE_COMMAND, Block, Candidate, interleave, quietest, summarise, workers
 from benchmarks.train import PEERS, Files, files
 
 OURS = {"plain": "plain", "tuned": "tuned", "taut": "ours"}
@@ -26,7 +26,8 @@ def candidates(k: int, given: Files, peers: bool) -> list[Candidate]:
     """All that can take part."""
     start = {"k": k, "weights": given.weights, "images": given.images}
     found = [Candidate("floor", _entry("floor"), {"k": k})]
-    found += [Candidate(name, _entry(module), start) for name, module in OURS.items()]
+    for name, module in OURS.items():
+        found.append(Candidate(name, _entry(module), start, env=AS_THE_COMMAND if name == report.OWN else {}))
     return found + [Candidate(name, _entry(module), start, needs) for name, (needs, module) in PEERS.items() if peers]
 
 

@@ -53,7 +53,7 @@ def _run(script: str, *words: str) -> None:
 METHODS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "mean of the column": lambda x, _: SimpleImputer().fit_transform(x),
     "5 nearest neighbours": lambda x, _: KNNImputer().fit_transform(x),
-    "IterativeImputer()": lambda x, _: IterativeImputer(random_state=0).fit_transform(x),
+    "IterativeImputer()": lambda x, _: np.asarray(IterativeImputer(random_state=0).fit_transform(x)),
     "Imputer()": lambda x, _: Imputer().fit_transform(x),
     "Imputer(components=2)": lambda x, _: Imputer(components=2).fit_transform(x),
     "miwae": miwae,

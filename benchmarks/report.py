@@ -35,11 +35,12 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def timings(summaries: Mapping[str, Summary], reference: str, unit: str, extra: Mapping[str, str] | None = None) -> str:
     """Times and ratios of every candidate; ``extra`` is a last column, its title under the empty name."""
     extra = extra or {}
-    titles = ["candidate", f"ms/{unit}, median", "least", f"x {reference}", "quartiles", "disturbed"]
+    titles = ["candidate", f"ms/{unit}, median", "least", f"x {reference}", "quartiles", "x its least", "disturbed"]
     rows = []
     for name, one in summaries.items():
         low, high = one.quartiles
         row = [name, f"{1e3 * one.median:.2f}", f"{1e3 * one.least:.2f}", f"{one.ratio:.2f}", f"{low:.2f} - {high:.2f}"]
+        row.append(f"{one.least / summaries[reference].least:.2f}")
         rows.append([*row, f"{one.disturbed} of {one.rounds}", *([extra.get(name, "")] if extra else [])])
     return table([*titles, *([extra[""]] if extra else [])], rows)
 

@@ -22,16 +22,29 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 FOREIGN = 0.12
 """Cores that others may use during a block."""
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+"""How threads wait, which the command line of this project sets for itself."""
+AS_THE_COMMAND = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+"""What it sets, for candidates of this project that are no command."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is timed: a function of a clock and options (see ``benchmarks.worker``), and a library it needs."""
+    """What is timed.
+
+    Args:
+        name: Its name in tables.
+        entry: A function of a clock and options, see ``benchmarks.worker``.
+        options: What it is called with.
+        needs: A library it needs.
+        env: Of its process: how its threads wait, if it has a policy that nothing else sets.
+    """
 
     name: str
     entry: str
     options: dict[str, Any] = field(default_factory=dict)
     needs: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
 
     @property
     def installed(self) -> bool:
@@ -83,7 +96,7 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", str(threads), candidate.entry, json.dumps(candidate.options)],
             cwd=place,
-            env=environment(threads),
+            env=environment(threads) | candidate.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -118,15 +131,10 @@ class Worker:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """What every process is given, whatever it runs; the command line sets the same wait policy for itself."""
+    """What every process is given, whatever it runs; how its threads wait is a candidate's own choice."""
     counts = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
-    return {
-        **os.environ,
-        **counts,
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "1000",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-    }
+    own = {name: value for name, value in os.environ.items() if name not in WAITING}
+    return {**own, **counts, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import argparse
 import statistics
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def _judged(candidates: list[Candidate], place: str) -> list[Candidate]:
     """The candidates, told which validation images to look at."""
     path = f"{place}/validation.npy"
     np.save(Path(path), work.binary("val", 2000))
-    return [Candidate(c.name, c.entry, {**c.options, "validation": path}) for c in candidates]
+    return [replace(one, options={**one.options, "validation": path}) for one in candidates]
 
 
 def show(candidates: list[Candidate], args: argparse.Namespace) -> None:

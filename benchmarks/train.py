@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import options, report, to_bound, variance, work
 from benchmarks.candidates import command
-from benchmarks.rounds import Block, Candidate, interleave, summarise
+from benchmarks.rounds import AS_THE_COMMAND, Block, Candidate, interleave, summarise
 
 WORDS = ["model=iwae", "likelihood=bernoulli", "latent_dim=50"]
 VARIANTS = {
@@ -62,7 +62,7 @@ def candidates(k: int, given: Files, peers: bool, words: list[str]) -> list[Cand
         if k > FEW.get(name, 0):
             line = [*WORDS, f"k={k}", *command.data_words(given.table), *more, *words]
             found.append(Candidate(name, _entry("command"), {"words": line}))
-    found.append(Candidate("taut's steps, no Lightning", _entry("ours"), start))
+    found.append(Candidate("taut's steps, no Lightning", _entry("ours"), start, env=AS_THE_COMMAND))
     return found + [Candidate(name, _entry(module), start, needs) for name, (needs, module) in PEERS.items() if peers]
 
 

@@ -40,4 +40,4 @@ def pixels() -> np.ndarray:
         return np.loadtxt(file, delimiter=",")[:, :-1]  # the last is the digit that is meant
     from sklearn.datasets import load_digits
 
-    return load_digits(return_X_y=True)[0]
+    return np.asarray(load_digits(return_X_y=True)[0])
