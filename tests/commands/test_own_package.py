@@ -259,11 +259,12 @@ EVERYTHING = [
     *(f"{part}._target_=alllab.{part.capitalize()}" for part in ("prior", "q", "likelihood", "objective", "data")),
     *(f"{part}._target_=alllab.{part.capitalize()}" for part in ("model", "optimizer")),
     *(f"network.{part}._target_=alllab.{part.capitalize()}" for part in ("encoder", "decoder")),
-    *(f"{part}._target_=alllab.{part}" for part in ("logger", "scheduler")),
+    "scheduler._target_=alllab.scheduler",
     "~scheduler.total_iters",
     "mask=random",
     "mask._target_=alllab.Mask",
     "+callbacks.mine={_target_: alllab.Callback}",
+    "+logger.mine={_target_: alllab.logger, _partial_: true}",
     "trainer.strategy={_target_: alllab.Strategy}",
 ]
 

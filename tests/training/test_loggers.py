@@ -40,7 +40,8 @@ def job(name, *overrides):
 
 with initialize_config_dir(str(conf), version_base="1.3"):
     assert job("csv", "logger=csv") == []
-    assert "wandb" not in sys.modules, "logger=csv imported wandb"
+    for name in ("wandb", "tensorboard", "mlflow", "sqlalchemy"):
+        assert name not in sys.modules, f"logger=csv imported {name}"
     try:
         first = job("first", "k=7", "+data.note=${oc.env:CANARY}", "+data.api_key=canary-4711")
         with loggers.finishing(first):

@@ -29,6 +29,8 @@ REQUIRED = {
 OPTIONAL = {
     "submitit": ("submitit", "sweep", "launcher=slurm"),
     "optuna": ("optuna", "optuna", "hydra/sweeper=optuna"),
+    "tensorboard": ("tensorboard", "tensorboard", "logger=tensorboard"),
+    "mlflow-skinny": ("mlflow", "mlflow", "logger=mlflow"),
     "wandb-workspaces": ("wandb_workspaces", "dashboard", "taut dashboard"),
 }
 """Packages by their name: what is imported, the extra that holds them, and what needs them."""

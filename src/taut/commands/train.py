@@ -186,7 +186,7 @@ def train(cfg: DictConfig) -> float | None:
         worker_processes(processes, child_command(folder)),
     ):
         if first():
-            loggers.say_kinds(trainer.loggers, model.log_px_kind)
+            loggers.begin(trainer.loggers, cfg, model.log_px_kind)
         seconds, chosen, path = _fit_and_test(cfg, trainer, model, data, checkpoint, begin)
         if cfg.trainer.fast_dev_run:
             if trainer.is_global_zero:
@@ -198,7 +198,7 @@ def train(cfg: DictConfig) -> float | None:
             result["checkpoint"] = _position(trainer, path)
             publish(result, folder)
             _say_what_was_found(cfg, model, folder)
-            loggers.summarise(trainer.loggers, result)
+            loggers.summarise(trainer.loggers, result, folder, path)
     return result["validation"]["bound"]
 
 

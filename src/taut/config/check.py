@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from taut.config.instantiate import check_targets
+from taut.config.logger_keys import logger_nodes
 from taut.config.releases import register_resolver
 from taut.config.secrets import IN_URL, NAMED, WANDB_KEY, remember
 from taut.errors import UserError, nearest
@@ -208,10 +209,10 @@ def _check_keys(cfg: DictConfig, keys: set[str]) -> None:
         raise UserError(f"The key {key} is missing; do not remove it.")
 
 
-OBJECTS = ("prior", "likelihood", "q", "objective", "optimizer", "trainer", "logger", "model")
+OBJECTS = ("prior", "likelihood", "q", "objective", "optimizer", "trainer", "model")
 """Keys of a training whose values say what is to be built."""
 OPTIONAL_OBJECTS = ("data", "mask", "scheduler")
-GROUPS_OF_KEYS = ("network", "callbacks", "evidence", "trainer", "launcher", "sweep", "gap", "lecture")
+GROUPS_OF_KEYS = ("network", "callbacks", "logger", "evidence", "trainer", "launcher", "sweep", "gap", "lecture")
 GROUPS_OF_OBJECTS = ("callbacks", "evidence")
 
 
@@ -245,6 +246,9 @@ def _objects(container: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from (
             (f"{group}.{name}", part) for name, part in parts.items() if part is not None or group == "evidence"
         )
+    # one that stands there without a name is what its group says
+    for name, part in logger_nodes(container.get("logger") or {}).items():
+        yield (name if name == "logger" else f"logger.{name}"), part
 
 
 def in_another_group(key: str, cfg: DictConfig) -> str | None:

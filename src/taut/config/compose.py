@@ -33,6 +33,7 @@ from taut.config.check import check, check_sweep, in_another_group, is_for_wandb
 from taut.config.checkpoint_files import run_and_file, weights_at
 from taut.config.foreign import check_entries
 from taut.config.instantiate import check_hydra
+from taut.config.logger_keys import with_names
 from taut.config.overrides import flag_parser, key, own_words, parsed_word
 from taut.config.program import typed
 from taut.config.releases import NEW, VERSION_BASE, register_resolver
@@ -340,8 +341,16 @@ class Composer:
     def _composed(self, overrides: list[str], mode: RunMode) -> DictConfig:
         for word in overrides:
             self._refuse_no_choice(word)
+        overrides = self._with_loggers(overrides, mode)
         self.words = overrides
         return self.hydra.compose_config(self.name, list(overrides), mode, from_shell=True)
+
+    def _with_loggers(self, overrides: list[str], mode: RunMode) -> list[str]:
+        """The words with the names of loggers that were left out, where the rest of them can be composed."""
+        try:
+            return with_names(overrides, lambda words: self.hydra.compose_config(self.name, words, mode))
+        except (HydraException, OmegaConfBaseException):  # which composing all of them will raise once more
+            return overrides
 
     def _refuse_no_choice(self, word: str) -> None:
         """Refuse a number or null in the place of a choice, on which Hydra would end in an error of its own."""

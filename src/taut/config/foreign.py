@@ -16,7 +16,7 @@ from typing import Any
 from taut.errors import UserError
 from taut.files import CHECKPOINTS, kind_of, read_regular, reason
 
-FOLDERS = {".hydra": "*", CHECKPOINTS: "*", "figures": "*", "wandb": "id"}
+FOLDERS = {".hydra": "*", CHECKPOINTS: "*", "figures": "*", "wandb": "id", "mlflow": "id", "tensorboard": "*"}
 """Folders that a run writes into, each with its files that taut writes: W&B makes links of its own beside ``id``."""
 FILES = ("*.json", "*.csv", "*.log", "*.txt", ".lock")
 """Files at the top of a run or a sweep."""

@@ -222,6 +222,12 @@ def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
     return known, True
 
 
+def takes(node: DictConfig, name: str) -> bool:
+    """Whether the class of Lightning's, or of the user's own, that a node names has an argument of this name."""
+    target = str(node._target_)
+    return not target.startswith("taut.") and name in _parameters(_located("logger", target))[0]
+
+
 def _signature(function: Any) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(function, eval_str=True).parameters.values())

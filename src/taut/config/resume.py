@@ -15,6 +15,7 @@ from taut.config.checkpoint_files import ANEW, refuse_to_start_anew
 from taut.config.data_paths import as_typed, located
 from taut.config.foreign import read_metrics, read_object
 from taut.config.instantiate import check_targets
+from taut.config.logger_keys import GROUP
 from taut.config.overrides import key, merged, quoted
 from taut.config.pieces import NeedsTrust
 from taut.config.plain_yaml import read_config, read_values
@@ -162,7 +163,15 @@ def unchanged_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> 
     now = OmegaConf.to_container(composed)
     # of an older run they lack what they have gained since, whose defaults are what was done before
     gained = read_object(past.folder / FORMAT_FILE).get("format", 0) < FORMAT
-    changed = next((name for name in _differences(then, now) if not (gained and _lacks(then, name))), None)
+    changed = next(
+        (
+            name
+            for name in _differences(then, now)
+            # a logger only watches, and older configs describe one without a name
+            if not (gained and _lacks(then, name)) and not _is_of(name, [GROUP])
+        ),
+        None,
+    )
     if changed:
         raise UserError(
             f"The configs changed since {past.folder.name} was started: {changed} is no longer what it was; restore "

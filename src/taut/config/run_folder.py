@@ -77,7 +77,7 @@ RESUMED_CONFIG = f"{HYDRA}/resumed_config.yaml"
 
 WRITER = ".writer"
 """The lock that a command holds while it writes to a run folder; the name of the output stands behind it."""
-DESCRIPTION = (HYDRA, "train.log", FORMAT_FILE, "wandb/id")
+DESCRIPTION = (HYDRA, "train.log", FORMAT_FILE, "wandb/id", "mlflow/id", "tensorboard")
 """What a run writes before its first epoch."""
 
 PLAN = "sweep.json"

@@ -13,7 +13,7 @@ DEEPEST = 3
 """Levels of folders that are searched for runs."""
 SIGNS = (OVERRIDES, RESULT, STATUS, METRICS)
 """What a run may have left, in whatever state it is; to continue or to evaluate one takes its ``OVERRIDES``."""
-SKIPPED = ("wandb", CHECKPOINTS, FIGURES, "evaluations")
+SKIPPED = ("wandb", "mlartifacts", CHECKPOINTS, FIGURES, "evaluations")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from taut.functional.seeding import forked, key
 from taut.model.draws import draw
 from taut.model.exact_inference import posterior
 from taut.report import figures
+from taut.training import loggers
 from taut.training.callbacks.history import metrics_file, read
 from taut.training.strategies import whole_weights
 
@@ -141,11 +141,11 @@ MOST_ROWS = 1000
 
 
 class Pictures(Callback):
-    """Draws what the model offers into ``<run folder>/figures`` and, with the same call, into W&B.
+    """Draws what the model offers into ``<run folder>/figures`` and, with the same call, into the loggers.
 
     Validation pictures are drawn after 1, 2, 4, 8 ... times ``every_n_epochs`` epochs and after the last one, test
-    pictures at the end of the test; each overwrites its predecessor on disk, and W&B keeps them all. Only the first
-    rank draws. Neither random generators nor training mode are touched.
+    pictures at the end of the test; each overwrites its predecessor on disk, and the loggers keep them all. Only the
+    first rank draws. Neither random generators nor training mode are touched.
 
     Args:
         every_n_epochs: Epochs before the first set of validation pictures.
@@ -236,9 +236,7 @@ def _publish(trainer: Trainer, name: str, figure: Figure) -> None:
     except OSError as error:
         rank_zero_warn(f"The picture {path} could not be written ({error}); the run goes on without it.")
         return
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(f"pictures/{name}", [str(path)], step=trainer.global_step)
+    loggers.log_picture(trainer.loggers, f"pictures/{name}", path, trainer.global_step)
 
 
 @contextmanager

@@ -1,12 +1,15 @@
-"""Experiment tracking: W&B, offline unless asked, and libraries that keep quiet."""
+"""Loggers beside ``metrics.csv``: W&B, offline unless asked, TensorBoard, MLflow, and those of the user's own."""
 
+from taut.training.loggers.mlflow import mlflow_logger
 from taut.training.loggers.opening import csv_logger, home, run_id, wandb_logger
 from taut.training.loggers.records import (
+    begin,
     build,
     choice,
     choices,
     debugged,
     finishing,
+    log_picture,
     mask_word,
     name_of,
     public,
@@ -14,12 +17,13 @@ from taut.training.loggers.records import (
     record_completion,
     record_evaluation,
     run_name,
-    say_kinds,
     summarise,
 )
+from taut.training.loggers.tensorboard import tensorboard_logger
 from taut.training.loggers.tracker import finish
 
 __all__ = [
+    "begin",
     "build",
     "choice",
     "choices",
@@ -28,7 +32,9 @@ __all__ = [
     "finish",
     "finishing",
     "home",
+    "log_picture",
     "mask_word",
+    "mlflow_logger",
     "name_of",
     "public",
     "quiet",
@@ -36,7 +42,7 @@ __all__ = [
     "record_evaluation",
     "run_id",
     "run_name",
-    "say_kinds",
     "summarise",
+    "tensorboard_logger",
     "wandb_logger",
 ]

@@ -1,4 +1,4 @@
-"""Opening the tracker of a run: where its files go, what it is called, whether W&B can be had."""
+"""Opening the W&B record of a run: where its files go, what it is called, whether W&B can be had."""
 
 import os
 import re
@@ -69,11 +69,12 @@ def wandb_logger(
     place = Path(dir) if dir is not None else home(Path(folder))
     place.mkdir(parents=True, exist_ok=True)
     remedy = (lambda: _set_mode("offline")) if mode == "online" else None
-    return [Wandb(remedy, save_dir=place, settings=settings, **about)]
+    earlier = len(list(place.glob(f"wandb/*run-*-{about['id']}")))
+    return [Wandb(remedy, earlier, save_dir=place, settings=settings, **about)]
 
 
 def csv_logger(**_: Any) -> list[Logger]:
-    """No tracker beside ``metrics.csv``; whatever describes the run is accepted and not used."""
+    """No logger beside ``metrics.csv``; whatever describes the run is accepted and not used."""
     return []
 
 

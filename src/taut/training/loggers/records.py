@@ -1,4 +1,4 @@
-"""The numbers of an evaluation under the flat names of a W&B summary."""
+"""What goes into the loggers of a run and when: its config, its final table and files, its evaluations."""
 
 import logging
 import warnings
@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import DictConfig, OmegaConf
 
-from taut.config.instantiate import instantiate
+from taut.config.instantiate import instantiate, takes
+from taut.config.logger_keys import logger_nodes
 from taut.config.run_folder import choice_of
 from taut.config.secrets import NAMED, redacted
-from taut.training.loggers.tracker import Wandb, finish
+from taut.errors import UserError
+from taut.runtime.launch import first
+from taut.training.loggers.contents import contents_of
+from taut.training.loggers.guarded import Guarded, guarded
+from taut.training.loggers.tracker import WITHOUT, finish, say, shown
 
 
 def flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -61,14 +68,80 @@ def _known(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(cfg: DictConfig, folder: Path) -> list[Logger]:
-    """The trackers of a run; ``metrics.csv`` is written by a callback and needs none.
+    """The loggers of a run, none of which can end it; ``metrics.csv`` is written by a callback and needs none.
+
+    Beside the first process of a data-parallel run there are as many that do nothing.
 
     Raises:
-        UserError: If the tracker cannot be used as configured.
+        UserError: If one cannot be used as configured, or its package is not installed.
     """
     quiet()
-    make = instantiate(cfg.logger)
-    return make(folder=folder, name=run_name(cfg), group=_group(cfg), config=public(cfg) | {"choices": choices()})
+    about = {"name": run_name(cfg), "group": _group(cfg), "config": public(cfg) | {"choices": choices()}}
+    return _built(logger_nodes(cfg.logger), {"folder": folder, **about})
+
+
+def _built(nodes: Mapping[str, DictConfig], about: Mapping[str, Any]) -> list[Logger]:
+    if not first():
+        return [DummyLogger() for _ in nodes]
+    return [guarded(logger) for name, node in nodes.items() for logger in _made(name, node, about)]
+
+
+def _made(name: str, node: DictConfig, about: Mapping[str, Any]) -> Sequence[Logger]:
+    """What a node describes: a logger, or a function that makes some of what is known about the run.
+
+    Raises:
+        UserError: If a package is missing, or the arguments are refused; any other failure costs the logger alone.
+    """
+    # a logger of Lightning's would else write to the working directory, or refuse to be made
+    place = {"save_dir": str(about["folder"])} if "save_dir" not in node and takes(node, "save_dir") else {}
+    try:
+        made = instantiate(node, **place)
+        made = made if isinstance(made, Logger) else made(**about)
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ else error
+        if isinstance(cause, ImportError):
+            said = next(iter(str(cause).splitlines()), "").rstrip(".")
+            raise UserError(f"logger.{name} needs a package that is not installed: {said}.") from cause
+        if isinstance(cause, UserError | TypeError | MisconfigurationException):
+            raise
+        say(f"{name} failed ({shown(cause)}); {WITHOUT}")
+        return [DummyLogger()]
+    return [made] if isinstance(made, Logger) else made
+
+
+def begin(loggers: Sequence[Logger], cfg: DictConfig, log_px: str) -> None:
+    """Put the config into the loggers of a run, and the kind of the validation scores that rest on log p(x).
+
+    Args:
+        loggers: The loggers of the run.
+        cfg: The config of the run; secrets are left out.
+        log_px: ``exact``, or ``lower`` where log p(x) is bounded from below, and so the gap.
+    """
+    settings = public(cfg) | {"choices": choices()}
+    for logger in _recording(loggers):
+        logger.put(lambda contents: contents.settings(settings))
+        logger.summarise({f"val/{name}/kind": log_px for name in ("log_px", "gap")})
+
+
+def _recording(loggers: Sequence[Logger]) -> list[Guarded]:
+    """Those that the run's own were made of: in a fast_dev_run Lightning puts one that does nothing in their place."""
+    return [logger for logger in loggers if type(logger) is Guarded]
+
+
+def log_picture(loggers: Sequence[Logger], name: str, path: Path, step: int) -> None:
+    """Put a PNG file into all loggers that take pictures.
+
+    Args:
+        loggers: The loggers of the run.
+        name: What it is called there, e.g. ``pictures/images_val``.
+        path: The file.
+        step: Steps of the training so far.
+    """
+    for logger in loggers:
+        if type(logger) is Guarded:
+            logger.put(lambda contents: contents.picture(name, path, step))
+        else:
+            contents_of(logger).picture(name, path, step)
 
 
 def _group(cfg: DictConfig) -> str | None:
@@ -134,67 +207,84 @@ def _public(value: Any, raw: Any, key: str = "") -> Any:
     return redacted(value) if isinstance(value, str) else value
 
 
-def summarise(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
-    """Put the test scores, with their errors, and the seconds into the summary of a W&B run."""
+def summarise(
+    loggers: Sequence[Logger], result: Mapping[str, Any], folder: Path, checkpoint: str | None = None
+) -> None:
+    """Put the test scores, with their errors, and the seconds into the loggers of a run, and its files.
+
+    Args:
+        loggers: The loggers of the run.
+        result: What ``result.json`` holds.
+        folder: The run folder.
+        checkpoint: The weights that were tested, if they were kept.
+    """
     summary = {
         f"test/{name}" + (f"/{part}" if part != "value" else ""): score[part]
         for name, score in result["scores"].items()
         for part in ("value", "standard_error", "kind")
         if score.get(part) is not None
     } | {f"seconds/{stage}": seconds for stage, seconds in result["seconds"].items()}
-    for logger in loggers:
-        if isinstance(logger, Wandb):
-            logger.summarise(summary)
-
-
-def say_kinds(loggers: Sequence[Logger], log_px: str) -> None:
-    """Put the kind of the validation scores that rest on log p(x) into the summary of a W&B run.
-
-    Args:
-        loggers: The trackers of the run.
-        log_px: ``exact``, or ``lower`` where log p(x) is bounded from below, and so the gap.
-    """
-    for logger in loggers:
-        if isinstance(logger, Wandb):
-            logger.summarise({f"val/{name}/kind": log_px for name in ("log_px", "gap")})
+    weights = None if checkpoint is None else Path(checkpoint)
+    for logger in _recording(loggers):
+        logger.summarise(summary)
+        logger.put(lambda contents: contents.keep(folder, weights))
 
 
 def record_evaluation(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], evaluation: Path) -> None:
-    """Add an evaluation, numbers and pictures, to the W&B record of its run, if the run has one."""
+    """Add an evaluation, numbers and pictures, to the W&B, TensorBoard and MLflow records that its run has."""
     place = f"{evaluation.name}/{result['split']}"
-    _record(cfg, folder, name, flat(result, place), place, evaluation)
+    _record(cfg, folder, name, flat(result, place), place, evaluation, _step(result))
 
 
 def record_completion(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], completion: Path) -> None:
-    """Add a completion, numbers and pictures, to the W&B record of its run, if the run has one."""
+    """Add a completion, numbers and pictures, to the W&B, TensorBoard and MLflow records that its run has."""
     place = f"{completion.name}/{result['split']}"
     numbers = flat({**result["observed"], "apart": {}}, place)
     for method, scores in result["errors"].items():
         numbers |= {f"{place}/{method}/{score}": error["value"] for score, error in scores.items()}
-    _record(cfg, folder, name, numbers, place, completion)
+    _record(cfg, folder, name, numbers, place, completion, _step(result))
 
 
-def _record(cfg: DictConfig, folder: Path, name: str, numbers: Mapping[str, Any], place: str, pictures: Path) -> None:
+def _step(result: Mapping[str, Any]) -> int:
+    """Where in training the weights are from that were measured."""
+    return int((result.get("checkpoint") or {}).get("step", 0))
+
+
+def _record(
+    cfg: DictConfig, folder: Path, name: str, numbers: Mapping[str, Any], place: str, pictures: Path, step: int
+) -> None:
     quiet()
-    made = instantiate(cfg.logger)(folder=folder, name=name, group=_group(cfg), config={})
-    for logger in made:
-        if isinstance(logger, Wandb):
-            with finishing(made):
-                logger.summarise(numbers)
-                for path in sorted((pictures / "figures").glob("*.png")):
-                    logger.log_image(f"pictures/{place}/{path.stem}", [str(path)])
+    about = {"folder": folder, "name": name, "group": _group(cfg), "config": {}}
+    # a logger of the user's own may begin a new record whenever it is made, so it is left alone
+    nodes = {name: node for name, node in logger_nodes(cfg.logger).items() if str(node._target_).startswith("taut.")}
+    try:
+        made = _built(nodes, about)
+    except UserError as error:  # the numbers are written, and the record is no reason to end in an error
+        say(f"The loggers of the run have not got these numbers: {error}")
+        return
+    with finishing(made):
+        for logger in _recording(made):
+            logger.summarise(numbers, step)
+            for path in sorted((pictures / "figures").glob("*.png")):
+                log_picture([logger], f"pictures/{place}/{path.stem}", path, step)
 
 
 @contextmanager
 def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Close the W&B run at the end of the block, whatever ends it, with the exit code that fits."""
-    del loggers
+    """Close the loggers at the end of the block, whatever ends it, a W&B run with the exit code that fits."""
     try:
         yield
     except BaseException as error:
+        _close(loggers, "failed")
         finish(_exit_code(error))
         raise
+    _close(loggers, "success")
     finish(0)
+
+
+def _close(loggers: Sequence[Logger], status: str) -> None:
+    for logger in _recording(loggers):
+        logger.close(status)
 
 
 def _exit_code(error: BaseException) -> int:

@@ -1,12 +1,12 @@
-"""The W&B logger: axes and sections of its record, and a training that goes on without it."""
+"""The W&B logger: axes and sections of its record, its end, and a parting from it where it fails."""
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from lightning.fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -17,6 +17,8 @@ from taut.training.loggers.launch import without_launch
 SECTIONS = ("train", "val", "speed", "pictures", "test")
 FINISH, PATIENCE, PARTING = 9.0, 12.0, 1.5
 """Seconds W&B may take to upload what is left at the end of a run, to close it in all, and to go after a failure."""
+MOST_ROWS = 10_000_000
+"""Rows that no record of W&B has."""
 OFFLINE = "the run is recorded offline, for `wandb sync`."
 WITHOUT = "the run goes on without it, and metrics.csv and result.json hold its numbers."
 BEST = {
@@ -26,81 +28,61 @@ BEST = {
 
 
 class Wandb(WandbLogger):
-    """Lightning's logger for W&B, which defines axes and summaries when the run starts and never ends a training.
+    """Lightning's logger for W&B, which defines axes and summaries when the run starts.
 
     Scores are drawn against the epoch; the summary holds the best validation value of each
-    (``val/bound.max``) beside the last. The first call that W&B fails is reported in one sentence; from then on the run
-    does without it. A process that did not make the logger finishes its own share of the run, so that no worker
-    leaves an open file.
+    (``val/bound.max``) beside the last. A process that did not make the logger finishes its own share of the run, so
+    that no worker leaves an open file.
 
     Args:
         remedy: What is left to do where W&B cannot be opened online: open it offline.
+        earlier: Number of records of the same run that were made before this one.
         **settings: Of Lightning's logger and of ``wandb.init``.
     """
 
-    def __init__(self, remedy: Callable[[], None] | None = None, **settings: Any) -> None:
+    def __init__(self, remedy: Callable[[], None] | None = None, earlier: int = 0, **settings: Any) -> None:
         super().__init__(**settings)
         del self._wandb_init["anonymous"]  # W&B warns about the mere key
         self._home = os.getpid()
-        self._remedy, self._left = remedy, False
+        self._remedy, self._earlier = remedy, earlier
 
     @property
     @rank_zero_experiment
     @without_launch()
     def experiment(self) -> Any:
-        if self._left:
-            return _DummyExperiment()
         if self._experiment is not None:
             return self._experiment
         try:
-            define_metrics(super().experiment)
+            self._open(super().experiment)
         except Exception as error:
-            self._opened_otherwise(error)
-        return _DummyExperiment() if self._left else self._experiment
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._attempt(super().log_metrics, metrics, step)
-
-    def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        self._attempt(super().log_image, key, images, step, **kwargs)
-
-    def log_hyperparams(self, params: Any) -> None:
-        self._attempt(super().log_hyperparams, params)
-
-    def summarise(self, numbers: Mapping[str, Any]) -> None:
-        """Put numbers and words into the summary of the run."""
-        self._attempt(lambda: self._left or self.experiment.summary.update(dict(numbers)))
+            self._open_otherwise(error)
+        return self._experiment
 
     def finalize(self, status: str) -> None:
-        self._attempt(super().finalize, status)
+        super().finalize(status)
         if os.getpid() != self._home and self._experiment is not None:
             finish(0 if status == "success" else 1)
 
-    def _attempt(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        if self._left:
-            return
-        try:
-            call(*args, **kwargs)
-        except Exception as error:
-            self._leave(error)
+    def _open(self, run: Any) -> None:
+        define_metrics(run)
+        if self._earlier and run.settings.mode == "offline":
+            # W&B numbers the rows of each record from 0, and its server drops those of a number that it has had
+            run.log({}, step=self._earlier * MOST_ROWS)
 
-    def _opened_otherwise(self, error: Exception) -> None:
-        # once: where it fails offline too, the run goes on without W&B
-        remedy, self._remedy = self._remedy, None
+    def _open_otherwise(self, error: Exception) -> None:
+        """Open the run offline.
+
+        Raises:
+            Exception: The error, where it is offline that W&B cannot be opened.
+        """
+        remedy, self._remedy, self._experiment = self._remedy, None, None
         if remedy is None:
-            self._leave(error)
-            return
+            raise error
         forget()
         remedy()
-        say(f"W&B could not be opened online ({_shown(error)}); {OFFLINE}")
+        say(f"W&B could not be opened online ({shown(error)}); {OFFLINE}")
         self._wandb_init["settings"]["mode"] = "offline"
-        self._experiment = None
         _ = self.experiment
-
-    def _leave(self, error: Exception) -> None:
-        self._left, self._experiment = True, None
-        forget()
-        say(f"W&B failed ({_shown(error)}); {WITHOUT}")
 
 
 @rank_zero_only
@@ -133,9 +115,9 @@ def finish(exit_code: int) -> None:
         forget()
         if settings.mode == "online":
             place = f"all of it lies in {settings.sync_dir}, for `wandb sync`."
-            say(f"W&B's upload did not finish ({_shown(error)}); {place}")
+            say(f"W&B's upload did not finish ({shown(error)}); {place}")
         else:
-            say(f"W&B did not close its record ({_shown(error)}).")
+            say(f"W&B did not close its record ({shown(error)}).")
 
 
 def forget() -> None:
@@ -148,6 +130,6 @@ def forget() -> None:
         in_time(wandb.teardown, PARTING)
 
 
-def _shown(error: Exception) -> str:
+def shown(error: BaseException) -> str:
     """The kind of an error, and the first line of what it says."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200].rstrip(": ")
