@@ -55,7 +55,7 @@ with initialize_config_dir(str(conf), version_base="1.3"):
     with loggers.finishing(second):
         second[0].log_metrics({"epoch": 0, "val/bound": -1.0}, step=1)
         score = {"value": -2.5, "standard_error": 0.25, "kind": "lower"}
-        loggers.summarise(second, {"scores": {"elbo": score}, "seconds": {"fit": 1.5}})
+        loggers.summarise(second, {"scores": {"elbo": score}, "seconds": {"fit": 1.5}}, root / "second")
 
 print(json.dumps([call for call in calls if "AF_UNIX" not in call[1] and "/" not in call[1]]))
 """

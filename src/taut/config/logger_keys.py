@@ -16,6 +16,21 @@ def logger_nodes(node: Mapping[str, Any]) -> dict[str, Any]:
     return {GROUP: node} if "_target_" in node else {str(name): part for name, part in node.items() if part}
 
 
+def without_others(node: Any) -> Any:
+    """What a command that reads a run back needs: the loggers of taut, whose records can be added to.
+
+    Another may begin a new record whenever it is made, may be of a package that nobody has named now, and may be
+    described by values that only a training has.
+    """
+    if not isinstance(node, dict):
+        return node
+    return {
+        name: part
+        for name, part in logger_nodes(node).items()
+        if not isinstance(part, dict) or str(part.get("_target_")).startswith("taut.")
+    }
+
+
 def with_names(words: list[str], compose: Callable[[list[str]], Mapping[str, Any]]) -> list[str]:
     """The words, where a key of a logger is named without it, with the name of the only logger that it can mean.
 

@@ -13,6 +13,7 @@ from taut.config.aliases import current_targets
 from taut.config.check import check
 from taut.config.data_paths import located
 from taut.config.instantiate import check_targets_resolved
+from taut.config.logger_keys import GROUP, without_others
 from taut.config.pieces import NeedsTrust, trusting
 from taut.config.plain_yaml import read_config, read_values
 from taut.config.program import typed
@@ -68,7 +69,8 @@ class Run:
         told = told or {}
         folder = folder.expanduser().resolve()
         refuse_other_folder(folder, said or f"run={folder}")
-        cfg = OmegaConf.create(current_targets(OmegaConf.to_container(read_config(config_of(folder)))))
+        stored = current_targets(OmegaConf.to_container(read_config(config_of(folder))))
+        cfg = OmegaConf.create({**stored, GROUP: without_others(stored[GROUP])} if GROUP in stored else stored)
         assert isinstance(cfg, DictConfig)
         for name, place in {**told, **located(folder, cfg, told)}.items():
             group, _, leaf = name.partition(".")

@@ -255,10 +255,8 @@ def _record(
 ) -> None:
     quiet()
     about = {"folder": folder, "name": name, "group": _group(cfg), "config": {}}
-    # a logger of the user's own may begin a new record whenever it is made, so it is left alone
-    nodes = {name: node for name, node in logger_nodes(cfg.logger).items() if str(node._target_).startswith("taut.")}
     try:
-        made = _built(nodes, about)
+        made = _built(logger_nodes(cfg.logger), about)
     except UserError as error:  # the numbers are written, and the record is no reason to end in an error
         say(f"The loggers of the run have not got these numbers: {error}")
         return
