@@ -21,14 +21,15 @@ class Guarded(Logger):
 
     Args:
         kind: The class of the other logger.
-        opening: Makes the other logger when it is needed first, since some open files or connections at once.
+        opening: Makes the other logger when it is needed first, since some open files or connections at once; none
+            where nothing is to be logged.
     """
 
-    def __init__(self, kind: type[Logger], opening: Callable[[], Logger]) -> None:
+    def __init__(self, kind: type[Logger], opening: Callable[[], Logger] | None) -> None:
         super().__init__()
         self._kind, self._opening = kind, opening
         self._logger: Logger | None = None
-        self._left = False
+        self._left = opening is None
         self._names: set[str] = set()
         self._step = 0
 
@@ -120,6 +121,7 @@ class Guarded(Logger):
 
     def _opened(self) -> Logger:
         if self._logger is None:
+            assert self._opening is not None
             self._logger = self._opening()
         return self._logger
 

@@ -10,7 +10,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import DictConfig, OmegaConf
 
 from taut.config.instantiate import instantiate, takes
@@ -82,7 +81,8 @@ def build(cfg: DictConfig, folder: Path) -> list[Logger]:
 
 def _built(nodes: Mapping[str, DictConfig], about: Mapping[str, Any]) -> list[Logger]:
     if not first():
-        return [DummyLogger() for _ in nodes]
+        # not Lightning's DummyLogger, which answers Hydra's questions on what it is by nonsense
+        return [Guarded(Logger, None) for _ in nodes]
     return [guarded(logger) for name, node in nodes.items() for logger in _made(name, node, about)]
 
 
@@ -105,7 +105,7 @@ def _made(name: str, node: DictConfig, about: Mapping[str, Any]) -> Sequence[Log
         if isinstance(cause, UserError | TypeError | MisconfigurationException):
             raise
         say(f"{name} failed ({shown(cause)}); {WITHOUT}")
-        return [DummyLogger()]
+        return [Guarded(Logger, None)]
     return [made] if isinstance(made, Logger) else made
 
 
