@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 RUN = {"id": "b", "displayName": "r", "description": "", "config": "{}", "sweepName": "", "historyLineCount": 0}
 RUN |= {"project": {"id": "p", "name": "taut", "entity": {"id": "e", "name": "me"}}}
+ARTIFACT = {"id": "a", "state": "COMMITTED", "artifactSequence": {"id": "s", "latestArtifact": None}}
 ME = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
 
 
@@ -68,6 +69,8 @@ class Accepting(http.server.BaseHTTPRequestHandler):
             "viewer": ME,
             "model": {"bucket": None},
             "upsertBucket": {"bucket": {**RUN, "name": asked.get("name")}, "inserted": True},
+            "project": None,
+            "createArtifact": {"artifact": ARTIFACT},
             "createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files},
         }
 

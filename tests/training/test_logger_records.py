@@ -16,20 +16,28 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from taut.training.loggers.tensorboard import TensorBoard
 
 WORDS = [*TINY, "callbacks=[none,pictures]", "network.hidden=[8]", "latent_dim=2", "trainer.max_epochs=2"]
+SECRET = "trainer.precision=${oc.env:TEST_PRECISION}"
 ALL = ["logger=[wandb,tensorboard,mlflow,plain]", "logger.mode=offline"]
 PLAIN = "plain: {_target_: lightning.pytorch.loggers.CSVLogger, save_dir: '${hydra:runtime.output_dir}', name: plain}"
 SCORES = ("val/bound", "val/elbo", "val/log_px", "val/gap", "train/bound")
 
 
 @pytest.fixture(scope="module")
-def run(programs, tmp_path_factory):
+def environment():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_PRECISION", "32-true")
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(programs, environment, tmp_path_factory):
     """A run with all loggers at once that went on for an epoch, and was evaluated."""
     place = tmp_path_factory.mktemp("records")
     (place / "conf" / "logger").mkdir(parents=True)
     (place / "conf" / "logger" / "plain.yaml").write_text(PLAIN)
     folder, extra = place / "outputs" / "run", f"--config-dir={place / 'conf'}"
     for name, *words in (
-        ("train", extra, *WORDS, *ALL, f"hydra.run.dir={folder}"),
+        ("train", extra, *WORDS, *ALL, SECRET, f"hydra.run.dir={folder}"),
         ("train", extra, f"resume={folder}", "trainer.max_epochs=3"),
         ("evaluate", f"run={folder}", "limit=4", "k=20", "threads=1"),
     ):
@@ -135,6 +143,15 @@ def test_the_settings_are_those_of_the_run_as_it_stands(run, tensorboard, mlflow
     assert tensorboard.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name == "hparams"
     updates = [config["update"] for config in of_kind(wandb[1], "config")]
     assert [update["trainer"]["max_epochs"] for update in updates if "trainer" in update][-1] == 3
+
+
+def test_what_comes_from_the_environment_stays_the_name_of_its_variable(tensorboard, mlflow, wandb):
+    expected = SECRET.partition("=")[2]
+    assert mlflow.run.data.params["trainer/precision"] == expected
+    start = tensorboard.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert expected.encode() in start
+    configs = [config["update"] for record in wandb for config in of_kind(record, "config")]
+    assert {config["trainer"]["precision"] for config in configs if "trainer" in config} == {expected}
 
 
 def test_a_resumed_run_goes_on_in_its_record(run, mlflow, wandb):

@@ -8,6 +8,8 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 
 from taut.config.run_folder import FIGURES
 from taut.files import METRICS, RESULT
+from taut.training.loggers.connection import in_time
+from taut.training.loggers.tracker import PATIENCE, say, shown
 
 LARGEST = 100_000_000
 """Bytes of the largest file that is sent anywhere."""
@@ -124,10 +126,14 @@ class OfWandb(Contents):
         self.logger.experiment.summary.update(dict(summary))
 
     def keep(self, folder: Path, checkpoint: Path | None) -> None:
-        pictures = sorted((folder / FIGURES).glob("*.png"))
-        self._add("results", "results", folder, [*_tables(folder), *pictures])
-        if checkpoint is not None:
-            self._add("checkpoint", "model", checkpoint.parent, [checkpoint])
+        try:
+            pictures = sorted((folder / FIGURES).glob("*.png"))
+            self._add("results", "results", folder, [*_tables(folder), *pictures])
+            if checkpoint is not None:
+                self._add("checkpoint", "model", checkpoint.parent, [checkpoint])
+        # what has been logged until now is still to be sent
+        except Exception as error:
+            say(f"W&B has not got the files of the run ({shown(error)}); they are in {folder}.")
 
     def _add(self, name: str, kind: str, base: Path, paths: list[Path]) -> None:
         import wandb
@@ -141,7 +147,8 @@ class OfWandb(Contents):
             else:
                 run.summary[f"left out/{path.name}"] = f"larger than {LARGEST // 10**6} MB"
         if artifact.manifest.entries:
-            run.log_artifact(artifact)
+            # online it asks the server first
+            in_time(lambda: run.log_artifact(artifact), PATIENCE)
 
     def close(self, status: str) -> None:
         """Nothing: :func:`taut.training.loggers.tracker.finish` closes the run, with its exit code."""
