@@ -1,6 +1,7 @@
 """Whatever a logger raises, in whatever call, the training ends as if it were not there, and one line tells of it."""
 
 import logging
+import threading
 
 import pytest
 import torch
@@ -78,6 +79,7 @@ def test_a_logger_that_cannot_be_opened_is_left_out(tmp_path, weights_with, caps
 
 def test_a_full_disk_under_tensorboard_costs_one_line(tmp_path, weights_with, capsys, monkeypatch):
     """Its files are written by a thread, whose traceback would be more."""
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)  # which pytest has replaced
     made = records._made(
         "tensorboard", node("taut.training.loggers.tensorboard_logger", _partial_=True), about(tmp_path)
     )

@@ -111,6 +111,12 @@ def test_the_numbers_are_those_of_the_metrics_file(rows, tensorboard, mlflow, wa
     assert steps == sorted(set(steps)), "a step went backwards"
 
 
+def test_a_number_of_the_table_that_was_logged_is_not_logged_again(tensorboard, mlflow):
+    steps = [event.step for event in tensorboard.Scalars("test/elbo")]
+    assert steps == [point.step for point in mlflow.client.get_metric_history(mlflow.id, "test/elbo")]
+    assert len(steps) == len(set(steps)) == 2, "each training was tested once"
+
+
 def test_all_loggers_have_the_same_names(run, tensorboard, mlflow, wandb):
     ours = set(mlflow.run.data.metrics)
     assert ours == set(tensorboard.Tags()["scalars"])
