@@ -6,6 +6,7 @@ from pieces import CONF
 
 from taut.config.check import check
 from taut.config.logger_keys import logger_nodes, with_names
+from taut.config.overrides import merged
 from taut.errors import UserError
 
 
@@ -65,6 +66,16 @@ def test_a_logger_without_a_name_keeps_its_keys():
     flat = {"logger": {"_target_": "lightning.pytorch.loggers.CSVLogger", "name": "x"}}
     assert with_names(["logger.name=y"], lambda words: flat) == ["logger.name=y"]
     assert logger_nodes(flat["logger"]) == {"logger": flat["logger"]}
+
+
+def test_a_run_that_goes_on_with_other_loggers_leaves_the_keys_of_the_earlier_ones_behind():
+    stored = ["k=3", "logger.mode=online", "logger.wandb.tags=[a]"]
+    assert merged(stored, ["logger=mlflow", "logger.tracking_uri=x"]) == [
+        "k=3",
+        "logger=mlflow",
+        "logger.tracking_uri=x",
+    ]
+    assert merged(stored, ["k=5"]) == [*stored[1:], "k=5"]
 
 
 def test_what_is_no_logger_is_refused_by_its_name(composed):

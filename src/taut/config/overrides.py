@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
 
 from taut.config import pieces
+from taut.config.logger_keys import GROUP
 from taut.config.program import Program
 from taut.errors import UserError, nearest
 
@@ -31,7 +32,9 @@ def key(word: str) -> str:
 def merged(words: list[str], later: list[str]) -> list[str]:
     """Overrides of which the later win."""
     replaced = {key(word) for word in later}
-    return [word for word in words if key(word) not in replaced] + later
+    # other loggers have other keys, and those of the earlier ones would have no place
+    gone = f"{GROUP}." if GROUP in replaced else None
+    return [word for word in words if key(word) not in replaced and not (gone and key(word).startswith(gone))] + later
 
 
 def own_words(words: Iterable[str]) -> list[str]:
