@@ -116,7 +116,7 @@ def node(target, **settings):
 
 
 def about(folder):
-    return {"folder": folder, "name": "x", "group": None, "config": {}}
+    return {"folder": folder, "name": "x", "group": None, "config": {"k": 1}}
 
 
 def test_a_logger_of_lightnings_writes_to_the_run_folder(tmp_path):

@@ -21,11 +21,12 @@ class TensorBoard(TensorBoardLogger):
 
     Args:
         folder: The run folder; its ``tensorboard`` gets the files.
+        trains: Whether the run trains, and does not only get further numbers, which take nothing back.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], trains: bool = True) -> None:
         super().__init__(save_dir=os.fspath(folder), name="", version=FOLDER, default_hp_metric=False)
-        self._goes_on = Path(folder, FOLDER).is_dir()
+        self._goes_on = trains and Path(folder, FOLDER).is_dir()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -48,11 +49,12 @@ class TensorBoard(TensorBoardLogger):
         self.experiment._get_file_writer().add_event(again, step)
 
 
-def tensorboard_logger(*, folder: str | os.PathLike[str], **_: Any) -> list[Logger]:
+def tensorboard_logger(*, folder: str | os.PathLike[str], config: Mapping[str, Any], **_: Any) -> list[Logger]:
     """The TensorBoard logger of one run: ``tensorboard --logdir outputs`` shows all runs.
 
     Args:
         folder: The run folder.
+        config: The config of the run that trains; empty where its evaluation is added.
 
     Raises:
         UserError: If TensorBoard is not installed.
@@ -60,7 +62,7 @@ def tensorboard_logger(*, folder: str | os.PathLike[str], **_: Any) -> list[Logg
     if find_spec("tensorboard") is None:
         raise UserError(f"logger=tensorboard needs TensorBoard, which is not installed: {extra('tensorboard')}")
     _keep_threads_quiet()
-    return [TensorBoard(folder)]
+    return [TensorBoard(folder, trains=bool(config))]
 
 
 def _keep_threads_quiet() -> None:
