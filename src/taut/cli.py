@@ -32,7 +32,7 @@ from taut.config.releases import VERSION_BASE
 from taut.config.run_folder import Description, refuse_run, sole_writer_of
 from taut.errors import UserError
 from taut.files import CreatedFolder
-from taut.runtime import devices, workers
+from taut.runtime import devices, threads, workers
 from taut.runtime.launch import first, keep_freed_pages, launched
 from taut.runtime.workers import end_with_supervisor
 
@@ -97,6 +97,7 @@ class Command:
         self.folder: Path | None = None
         self.error: Exception | None = None
         self.results: list[Any] = []
+        self.started = threads.Moment.now()
 
     def run(self) -> None:
         """Do what ``sys.argv`` says.
@@ -260,6 +261,7 @@ class Command:
 
     def _call(self, cfg: DictConfig) -> Any:
         try:
+            threads.set_wait(self.started)  # before torch is loaded
             function = _found(self.function)
             leave_if_asked()
             return function(cfg)
@@ -293,12 +295,7 @@ def _found(function: Function) -> Callable[..., Any]:
 
 
 def _set_up_process() -> None:
-    """Have Hydra hand its errors on, idle threads sleep, and freed memory kept.
-
-    OpenMP threads that spin for long make a step ten times slower as soon as another process wants the core; threads
-    that sleep at once are slow to wake for a small one. Some microseconds of spinning avoid both.
-    """
-    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"} | os.environ  # before torch is loaded
+    """Have Hydra hand its errors on, and freed memory kept."""
     keep_freed_pages()
     # else Hydra prints an error itself and exits, so that it never reaches Ending
     os.environ["HYDRA_FULL_ERROR"] = "1"

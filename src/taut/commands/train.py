@@ -34,6 +34,7 @@ from taut.report.figures.style import save
 from taut.report.tables.training import score_table
 from taut.runtime import devices
 from taut.runtime.launch import first
+from taut.runtime.threads import set_by_user
 from taut.runtime.workers import worker_processes
 from taut.training import coverage, loggers, strategies
 from taut.training.build import (
@@ -46,6 +47,7 @@ from taut.training.build import (
 from taut.training.callbacks.history import History
 from taut.training.callbacks.pictures import Pictures
 from taut.training.callbacks.run_folder import RunFolder, ended_without
+from taut.training.callbacks.threads import Threads
 from taut.training.checkpoint import AtomicCheckpointIO, newest_good
 from taut.training.continuation import refuse_unfit, start_from
 from taut.training.metrics import Summary
@@ -176,7 +178,7 @@ def train(cfg: DictConfig) -> float | None:
     started = start_from(cfg.ckpt_path, model, data) if cfg.ckpt_path and checkpoint is None else None
     loggers.quiet()
     begin = partial(_begin, cfg, folder, started, found)
-    trainer = _build_trainer(cfg, folder, begin)
+    trainer = _build_trainer(cfg, folder, [RunFolder(folder, begin), *_threads(cfg, data)])
     refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
     parameters = sum(p.numel() for p in model.parameters())
@@ -273,7 +275,13 @@ def _validation_bound(trainer: L.Trainer, model: LatentVariableModel) -> float |
     return None if last is None else last.scores["bound"]["value"]
 
 
-def _build_trainer(cfg: DictConfig, folder: Path, begin: Callable[[], None]) -> L.Trainer:
+def _threads(cfg: DictConfig, data: Data) -> list[Callback]:
+    """What looks after the number of threads, unless somebody has set it or every process has one."""
+    settled = cfg.threads or set_by_user() or not isinstance(cfg.trainer.strategy, str)
+    return [] if settled else [Threads(data.starting_rows()[:1], cfg.data.batch_size)]
+
+
+def _build_trainer(cfg: DictConfig, folder: Path, own: list[Callback]) -> L.Trainer:
     # it would say that it has turned shuffling off, which it can only of torch's own loaders; ours are in order then
     warnings.filterwarnings("ignore", message="You requested to overfit but enabled")
     # of Apple's, which has no float64
@@ -283,7 +291,7 @@ def _build_trainer(cfg: DictConfig, folder: Path, begin: Callable[[], None]) -> 
         cfg.trainer,
         default_root_dir=str(folder),
         accelerator=devices.accelerator(cfg.trainer),
-        callbacks=[RunFolder(folder, begin), *_callbacks(cfg)],
+        callbacks=[*own, *_callbacks(cfg)],
         logger=[] if cfg.trainer.fast_dev_run else loggers.build(cfg, folder),
         profiler=_profiler(cfg, folder),
         plugins=[AtomicCheckpointIO(), devices.environment()],

@@ -17,6 +17,7 @@ from taut.model.likelihood.base import Likelihood
 from taut.model.prior.base import Prior
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
+from taut.runtime import threads
 from taut.runtime.memory import available, in_words
 from taut.training.module import LatentVariableModel
 from taut.training.strategies import Sharded
@@ -31,17 +32,23 @@ def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
             unless ``threads`` is set.
     """
     alone = isinstance((trainer or cfg.trainer).strategy, str)
-    threads = cfg.threads or (None if alone else 1)
-    if threads:
-        torch.set_num_threads(threads)
+    count = cfg.threads or (_most() if alone else 1)
+    if count != torch.get_num_threads():
+        torch.set_num_threads(count)
     if not alone:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # else Lightning takes all cores
+        os.environ["OMP_NUM_THREADS"] = str(count)  # else Lightning takes all cores
     # here, since the pieces are built before the trainer, whose precision plugin would set it
     torch.set_default_dtype(torch.float64 if str(cfg.trainer.precision).startswith("64") else torch.float32)
     torch.set_float32_matmul_precision(cfg.get("matmul", "highest"))
     # filling new buffers under deterministic algorithms costs a pass over each, and guards nothing here
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     L.seed_everything(cfg.seed, verbose=False)
+
+
+def _most() -> int:
+    """Threads where nobody has set their number: torch counts the cores, but not the quota of a container."""
+    own = torch.get_num_threads()
+    return own if threads.set_by_user() else min(own, threads.cores())
 
 
 def build_data(cfg: DictConfig) -> Data:
