@@ -11,30 +11,27 @@ from taut.errors import UserError, nearest
 COMMANDS = "train evaluate complete export report dashboard new schema doctor completion --help --version"
 BASH = """\
 _taut() {
-    local words="${COMP_WORDS[*]:0:COMP_CWORD+1}" word="${COMP_LINE:0:COMP_POINT}"
-    word="${word##* }"
-    case "$words" in
+    # no slices of arrays and no numbers in them: bash counts from 0, zsh from 1
+    local typed="${COMP_LINE:0:$COMP_POINT}" each
+    local word="${typed##* }" rest="${typed#taut }"
+    COMPREPLY=()
+    case "$typed" in
     "taut train "* | "taut evaluate "* | "taut complete "*)
-        # Hydra takes the first word of the line for the program
-        local line="${COMP_LINE#* }"
-        local found
-        found=$(COMP_LINE="$line" COMP_POINT=${#line} taut "${COMP_WORDS[1]}" -sc query=bash 2>/dev/null)
         # bash breaks words at = and gives back what stands behind it alone
         local behind="$word"
         [[ "$COMP_WORDBREAKS" == *=* ]] && behind="${word##*=}"
         local head="${word%"$behind"}"
-        COMPREPLY=()
-        local each
-        for each in $found; do
-            [[ "$each" == "$word"* ]] && COMPREPLY+=("${each#"$head"}")
-        done
+        # Hydra takes the first word of the line for the program
+        while read -r each; do
+            [[ -n "$each" && "$each" == "$word"* ]] && COMPREPLY+=("${each#"$head"}")
+        done < <(COMP_LINE="$rest" COMP_POINT=${#rest} taut "${rest%% *}" -sc query=bash 2>/dev/null | tr ' ' '\\n')
         ;;
     "taut completion "*) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")) ;;
     "taut "*" "*) COMPREPLY=($(compgen -o default -- "$word")) ;;
     *) COMPREPLY=($(compgen -W "COMMANDS" -- "$word")) ;;
     esac
     # a group or a key goes on behind its = or its dot
-    [[ ${#COMPREPLY[@]} == 1 && "${COMPREPLY[0]}" == *[=.] ]] && compopt -o nospace 2>/dev/null
+    [[ ${#COMPREPLY[@]} == 1 && "${COMPREPLY[*]}" == *[=.] ]] && compopt -o nospace 2>/dev/null
 }
 complete -o default -F _taut taut
 """
