@@ -55,31 +55,54 @@ def signs(x: Tensor, whole: bool = False) -> Tensor:
 class _LogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, offset: Tensor, sign: Tensor, whole: bool) -> Tensor:
-        logits = torch.addmm(offset, h.flatten(0, 1), weight.mT)  # in half precision under autocast
-        u = logits.to(h.dtype).view(*h.shape[:2], -1).mul_(sign).sigmoid_()
-        if not whole:
-            # sigmoid(0) is a half, but a missing pixel must be a factor of 1
-            u.masked_fill_(sign == 0, 1.0)
+        log_p, u, ctx.low = scored(h, weight, offset, sign, whole)
         ctx.save_for_backward(h, weight, sign, u)
-        ctx.low = logits.dtype
-        log_p = log_product(u)
-        lost = ~log_p.isfinite()
-        # a product of FACTORS small probabilities can be below every number of this precision
-        if lost.any():
-            log_p[lost] = _one_by_one(h[lost], weight, offset, sign.expand_as(u)[lost])
         return log_p
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         h, weight, sign, u = ctx.saved_tensors
-        # autocast does not reach in here: the products take the precision of the forward pass
-        by_logit = torch.addcmul(sign, sign, u, value=-1).flatten(0, 1).to(ctx.low)
-        each = gradient.reshape(-1, 1)
-        by_h = (by_logit @ weight.to(ctx.low)).to(h.dtype).mul_(each).view_as(h)
-        by_weight = (by_logit.mT @ (each * h.flatten(0, 1)).to(ctx.low)).to(h.dtype)
-        by_offset = (by_logit.mT @ each.to(ctx.low)).to(h.dtype).flatten()
-        return by_h, by_weight, by_offset, None, None
+        return *slopes(gradient, h, weight, sign, u, ctx.low), None, None
+
+
+def scored(
+    h: Float[Tensor, "k b f"],
+    weight: Float[Tensor, "d f"],
+    offset: Float[Tensor, " d"],
+    sign: Float[Tensor, "b d"],
+    whole: bool,
+) -> tuple[Float[Tensor, "k b"], Float[Tensor, "k b d"], torch.dtype]:
+    """The density, the probabilities u that :func:`slopes` needs, and the precision of the product."""
+    logits = torch.addmm(offset, h.flatten(0, 1), weight.mT)  # in half precision under autocast
+    u = logits.to(h.dtype).view(*h.shape[:2], -1).mul_(sign).sigmoid_()
+    if not whole:
+        # sigmoid(0) is a half, but a missing pixel must be a factor of 1
+        u.masked_fill_(sign == 0, 1.0)
+    log_p = log_product(u)
+    lost = ~log_p.isfinite()
+    # a product of FACTORS small probabilities can be below every number of this precision
+    if lost.any():
+        log_p[lost] = _one_by_one(h[lost], weight, offset, sign.expand_as(u)[lost])
+    return log_p, u, logits.dtype
+
+
+def slopes(
+    gradient: Float[Tensor, "k b"],
+    h: Float[Tensor, "k b f"],
+    weight: Float[Tensor, "d f"],
+    sign: Float[Tensor, "b d"],
+    u: Float[Tensor, "k b d"],
+    low: torch.dtype,
+) -> tuple[Float[Tensor, "k b f"], Float[Tensor, "d f"], Float[Tensor, " d"]]:
+    """Gradients by features, weights and offset, from that by the density of each draw."""
+    # autocast does not reach in here: the products take the precision of the forward pass
+    by_logit = torch.addcmul(sign, sign, u, value=-1).flatten(0, 1).to(low)
+    each = gradient.reshape(-1, 1)
+    by_h = (by_logit @ weight.to(low)).to(h.dtype).mul_(each).view_as(h)
+    by_weight = (by_logit.mT @ (each * h.flatten(0, 1)).to(low)).to(h.dtype)
+    by_offset = (by_logit.mT @ each.to(low)).to(h.dtype).flatten()
+    return by_h, by_weight, by_offset
 
 
 def _one_by_one(h: Tensor, weight: Tensor, offset: Tensor, sign: Tensor) -> Tensor:

@@ -45,18 +45,10 @@ def log_prob(
 class _LogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, f: Tensor, g: Tensor, r: Tensor, floor: float) -> Tensor:
-        hidden = r.isnan()
-        # under autocast the heads come in half precision, r does not
-        error, grown = r - f.to(r.dtype), g.to(r.dtype).clamp(max=MOST).exp_()
-        variance = grown + floor
-        by_f = error / variance
-        error.mul_(by_f)
         # scoring without a backward pass keeps nothing
-        if any(ctx.needs_input_grad):
-            # where the variance is clamped g does not move it, and a missing cell, NaN here, moves nothing
-            by_g = (error - 1).mul_(grown).div_(variance).mul_(0.5).masked_fill_((g >= MOST) | hidden, 0.0)
-            ctx.save_for_backward(by_f.masked_fill_(hidden, 0.0), by_g)
-        return error.add_(variance.log_()).masked_fill_(hidden, 0.0).sum(-1).mul_(-0.5)
+        log_p, *by_heads = scored(f, g, r, floor, slopes=any(ctx.needs_input_grad))
+        ctx.save_for_backward(*by_heads)
+        return log_p
 
     @staticmethod
     @once_differentiable
@@ -64,6 +56,22 @@ class _LogProb(torch.autograd.Function):
         by_f, by_g = ctx.saved_tensors
         each = gradient.unsqueeze(-1)
         return by_f * each, by_g * each, None, None
+
+
+def scored(f: Tensor, g: Tensor, r: Tensor, floor: float, *, slopes: bool) -> tuple[Tensor, ...]:
+    """The density of :func:`log_prob`, and where they are asked for its derivatives by both heads."""
+    hidden = r.isnan()
+    # under autocast the heads come in half precision, r does not
+    error, grown = r - f.to(r.dtype), g.to(r.dtype).clamp(max=MOST).exp_()
+    variance = grown + floor
+    by_f = error / variance
+    error.mul_(by_f)
+    by_heads: tuple[Tensor, ...] = ()
+    if slopes:
+        # where the variance is clamped g does not move it, and a missing cell, NaN here, moves nothing
+        by_g = (error - 1).mul_(grown).div_(variance).mul_(0.5).masked_fill_((g >= MOST) | hidden, 0.0)
+        by_heads = by_f.masked_fill_(hidden, 0.0), by_g
+    return error.add_(variance.log_()).masked_fill_(hidden, 0.0).sum(-1).mul_(-0.5), *by_heads
 
 
 class Heads(Cells):
@@ -91,7 +99,15 @@ class Heads(Cells):
 
     def log_prob(self, value: Tensor) -> Tensor:
         axes = len(self.event_shape)
-        # an offset is taken off in float64; what is left is as exact in the precision of the heads as they are
-        r = (value - self.shift).div_(self.scale).flatten(-axes).to(torch.promote_types(self.f.dtype, torch.float32))
-        units = (observed(value) * (self.scale.log() + 0.5 * log(2 * pi))).flatten(-axes).sum(-1)
+        r, units = in_units(value, self.shift, self.scale, self.f.dtype)
         return log_prob(r, self.f.flatten(-axes), self.g.flatten(-axes), self.floor) - units
+
+
+def in_units(
+    x: Tensor, shift: Float[Tensor, "*x"], scale: Float[Tensor, "*x"], dtype: torch.dtype
+) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n"]]:
+    r"""Standardised data, flat, and what $-\log p$ of the observed cells owes to their units, nats."""
+    axes = shift.dim()
+    # an offset is taken off in float64; what is left is as exact in the precision of the heads as they are
+    r = (x - shift).div_(scale).flatten(-axes).to(torch.promote_types(dtype, torch.float32))
+    return r, (observed(x) * (scale.log() + 0.5 * log(2 * pi))).flatten(-axes).sum(-1)

@@ -30,6 +30,7 @@ from taut.model.q.base import Posterior
 from taut.objective.base import Objective
 from taut.runtime.untouched import untouched
 from taut.training.checkpoint import of_all_ranks
+from taut.training.fused_step import FusedStep, Gradients, Step, fused_step
 from taut.training.metrics import EpochMean, ScoreMeter, Summary, TrainingMonitor, criteria
 from taut.training.plain_loaders import RowNumbers
 from taut.training.restoring import check_optimizer_state
@@ -89,6 +90,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.first_bound: Tensor | None = None
         self.last_bound: Tensor | None = None
         self._restored: list[Any] = []
+        self._fused: FusedStep | None = None
+        self._gradients: Gradients | None = None
         self._rows = RowNumbers(joint.likelihood)
         self.summaries: dict[str, Summary] = {}
         self.meters = torch.nn.ModuleDict(
@@ -139,6 +142,10 @@ class LatentVariableModel(L.LightningModule, ABC):
         if self._epoch_so_far is not None:
             self.trained.load_state_dict(self._epoch_so_far)
             self._epoch_so_far = None
+        # elsewhere autograd is what joins processes, steps and precisions
+        alone = self.trainer.world_size == 1 == self.trainer.accumulate_grad_batches
+        plain = alone and self.trainer.precision == "32-true"
+        self._fused = fused_step(self.joint, self.q, self.objective) if plain else None
         if self._settings is not None:
             for group in self.trainer.optimizers[0].param_groups:
                 group.update(self._settings)
@@ -174,6 +181,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         if self.objective.closed_form:
             bound = self.objective.expect(self.joint, batch.x)
             surrogate = -bound.mean()
+        elif (step := self._fused_step(batch)) is not None:
+            bound, surrogate, self._gradients = step
         else:
             how = {"path_only": self.objective.path_only, "backward": self.objective.backward}
             draws = draw(self.joint, self.q, batch.x, self.k, kl_weight=self.kl_weight, **how)
@@ -182,6 +191,12 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.trained.note(bound, surrogate.detach(), batch.index)
         # data parallelism averages over processes, whatever number of rows each of them had
         return surrogate * (len(batch.x) * self.trainer.world_size / batch.total)
+
+    def _fused_step(self, batch: Batch) -> Step | None:
+        """A step without autograd, where this model has one and nobody looks into the graph."""
+        if self._fused is None or len(batch.x) != batch.total or torch.is_anomaly_enabled():
+            return None
+        return self._fused(batch.x, self.k, self.kl_weight)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Look for numbers that are none, and now and then report what was gathered."""
@@ -216,8 +231,13 @@ class LatentVariableModel(L.LightningModule, ABC):
         return self.trainer.should_stop or 0 < self.trainer.max_steps <= self.trainer.global_step
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do for a closed-form step."""
-        if not self.objective.closed_form:
+        """Nothing to do for a closed-form step, nor where the step has made the gradient already."""
+        if self._gradients is not None:
+            # here, because Lightning has taken away those of the last step by now
+            for parameter, gradient in self._gradients.items():
+                parameter.grad = gradient
+            self._gradients = None
+        elif not self.objective.closed_form:
             super().backward(loss, *args, **kwargs)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:

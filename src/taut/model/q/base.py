@@ -98,11 +98,13 @@ class Amortised(Posterior):
 
     def parameters_of(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b out"]:
         """The network's output for x."""
+        return self.encoder(self.inputs(x))
+
+    def inputs(self, x: Float[Tensor, "b *x"]) -> Float[Tensor, "b *i"]:
+        """What enters the network."""
         columns = len(self.x_shape) == 1  # pixels have a scale of their own
         inputs = filled((x - self.shift).div_(self.scale) if columns else x)
-        if self.sees_mask:
-            inputs = torch.cat([inputs, observed(x).to(inputs)], -len(self.x_shape))
-        return self.encoder(inputs)
+        return torch.cat([inputs, observed(x).to(inputs)], -len(self.x_shape)) if self.sees_mask else inputs
 
 
 def dimension(joint: Joint, family: str) -> int:

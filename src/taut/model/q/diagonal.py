@@ -10,6 +10,9 @@ from taut.distributions.gaussian import Gaussian
 from taut.model.joint import Joint
 from taut.model.q.base import Amortised, dimension, kept_clear, onto_support
 
+LIMIT = 30.0
+"""Beyond which a log-variance stays."""
+
 
 class Diagonal(Amortised):
     r"""$q(z \mid x) = N(z; m(x), \mathrm{diag}\, e^{s(x)})$ (Kingma & Welling, 2014).
@@ -29,5 +32,5 @@ class Diagonal(Amortised):
     def distribution(self, parameters: Float[Tensor, "b out"]) -> Distribution:
         mean, log_variance = parameters.chunk(2, -1)
         mean, log_variance = kept_clear(mean, log_variance, self.joint.prior)
-        std = (0.5 * log_variance.clamp(-30, 30)).exp()
+        std = (0.5 * log_variance.clamp(-LIMIT, LIMIT)).exp()
         return onto_support(Gaussian.of(mean, std), self.joint.prior)
