@@ -24,8 +24,10 @@ FOREIGN = 0.12
 """Cores that others may use during a block."""
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """How threads wait, which the command line of this project sets for itself."""
-AS_THE_COMMAND = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
-"""What it sets, for candidates of this project that are no command."""
+AS_THE_COMMAND: dict[str, str | None] = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+"""What it sets on an idle machine, for candidates of this project that are no command."""
+OWN_THREADS: dict[str, str | None] = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
+"""For a command, which chooses its number of threads where these are not set, within the cores it is given."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,14 @@ class Candidate:
         entry: A function of a clock and options, see ``benchmarks.worker``.
         options: What it is called with.
         needs: A library it needs.
-        env: Of its process: how its threads wait, if it has a policy that nothing else sets.
+        env: Of its process, None for what is not set: how many threads there are and how they wait.
     """
 
     name: str
     entry: str
     options: dict[str, Any] = field(default_factory=dict)
     needs: str | None = None
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def installed(self) -> bool:
@@ -96,7 +98,7 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", str(threads), candidate.entry, json.dumps(candidate.options)],
             cwd=place,
-            env=environment(threads) | candidate.env,
+            env={name: value for name, value in {**environment(threads), **candidate.env}.items() if value is not None},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import options, report, to_bound, variance, work
 from benchmarks.candidates import command
-from benchmarks.rounds import AS_THE_COMMAND, Block, Candidate, interleave, summarise
+from benchmarks.rounds import AS_THE_COMMAND, OWN_THREADS, Block, Candidate, interleave, summarise
 
 WORDS = ["model=iwae", "likelihood=bernoulli", "latent_dim=50"]
 VARIANTS = {
@@ -61,8 +61,9 @@ def candidates(k: int, given: Files, peers: bool, words: list[str]) -> list[Cand
     for name, more in VARIANTS.items():
         if k > FEW.get(name, 0):
             line = [*WORDS, f"k={k}", *command.data_words(given.table), *more, *words]
-            found.append(Candidate(name, _entry("command"), {"words": line}))
-    found.append(Candidate("taut's steps, no Lightning", _entry("ours"), start, env=AS_THE_COMMAND))
+            found.append(Candidate(name, _entry("command"), {"words": line}, env=OWN_THREADS))
+    for name, fused in (("taut's steps, no Lightning", True), ("taut's steps, by autograd", False)):
+        found.append(Candidate(name, _entry("ours"), {**start, "fused": fused}, env=AS_THE_COMMAND))
     return found + [Candidate(name, _entry(module), start, needs) for name, (needs, module) in PEERS.items() if peers]
 
 

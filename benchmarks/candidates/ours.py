@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from benchmarks import work
+from benchmarks.candidates.floor import flops, training_products
 from benchmarks.candidates.plain import load
 from benchmarks.worker import Clock
 from taut.data.batches import Batches
@@ -26,6 +27,8 @@ from taut.model.prior.normal import Normal
 from taut.model.q.diagonal import Diagonal
 from taut.objective.iwae import Iwae
 from taut.runtime.launch import keep_freed_pages
+from taut.runtime.threads import of_step
+from taut.training.fused_step import fused_step
 from taut.training.metrics import TrainingMonitor
 
 TOGETHER = 5
@@ -57,9 +60,10 @@ def log_w(joint: Joint, q: Diagonal, x: Tensor, standard: Tensor) -> Tensor:
     return Target.of(joint, q).log_joint(x, z) - posterior.log_prob(z).double()
 
 
-def train(clock: Clock, k: int, weights: str) -> None:
-    """What ``LatentVariableModel`` does in a step, on the same batches, with the allocator setting of the command."""
+def train(clock: Clock, k: int, weights: str, fused: bool) -> None:
+    """What ``LatentVariableModel`` does in a step, on the same batches, with the command's allocator and threads."""
     keep_freed_pages()
+    torch.set_num_threads(of_step(flops(training_products(k)), torch.get_num_threads()))
     joint, q = model(load(weights))
     pixels, objective, device = (255 * torch.from_numpy(work.grey())).round().byte(), Iwae(), torch.device("cpu")
     loader = Batches(
@@ -70,17 +74,25 @@ def train(clock: Clock, k: int, weights: str) -> None:
     )
     optimizer = torch.optim.Adam(parameters(joint, q), 1e-3, fused=True)
     trained = TrainingMonitor(0, device)
+    step = fused_step(joint, q, objective) if fused else None
     steps = count()
     clock.tick(0)
     for epoch in count():
         loader.set_epoch(epoch)
         for batch in loader:
             seeding.seed(seeding.key(0, "train", next(steps)), device)
-            draws = draw(joint, q, batch.x, k)
-            surrogate = objective.surrogate(draws)
-            trained.note(objective.bound(draws.log_w_detached), surrogate.detach(), batch.index)
             optimizer.zero_grad()
-            surrogate.backward()
+            if step is None:
+                draws = draw(joint, q, batch.x, k)
+                bound, surrogate = objective.bound(draws.log_w_detached), objective.surrogate(draws)
+                surrogate.backward()
+            else:
+                made = step(batch.x, k, 1.0)
+                assert made is not None
+                bound, surrogate = made.bound, made.surrogate
+                for parameter, gradient in made.gradients.items():
+                    parameter.grad = gradient
+            trained.note(bound, surrogate.detach(), batch.index)
             optimizer.step()
             trained.check()
             clock.tick()

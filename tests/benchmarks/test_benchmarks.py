@@ -83,7 +83,7 @@ def test_a_training_step_is_timed_through_the_command(programs, monkeypatch, tmp
     monkeypatch.setattr(train, "VARIANTS", {"taut": []})
     words = ["--k", "2", "--rounds", "1", "--seconds", "0.01", "--retries", "0", "--no-peers", "--out", str(tmp_path)]
     blocks = train.main(train.parser().parse_args([*words, "--threads", "1"]))[2]
-    assert set(blocks) == {"floor", "plain", "taut", "taut's steps, no Lightning"}
+    assert set(blocks) == {"floor", "plain", "taut", "taut's steps, no Lightning", "taut's steps, by autograd"}
     assert all(block.seconds > 0 for own in blocks.values() for block in own)
     assert "x floor" in capsys.readouterr().out
     assert (tmp_path / "train_k2.png").exists()

@@ -16,7 +16,7 @@ $$\nabla_m = \textstyle\sum_k c_k \tilde w_k\,(g_k - \beta z_k + \beta e^{-s/2} 
   \nabla_s = \tfrac12 e^{s/2} \odot \textstyle\sum_k c_k \tilde w_k\,(\ldots) \odot \epsilon_k.$$
 
 Everything else is trained by autograd, which this agrees with to rounding; ``python -m benchmarks.train`` compares the
-two (``taut`` and ``taut, by autograd``).
+two (``taut's steps, no Lightning`` and ``taut's steps, by autograd``).
 """
 
 from collections.abc import Callable, Sequence
