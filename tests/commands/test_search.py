@@ -23,10 +23,9 @@ from optuna.trial import TrialState
 from benchmarks.search import Curve, replayed
 from taut.commands.sweep.plan import Plan
 from taut.commands.sweep.search import pruning, study
-from taut.commands.sweep.search.outcome import written
+from taut.commands.sweep.search.outcome import track, written
 from taut.commands.sweep.search.scores import Score, front, incomparable, samples
 from taut.commands.sweep.search.space import Space
-from taut.commands.sweep.search.tracked import track
 from taut.config import overrides
 from taut.config.compose import Composer
 from taut.errors import UserError

@@ -93,9 +93,11 @@ def upward() -> list[tuple[str, str]]:
 
 
 def with_one_importer() -> list[str]:
-    """Modules that exactly one other module imports."""
+    """Modules that exactly one other module imports, but for those that a package imports to offer their names."""
     importers = {module: [other for other in files() if module in imports_of(other)] for module in files()}
-    return [module for module, others in importers.items() if len(others) == 1]
+    return [
+        module for module, others in importers.items() if len(others) == 1 and others[0] != module.rpartition(".")[0]
+    ]
 
 
 def chosen_by_a_yaml() -> set[str]:
@@ -153,7 +155,7 @@ def table() -> list[tuple[str, str]]:
         ("arrows between folders; between rooms", f"{len(between_folders)}; {len(arrows())}"),
         ("floors; imports that lead upwards", f"{len(FLOORS)}; {len(upward())}"),
         ("modules", f"{len(lengths())}"),
-        ("modules with one importer, apart from pieces that a yaml names", f"{len(lonely)}"),
+        ("modules with one importer, apart from what a yaml names or a package offers", f"{len(lonely)}"),
         ("module length, median", f"{statistics.median(lengths()):.0f}"),
         ("source lines", f"{total:,}"),
         ("function body, median / 90th percentile", f"{statistics.median(body):.0f} / {body[int(0.9 * len(body))]}"),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from taut.training.loggers.launch import LAUNCH, without_launch
+from taut.training.loggers.tracker import LAUNCH, without_launch
 
 ASKED = f"{LAUNCH}.inputs.internal"
 

@@ -190,8 +190,7 @@ class Driver:
     def _found(self, search: "Search", plan: Plan) -> SearchResult:
         """What a search has found, written down and drawn."""
         # here, since it takes optuna and matplotlib
-        from taut.commands.sweep.search.outcome import written
-        from taut.commands.sweep.search.tracked import track
+        from taut.commands.sweep.search.outcome import track, written
         from taut.report.figures.search import save_figures
 
         result = written(search, plan, self.program.again)

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import ModuleType
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -12,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from taut.config.secrets import redacted
 from taut.training.loggers.connection import in_time
-from taut.training.loggers.launch import without_launch
 
 SECTIONS = ("train", "val", "speed", "pictures", "test")
 FINISH, PATIENCE, PARTING = 9.0, 12.0, 1.5
@@ -21,10 +21,36 @@ MOST_ROWS = 10_000_000
 """Rows that no record of W&B has."""
 OFFLINE = "the run is recorded offline, for `wandb sync`."
 WITHOUT = "the run goes on without it, and metrics.csv and result.json hold its numbers."
+LAUNCH = "wandb.sdk.launch"
+"""W&B Launch, which nobody here uses."""
 BEST = {
     "max": ("val/elbo", "val/bound", "val/log_px", "val/ess", "val/active_units"),
     "min": ("val/gap",),
 }
+
+
+@contextmanager
+def without_launch() -> Iterator[None]:
+    """Have ``wandb.init`` in the block import one module of W&B Launch in the place of all of it.
+
+    It asks whether inputs of a job of Launch are waiting, and for that Python imports the whole package around the
+    module that knows, agents and API among it: a second of processor time of the seven to the first training step
+    (wandb 0.31). In the block the package is one that holds nothing and finds its modules; afterwards it is to be
+    imported as ever. Where it has been imported already it may have inputs, and stays.
+    """
+    import wandb.sdk
+
+    if LAUNCH in sys.modules:
+        yield
+        return
+    package = ModuleType(LAUNCH)
+    package.__path__ = [f"{place}/launch" for place in wandb.sdk.__path__]
+    sys.modules[LAUNCH] = package
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name == LAUNCH or name.startswith(f"{LAUNCH}.")]:
+            del sys.modules[name]
 
 
 class Wandb(WandbLogger):
