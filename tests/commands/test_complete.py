@@ -166,7 +166,7 @@ def test_upper_bounds_are_of_data_of_the_model_with_the_same_holes(runs, tmp_pat
 def test_wandb_gets_the_numbers_and_the_picture(programs, runs, monkeypatch):
     logged = {}
 
-    def record(cfg, folder, name, numbers, place, pictures):
+    def record(cfg, folder, name, numbers, place, pictures, step):
         logged.update(numbers, place=place, pictures=[path.name for path in (pictures / "figures").glob("*.png")])
 
     monkeypatch.setattr("taut.training.loggers.records._record", record)

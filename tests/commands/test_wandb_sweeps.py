@@ -87,7 +87,7 @@ def test_the_command_of_the_agent_composes_what_the_sweep_chose(path, tmp_path, 
         command, _ = commanded(path, values, tmp_path, monkeypatch)
         assert command[:3] == ["/usr/bin/env", "taut", "train"]
         words = command[3:]
-        assert words[-1] == "logger.mode=online"
+        assert words[-1] == "logger.wandb.mode=online"
         check_overrides(words)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose("train", words, return_hydra_config=True)

@@ -340,7 +340,8 @@ def _executor(launcher: DictConfig, folder: Path, name: str) -> Any:
         "python": f"{shlex.quote(sys.executable)} -P",
     }
     own = {f"{launcher.cluster}_{key}": value for key, value in own.items()}
-    executor = submitit.AutoExecutor(folder / ".submitit" / "%j", cluster=launcher.cluster, **own)
+    # no folder for each task: submitit makes it when the task has started, and a fast one looks for it before
+    executor = submitit.AutoExecutor(folder / ".submitit", cluster=launcher.cluster, **own)
     executor.update_parameters(**dict(_parameters(launcher, name)))
     return executor
 

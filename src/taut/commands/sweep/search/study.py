@@ -139,7 +139,7 @@ def sampler(name: str, seed: int, study: optuna.Study, trials: int, together: in
         # running trials count as bad ones: several at a time would else be proposed at the same place
         return TPESampler(n_startup_trials=starting, constant_liar=together > 1, seed=own)
     if name == "gp":
-        return GPSampler(n_startup_trials=starting, deterministic_objective=True, seed=own)
+        return GPSampler(n_startup_trials=starting, seed=own)
     if name == "cmaes":
         # Optuna draws categories, which CMA-ES does not know, at random, and would warn of each
         return CmaEsSampler(warn_independent_sampling=False, seed=own)
