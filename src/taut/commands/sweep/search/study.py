@@ -1,12 +1,14 @@
 """The study of a search: Optuna's journal in the folder of the sweep, and the samplers that propose from it."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -139,7 +141,8 @@ def sampler(name: str, seed: int, study: optuna.Study, trials: int, together: in
         # running trials count as bad ones: several at a time would else be proposed at the same place
         return TPESampler(n_startup_trials=starting, constant_liar=together > 1, seed=own)
     if name == "gp":
-        return GPSampler(n_startup_trials=starting, seed=own)
+        with warnings.catch_warnings(category=ExperimentalWarning, action="ignore"):
+            return GPSampler(n_startup_trials=starting, deterministic_objective=True, seed=own)
     if name == "cmaes":
         # Optuna draws categories, which CMA-ES does not know, at random, and would warn of each
         return CmaEsSampler(warn_independent_sampling=False, seed=own)
