@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from taut.config import overrides, resume
 from taut.config.check import check, check_overrides, refuse_processes
 from taut.config.compose import Composer, explain, translated
-from taut.config.exit_codes import Ending, leave_if_asked, stopped_by_signals
+from taut.config.exit_codes import Ending, leave_if_asked, noted, stopped_by_signals
 from taut.config.pieces import as_word
 from taut.config.plain_yaml import check_yaml
 from taut.config.program import Program
@@ -262,7 +262,8 @@ class Command:
     def _call(self, cfg: DictConfig) -> Any:
         try:
             threads.set_wait(self.started)  # before torch is loaded
-            function = _found(self.function)
+            with noted():
+                function = _found(self.function)
             leave_if_asked()
             return function(cfg)
         except Exception as error:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -98,6 +99,20 @@ def test_a_study_runs_as_on_any_machine(cluster, tmp_path):
     assert state == "finished"
     # Lightning misses it wherever Slurm is installed
     assert "srun" not in (tmp_path / "sweep" / job / "log.txt").read_text()
+
+
+@pytest.mark.usefixtures("limited")
+def test_trust_goes_with_the_job_to_the_cluster(cluster, tmp_path):
+    """The package lies where the sweep was started, and nothing but the words of the command names it."""
+    shutil.copytree(ROOT / "examples" / "mylab" / "src" / "mylab", tmp_path / "mylab")
+    sweep = Sweep(cluster, tmp_path, script=ROOT / "train.py")
+    sweep.command.remove("-m")
+    words = ["+sweep=smoke", "model=vae", "seed=0", "threads=1", "logger=csv", "callbacks=none"]
+    code, _, err = sweep.run(*words, "trust=[mylab]", "--config-dir", "mylab/conf", "prior=student")
+    assert code == 0, err
+    ((job, state),) = sweep.states().items()
+    assert state == "finished"
+    assert "_target_: mylab." in (tmp_path / "sweep" / job / ".hydra" / "config.yaml").read_text()
 
 
 def test_jobs_fail_alone(cluster, tmp_path):

@@ -16,7 +16,7 @@ from taut.commands.complete_input import complete_input, is_choice, refuse_outpu
 from taut.commands.complete_output import CompleteOutput, output_name
 from taut.completion import Completions
 from taut.completion.accuracy import by_mean, by_nearest, cell_errors
-from taut.completion.complete import complete_data
+from taut.completion.loop import complete_data
 from taut.config.instantiate import check_targets_resolved
 from taut.errors import UserError
 from taut.evidence.diagnostics import reliability_warnings

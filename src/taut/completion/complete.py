@@ -9,15 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from taut.completion.latents import Latents, latents
-from taut.evidence.loop import Clock, EvalTask, batches_of, in_order
 from taut.functional import seeding
 from taut.functional.missing import observed
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import NoiseKeys, Proposal, chunk_size_on
 from taut.functional.types import PerDatum
 from taut.model.joint import Joint
-from taut.runtime.processes import Processes
-from taut.runtime.progress import Stage
 
 Fill = Literal["mean", "most_probable", "draw"]
 
@@ -214,16 +211,3 @@ class _Mixture:
         slope = (share * pull).sum(0)
         curvature = (share * (pull.square() - self.precisions)).sum(0) - slope.square()
         return x - slope / curvature
-
-
-def complete_data(joint: Joint, question: EvalTask, draws: int, processes: Processes, stage: Stage) -> Completions:
-    """Completions of data with missing cells."""
-    mine = processes.rows(len(question.x))
-    clock = Clock(stage, len(mine), [1.0])
-    parts = []
-    for index in batches_of(mine, question.k):
-        rows = question.rows(index, processes)
-        # to main memory, since draws of a whole split may not fit that of a GPU
-        parts.append(complete(joint, rows.q, rows.x, rows.keys, k=question.k, draws=draws).cpu())
-        clock.finished(len(index))
-    return in_order(processes.gathered((mine, Completions.cat(parts) if parts else None)), Completions.cat)

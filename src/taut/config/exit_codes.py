@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra.errors import HydraException
 
@@ -22,6 +22,7 @@ FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 FAILING_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 _asked = Event()  # SIGTERM came outside of fit and test, which have their own answer to it
+_noting = Event()  # it is to be noted alone
 
 
 @contextmanager
@@ -113,6 +114,20 @@ def _left(error: BaseException) -> int | None:
     return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
-def _terminate(*_: Any) -> NoReturn:
+@contextmanager
+def noted() -> Iterator[None]:
+    """Note SIGTERM inside, for :func:`leave_if_asked` behind it.
+
+    An exit that a handler raises while the C++ of torch has Python import something ends the process with an abort.
+    """
+    _noting.set()
+    try:
+        yield
+    finally:
+        _noting.clear()
+
+
+def _terminate(*_: Any) -> None:
     _asked.set()
-    sys.exit(TERMINATED)
+    if not _noting.is_set():
+        sys.exit(TERMINATED)
