@@ -12,11 +12,17 @@ ENCODER, DECODER = 2 * (16 * 7 + 7 * 6), 2 * (3 * 7 + 7 * 16)
 """Operations of a network with one layer of 7 features, for one row, or one z of 3 coordinates."""
 
 
+class Model(torch.nn.Module):
+    device = torch.device("cpu")
+
+    def __init__(self, k: int, *words: str) -> None:
+        super().__init__()
+        self.k = k
+        self.joint, self.q, self.objective = pieces.build("model=iwae", *words)
+
+
 def model(k: int, *words: str):
-    joint, q, objective = pieces.build("model=iwae", *words)
-    return SimpleNamespace(
-        joint=joint, q=q, objective=objective, k=k, device=torch.device("cpu"), training=True, eval=bool, train=bool
-    )
+    return Model(k, *words)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +42,14 @@ def test_counting_draws_no_number_of_the_run():
     shell, before = model(2), torch.get_rng_state()
     operations(shell, ROW, 10)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_counting_leaves_a_layer_that_is_frozen_as_it_is():
+    shell = model(2)
+    shell.q.eval()
+    operations(shell, ROW, 10)
+    assert shell.joint.training
+    assert not any(module.training for module in shell.q.modules())
 
 
 @pytest.fixture

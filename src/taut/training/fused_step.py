@@ -1,4 +1,4 @@
-r"""A training step of the published models without autograd: forward and back by hand, into buffers that are kept.
+r"""A training step of the published models without autograd: forward and back by hand.
 
 For an MLP encoder to a diagonal q, a standard normal prior and an MLP decoder to Bernoulli or Gaussian cells, under
 ``elbo``, ``iwae`` or ``dreg``, the gradient is short enough to write down. With $z_k = m + e^{s/2} \odot \epsilon_k$,

@@ -67,9 +67,10 @@ def operations(model: LatentVariableModel, x: Tensor, batch_size: int) -> float:
 
 
 def _forward(model: LatentVariableModel, x: Tensor, k: int) -> int:
-    training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()  # a layer that looks at other rows of its batch would refuse a single one
     with seeding.forked(x.device), torch.no_grad(), FlopCounterMode(display=False) as counter:
         draw(model.joint, model.q, x, k)
-    model.train(training)
+    for module, training in modes.items():  # each its own: a layer of the user's may be frozen in evaluation mode
+        module.training = training
     return counter.get_total_flops()
