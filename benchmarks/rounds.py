@@ -24,7 +24,7 @@ FOREIGN = 0.12
 """Cores that others may use during a block."""
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """How threads wait, which the command line of this project sets for itself."""
-AS_THE_COMMAND: dict[str, str | None] = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+AS_THE_COMMAND: dict[str, str | None] = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "4000"}
 """What it sets on an idle machine, for candidates of this project that are no command."""
 OWN_THREADS: dict[str, str | None] = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
 """For a command, which chooses its number of threads where these are not set, within the cores it is given."""
@@ -84,7 +84,7 @@ class Died(RuntimeError):
 
 
 class Worker:
-    """The process of one candidate, which gets ready while others do.
+    """The process of one candidate.
 
     Args:
         candidate: What it runs.
@@ -148,8 +148,8 @@ def workers(candidates: Sequence[Candidate], threads: int) -> Iterator[list[Work
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
             started.append(Worker(candidate, threads, place))
             stack.callback(started[-1].close)
-        for worker in started:
-            worker.ready()
+            # one after another: a command judges by how busy the machine is while it starts
+            started[-1].ready()
         yield started
 
 

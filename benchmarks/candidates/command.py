@@ -50,11 +50,15 @@ def _ticks(clock: Clock, validation: str | None) -> Any:
     from lightning.pytorch import Callback
 
     class Ticks(Callback):
+        every_step = False
+        steps = 0
+
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             clock.tick(0)
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-            clock.tick(1, partial(validated, pl_module, validation) if validation else None)
+            made, self.steps = trainer.global_step - self.steps, trainer.global_step
+            clock.tick(made, partial(validated, pl_module, validation) if validation else None)
 
     return Ticks()
 

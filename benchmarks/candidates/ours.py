@@ -31,17 +31,18 @@ from taut.runtime.threads import of_step
 from taut.training.fused_step import fused_step
 from taut.training.metrics import TrainingMonitor
 
+IMAGE = (1, 28, 28)
 TOGETHER = 5
 """Images put before the estimator at once."""
 
 
-def model(weights: work.Arrays) -> tuple[Joint, Diagonal]:
+def model(weights: work.Arrays, x_shape: tuple[int, ...] = (work.PIXELS,)) -> tuple[Joint, Diagonal]:
     """Joint and q with the given weights; the last bias is the likelihood's offset."""
     shape = {"hidden": work.HIDDEN, "activation": "tanh"}
-    joint = Joint(Normal(work.LATENT), Bernoulli((work.PIXELS,), work.LATENT, partial(MLPDecoder, **shape)))
-    q = Diagonal(joint, (work.PIXELS,), partial(MLPEncoder, **shape))
+    joint = Joint(Normal(work.LATENT), Bernoulli(x_shape, work.LATENT, partial(MLPDecoder, **shape)))
+    q = Diagonal(joint, x_shape, partial(MLPEncoder, **shape))
     for parameter, array in zip(parameters(joint, q), weights, strict=True):
-        parameter.data = torch.tensor(array)
+        parameter.data = torch.tensor(array).view_as(parameter)
     return joint, q
 
 
@@ -60,12 +61,14 @@ def log_w(joint: Joint, q: Diagonal, x: Tensor, standard: Tensor) -> Tensor:
     return Target.of(joint, q).log_joint(x, z) - posterior.log_prob(z).double()
 
 
-def train(clock: Clock, k: int, weights: str, fused: bool) -> None:
+def train(clock: Clock, k: int, weights: str, fused: bool, threads: int | None = None) -> None:
     """What ``LatentVariableModel`` does in a step, on the same batches, with the command's allocator and threads."""
     keep_freed_pages()
-    torch.set_num_threads(of_step(flops(training_products(k)), torch.get_num_threads()))
-    joint, q = model(load(weights))
+    torch.set_num_threads(threads or of_step(flops(training_products(k)), torch.get_num_threads()))
+    # images: the columns of a table are standardised, which pixels are not
+    joint, q = model(load(weights), IMAGE)
     pixels, objective, device = (255 * torch.from_numpy(work.grey())).round().byte(), Iwae(), torch.device("cpu")
+    pixels = pixels.unflatten(1, q.x_shape)
     loader = Batches(
         lambda epoch: bernoulli(pixels, Scale(levels=255), 0, "train", epoch),
         len(pixels),
@@ -81,8 +84,8 @@ def train(clock: Clock, k: int, weights: str, fused: bool) -> None:
         loader.set_epoch(epoch)
         for batch in loader:
             seeding.seed(seeding.key(0, "train", next(steps)), device)
-            optimizer.zero_grad()
             if step is None:
+                optimizer.zero_grad()
                 draws = draw(joint, q, batch.x, k)
                 bound, surrogate = objective.bound(draws.log_w_detached), objective.surrogate(draws)
                 surrogate.backward()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import evaluate, imputation, mixture, startup, to_bound, train, variance, work
+from benchmarks import evaluate, imputation, mixture, startup, threads, to_bound, train, variance, work
 from benchmarks.candidates import command, floor, ours, plain
 from benchmarks.rounds import Block, Candidate, interleave, summarise
 from taut.model.draws import draw
@@ -87,6 +87,16 @@ def test_a_training_step_is_timed_through_the_command(programs, monkeypatch, tmp
     assert all(block.seconds > 0 for own in blocks.values() for block in own)
     assert "x floor" in capsys.readouterr().out
     assert (tmp_path / "train_k2.png").exists()
+
+
+def test_threads_and_their_patience_are_timed(programs, monkeypatch, capsys):
+    monkeypatch.delenv("TAUT_DATA", raising=False)
+    monkeypatch.setattr(threads, "TURNS", ("1000",))
+    words = ["--k", "1", "--rounds", "1", "--seconds", "0.01", "--busy"]
+    threads.main(threads.parser().parse_args(words))
+    printed = capsys.readouterr().out
+    assert "K = 1, batch 100, beside a busy core" in printed
+    assert "| 2 threads, 1,000 turns |" in printed
 
 
 def test_an_evaluation_is_timed(programs, monkeypatch, tmp_path, capsys):

@@ -10,7 +10,7 @@ from taut.runtime.threads import Moment
 
 @pytest.mark.parametrize(
     ("operations", "most", "count"),
-    [(0.0, 8, 1), (2.5e8, 64, 1), (3.99e8, 64, 1), (4e8, 64, 2), (7.6e8, 64, 3), (6.3e9, 64, 31), (6.3e9, 2, 2)],
+    [(0.0, 8, 1), (2e8, 64, 1), (2.5e8, 64, 2), (4e8, 64, 2), (7.6e8, 64, 4), (6.3e9, 64, 32), (6.3e9, 2, 2)],
 )
 def test_a_thread_for_each_fifth_of_a_gigaflop(operations, most, count):
     assert threads.of_step(operations, most) == count
@@ -25,10 +25,10 @@ def test_cores_are_those_that_joblib_may_use(monkeypatch):
 @pytest.mark.parametrize(
     ("may_use", "machine", "own", "turns"),
     [
-        (4, 12.0, 12.0, "10000"),  # nobody else
-        (4, 14.0, 12.0, "10000"),  # a fifth of a core
+        (4, 12.0, 12.0, "4000"),  # nobody else
+        (4, 14.0, 12.0, "4000"),  # a fifth of a core
         (4, 22.0, 12.0, "1000"),  # a whole one
-        (2, 22.0, 12.0, "10000"),  # one of those that this process has no use for
+        (2, 22.0, 12.0, "4000"),  # one of those that this process has no use for
         (2, 42.0, 12.0, "1000"),  # three of four
     ],
 )

@@ -72,17 +72,21 @@ def scored(
     offset: Float[Tensor, " d"],
     sign: Float[Tensor, "b d"],
     whole: bool,
+    out: Float[Tensor, "n d"] | None = None,
 ) -> tuple[Float[Tensor, "k b"], Float[Tensor, "k b d"], torch.dtype]:
-    """The density, the probabilities u that :func:`slopes` needs, and the precision of the product."""
-    logits = torch.addmm(offset, h.flatten(0, 1), weight.mT)  # in half precision under autocast
+    """The density, the probabilities u that :func:`slopes` needs, and the precision of the product.
+
+    Without a graph the probabilities can be written into ``out``.
+    """
+    logits = torch.addmm(offset, h.flatten(0, 1), weight.mT, out=out)  # in half precision under autocast
     u = logits.to(h.dtype).view(*h.shape[:2], -1).mul_(sign).sigmoid_()
     if not whole:
         # sigmoid(0) is a half, but a missing pixel must be a factor of 1
         u.masked_fill_(sign == 0, 1.0)
     log_p = log_product(u)
-    lost = ~log_p.isfinite()
     # a product of FACTORS small probabilities can be below every number of this precision
-    if lost.any():
+    if not log_p.sum().isfinite():
+        lost = ~log_p.isfinite()
         log_p[lost] = _one_by_one(h[lost], weight, offset, sign.expand_as(u)[lost])
     return log_p, u, logits.dtype
 
@@ -94,14 +98,18 @@ def slopes(
     sign: Float[Tensor, "b d"],
     u: Float[Tensor, "k b d"],
     low: torch.dtype,
+    out: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> tuple[Float[Tensor, "k b f"], Float[Tensor, "d f"], Float[Tensor, " d"]]:
-    """Gradients by features, weights and offset, from that by the density of each draw."""
+    """Gradients by features, weights and offset, from that by the density of each draw.
+
+    In single precision the last two can be written into ``out``.
+    """
     # autocast does not reach in here: the products take the precision of the forward pass
     by_logit = torch.addcmul(sign, sign, u, value=-1).flatten(0, 1).to(low)
     each = gradient.reshape(-1, 1)
     by_h = (by_logit @ weight.to(low)).to(h.dtype).mul_(each).view_as(h)
-    by_weight = (by_logit.mT @ (each * h.flatten(0, 1)).to(low)).to(h.dtype)
-    by_offset = (by_logit.mT @ each.to(low)).to(h.dtype).flatten()
+    by_weight = torch.mm(by_logit.mT, (each * h.flatten(0, 1)).to(low), out=out[0]).to(h.dtype)
+    by_offset = torch.mv(by_logit.mT, each.flatten().to(low), out=out[1]).to(h.dtype)
     return by_h, by_weight, by_offset
 
 

@@ -21,6 +21,7 @@ two (``taut's steps, no Lightning`` and ``taut's steps, by autograd``).
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import log
 from typing import Any, NamedTuple
 
 import torch
@@ -29,7 +30,6 @@ from torch import Tensor, nn
 
 from taut.distributions import bernoulli, diagonal_gaussian
 from taut.distributions.gaussian import standard_normal
-from taut.functional.bounds import normalised_weights
 from taut.functional.types import LogWeights, PerDatum
 from taut.model.draws import without_traces
 from taut.model.joint import Joint
@@ -44,9 +44,8 @@ from taut.objective.dreg import Dreg
 from taut.objective.elbo import Elbo
 from taut.objective.iwae import Iwae
 
-Gradients = dict[Tensor, Tensor]
-Back = Callable[[LogWeights], tuple[Float[Tensor, "k b h"], Gradients]]
-"""Gradients by the decoder's features, and by the parameters behind them, from that by each draw's log-density."""
+Back = Callable[[LogWeights], Float[Tensor, "n h"]]
+"""From the gradient by each draw's log-density to that by the decoder's features; keeps those of the parameters."""
 tanh_backward: Any = torch.ops.aten.tanh_backward
 
 
@@ -56,12 +55,12 @@ class Step(NamedTuple):
     Args:
         bound: The bound of each datum, nats.
         surrogate: What is minimised.
-        gradients: Of the surrogate, by parameter.
+        gradients: Of the surrogate, by parameter; the next step writes over them.
     """
 
     bound: PerDatum
     surrogate: Float[Tensor, ""]
-    gradients: Gradients
+    gradients: dict[Tensor, Tensor]
 
 
 class Latents(NamedTuple):
@@ -84,7 +83,7 @@ class Latents(NamedTuple):
     @property
     def log_ratio(self) -> LogWeights:
         r"""$\log p(z) - \log q(z \mid x)$: what the two have in common is not there to be lost."""
-        return 0.5 * (_squares(self.noise) - _squares(self.z)) + self.log_std
+        return torch.add(self.log_std, _squares(self.noise) - _squares(self.z), alpha=0.5)
 
 
 def fused_step(joint: Joint, q: Posterior, objective: Objective) -> "FusedStep | None":
@@ -99,8 +98,10 @@ def fused_step(joint: Joint, q: Posterior, objective: Objective) -> "FusedStep |
         return None
     if not _plain([*joint.modules(), *q.modules()]) or getattr(likelihood, "shared", False):
         return None
-    encoder, decoder = Layers([*q.encoder.net.children()]), Layers([*likelihood.decoder.net.children()][:-1])
-    return FusedStep(q, encoder, decoder, scorer(likelihood, likelihood.decoder.last), objective, rule)
+    memory = Memory()
+    encoder = Layers([*q.encoder.net.children()], memory)
+    decoder = Layers([*likelihood.decoder.net.children()][:-1], memory)
+    return FusedStep(q, encoder, decoder, scorer(likelihood, likelihood.decoder.last, memory), objective, rule, memory)
 
 
 def _plain(modules: Sequence[nn.Module]) -> bool:
@@ -118,68 +119,92 @@ def _plain(modules: Sequence[nn.Module]) -> bool:
     )
 
 
+class Memory:
+    """What a step writes into, kept from one step to the next: fresh memory is neither in a cache nor free."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Any, Tensor] = {}
+        self.gradients: dict[Tensor, Tensor] = {}
+
+    def rows(self, name: Any, n: int, width: int) -> Float[Tensor, "n w"]:
+        """Room for n rows, under a name."""
+        kept = self._rows.get(name)
+        if kept is None or kept.shape[0] < n:
+            kept = self._rows[name] = torch.empty(n, width)
+        return kept if kept.shape[0] == n else kept[:n]
+
+    def gradient(self, parameter: Tensor) -> Tensor:
+        """Room for the gradient by a parameter."""
+        if parameter not in self.gradients:
+            self.gradients[parameter] = torch.empty_like(parameter)
+        return self.gradients[parameter]
+
+
 class Layers:
     """Linear layers, each with a tanh behind it where it has one.
 
     Args:
         modules: Those of an MLP, in turn.
+        memory: Where to write.
     """
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
+    def __init__(self, modules: Sequence[nn.Module], memory: Memory) -> None:
         pairs = pairwise([*modules, None])
         self.linear = [(layer, isinstance(after, Tanh)) for layer, after in pairs if isinstance(layer, nn.Linear)]
+        self.memory = memory
 
     def forward(self, value: Float[Tensor, "n i"]) -> list[Tensor]:
         """What enters each layer, and the output of the last."""
         values = [value]
         for layer, tanh in self.linear:
-            output = torch.addmm(layer.bias, values[-1], layer.weight.mT)
+            out = self.memory.rows((layer, "output"), len(value), layer.out_features)
+            output = torch.addmm(layer.bias, values[-1], layer.weight.mT, out=out)
             values.append(output.tanh_() if tanh else output)
         return values
 
-    def backward(
-        self, by_output: Float[Tensor, "n o"], values: list[Tensor], *, to_input: bool
-    ) -> tuple[Tensor, Gradients]:
-        """Gradients by what enters the first layer, or by its output, and by the parameters."""
-        gradients: Gradients = {}
+    def backward(self, by_output: Float[Tensor, "n o"], values: list[Tensor], *, to_input: bool) -> Tensor:
+        """The gradient by what enters the first layer, or by its output; writes over that by the output of the last."""
         by = by_output
         for number, (layer, tanh) in reversed(list(enumerate(self.linear))):
             if tanh:
-                by = tanh_backward(by, values[number + 1])
-            gradients |= {layer.weight: by.mT @ values[number], layer.bias: by.sum(0)}
+                tanh_backward(by, values[number + 1], grad_input=by)
+            torch.mm(by.mT, values[number], out=self.memory.gradient(layer.weight))
+            torch.sum(by, 0, out=self.memory.gradient(layer.bias))
             if number or to_input:
-                by = by @ layer.weight
-        return by, gradients
+                by = torch.mm(by, layer.weight, out=self.memory.rows((layer, "input"), len(by), layer.in_features))
+        return by
 
 
 class Pixels:
     """Binary pixels behind the last map of a decoder."""
 
-    def __init__(self, likelihood: Bernoulli, last: Tensor) -> None:
-        self.likelihood, self.last = likelihood, last
+    def __init__(self, likelihood: Bernoulli, last: Tensor, memory: Memory) -> None:
+        self.offset, self.last, self.memory = likelihood.offset, last, memory
 
     def score(self, x: Float[Tensor, "b *x"], h: Float[Tensor, "k b h"]) -> tuple[LogWeights, Back]:
         """The log-density of x for each draw, and its way back."""
-        offset, last = self.likelihood.offset, self.last
         sign = bernoulli.signs(x.flatten(1).to(h.dtype), whole=True)
-        log_px, u, low = bernoulli.scored(h, last, offset.flatten(), sign, whole=True)
+        room = self.memory.rows("pixels", h.shape[0] * h.shape[1], sign.shape[1])
+        log_px, u, low = bernoulli.scored(h, self.last, self.offset.flatten(), sign, whole=True, out=room)
 
-        def back(gradient: LogWeights) -> tuple[Tensor, Gradients]:
-            by_h, by_last, by_offset = bernoulli.slopes(gradient, h, last, sign, u, low)
-            return by_h, {last: by_last, offset: by_offset.view_as(offset)}
+        def back(gradient: LogWeights) -> Tensor:
+            room = self.memory.gradient(self.last), self.memory.gradient(self.offset).view(-1)
+            by_h, *_ = bernoulli.slopes(gradient, h, self.last, sign, u, low, out=room)
+            return by_h.flatten(0, 1)
 
         return log_px, back
 
     def accepts(self, x: Float[Tensor, "b *x"]) -> bool:
         """Tell whether all pixels are zeros and ones."""
-        return not (x - x * x).any()  # NaN, and infinity minus infinity, are true
+        grey = torch.addcmul(x, x, x, value=-1).flatten()
+        return torch.dot(grey, grey).item() == 0  # NaN, and infinity minus infinity, are not
 
 
 class Heads:
     """Gaussian cells whose mean and variance are two heads of a decoder."""
 
-    def __init__(self, likelihood: Gaussian, last: Tensor) -> None:
-        self.likelihood, self.last = likelihood, last
+    def __init__(self, likelihood: Gaussian, last: Tensor, memory: Memory) -> None:
+        self.likelihood, self.last, self.memory = likelihood, last, memory
 
     def score(self, x: Float[Tensor, "b *x"], h: Float[Tensor, "k b h"]) -> tuple[LogWeights, Back]:
         """The log-density of x for each draw, and its way back."""
@@ -189,10 +214,11 @@ class Heads:
         f, g = output.unbind(2)
         log_px, *by_heads = diagonal_gaussian.scored(f, g, r, made.min_variance, slopes=True)
 
-        def back(gradient: LogWeights) -> tuple[Tensor, Gradients]:
+        def back(gradient: LogWeights) -> Tensor:
             by_output = (torch.stack(by_heads, 2) * gradient[..., None, None]).flatten(2).flatten(0, 1)
-            gradients = {last: by_output.mT @ h.flatten(0, 1), made.offset: by_output.sum(0).view_as(made.offset)}
-            return (by_output @ last).view_as(h), gradients
+            torch.mm(by_output.mT, h.flatten(0, 1), out=self.memory.gradient(last))
+            torch.sum(by_output, 0, out=self.memory.gradient(made.offset).view(-1))
+            return by_output @ last
 
         return log_px - units, back
 
@@ -211,46 +237,74 @@ def _drawn(parameters: Float[Tensor, "b o"], k: int) -> tuple[Latents, Float[Ten
     kept = log_variance.clamp(-LIMIT, LIMIT)
     mean, std = mean.double(), (0.5 * kept).exp_().double()
     noise = standard_normal(torch.Size((k, *mean.shape)), parameters.dtype, mean.device).double()
-    return Latents(torch.addcmul(mean, noise, std), noise, mean, std, std.log().sum(-1)), kept == log_variance
+    log_std = 0.5 * kept.double().sum(-1)
+    return Latents(torch.addcmul(mean, noise, std), noise, mean, std, log_std), kept == log_variance
 
 
 class Rule(NamedTuple):
     """The gradient of a surrogate.
 
     Args:
+        bound: What is reported of each datum.
         surrogate: Its value.
         weights: Gradient by each draw's log p(x | z).
         by_q: Of the gradient by z through log p(x | z), that by the mean and the log-variance of q, ``[b, 2 d]``.
     """
 
+    bound: PerDatum
     surrogate: Float[Tensor, ""]
     weights: LogWeights
     by_q: Callable[[Float[Tensor, "k b d"]], Float[Tensor, "b o"]]
 
 
-def _of_iwae(objective: Objective, log_px: LogWeights, latents: Latents, beta: float) -> Rule:
-    log_w = log_px + beta * latents.log_ratio
-    return _reparameterised(-objective.bound(log_w).mean(), _shares(log_w), latents, beta)
+class Weights(NamedTuple):
+    r"""What the weights of some draws come to.
+
+    Args:
+        log_w: Their logarithms.
+        bound: $\log \frac1K \sum_k w_k$ of each datum.
+        shares: $w_k / \sum_j w_j$, without traces.
+    """
+
+    log_w: LogWeights
+    bound: PerDatum
+    shares: LogWeights
+
+    @classmethod
+    def of(cls, log_w: LogWeights) -> "Weights":
+        """Both from one exponential."""
+        if len(log_w) == 1:
+            return cls(log_w, log_w[0], torch.ones_like(log_w))
+        top = log_w.amax(0)
+        shares = (log_w - top).exp_()
+        total = shares.sum(0)
+        return cls(log_w, total.log() + (top - log(len(log_w))), without_traces(shares.div_(total)))
 
 
-def _of_dreg(objective: Objective, log_px: LogWeights, latents: Latents, beta: float) -> Rule:
-    del objective
-    log_w = log_px + beta * latents.log_ratio
-    shares = _shares(log_w)
-    weights = shares / -log_w.shape[1]
+def _of_iwae(objective: Objective, log_px: LogWeights, log_ratio: LogWeights, latents: Latents, beta: float) -> Rule:
+    weights = Weights.of(log_px + beta * log_ratio)
+    bound = weights.bound if beta == 1 else objective.bound(log_px + log_ratio)
+    return _reparameterised(bound, -weights.bound.mean(), weights.shares, latents, beta)
+
+
+def _of_dreg(objective: Objective, log_px: LogWeights, log_ratio: LogWeights, latents: Latents, beta: float) -> Rule:
+    weights = Weights.of(log_px + beta * log_ratio)
+    bound = weights.bound if beta == 1 else objective.bound(log_px + log_ratio)
+    shares = weights.shares
+    by_log_w = shares / -shares.shape[1]
 
     def by_q(by_z: Tensor) -> Tensor:
-        path = torch.addcmul(by_z, beta * weights[..., None], latents.noise / latents.std - latents.z)
+        path = torch.addcmul(by_z, beta * by_log_w[..., None], latents.noise / latents.std - latents.z)
         return _by_mean_and_log_variance(path * (1 - beta + beta * shares)[..., None], latents)
 
-    return Rule(-(shares * log_w).sum(0).mean(), weights, by_q)
+    return Rule(bound, -(shares * weights.log_w).sum(0).mean(), by_log_w, by_q)
 
 
-def _of_elbo(objective: Objective, log_px: LogWeights, latents: Latents, beta: float) -> Rule:
+def _of_elbo(objective: Objective, log_px: LogWeights, log_ratio: LogWeights, latents: Latents, beta: float) -> Rule:
     assert isinstance(objective, Elbo)
-    equal = torch.full_like(log_px, 1 / len(log_px))
+    bound, equal = (log_px + log_ratio).mean(0), torch.full_like(log_px, 1 / len(log_px))
     if objective.kl == "sampled":
-        return _reparameterised(-(log_px + beta * latents.log_ratio).mean(), equal, latents, beta)
+        return _reparameterised(bound, -(log_px + beta * log_ratio).mean(), equal, latents, beta)
     rows, mean, variance = log_px.shape[1], latents.mean, latents.std.square()
     kl = 0.5 * (variance + mean.square() - 1).sum(-1) - latents.log_std
 
@@ -258,15 +312,15 @@ def _of_elbo(objective: Objective, log_px: LogWeights, latents: Latents, beta: f
         of_kl = torch.cat([mean, 0.5 * (variance - 1)], -1) * (beta / rows)
         return _by_mean_and_log_variance(by_z, latents) + of_kl
 
-    return Rule((beta * kl - log_px.mean(0)).mean(), equal / -rows, by_q)
+    return Rule(bound, (beta * kl - log_px.mean(0)).mean(), equal / -rows, by_q)
 
 
-Rules = Callable[[Objective, LogWeights, Latents, float], Rule]
+Rules = Callable[[Objective, LogWeights, LogWeights, Latents, float], Rule]
 RULES: dict[type, Rules] = {Elbo: _of_elbo, Iwae: _of_iwae, Dreg: _of_dreg}
 """The gradient, by objective."""
 
 
-def _reparameterised(surrogate: Tensor, shares: LogWeights, latents: Latents, beta: float) -> Rule:
+def _reparameterised(bound: PerDatum, surrogate: Tensor, shares: LogWeights, latents: Latents, beta: float) -> Rule:
     weights = shares / -shares.shape[1]
 
     def by_q(by_z: Tensor) -> Tensor:
@@ -275,16 +329,11 @@ def _reparameterised(surrogate: Tensor, shares: LogWeights, latents: Latents, be
         found[:, latents.mean.shape[1] :] += 0.5 * beta * weights.sum(0)[:, None]
         return found
 
-    return Rule(surrogate, weights, by_q)
+    return Rule(bound, surrogate, weights, by_q)
 
 
 def _by_mean_and_log_variance(by_z: Float[Tensor, "k b d"], latents: Latents) -> Float[Tensor, "b o"]:
     return torch.cat([by_z.sum(0), (0.5 * latents.std) * (by_z * latents.noise).sum(0)], -1)
-
-
-def _shares(log_w: LogWeights) -> LogWeights:
-    shares = normalised_weights(log_w)
-    return without_traces(shares) if len(shares) > 1 else shares
 
 
 def _squares(value: Float[Tensor, "k b d"]) -> LogWeights:
@@ -301,13 +350,21 @@ class FusedStep:
         scorer: The last map and the density behind it.
         objective: Whose bound is reported.
         rule: Its gradient.
+        memory: What they all write into.
     """
 
     def __init__(
-        self, q: Diagonal, encoder: Layers, decoder: Layers, scorer: Pixels | Heads, objective: Objective, rule: Rules
+        self,
+        q: Diagonal,
+        encoder: Layers,
+        decoder: Layers,
+        scorer: Pixels | Heads,
+        objective: Objective,
+        rule: Rules,
+        memory: Memory,
     ) -> None:
         self.q, self.encoder, self.decoder, self.scorer = q, encoder, decoder, scorer
-        self.objective, self.rule = objective, rule
+        self.objective, self.rule, self.memory = objective, rule, memory
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "b *x"], k: int, kl_weight: float) -> Step | None:
@@ -320,15 +377,14 @@ class FusedStep:
         """
         if not self.scorer.accepts(x):
             return None
-        seen = self.encoder.forward(self.q.inputs(x).flatten(1).float())
+        inputs = x if x.dim() > 2 else self.q.inputs(x)  # nothing is missing, and pixels enter as they are
+        seen = self.encoder.forward(inputs.flatten(1).float())
         latents, inside = _drawn(seen[-1], k)
         features = self.decoder.forward(latents.z.float().flatten(0, 1))
         log_px, back = self.scorer.score(x, features[-1].view(k, len(x), -1))
-        log_w = log_px.double() + latents.log_ratio
-        rule = self.rule(self.objective, log_px.double(), latents, kl_weight)
-        by_features, gradients = back(rule.weights.float())
-        by_z, of_decoder = self.decoder.backward(by_features.flatten(0, 1), features, to_input=True)
+        rule = self.rule(self.objective, log_px.double(), latents.log_ratio, latents, kl_weight)
+        by_z = self.decoder.backward(back(rule.weights.float()), features, to_input=True)
         by_q = rule.by_q(by_z.view_as(latents.z).double())
         by_q[:, latents.mean.shape[1] :].mul_(inside)
-        _, of_encoder = self.encoder.backward(by_q.float(), seen, to_input=False)
-        return Step(self.objective.bound(log_w), rule.surrogate, gradients | of_decoder | of_encoder)
+        self.encoder.backward(by_q.float(), seen, to_input=False)
+        return Step(rule.bound, rule.surrogate, self.memory.gradients)

@@ -89,15 +89,23 @@ class TrainingMonitor:
 
     def note(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
         """One step: the bounds of its data, what it minimises, and the rows the data are."""
+        bound = bound.double()
+        rows = bound.new_full((), len(bound))
+        sums = torch.stack([bound.sum(), surrogate * rows, bound.square().sum(), rows])
+        # on a GPU always: to look at a number there is to wait for it
+        if sums.is_cuda or not sums.sum().isfinite():
+            self._look(bound, surrogate, index)
+        # in place: a CUDA graph replays these kernels on these buffers
+        self.sums += sums
+        self.step += 1
+
+    def _look(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
+        """Note the first step, and its first row, with a number that is not finite."""
         lost = ~bound.isfinite()
-        # no branch, and states changed in place: a CUDA graph replays these kernels on these buffers
+        # no branch, for the same reason
         row = torch.where(lost.any(), index.gather(0, lost.int().argmax(0, keepdim=True)).squeeze(0), -1)
         first = (lost.any() | ~surrogate.isfinite()) & (self.bad[0] < 0)
         self.bad.copy_(torch.where(first, torch.stack([self.step, row]), self.bad))
-        bound = bound.double()
-        rows = bound.new_full((), len(bound))
-        self.sums += torch.stack([bound.sum(), surrogate * rows, bound.square().sum(), rows])
-        self.step += 1
 
     def check(self) -> None:
         """Refuse to go on from a bound that is not finite.

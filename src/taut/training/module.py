@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from taut import __version__
 from taut.config.run_folder import is_run
-from taut.data.base import Batch
+from taut.data.base import Batch, Batches
 from taut.data.disk_rows import DiskRows
 from taut.errors import UserError
 from taut.evidence.score import DETAILS, score
@@ -29,8 +29,9 @@ from taut.model.prior.vamp import Vamp
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
 from taut.runtime.untouched import untouched
+from taut.training import further_steps
 from taut.training.checkpoint import of_all_ranks
-from taut.training.fused_step import FusedStep, Gradients, Step, fused_step
+from taut.training.fused_step import FusedStep, Step, fused_step
 from taut.training.metrics import EpochMean, ScoreMeter, Summary, TrainingMonitor, criteria
 from taut.training.plain_loaders import RowNumbers
 from taut.training.restoring import check_optimizer_state
@@ -91,7 +92,9 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.last_bound: Tensor | None = None
         self._restored: list[Any] = []
         self._fused: FusedStep | None = None
-        self._gradients: Gradients | None = None
+        self._further = False
+        self.further_rows = 0
+        self._gradients: dict[Tensor, Tensor] | None = None
         self._rows = RowNumbers(joint.likelihood)
         self.summaries: dict[str, Summary] = {}
         self.meters = torch.nn.ModuleDict(
@@ -142,6 +145,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         if self._epoch_so_far is not None:
             self.trained.load_state_dict(self._epoch_so_far)
             self._epoch_so_far = None
+        self._further = further_steps.possible(self.trainer, self, LatentVariableModel)
         # elsewhere autograd is what joins processes, steps and precisions
         alone = self.trainer.world_size == 1 == self.trainer.accumulate_grad_batches
         plain = alone and self.trainer.precision == "32-true"
@@ -166,8 +170,10 @@ class LatentVariableModel(L.LightningModule, ABC):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
         del batch
-        if self.objective.closed_form:
-            return
+        if not self.objective.closed_form:
+            self._key_noise(batch_idx)
+
+    def _key_noise(self, batch_idx: int) -> None:
         # batches whose gradients make one step share its number, and need noise of their own
         together = self.trainer.accumulate_grad_batches
         batches = self.trainer.global_step * together + batch_idx % together
@@ -177,12 +183,17 @@ class LatentVariableModel(L.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """The surrogate of a batch; reads nothing back from the device."""
         del batch_idx
-        batch = self._rows.of(batch, "train", self.trainer)
+        surrogate, self._gradients = self._surrogate(self._rows.of(batch, "train", self.trainer))
+        return surrogate
+
+    def _surrogate(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[Tensor, Tensor] | None]:
+        """What is minimised, and its gradients by parameter where the step has made them already."""
+        gradients = None
         if self.objective.closed_form:
             bound = self.objective.expect(self.joint, batch.x)
             surrogate = -bound.mean()
         elif (step := self._fused_step(batch)) is not None:
-            bound, surrogate, self._gradients = step
+            bound, surrogate, gradients = step
         else:
             how = {"path_only": self.objective.path_only, "backward": self.objective.backward}
             draws = draw(self.joint, self.q, batch.x, self.k, kl_weight=self.kl_weight, **how)
@@ -190,7 +201,7 @@ class LatentVariableModel(L.LightningModule, ABC):
             bound = self.objective.bound(draws.log_w_detached)
         self.trained.note(bound, surrogate.detach(), batch.index)
         # data parallelism averages over processes, whatever number of rows each of them had
-        return surrogate * (len(batch.x) * self.trainer.world_size / batch.total)
+        return surrogate * (len(batch.x) * self.trainer.world_size / batch.total), gradients
 
     def _fused_step(self, batch: Batch) -> Step | None:
         """A step without autograd, where this model has one and nobody looks into the graph."""
@@ -225,6 +236,35 @@ class LatentVariableModel(L.LightningModule, ABC):
             # within an epoch too, where Lightning would neither validate nor keep what was trained
             self.trainer.should_stop = True
             self.trainer.check_val_every_n_epoch = 1
+        elif self._further and not self.objective.closed_form:
+            self._make_further_steps(batch_idx)
+
+    def _make_further_steps(self, batch_idx: int) -> None:
+        """Steps up to the next one that somebody has to see (see :mod:`taut.training.further_steps`)."""
+        loader, rows = self.trainer.train_dataloader, 0
+        assert isinstance(loader, Batches)
+        optimizer: Any = self.trainer.optimizers[0]
+        for number in range(further_steps.room(self.trainer, batch_idx, REPORT)):
+            batch = loader.next()
+            self._key_noise(batch_idx + 1 + number)
+            optimizer.step(partial(self._closure, optimizer, batch))
+            further_steps.count(self.trainer)
+            rows += batch.total
+        self.further_rows = rows
+        self.trained.check()
+
+    def _closure(self, optimizer: Optimizer, batch: Batch) -> Tensor:
+        """The surrogate of a batch, and its gradients where an optimiser looks for them."""
+        surrogate, gradients = self._surrogate(batch)
+        if gradients is None:
+            optimizer.zero_grad()
+            surrogate.backward()
+        else:
+            _hand_over(gradients)
+        if self.trainer.gradient_clip_val is not None:
+            clipping = self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
+            self.clip_gradients(optimizer, *clipping)
+        return surrogate
 
     def _ends_training(self) -> bool:
         """Tell whether trainer.max_steps or trainer.max_time ends the training with this batch."""
@@ -234,8 +274,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         """Nothing to do for a closed-form step, nor where the step has made the gradient already."""
         if self._gradients is not None:
             # here, because Lightning has taken away those of the last step by now
-            for parameter, gradient in self._gradients.items():
-                parameter.grad = gradient
+            _hand_over(self._gradients)
             self._gradients = None
         elif not self.objective.closed_form:
             super().backward(loss, *args, **kwargs)
@@ -463,6 +502,11 @@ class LatentVariableModel(L.LightningModule, ABC):
     def is_mass(self) -> bool:
         """True if p(x) is a probability mass, whose log is at most 0."""
         return self.joint.likelihood.is_mass
+
+
+def _hand_over(gradients: dict[Tensor, Tensor]) -> None:
+    for parameter, gradient in gradients.items():
+        parameter.grad = gradient
 
 
 def _tiled(samples: int, k: int) -> int:

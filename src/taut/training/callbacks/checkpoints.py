@@ -70,6 +70,8 @@ class Kept(ModelCheckpoint):
         settings: Arguments of Lightning's callback.
     """
 
+    every_step = False
+
     def __init__(self, name: str, every_n_train_steps: int | None = None, **settings: Any) -> None:
         # else Lightning writes "epoch=epoch=", and "-v1" after the name where a file of that name exists
         super().__init__(auto_insert_metric_name=False, enable_version_counter=False, every_n_epochs=1, **settings)

@@ -30,6 +30,8 @@ class EpochBar(ProgressBar):
         UserError: If one of the two is not positive.
     """
 
+    every_step = False
+
     def __init__(self, lines: int = 10, refresh_per_second: float = 4) -> None:
         super().__init__()
         for name, value in (("lines", lines), ("refresh_per_second", refresh_per_second)):
@@ -125,6 +127,8 @@ class Speed(Callback):
     and reports a sliding window of batches instead of the epoch.
     """
 
+    every_step = False
+
     def __init__(self) -> None:
         self._train = _Clock()
         self._val = _Clock()
@@ -146,7 +150,8 @@ class Speed(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._train.rows += batch.total
+        # and what the module has trained on since it was called last
+        self._train.rows += batch.total + pl_module.further_rows
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._train.pause(pl_module.device)

@@ -25,6 +25,8 @@ class RunFolder(Callback):
         begin: Writes down what the run goes on with.
     """
 
+    every_step = False
+
     def __init__(self, folder: Path, begin: Callable[[], None]) -> None:
         self.folder, self.begin = folder, begin
         self._own = os.stat(folder)

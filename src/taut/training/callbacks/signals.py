@@ -30,6 +30,8 @@ class GracefulStop(Callback):
     SIGTERM may come twice, from whoever started the processes and from whoever started that. All ranks stop together.
     """
 
+    every_step = False
+
     def __init__(self) -> None:
         self._code = 0
         self._previous: dict[int, Any] = {}
