@@ -23,14 +23,18 @@ from taut.model.likelihood.bernoulli import Bernoulli
 from taut.model.likelihood.gaussian import Gaussian
 from taut.model.networks import ACTIVATIONS, MLPDecoder, MLPEncoder
 from taut.model.prior.base import Prior
+from taut.model.prior.laplace import Laplace
 from taut.model.prior.mixture import Mixture
 from taut.model.prior.normal import Normal
+from taut.model.prior.student_t import StudentT as StudentTPrior
 from taut.model.prior.uniform import Uniform
 from taut.model.prior.vamp import Vamp
 from taut.model.q.base import Posterior
 from taut.model.q.diagonal import Diagonal
 from taut.model.q.full import Full
+from taut.model.q.low_rank import LowRank
 from taut.model.q.masked import Masked
+from taut.model.q.student_t import StudentT
 from taut.objective.base import Objective
 from taut.objective.elbo import Elbo
 from taut.objective.iwae import Iwae
@@ -46,9 +50,17 @@ PRIORS: Mapping[str, Callable[[int, Sequence[int]], Prior]] = {
     "mixture": lambda dim, x_shape: Mixture(dim, 10),
     "uniform": lambda dim, x_shape: Uniform(dim),
     "vamp": lambda dim, x_shape: Vamp(dim, 50, x_shape),
+    "laplace": lambda dim, x_shape: Laplace(dim),
+    "student_t": lambda dim, x_shape: StudentTPrior(dim),
 }
 LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
-POSTERIORS: Mapping[str, Callable[..., Posterior]] = {"diagonal": Diagonal, "full": Full, "masked": Masked}
+POSTERIORS: Mapping[str, Callable[..., Posterior]] = {
+    "diagonal": Diagonal,
+    "full": Full,
+    "low_rank": LowRank,
+    "student_t": StudentT,
+    "masked": Masked,
+}
 
 
 class VAE(TransformerMixin, BaseEstimator):
@@ -62,9 +74,10 @@ class VAE(TransformerMixin, BaseEstimator):
         hidden: Widths of the hidden layers of encoder and decoder.
         likelihood: ``bernoulli``, for x of zeros and ones, ``gaussian``, with a diagonal covariance that depends on z,
             or a :class:`~taut.model.likelihood.base.Likelihood`.
-        prior: ``normal``, ``mixture``, ``uniform``, ``vamp``, or a :class:`~taut.model.prior.base.Prior`.
-        q: ``diagonal``, ``full``, ``masked`` (which sees the missing cells), or what makes a
-            :class:`~taut.model.q.base.Posterior` from a joint and the shape of x.
+        prior: ``normal``, ``mixture``, ``uniform``, ``vamp``, ``laplace``, ``student_t``, or a
+            :class:`~taut.model.prior.base.Prior`.
+        q: ``diagonal``, ``full``, ``low_rank``, ``student_t``, ``masked`` (which sees the missing cells), or what
+            makes a :class:`~taut.model.q.base.Posterior` from a joint and the shape of x.
         k: Draws of each datum in a step.
         activation: Of the hidden layers: tanh, relu, elu, gelu, silu or softplus.
         max_epochs: Passes over the data.

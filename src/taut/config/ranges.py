@@ -56,7 +56,20 @@ A_FOLDER_NAME = (
 
 RANGES = {
     **dict.fromkeys(
-        ("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs", "n_init", "dim"), A_COUNT
+        (
+            "k",
+            "k_eval",
+            "k_test",
+            "latent_dim",
+            "max_epochs",
+            "channels",
+            "every_n_epochs",
+            "n_init",
+            "dim",
+            "rank",
+            "transforms",
+        ),
+        A_COUNT,
     ),
     **dict.fromkeys(("components", "batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
     # with many thousands torch ends the process without a word
@@ -65,7 +78,7 @@ RANGES = {
         "an integer from 1 to 1,024, or null",
     ),
     **dict.fromkeys(("seed", "split_seed"), A_SEED),
-    **dict.fromkeys(("lr", "min_variance", "spread", "eps"), A_POSITIVE),
+    **dict.fromkeys(("lr", "min_variance", "spread", "eps", "scale", "df"), A_POSITIVE),
     **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
     "tolerance": (
         TypeAdapter(AtLeastZero),

@@ -11,11 +11,13 @@ from torch.distributions import (
     ComposeTransform,
     Distribution,
     Independent,
+    LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
     TransformedDistribution,
 )
 
+from taut.distributions.from_noise import FromNoise
 from taut.errors import UserError
 from taut.evidence.base import count
 from taut.evidence.hmc import NO_GRADIENT
@@ -103,7 +105,7 @@ class Search:
         # the caller's exact arithmetic has switched gradients off
         with torch.enable_grad():
             q = family.distribution(parameters)
-            z = reparameterised(q, noise.next(q.event_shape))
+            z = reparameterised(q, noise.next(noise_shape(q)))
             log_q = family.distribution(parameters.detach()).log_prob(z)
             log_p = rows.target.log_joint(rows.x, z)
             if not log_p.requires_grad:
@@ -133,12 +135,20 @@ class Antithetic:
         return torch.cat([half, -half])
 
 
-def reparameterised(q: Distribution, noise: Float[Tensor, "k b *z"]) -> Float[Tensor, "k b *z"]:
-    """Draws of q made of given standard normal noise.
+def noise_shape(q: Distribution) -> torch.Size:
+    """Shape of the standard normal noise that one draw of q is made of."""
+    return torch.Size([q.per_coordinate * q.event_shape[0]]) if isinstance(q, FromNoise) else q.event_shape
+
+
+def reparameterised(q: Distribution, noise: Float[Tensor, "k b *n"]) -> Float[Tensor, "k b *z"]:
+    """Draws of q made of given standard normal noise of shape :func:`noise_shape`.
 
     Raises:
-        UserError: If q is not a Gaussian, or one carried on by transforms.
+        UserError: If q is neither a Gaussian, nor says how noise makes its draws, nor one of these carried on by
+            transforms.
     """
+    if isinstance(q, FromNoise):
+        return q.from_noise(noise)
     if isinstance(q, TransformedDistribution):
         carried = ComposeTransform(q.transforms)(reparameterised(q.base_dist, noise))
         assert carried is not None
@@ -147,10 +157,10 @@ def reparameterised(q: Distribution, noise: Float[Tensor, "k b *z"]) -> Float[Te
         return reparameterised(q.base_dist, noise)
     if isinstance(q, Normal):
         return q.loc + q.scale * noise
-    if isinstance(q, MultivariateNormal):
+    if isinstance(q, (MultivariateNormal, LowRankMultivariateNormal)):
         # sums of unlike precisions are promoted, matrix products refused
         return q.loc + (q.scale_tril @ noise.to(q.loc.dtype).unsqueeze(-1)).squeeze(-1)
     raise UserError(
-        f"The best member of q cannot be searched for: it is a {type(q).__name__}, and only Gaussians and their "
-        "transforms are known; set gap.apart=false."
+        f"The best member of q cannot be searched for: it is a {type(q).__name__}, and only Gaussians, Student's t, "
+        "mixtures, flows and their transforms are known; set gap.apart=false."
     )

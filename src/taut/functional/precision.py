@@ -12,7 +12,13 @@ from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, TransformedDistribution
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    TransformedDistribution,
+)
 from torch.distributions.transforms import Transform, _InverseTransform
 
 from taut.errors import RunError
@@ -115,7 +121,7 @@ def in_double(distribution: T) -> T:
 
 
 def refuse_degenerate(q: Distribution, where: str) -> None:
-    """Refuse a Gaussian whose scale is lost in the rounding of its draws.
+    """Refuse a Gaussian, or another q of a location and a scale, whose scale is lost in the rounding of its draws.
 
     Args:
         q: $q(z | x)$, in float64.
@@ -128,8 +134,10 @@ def refuse_degenerate(q: Distribution, where: str) -> None:
         q = q.base_dist
     if isinstance(q, MultivariateNormal):
         scale, size = q.scale_tril.diagonal(dim1=-2, dim2=-1), q.mean.abs() + q.stddev
-    elif isinstance(q, Normal):
-        scale, size = q.stddev, q.mean.abs()
+    elif isinstance(q, LowRankMultivariateNormal):
+        scale, size = q.cov_diag.sqrt(), q.mean.abs() + q.stddev
+    elif isinstance(getattr(q, "loc", None), Tensor) and isinstance(getattr(q, "scale", None), Tensor):
+        scale, size = q.scale, q.loc.abs()  # pyright: ignore[reportAttributeAccessIssue]
     else:
         return
     least = FINE * torch.finfo(size.dtype).eps * size

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import (
     Distribution,
     Independent,
+    LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
     kl_divergence,
@@ -63,15 +64,15 @@ class Elbo(Objective):
 
 
 def gaussian(distribution: Distribution) -> bool:
-    """Tell whether this is one Gaussian, diagonal or full."""
-    return isinstance(distribution, MultivariateNormal) or (
+    """Tell whether this is one Gaussian, diagonal, of low rank or full."""
+    return isinstance(distribution, (MultivariateNormal, LowRankMultivariateNormal)) or (
         isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
     )
 
 
 def gaussian_kl(q: Distribution, p: Distribution) -> Float[Tensor, "*b"]:
-    r"""$\mathrm{KL}(q \| p)$ between two Gaussians, diagonal or full, in nats."""
-    # torch knows no KL between a diagonal Gaussian and a full one
+    r"""$\mathrm{KL}(q \| p)$ between two Gaussians, diagonal, of low rank or full, in nats."""
+    # torch knows no KL between a diagonal Gaussian and another one
     if type(q) is not type(p):
         q, p = _as_full(q), _as_full(p)
     return kl_divergence(q, p)
@@ -80,4 +81,6 @@ def gaussian_kl(q: Distribution, p: Distribution) -> Float[Tensor, "*b"]:
 def _as_full(d: Distribution) -> MultivariateNormal:
     if isinstance(d, MultivariateNormal):
         return d
+    if isinstance(d, LowRankMultivariateNormal):
+        return MultivariateNormal(d.mean, scale_tril=d.scale_tril, validate_args=False)
     return MultivariateNormal(d.mean, scale_tril=torch.diag_embed(d.stddev), validate_args=False)

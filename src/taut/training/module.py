@@ -124,7 +124,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         """
         del rows
         self.joint.likelihood.check(x)
-        for piece in (self.joint.prior, self.joint.likelihood, self.q):
+        # q first, and without a random number: a prior may start from what q makes of the rows
+        for piece in (self.q, self.joint.prior, self.joint.likelihood):
             piece.initialise(x)
         # two rows are enough to see whether prior, likelihood and q suit the objective
         self.objective.check(self.joint, self.q, self.k, x[:2])

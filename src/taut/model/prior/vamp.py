@@ -12,7 +12,7 @@ from taut.model.prior.base import Prior
 
 
 class Vamp(Prior):
-    r"""$p(z) = \frac1C \sum_c q(z \mid u_c)$ with learned pseudo-inputs $u_c$ (Tomczak & Welling, 2018).
+    r"""$p(z) = \sum_c \pi_c\, q(z \mid u_c)$ with learned pseudo-inputs $u_c$ (Tomczak & Welling, 2018).
 
     The pseudo-inputs start at training rows and stay inside the range of the training values. They are learned in
     units of each column of a table, from its mean, and as they are where x is an image.
@@ -21,17 +21,24 @@ class Vamp(Prior):
         dim: Number of latent coordinates d.
         components: Number of pseudo-inputs C.
         x_shape: Shape of one datum.
+        learn_weights: Learn the weights $\pi_c$, or keep them at 1/C as published.
     """
 
+    logits: Tensor
     low: Tensor
     high: Tensor
     centre: Tensor
     unit: Tensor
 
-    def __init__(self, dim: int, components: int, x_shape: Sequence[int]) -> None:
+    def __init__(self, dim: int, components: int, x_shape: Sequence[int], *, learn_weights: bool = False) -> None:
         super().__init__()
         self.z_shape = (dim,)
         self.pseudo_inputs = nn.Parameter(torch.rand(components, *x_shape))
+        if learn_weights:
+            self.logits = nn.Parameter(torch.zeros(components))
+        else:
+            # constants need no place in a checkpoint
+            self.register_buffer("logits", torch.zeros(components), persistent=False)
         for name, start in {"low": 0.0, "high": 1.0}.items():
             self.register_buffer(name, torch.tensor(start, dtype=torch.float64))
         for name, start in {"centre": 0.0, "unit": 1.0}.items():
@@ -54,5 +61,5 @@ class Vamp(Prior):
         u = self.centre + self.unit * self.pseudo_inputs if self.centre.dim() == 1 else self.pseudo_inputs
         inside = u + (u.clamp(self.low, self.high) - u).detach()  # a clamp whose gradient still leads back inside
         components = self._q[0](inside)
-        weights = Categorical(logits=self.pseudo_inputs.new_zeros(len(self.pseudo_inputs)), validate_args=False)
+        weights = Categorical(logits=self.logits, validate_args=False)
         return MixtureSameFamily(weights, components, validate_args=False)

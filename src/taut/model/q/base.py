@@ -47,6 +47,11 @@ class Posterior(DoubleBuffers, ABC):
         """True where the distribution has parameters that training moves."""
         return any(True for _ in self.parameters())
 
+    @property
+    def stratified(self) -> bool:
+        """True where reparameterised draws of one datum are not independent, though each has the density of q."""
+        return False
+
     @abstractmethod
     def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
         """The distribution q(z | x)."""
@@ -119,6 +124,19 @@ def dimension(joint: Joint, family: str) -> int:
             "choose q=categorical or q=exact."
         )
     return joint.prior.z_shape[0]
+
+
+def refuse_bounded(joint: Joint, family: str) -> None:
+    """Refuse a z with bounds, for a family whose draws would saturate whatever carries them there.
+
+    Raises:
+        UserError: If the prior's support is not all of the space.
+    """
+    if joint.prior.support is not constraints.real_vector:
+        raise UserError(
+            f"q={family} is for a z without bounds, but prior={type(joint.prior).__name__.lower()} has them; choose "
+            "q=diagonal or q=full."
+        )
 
 
 def kept_clear(mean: Tensor, log_variance: Tensor, prior: Prior) -> tuple[Tensor, Tensor]:
