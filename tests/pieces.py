@@ -49,7 +49,12 @@ def build(*overrides: str, x_shape: tuple[int, ...] = X) -> tuple[Joint, Posteri
     return joint, q, instantiate(cfg.objective)
 
 
-SMALL_PRIOR = {"mixture": ["prior.components=4"], "vamp": ["prior.components=4"]}
+SMALL_PRIOR = {
+    "mixture": ["prior.components=4"],
+    "vamp": ["prior.components=4"],
+    "flow": ["prior.transforms=2", "prior.hidden=[4]"],
+}
+SMALL_Q = {"mixture": ["q.components=2"], "flow": ["q.transforms=2", "q.hidden=[4]"]}
 MIXTURE = ["model=mog", "model.components=4"]
 
 
@@ -65,7 +70,7 @@ def with_q(name: str) -> list[str]:
     return {
         "categorical": [*MIXTURE, "q=categorical"],
         "exact": ["model=ppca"],
-    }.get(name, [f"q={name}"])
+    }.get(name, [f"q={name}", *SMALL_Q.get(name, [])])
 
 
 def with_likelihood(name: str) -> list[str]:

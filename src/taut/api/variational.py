@@ -23,6 +23,7 @@ from taut.model.likelihood.bernoulli import Bernoulli
 from taut.model.likelihood.gaussian import Gaussian
 from taut.model.networks import ACTIVATIONS, MLPDecoder, MLPEncoder
 from taut.model.prior.base import Prior
+from taut.model.prior.flow import Flow as FlowPrior
 from taut.model.prior.laplace import Laplace
 from taut.model.prior.mixture import Mixture
 from taut.model.prior.normal import Normal
@@ -31,9 +32,11 @@ from taut.model.prior.uniform import Uniform
 from taut.model.prior.vamp import Vamp
 from taut.model.q.base import Posterior
 from taut.model.q.diagonal import Diagonal
+from taut.model.q.flow import Flow
 from taut.model.q.full import Full
 from taut.model.q.low_rank import LowRank
 from taut.model.q.masked import Masked
+from taut.model.q.mixture import Mixture as MixtureOfGaussians
 from taut.model.q.student_t import StudentT
 from taut.objective.base import Objective
 from taut.objective.elbo import Elbo
@@ -52,6 +55,7 @@ PRIORS: Mapping[str, Callable[[int, Sequence[int]], Prior]] = {
     "vamp": lambda dim, x_shape: Vamp(dim, 50, x_shape),
     "laplace": lambda dim, x_shape: Laplace(dim),
     "student_t": lambda dim, x_shape: StudentTPrior(dim),
+    "flow": lambda dim, x_shape: FlowPrior(dim),
 }
 LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
 POSTERIORS: Mapping[str, Callable[..., Posterior]] = {
@@ -59,6 +63,8 @@ POSTERIORS: Mapping[str, Callable[..., Posterior]] = {
     "full": Full,
     "low_rank": LowRank,
     "student_t": StudentT,
+    "mixture": MixtureOfGaussians,
+    "flow": Flow,
     "masked": Masked,
 }
 
@@ -74,10 +80,10 @@ class VAE(TransformerMixin, BaseEstimator):
         hidden: Widths of the hidden layers of encoder and decoder.
         likelihood: ``bernoulli``, for x of zeros and ones, ``gaussian``, with a diagonal covariance that depends on z,
             or a :class:`~taut.model.likelihood.base.Likelihood`.
-        prior: ``normal``, ``mixture``, ``uniform``, ``vamp``, ``laplace``, ``student_t``, or a
+        prior: ``normal``, ``mixture``, ``uniform``, ``vamp``, ``laplace``, ``student_t``, ``flow``, or a
             :class:`~taut.model.prior.base.Prior`.
-        q: ``diagonal``, ``full``, ``low_rank``, ``student_t``, ``masked`` (which sees the missing cells), or what
-            makes a :class:`~taut.model.q.base.Posterior` from a joint and the shape of x.
+        q: ``diagonal``, ``full``, ``low_rank``, ``student_t``, ``mixture``, ``flow``, ``masked`` (which sees the
+            missing cells), or what makes a :class:`~taut.model.q.base.Posterior` from a joint and the shape of x.
         k: Draws of each datum in a step.
         activation: Of the hidden layers: tanh, relu, elu, gelu, silu or softplus.
         max_epochs: Passes over the data.

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
+from taut.distributions.from_noise import GaussianMixture
 from taut.evidence.quadrature import LogDensity, Marks
 from taut.evidence.target import innermost
 
@@ -27,6 +28,8 @@ def components_of(distribution: Distribution) -> Marks | None:
     """Mean and standard deviation of a distribution of z, of each component if it is a mixture; None if not known."""
     if isinstance(distribution, MixtureSameFamily):
         return components_of(distribution.component_distribution)
+    if isinstance(distribution, GaussianMixture):
+        return Marks(distribution.loc.flatten(0, -2).double(), distribution.scale.flatten(0, -2).double())
     try:
         mean, std = distribution.mean, distribution.stddev
     except NotImplementedError:

@@ -5,6 +5,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from taut.errors import UserError
 from taut.functional.bounds import iwae, normalised_weights
 from taut.functional.types import LogWeights
 from taut.model.draws import Draws
@@ -48,3 +49,9 @@ class Dreg(Objective):
 
     def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
         require_reparameterised(self, q, x)
+        # the weight of a draw would depend on its component, and the score of q would no longer vanish on average
+        if q.stratified and k > 1:
+            raise UserError(
+                f"objective=dreg needs independent draws, but q={type(q).__name__.lower()} draws from its components "
+                "in turn; choose objective=iwae or stl, or q.components=1."
+            )
