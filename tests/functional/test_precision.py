@@ -32,6 +32,14 @@ from taut.model.q.prior import Prior as PriorAsQ
 
 OF_NETWORKS_AND_LINES = [name for name in names("likelihood") if name != "component"]
 CONTINUOUS = [name for name in names("prior") if name != "categorical"]
+COMBINATIONS = [
+    (prior, *rest)
+    for prior, *rest in itertools.product(
+        CONTINUOUS, OF_NETWORKS_AND_LINES, ["diagonal", "full", "masked"], ["elbo", "iwae", "stl", "dreg"]
+    )
+    # every q and every objective with four priors; one of each with others, which would tell the same
+    if prior in ("normal", "mixture", "uniform", "vamp") or rest[1:] == ["diagonal", "iwae"]
+]
 SCALES = [1e-2, 1e-4, 1e-6, 3e-7]
 FAR = 13.0
 """Where the encoder puts its means: neighbouring float32 numbers lie 1e-6 apart there."""
@@ -130,10 +138,7 @@ def test_log_densities_of_a_narrow_q_are_those_of_fifty_digits(prior, scale):
             assert float(draws.log_pz[k, b]) == pytest.approx(float(truth), rel=1e-9, abs=1e-6)
 
 
-@pytest.mark.parametrize("objective", ["elbo", "iwae", "stl", "dreg"])
-@pytest.mark.parametrize("q", ["diagonal", "full", "masked"])
-@pytest.mark.parametrize("likelihood", OF_NETWORKS_AND_LINES)
-@pytest.mark.parametrize("prior", CONTINUOUS)
+@pytest.mark.parametrize(("prior", "likelihood", "q", "objective"), COMBINATIONS)
 def test_bounds_of_a_float32_model_are_those_of_float64(prior, likelihood, q, objective):
     """The float64 twin has the same z; its decoder alone rounds differently."""
     for scale in SCALES[::3]:

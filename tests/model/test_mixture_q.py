@@ -17,10 +17,10 @@ pytestmark = pytest.mark.usefixtures("float64")
 IMAGES = (3, 1, 4, 4)
 
 
-def _posterior() -> MixtureSameFamily:
-    """A posterior of two modes, far apart, as narrow as they are different."""
+def _posterior(left: float = 0.5) -> MixtureSameFamily:
+    """A posterior of two modes, far apart and of unlike width."""
     each = Independent(Normal(torch.tensor([[-3.0], [3.0]]), torch.tensor([[0.5], [0.2]])), 1)
-    return MixtureSameFamily(Categorical(torch.tensor([0.5, 0.5])), each)
+    return MixtureSameFamily(Categorical(torch.tensor([left, 1 - left])), each)
 
 
 def test_one_component_is_diagonal_to_the_bit():
@@ -57,7 +57,7 @@ def test_weights_of_stratified_draws_are_unbiased_whatever_k_is(k):
     _, q, _ = build("q=mixture", "q.components=2", "latent_dim=1")
     mixture = q.distribution(torch.tensor([[-3.0, -1.0, 2.0, 1.0]]).expand(40_000, -1))
     z = mixture.rsample((k,))
-    w = (_posterior().log_prob(z) - mixture.log_prob(z)).exp().mean(0)
+    w = (_posterior(0.8).log_prob(z) - mixture.log_prob(z)).exp().mean(0)
     assert_mean(w, 1.0, detects=0.1)
 
 

@@ -488,6 +488,20 @@ MUTANTS = [
         OBJECTIVES + "::test_path_gradients_of_q_vanish_at_the_posterior_for_every_draw[1-stl]",
     ),
     Mutant(
+        "components of a mixture drawn from the first one on",
+        "distributions/from_noise.py",
+        "start = 0 if self.components == 1 else self._random((1, *self.batch_shape))",
+        "start = 0",
+        "tests/model/test_mixture_q.py::test_weights_of_stratified_draws_are_unbiased_whatever_k_is[1]",
+    ),
+    Mutant(
+        "log-determinant of a layer lost",
+        "model/flow.py",
+        "total + ladj.sum(-1)",
+        "ladj.sum(-1)",
+        "tests/model/test_flows.py::test_both_directions_undo_each_other_and_the_jacobian_is_that_of_autograd",
+    ),
+    Mutant(
         "box of the wrong width",
         "model/q/uniform.py",
         "low + (self.high - self.low)",
