@@ -26,7 +26,7 @@ class Flow(Prior):
 
     nothing: Tensor
 
-    def __init__(self, dim: int, transforms: int = 4, hidden: Sequence[int] = (64,)) -> None:
+    def __init__(self, dim: int, transforms: int = 2, hidden: Sequence[int] = (64,)) -> None:
         super().__init__()
         self.z_shape = (dim,)
         self.mean = nn.Parameter(torch.zeros(dim))

@@ -40,7 +40,7 @@ class Flow(Amortised):
         joint: Joint,
         x_shape: Sequence[int],
         encoder: Callable[..., nn.Module],
-        transforms: int = 4,
+        transforms: int = 2,
         hidden: Sequence[int] = (64,),
     ) -> None:
         d = dimension(joint, "flow")
