@@ -10,6 +10,7 @@ from taut.errors import UserError
 from taut.evidence import Rows, Target
 from taut.evidence.gap import decompose
 from taut.evidence.optimal_q import Family, Search
+from taut.evidence.peaks import components_of
 from taut.functional.precision import in_double
 from taut.model.draws import draw
 
@@ -96,3 +97,11 @@ def test_doubly_reparameterised_gradients_are_refused():
     objective.check(joint, q, 1, x)
     joint, q, objective = build("q=mixture", "q.components=1", "objective=dreg")
     objective.check(joint, q, 2, x)
+
+
+def test_a_quadrature_is_told_of_every_component():
+    """Its mean and deviation of the whole would hide two narrow peaks."""
+    _, q, _ = build("q=mixture", "q.components=2", "latent_dim=1")
+    marks = components_of(q.distribution(torch.tensor([[-3.0, -2.0, 3.0, -4.0]])))
+    torch.testing.assert_close(marks.centre, torch.tensor([[-3.0], [3.0]]))
+    torch.testing.assert_close(marks.scale, torch.tensor([[-1.0], [-2.0]]).exp())

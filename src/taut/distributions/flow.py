@@ -45,3 +45,8 @@ class Flow(FromNoise):
     def log_prob(self, value: Tensor) -> Tensor:
         n, ladj = self.couplings((value - self.loc) / self.scale, self.context)
         return Gaussian.of(torch.zeros_like(n), torch.ones_like(n)).log_prob(n) + ladj - self.scale.log().sum(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        """Refused, as torch has it for distributions that do not know their mean."""
+        raise NotImplementedError("a flow has no mean in closed form")
