@@ -68,6 +68,10 @@ def with_q(name: str) -> list[str]:
     }.get(name, [f"q={name}"])
 
 
+PER_CELL = sorted(set(names("likelihood")) - {"bernoulli", "gaussian", "component", "linear", "factor"})
+"""Likelihoods of a network and independent cells, beside the two of which every combination is tried."""
+
+
 def with_likelihood(name: str) -> list[str]:
     """Overrides for a model around the likelihood ``name``."""
     return {"component": MIXTURE, "linear": ["model=ppca"], "factor": ["model=fa"]}.get(name, [f"likelihood={name}"])
