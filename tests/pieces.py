@@ -27,6 +27,8 @@ def config(*overrides: str, x_shape: tuple[int, ...] = X) -> DictConfig:
     cfg = deepcopy(_composed(*overrides))
     with open_dict(cfg):
         cfg.x_shape = list(x_shape)
+        # x of pixels of four grey levels, as images tell it
+        cfg.x_levels = {"count": 4, "divisor": 3, "offset": 0}
         if not any(word.startswith("network.") for word in overrides):
             cfg.network.update({name: size for name, size in SMALL_NETWORK.items() if name in cfg.network})
     return cfg

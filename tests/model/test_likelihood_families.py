@@ -6,8 +6,13 @@ import torch
 from scipy import stats
 from torch import nn
 
+from taut.errors import UserError
+from taut.model.likelihood.categorical import Categorical
+from taut.model.likelihood.discretised_logistic import DiscretisedLogistic
 from taut.model.likelihood.gaussian import Gaussian
 from taut.model.likelihood.laplace import Laplace
+from taut.model.likelihood.negative_binomial import NegativeBinomial
+from taut.model.likelihood.poisson import Poisson
 from taut.model.likelihood.student_t import StudentT
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -81,3 +86,115 @@ def test_caps_and_floors_of_a_scale_say_where_they_bind():
         "the scale of 1 of 3 columns is mostly the floor likelihood.min_scale=0.01 (of their standard deviation), so "
         "log p(x) depends on the floor.",
     ]
+
+
+COUNTS = [[0.0, 10.0], [2.0, 50.0]]
+
+
+def test_poisson_counts_are_scipys():
+    rates = np.array([1.0, 30.0]) * np.exp(F)
+    family = stats.poisson(rates)
+    likelihood = made(Poisson, [F], COUNTS)
+    assert_cells(likelihood, [3.0, 7.0], family.logpmf([3, 7]), family.mean(), family.std())
+    # of large counts the terms of the density are a million times their sum
+    huge = made(Poisson, [[0.0]], [[1e12]])
+    assert huge.float()(Z.float()).log_prob(torch.tensor([[1e12 + 1e6]])).item() == pytest.approx(
+        stats.poisson(1e12).logpmf(1e12 + 1e6), abs=1e-2
+    )
+
+
+def test_negative_binomial_counts_are_scipys():
+    mean, r = np.array([1.0, 30.0]) * np.exp(F), np.exp(G)
+    family = stats.nbinom(r, r / (r + mean))
+    likelihood = made(NegativeBinomial, [F, G], COUNTS)
+    assert_cells(likelihood, [3.0, 70.0], family.logpmf([3, 70]), family.mean(), family.std())
+
+
+def test_negative_binomial_counts_start_with_the_variance_of_the_rows():
+    rows = stats.nbinom(2.0, 0.1).rvs(20_000, random_state=0)[:, None]
+    likelihood = NegativeBinomial((1,), 1, Nothing)
+    likelihood.initialise(torch.tensor(rows, dtype=torch.float64))
+    # a moment estimate; its error is that of a variance of 20,000 rows, a few hundredths
+    torch.testing.assert_close(likelihood(Z).stddev.item(), float(rows.std()), rtol=1e-6, atol=0)
+
+
+def test_categories_have_the_softmax_of_their_heads():
+    logits = torch.tensor([[0.3, -1.0], [2.0, 0.1], [-0.5, 0.7]])
+    likelihood = made(Categorical, logits.tolist(), levels=[3, 2])
+    p = torch.stack([logits[:, 0].softmax(0), torch.cat([logits[:2, 1].softmax(0), torch.zeros(1)])])
+    for v in range(3):
+        torch.testing.assert_close(likelihood(Z).base_dist.log_prob(torch.tensor([v, v]).double())[0, 0], p[:, v].log())
+    torch.testing.assert_close(likelihood(Z).mean[0, 0], p @ torch.arange(3.0))
+
+
+def test_categories_start_at_the_frequencies_of_the_rows():
+    likelihood = Categorical((1,), 1, Nothing, levels=3)
+    likelihood.initialise(torch.tensor([[0.0], [0.0], [2.0], [torch.nan]]))
+    torch.testing.assert_close(likelihood(Z).base_dist.log_p[0, 0, 0].exp(), torch.tensor([2.5, 0.5, 1.5]) / 4.5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.3, 40.0])
+def test_discretised_logistic_masses_are_scipys_and_sum_to_1(scale):
+    """Levels 0 ... 8 of two columns, of x = v / 8; the middle of the second component is above them all."""
+    mean, weights = np.array([2.3, 11.0]), np.array([0.3, 0.7])
+    heads = [np.log(weights), mean, np.log([scale, 1.0])]
+    options = {"levels": {"count": 9, "divisor": 8, "offset": 0}, "components": 2}
+    likelihood = made(DiscretisedLogistic, np.concatenate(heads)[:, None].tolist(), **options)
+    edges = np.array([-np.inf, *np.arange(0.5, 8), np.inf])
+    scales = np.array([scale, 1.0]).clip(np.exp(-7.0), np.exp(5.0))
+    each = np.diff(stats.logistic(mean[:, None], scales[:, None]).cdf(edges))
+    expected, v = weights @ each, np.arange(9)
+    x = torch.arange(9.0) / 8
+    masses = likelihood(Z).log_prob(x[:, None])[0].exp()
+    torch.testing.assert_close(masses, torch.tensor(expected), rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(masses.sum(), torch.tensor(1.0), rtol=1e-12, atol=0)
+    std = np.sqrt(expected @ v**2 - (expected @ v) ** 2)
+    torch.testing.assert_close(likelihood(Z).mean.item(), expected @ v / 8, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(likelihood(Z).stddev.item(), std / 8, rtol=1e-6, atol=1e-9)
+
+
+def test_a_discretised_logistic_loses_no_digit_of_a_small_mass():
+    """Far from its middle the mass is a difference of two numbers that single precision does not tell apart."""
+    likelihood = made(DiscretisedLogistic, [[0.0], [128.0], [0.0]], levels=256, components=1).float()
+    expected = stats.logistic(128).logsf(177.5) + np.log(np.expm1(1.0))  # P(177.5 < v < 178.5), in the far tail
+    assert likelihood(Z.float()).log_prob(torch.tensor([[178.0]])).item() == pytest.approx(expected - 1.0, rel=1e-6)
+
+
+REFUSED = [
+    (Poisson, {}, 0.5, "likelihood=poisson needs counts, whole numbers of 0 or more, but the data hold 0.5; choose "
+     "likelihood=gaussian for real numbers, discretised_logistic for grey levels."),
+    (NegativeBinomial, {}, -1.0, "likelihood=negative_binomial needs counts, whole numbers of 0 or more, but the data "
+     "hold -1; choose likelihood=gaussian for real numbers, discretised_logistic for grey levels."),
+    (Categorical, {"levels": 3}, 3.0, "likelihood=categorical needs levels from 0 to 2, but the data hold 3; set "
+     "likelihood.levels to the number of levels (one for each column where they differ), or choose likelihood=gaussian "
+     "for real numbers, poisson for counts."),
+    (DiscretisedLogistic, {"levels": {"count": 5, "divisor": 4, "offset": 0}}, 0.3,
+     "likelihood=discretised_logistic needs levels from 0 to 1 in steps of 1/4, but the data hold 0.3; set "
+     "likelihood.levels to the number of levels (one for each column where they differ), or choose likelihood=gaussian "
+     "for real numbers, poisson for counts."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "options", "value", "sentence"), REFUSED)
+def test_what_is_outside_of_the_support_is_refused(family, options, value, sentence):
+    likelihood = family((2,), 1, Nothing, **options)
+    likelihood.check(torch.tensor([[0.0, torch.nan], [1.0, 0.0]]))
+    with pytest.raises(UserError) as refusal:
+        likelihood.check(torch.tensor([[0.0, torch.nan], [1.0, value]]))
+    assert str(refusal.value) == sentence
+
+
+LEVELS = [
+    (None, "likelihood=categorical needs the number of levels, which only images tell: for cells that hold 0, 1, ..., "
+     "L - 1 set likelihood.levels=<L>, or [<L1>,<L2>,...] for columns that differ in it."),
+    (1, "likelihood.levels must be a number of levels >= 2, or a list of such, got 1."),
+    ([3, 4, 5], "likelihood.levels=[3, 4, 5] names 3 columns, and the data have 2; give a number for each, or one for "
+     "all."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("levels", "sentence"), LEVELS)
+def test_levels_that_cannot_be_are_refused(levels, sentence):
+    with pytest.raises(UserError) as refusal:
+        Categorical((2,), 1, Nothing, levels=levels)
+    assert str(refusal.value) == sentence

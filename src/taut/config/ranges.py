@@ -105,6 +105,7 @@ RANGES = {
     **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),
     **dict.fromkeys(("_partial_", "_recursive_"), (TypeAdapter(Switch), "true or false")),
     "_convert_": (TypeAdapter(Literal["none", "partial", "object", "all"]), "none, partial, object or all"),
+    "x_levels": (TypeAdapter(dict[str, Any] | None), "null, because it is read from the data"),
     "x_shape": (TypeAdapter(list[Count] | None), "null, because it is read from the data"),
     "tags": (TypeAdapter(list[Tag] | None), "a list of words of 1 to 64 characters such as [paper], or null"),
     "slurm": (TypeAdapter(dict[str, Any] | None), "a mapping such as {partition: gpu}, or null"),

@@ -116,6 +116,19 @@ class Data(LightningDataModule, ABC):
         """Shape of one datum."""
         return tuple(self.stored.train.shape[1:])
 
+    @property
+    def levels(self) -> dict[str, float] | None:
+        r"""Grey levels: their number ``count``, and how a level v is a number, $x = (v + offset) / divisor$.
+
+        ``None`` of numbers that are no levels of bytes, as those of a table.
+        """
+        if self.binarisation != "none":
+            return {"count": 2, "divisor": 1, "offset": 0}
+        if self.stored.train.dtype != torch.uint8:
+            return None
+        scale = self.scale
+        return {"count": scale.count, "divisor": scale.levels, "offset": scale.offset}
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the stored splits, with their shapes and types."""

@@ -31,6 +31,11 @@ class Scale:
     levels: int = 1
     offset: float = 0.0
 
+    @property
+    def count(self) -> int:
+        """Number of stored values that stand for numbers from 0 to 1."""
+        return round(self.levels + 1 - 2 * self.offset)
+
     def decode(self, values: Shaped[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """The numbers that stored values stand for: float64 as it is, all else in torch's default dtype.
 
