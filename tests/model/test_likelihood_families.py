@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import integrate, stats
 from torch import nn
 
 from taut.errors import UserError
+from taut.model.likelihood.beta import Beta
 from taut.model.likelihood.categorical import Categorical
+from taut.model.likelihood.continuous_bernoulli import ContinuousBernoulli
 from taut.model.likelihood.discretised_logistic import DiscretisedLogistic
 from taut.model.likelihood.gaussian import Gaussian
 from taut.model.likelihood.laplace import Laplace
@@ -160,7 +162,45 @@ def test_a_discretised_logistic_loses_no_digit_of_a_small_mass():
     assert likelihood(Z.float()).log_prob(torch.tensor([[178.0]])).item() == pytest.approx(expected - 1.0, rel=1e-6)
 
 
+def test_beta_cells_are_scipys():
+    mean, concentration = 1 / (1 + np.exp(-np.array(F))), np.exp(G)
+    family = stats.beta(mean * concentration, (1 - mean) * concentration)
+    likelihood = made(Beta, [F, G])
+    assert_cells(likelihood, [0.2, 0.97], family.logpdf([0.2, 0.97]), family.mean(), family.std())
+    rows = stats.beta(2.0, 5.0).rvs((20_000, 1), random_state=0)
+    likelihood = Beta((1,), 1, Nothing)
+    likelihood.initialise(torch.tensor(rows))
+    torch.testing.assert_close(likelihood(Z).mean.item(), float(rows.mean()), rtol=1e-9, atol=0)
+    torch.testing.assert_close(likelihood(Z).stddev.item(), float(rows.std()), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("logit", [0.0, 1e-9, 1e-3, 0.599, 0.601, -2.0, 30.0, -500.0])
+def test_continuous_bernoulli_cells_are_an_exponential_density_that_is_cut_off(logit):
+    """By scipy's truncated exponential, which falls; also where lambda is 1/2, and where the series begin."""
+    d = made(ContinuousBernoulli, [[logit]])(Z)
+    x = torch.tensor([0.0, 0.1, 0.7, 1.0])
+    log_p = d.log_prob(x[:, None])[0]
+    if abs(logit) > 0.1:
+        family = stats.truncexpon(abs(logit), scale=1 / abs(logit))
+        at = x.numpy() if logit < 0 else 1 - x.numpy()
+        torch.testing.assert_close(log_p, torch.tensor(family.logpdf(at)), rtol=1e-8, atol=1e-8)
+        mean = family.mean() if logit < 0 else 1 - family.mean()
+        torch.testing.assert_close([d.mean.item(), d.stddev.item()], [mean, family.std()], rtol=1e-7, atol=1e-9)
+    else:  # where scipy divides by nothing: a straight line, to the square of the logit
+        torch.testing.assert_close(log_p, logit * (x - 0.5) - logit**2 / 24, rtol=0, atol=1e-12)
+        torch.testing.assert_close(d.mean.item(), 0.5 + logit / 12, rtol=0, atol=1e-10)
+    assert integrate.quad(lambda u: d.log_prob(torch.tensor([[u]])).exp().item(), 0, 1)[0] == pytest.approx(1, abs=1e-7)
+
+
+def test_continuous_bernoulli_cells_start_at_the_means_of_the_rows():
+    likelihood = ContinuousBernoulli((3,), 1, Nothing)
+    likelihood.initialise(torch.tensor([[0.0, 0.5, 0.9], [0.2, 0.5, torch.nan]]))
+    torch.testing.assert_close(likelihood(Z).mean[0, 0], torch.tensor([0.1, 0.5, 0.9]), rtol=1e-6, atol=1e-6)
+
+
 REFUSED = [
+    (ContinuousBernoulli, {}, 1.5, "likelihood=continuous_bernoulli needs numbers from 0 to 1, but the data hold 1.5; "
+     "choose likelihood=gaussian for other numbers."),
     (Poisson, {}, 0.5, "likelihood=poisson needs counts, whole numbers of 0 or more, but the data hold 0.5; choose "
      "likelihood=gaussian for real numbers, discretised_logistic for grey levels."),
     (NegativeBinomial, {}, -1.0, "likelihood=negative_binomial needs counts, whole numbers of 0 or more, but the data "
@@ -198,3 +238,15 @@ def test_levels_that_cannot_be_are_refused(levels, sentence):
     with pytest.raises(UserError) as refusal:
         Categorical((2,), 1, Nothing, levels=levels)
     assert str(refusal.value) == sentence
+
+
+def test_beta_cells_have_no_density_at_0_and_1():
+    likelihood = Beta((1,), 1, Nothing)
+    assert likelihood(Z).log_prob(torch.tensor([[0.0], [1.0], [1.5]])).tolist() == [[-np.inf] * 3]
+    with pytest.raises(UserError) as refusal:
+        likelihood.check(torch.tensor([[0.25], [torch.nan], [1.0]]))
+    assert str(refusal.value) == (
+        "likelihood=beta needs numbers between 0 and 1, both excluded, but the data hold 1; for pixels add "
+        "data.dequantise=uniform, choose likelihood=continuous_bernoulli where 0 and 1 occur, gaussian for other "
+        "numbers."
+    )

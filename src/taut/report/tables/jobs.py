@@ -78,21 +78,13 @@ def jobs_table(
         table.add_column(head, justify="right", no_wrap=True)
     for job in _best_first(jobs, search):
         status, own = states[job.folder], criteria.get(job.folder, {})
-        scores = results[job.folder].get("scores", {})
-        cells = {
-            "bound": "" if status.score is None else number(status.score, 3),
-            "log_px": _signed(scores, "log_px"),
-            "bits": _signed(scores, "bits"),
-            "gap": _signed(scores, "gap"),
-        }
-        own_measure = results[job.folder].get("measure")
         best = search is not None and job.folder in search.best
         found = ["" if value is None else number(value, 3) for value in _values(search, job.folder)]
         table.add_row(
             Text(job.folder, style="bold" if best else ""),
             Text(status.state, style=STYLES.get(status.state, "")),
             *(Text(f"{text} *", style="bold") if best else f"{text}  " for text in found),
-            *(cells[name] if measure in (None, own_measure) else "" for name, measure in columns),
+            *_scored(status, results[job.folder], columns),
             *([number(own.get(key), 1) for key in CRITERIA] if criteria else []),
             "" if status.seconds is None else f"{status.seconds:.0f}",
         )
@@ -105,6 +97,14 @@ def jobs_table(
     if lines:
         table.caption, table.caption_style = Text("\n").join(lines), ""
     return table
+
+
+def _scored(status: StatusLike, result: Mapping[str, Any], columns: Sequence[tuple[str, str | None]]) -> Sequence[str]:
+    """The scores of a job, in the columns of its measure."""
+    scores = result.get("scores", {})
+    cells = {name: _signed(scores, name) for name in ("log_px", "bits", "gap")}
+    cells["bound"] = "" if status.score is None else number(status.score, 3)
+    return [cells[name] if measure in (None, result.get("measure")) else "" for name, measure in columns]
 
 
 def _columns(name: str, results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str | None]]:
