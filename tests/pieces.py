@@ -14,6 +14,7 @@ from taut.objective.base import Objective
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 X = (1, 4, 4)
+COLUMNS = ("gaussian", "negative_binomial", "categorical 3", "bernoulli")
 SMALL_NETWORK = {"hidden": [7], "channels": 2, "widths": [2, 4]}
 
 
@@ -29,6 +30,8 @@ def config(*overrides: str, x_shape: tuple[int, ...] = X) -> DictConfig:
         cfg.x_shape = list(x_shape)
         # x of pixels of four grey levels, as images tell it
         cfg.x_levels = {"count": 4, "divisor": 3, "offset": 0}
+        if "families" in cfg.likelihood:
+            cfg.likelihood.families = dict(zip("abcd"[: x_shape[0]], COLUMNS, strict=False))
         if not any(word.startswith("network.") for word in overrides):
             cfg.network.update({name: size for name, size in SMALL_NETWORK.items() if name in cfg.network})
     return cfg

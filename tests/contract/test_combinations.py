@@ -21,9 +21,12 @@ BITS = torch.tensor([[0.0, 1.0, 1.0, 0.0] * 4, [1.0, 0.0] * 8, [0.0] * 16], dtyp
 PAIRS = [
     (prior, likelihood)
     for prior, likelihood in itertools.product(names("prior"), names("likelihood"))
-    if likelihood not in PER_CELL or prior in ("normal", "categorical")
+    if likelihood not in PER_CELL or (likelihood != "mixed" and prior in ("normal", "categorical"))
 ]
-"""Every prior x likelihood; of those where only the density of a cell is another, one of each kind of z."""
+"""Every prior x likelihood; of those where only the density of a cell is another, one of each kind of z.
+
+The columns of a mixed table are of those families.
+"""
 
 
 @cache

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.completion.latents import Latents, latents
+from taut.distributions.mixed import MixedColumns
 from taut.functional import seeding
 from taut.functional.missing import observed
 from taut.functional.precision import exact_arithmetic
@@ -130,20 +131,26 @@ def _most_probable(joint: Joint, posterior: Latents, x: Tensor, mean: Tensor) ->
     out, kernels = torch.empty_like(x), posterior.thinned()
     for rows, _ in _chunks(kernels, x):
         cells = joint.likelihood(kernels.z[:, rows])
-        out[rows] = _likeliest_cells(joint, cells, kernels.weights[:, rows].to(x), x[rows])
+        out[rows] = _likeliest_cells(joint, joint.likelihood, cells, kernels.weights[:, rows].to(x), x[rows])
     return torch.where(observed(x), x, out)
 
 
-def _likeliest_cells(joint: Joint, cells: Any, weights: Float[Tensor, "k b"], x: Float[Tensor, "b *x"]) -> Tensor:
+def _likeliest_cells(
+    joint: Joint, likelihood: Any, cells: Any, weights: Float[Tensor, "k b"], x: Float[Tensor, "b *x"]
+) -> Tensor:
     """The most probable value of every cell under a weighted mean of some distributions."""
-    if joint.likelihood.values is not None:
-        return _likeliest_levels(cells.base_dist, weights, joint.likelihood.values.to(x))
+    if isinstance(cells, MixedColumns):
+        parts = zip(likelihood.parts, cells.parts, cells.columns, strict=True)
+        found = [_likeliest_cells(joint, own, part, weights, x[:, columns]) for own, part, columns in parts]
+        return torch.cat(found, -1)[:, cells.order].to(x)
+    if likelihood.values is not None:
+        return _likeliest_levels(cells.base_dist, weights, likelihood.values.to(x))
     given = cells.given(x)
     mean, std = given.mean, given.stddev
     each = weights.view(*weights.shape, *[1] * (x.dim() - 1)).expand_as(mean)
     highest = modes(each, mean, std if joint.prior.discrete else _smoothed(mean, std))
     # of counts the nearest: their masses have no end to compare
-    return highest.round().clamp_min(0) if joint.likelihood.is_mass else highest
+    return highest.round().clamp_min(0) if likelihood.is_mass else highest
 
 
 def _likeliest_levels(cells: Distribution, weights: Float[Tensor, "k b"], values: Float[Tensor, " l"]) -> Tensor:
