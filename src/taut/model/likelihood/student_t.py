@@ -4,13 +4,34 @@ from collections.abc import Callable, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import StudentT as StudentTCells
+from torch.distributions import Chi2, Distribution
+from torch.distributions import StudentT as TorchStudentT
 from torch.nn.functional import softplus
 
 from taut.model.likelihood.per_cell import LocationScale
 
 LEAST = 3.0
 """Degrees of freedom from which on they are learned: below 2 a cell has no variance."""
+
+
+class StudentTCells(TorchStudentT):
+    """Student's t of more than two degrees of freedom, whose values torch does not look at.
+
+    It would validate them, for which a GPU would have to be waited for, and ``torch.export`` stop.
+    """
+
+    def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
+        self.df, self.loc, self.scale = df, loc, scale
+        self._chi2 = Chi2(df, validate_args=False)
+        Distribution.__init__(self, loc.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return self.scale.square() * self.df / (self.df - 2)
 
 
 class StudentT(LocationScale):
@@ -34,4 +55,4 @@ class StudentT(LocationScale):
 
     def standard(self, heads: Float[Tensor, "3 *cells"]) -> StudentTCells:
         f, g, h = heads
-        return StudentTCells(LEAST + softplus(h), f, self.scale(g), validate_args=False)
+        return StudentTCells(LEAST + softplus(h), f, self.scale(g))
