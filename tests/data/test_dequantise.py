@@ -10,13 +10,16 @@ from evaluations import command, trained
 from pieces import build
 from scipy import integrate, stats
 
-from taut.data.dequantise import BLOCK, EDGE, dequantised
+from taut.data.binarise import EDGE, dequantised
 from taut.data.digits import Digits
 from taut.data.faithful import Faithful
 from taut.data.mask.cells import Random
 from taut.errors import UserError
 from taut.functional.bits import Bits
 from taut.training.metrics import bits_of
+
+BLOCK = 1024
+"""Rows whose noise is drawn at once."""
 
 
 def test_every_number_lies_in_the_cell_of_its_level():

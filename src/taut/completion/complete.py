@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.completion.latents import Latents, latents
-from taut.distributions.mixed import MixedColumns
+from taut.distributions.cells import MixedColumns
 from taut.functional import seeding
 from taut.functional.missing import observed
 from taut.functional.precision import exact_arithmetic

@@ -15,8 +15,16 @@ from torch import Tensor
 
 from taut.data import disk_rows
 from taut.data.batches import Batch, Batches
-from taut.data.binarise import Binarisation, Scale, bernoulli, bernoulli_on_device, check_name, check_pixels, threshold
-from taut.data.dequantise import dequantised
+from taut.data.binarise import (
+    Binarisation,
+    Scale,
+    bernoulli,
+    bernoulli_on_device,
+    check_name,
+    check_pixels,
+    dequantised,
+    threshold,
+)
 from taut.data.disk_rows import DiskRows, parts
 from taut.data.mask.base import Mask
 from taut.data.mask.cells import FromData, Random

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from taut.distributions.mixed import MixedColumns
+from taut.distributions.cells import MixedColumns
 from taut.errors import UserError, nearest
 from taut.model.building import decoder_of
 from taut.model.likelihood.base import Likelihood

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import NegativeBinomial as NegativeBinomialCells
 
 from taut.functional.missing import column_scale
-from taut.model.likelihood.counts import Counts
-from taut.model.likelihood.per_cell import MOST
+from taut.model.likelihood.per_cell import MOST, Counts
 
 
 class NegativeBinomial(Counts):

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Poisson as PoissonCells
 
-from taut.model.likelihood.counts import Counts
+from taut.model.likelihood.per_cell import Counts
 
 
 class Poisson(Counts):
