@@ -14,6 +14,7 @@ from taut.objective.base import Objective
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 X = (1, 4, 4)
+COLUMNS = ("gaussian", "negative_binomial", "categorical 3", "bernoulli")
 SMALL_NETWORK = {"hidden": [7], "channels": 2, "widths": [2, 4]}
 
 
@@ -27,6 +28,10 @@ def config(*overrides: str, x_shape: tuple[int, ...] = X) -> DictConfig:
     cfg = deepcopy(_composed(*overrides))
     with open_dict(cfg):
         cfg.x_shape = list(x_shape)
+        # x of pixels of four grey levels, as images tell it
+        cfg.x_levels = {"count": 4, "divisor": 3, "offset": 0}
+        if "families" in cfg.likelihood:
+            cfg.likelihood.families = dict(zip("abcd"[: x_shape[0]], COLUMNS, strict=False))
         if not any(word.startswith("network.") for word in overrides):
             cfg.network.update({name: size for name, size in SMALL_NETWORK.items() if name in cfg.network})
     return cfg
@@ -71,6 +76,10 @@ def with_q(name: str) -> list[str]:
         "categorical": [*MIXTURE, "q=categorical"],
         "exact": ["model=ppca"],
     }.get(name, [f"q={name}", *SMALL_Q.get(name, [])])
+
+
+PER_CELL = sorted(set(names("likelihood")) - {"bernoulli", "gaussian", "component", "linear", "factor"})
+"""Likelihoods of a network and independent cells, beside the two of which every combination is tried."""
 
 
 def with_likelihood(name: str) -> list[str]:

@@ -25,7 +25,7 @@ from taut.training.stored_run import Run
 
 EXAMPLE = ROOT / "examples" / "mylab"
 SETTINGS = [*TINY, "network.hidden=[8]", "latent_dim=2", "logger=csv", "data=table", "data.path=my.csv"]
-OWN = ["prior=student", "likelihood=laplace"]
+OWN = ["prior=student", "likelihood=gumbel"]
 LOOSE = ["--config-dir", "mylab/conf"]
 ASKED = "The run run needs classes of mylab; add trust=[mylab] if you know it.\n"
 
@@ -93,7 +93,7 @@ def test_installed_it_is_there_without_a_word(trainings, here, tmp_path, monkeyp
     monkeypatch.syspath_prepend(installed(tmp_path / "site"))
     folder = trained(tmp_path / "installed", *OWN, *SETTINGS)
     result = json.loads((folder / "result.json").read_text())
-    assert (result["prior"], result["likelihood"]) == ("student", "laplace")
+    assert (result["prior"], result["likelihood"]) == ("student", "gumbel")
     assert "trust" not in (folder / ".hydra" / "overrides.yaml").read_text()
     done = command("evaluate", f"run={folder}", "limit=4", "k=20", "threads=1")
     assert done.code == 0, done.err

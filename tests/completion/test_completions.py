@@ -335,3 +335,19 @@ def test_the_completions_keep_their_order():
     parts = [_complete(joint, q, x[some], torch.arange(6)[some]) for some in (slice(0, 2), slice(2, 6))]
     for one, two in zip(vars(Completions.cat(parts)).values(), vars(whole.cpu()).values(), strict=True):
         torch.testing.assert_close(one, two, equal_nan=True)
+
+
+def test_the_most_probable_level_is_that_of_the_largest_mass():
+    """Of a mixture the mean of the levels 0 and 3 lies between them, where there is hardly any mass."""
+    joint, q, _ = build(
+        "model=mog", "model.components=2", "likelihood=categorical", "network.hidden=[]", x_shape=(1, 1, 2)
+    )
+    with torch.no_grad():
+        logits = torch.tensor([[4.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 3.0]])  # of four levels, by the category
+        joint.likelihood.decoder.net[0].weight.copy_(logits.repeat_interleave(2, 0))
+    x = torch.tensor([[[[torch.nan, torch.nan]]]])
+    found = complete(joint, lambda rows: q(x[rows]), x, NoiseKeys(torch.arange(1), 0, "x"), k=10, draws=2)
+    mass = 0.5 * (torch.tensor([4.0, 0.0, 0.0, 0.0]).softmax(0) + torch.tensor([0.0, 0.0, 0.0, 3.0]).softmax(0))
+    assert mass.argmax() == 0
+    assert found.most_probable.tolist() == [[[[0.0, 0.0]]]]
+    torch.testing.assert_close(found.mean[0, 0, 0, 0], mass @ torch.arange(4.0) / 3)

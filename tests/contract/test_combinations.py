@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 from budget import assert_mean
-from pieces import SMALL_PRIOR, SMALL_Q, config, names
+from pieces import PER_CELL, SMALL_PRIOR, SMALL_Q, config, names, with_likelihood
 
 from taut.config.instantiate import instantiate
 from taut.errors import UserError
@@ -17,6 +17,9 @@ from taut.training.module import refuse_unlearned_vamp
 
 pytestmark = pytest.mark.usefixtures("float64")
 X = (1, 4, 4)
+BITS = torch.tensor([[0.0, 1.0, 1.0, 0.0] * 4, [1.0, 0.0] * 8, [0.0] * 16], dtype=torch.float64).view(3, *X)
+PAIRS = [pair for pair in itertools.product(names("prior"), names("likelihood")) if pair[1] != "mixed"]
+"""The columns of a mixed table are of the other families."""
 
 
 @cache
@@ -27,24 +30,33 @@ def _node(group: str, *overrides: str):
 def _pieces(prior: str, q: str, likelihood: str, objective: str):
     discrete = ("model=mog", "model.components=3") if prior == "categorical" else ()
     made = instantiate(_node("prior", *discrete, f"prior={prior}", *SMALL_PRIOR.get(prior, [])))
-    joint = Joint(made, instantiate(_node("likelihood", f"likelihood={likelihood}"), latent=made.z_shape[0]))
+    joint = Joint(made, instantiate(_node("likelihood", *_words(likelihood)), latent=made.z_shape[0]))
     posterior = instantiate(_node("q", f"q={q}", *SMALL_Q.get(q, [])), joint=joint)
     refuse_unlearned_vamp(made, posterior)
     made.attach(posterior)
     return joint, posterior, instantiate(_node("objective", f"objective={objective}"))
 
 
-@pytest.mark.parametrize("likelihood", names("likelihood"))
-@pytest.mark.parametrize("prior", names("prior"))
+def _words(likelihood: str) -> list[str]:
+    return with_likelihood(likelihood) if likelihood in PER_CELL else [f"likelihood={likelihood}"]
+
+
+def _tried(prior: str, likelihood: str) -> list[tuple[str, str, int]]:
+    """Every q with each prior and likelihood, and each two choices together somewhere."""
+    pair = names("prior").index(prior) + 3 * names("likelihood").index(likelihood)
+    if likelihood in PER_CELL:
+        objectives = names("objective")
+        return [(q, objectives[(pair + n) % len(objectives)], 3) for n, q in enumerate(names("q"))]
+    return list(itertools.product(names("q"), names("objective"), (1, 3)))[pair % 4 :: 4]
+
+
+@pytest.mark.parametrize(("prior", "likelihood"), PAIRS)
 def test_combination_works_or_is_refused(prior, likelihood):
     accepted = 0
-    x = torch.randint(2, (3, *X)).double()
-    pair = names("prior").index(prior) + 3 * names("likelihood").index(likelihood)
-    combinations = itertools.product(names("q"), names("objective"), (1, 3))
-    # all of them with every fourth pair of prior and likelihood: each q with each pair, each two choices together
-    for q, objective, k in itertools.islice(combinations, pair % 4, None, 4):
+    for q, objective, k in _tried(prior, likelihood):
         try:
             joint, posterior, recipe = _pieces(prior, q, likelihood, objective)
+            x = joint.likelihood(joint.prior().sample((1, 3))).sample()[0] if likelihood in PER_CELL else BITS
             recipe.check(joint, posterior, k, x)
         except UserError:
             continue

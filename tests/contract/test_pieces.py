@@ -27,6 +27,8 @@ def test_a_q_keeps_its_contract(name, latent):
 @pytest.mark.parametrize("name", names("likelihood"))
 @pytest.mark.parametrize("x_shape", [X, (1,), (3,)], ids=str)
 def test_a_likelihood_keeps_its_contract(name, x_shape):
+    if name == "mixed" and len(x_shape) == 3:
+        pytest.skip("for the columns of a table")
     # one column has no correlations, whose parameters would get no gradient
     words = ["likelihood.covariance=diagonal"] if name == "component" and x_shape == (1,) else []
     joint, _, _ = build(*with_likelihood(name), *words, x_shape=x_shape)

@@ -7,7 +7,7 @@ import mpmath
 import pytest
 import torch
 from budget import assert_mean
-from pieces import SMALL_PRIOR, X, build, names
+from pieces import PER_CELL, SMALL_PRIOR, X, build, names
 from torch.distributions import (
     Categorical,
     Independent,
@@ -30,7 +30,7 @@ from taut.model.draws import draw
 from taut.model.joint import Joint
 from taut.model.q.prior import Prior as PriorAsQ
 
-OF_NETWORKS_AND_LINES = [name for name in names("likelihood") if name != "component"]
+OF_NETWORKS_AND_LINES = [name for name in names("likelihood") if name not in ("component", *PER_CELL)]
 CONTINUOUS = [name for name in names("prior") if name != "categorical"]
 COMBINATIONS = [
     (prior, *rest)

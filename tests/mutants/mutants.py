@@ -2009,4 +2009,18 @@ MUTANTS = [
         "require_mean(steps, steps.mean(0), rule",
         "tests/testing/test_contracts.py::test_a_broken_objective_is_refused[a biased gradient]",
     ),
+    Mutant(
+        "the edges of a discretised logistic keep no tails",
+        "distributions/levels.py",
+        "above = torch.where(v >= self.highest, 0.0, ",
+        "above = torch.where(v > self.highest, 0.0, ",
+        "tests/model/test_likelihood_families.py::test_discretised_logistic_masses_are_scipys_and_sum_to_1[40.0]",
+    ),
+    Mutant(
+        "bits of a density without the width of a level",
+        "functional/bits.py",
+        " + log(self.levels) / log(2)",
+        "",
+        "tests/data/test_dequantise.py::test_bits_of_the_dequantised_are_an_upper_bound_of_those_of_the_mass",
+    ),
 ]

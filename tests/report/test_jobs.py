@@ -1,8 +1,11 @@
 """Who comes first in a sweep by the information criteria, and who is not ranked."""
 
+import json
+from dataclasses import dataclass
+
 import pytest
 
-from taut.report.tables.jobs import firsts
+from taut.report.tables.jobs import firsts, jobs_table, write_jobs
 
 
 def _result(bic: float, log_px: float, **changes: object) -> dict[str, object]:
@@ -42,3 +45,40 @@ def test_training_rows_are_not_held_out():
     lines = firsts({"one": _result(20.0, -3.0, held_out=False)})
     assert not any("test split" in line for line in lines)
     assert firsts({"one": {}}) == []
+
+
+@dataclass
+class _Job:
+    folder: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass
+class _Status:
+    score: float
+    state: str = "finished"
+    reason: str | None = None
+    exit_code: int = 0
+    seconds: float = 1.0
+    log: str = "log"
+
+
+def test_a_density_and_a_mass_of_the_same_pixels_share_no_column(tmp_path):
+    told = {"levels": ("mass", -90.5, 2.04), "spread": ("density", 51.5, 2.93), "grey": ("density", 80.25, None)}
+    for name, (measure, log_px, bits) in told.items():
+        scores = {"log_px": {"value": log_px, "kind": "lower"}}
+        scores |= {} if bits is None else {"bits": {"value": bits, "kind": "upper"}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps({"format": 2, "measure": measure, "scores": scores}))
+    jobs, states = [_Job(name) for name in told], {name: _Status(1.5) for name in told}
+    table = jobs_table(tmp_path, jobs, states)
+    columns = {str(column.header).replace("\n", " "): [str(cell) for cell in column.cells] for column in table.columns}
+    assert columns["test: log p(x) mass"] == [">= -90.500", "", ""]
+    assert columns["test: log p(x) density"] == ["", ">= 51.500", ">= 80.250"]
+    assert columns["validation: bound mass"] == ["1.500", "", ""]
+    assert columns["test: bits/dim"] == ["<= 2.040", "<= 2.930", ""]
+    write_jobs(tmp_path, jobs, states)
+    assert [line.split(",")[4:9] for line in (tmp_path / "jobs.csv").read_text().splitlines()][:2] == [
+        ["elbo", "log_px", "gap", "bits", "measure"],
+        ["", "-90.5", "", "2.04", "mass"],
+    ]

@@ -1,7 +1,7 @@
 """Evaluation of a run: bracket log p(x), and decompose the gap."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from taut.functional.consistency import Judge, Value
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
 from taut.training import loggers
+from taut.training.metrics import bits_of
 from taut.training.stored_run import Run
 
 MAX_DISAGREEMENT = 0.5
@@ -117,11 +118,13 @@ class Evaluation(Measurement):
         voids = [void for split, scores in measured.items() if split != cfg.split for void in scores.void.values()]
         doubt = None if of_model is None else _doubt_of_struski(of_model)
         warnings = [*self.warnings(), doubt, self._collapsed(summary)]
+        bits = bits_of(self.model.joint.likelihood, self.data)
         return {
             **self._about(seconds),
             **main,
             "warnings": [*(warning for warning in warnings if warning), *main["warnings"]],
             "void": list(dict.fromkeys([*main["void"], *voids])),
+            "bits": None if bits is None else asdict(bits),
             "information": None if "elbo" in measured[cfg.split].void else summary,
             "k": cfg.k,
             "simulated": None if of_model is None else assessed(of_model, cfg.confidence),

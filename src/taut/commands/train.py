@@ -27,6 +27,7 @@ from taut.errors import UserError
 from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.score import DETAILS
+from taut.functional.bits import Bits
 from taut.functional.bounds import block_sizes
 from taut.model.q.base import Amortised
 from taut.report.figures.learning_rate import learning_rate
@@ -50,7 +51,7 @@ from taut.training.callbacks.run_folder import RunFolder, ended_without
 from taut.training.callbacks.threads import Threads
 from taut.training.checkpoint import AtomicCheckpointIO, newest_good
 from taut.training.continuation import refuse_unfit, start_from
-from taut.training.metrics import Summary
+from taut.training.metrics import Summary, bits_of
 from taut.training.module import LatentVariableModel
 from taut.training.rate_search import Search, search
 from taut.training.restoring import told_what_does_not_fit
@@ -68,12 +69,16 @@ def describe(
     """Scores with their errors, kinds and K, and all that is needed to judge or repeat them."""
     summary = model.summaries.get("test")
     scores, doubts = ({}, []) if summary is None else _scores(model, summary)
+    bits = bits_of(model.joint.likelihood, data)
+    if bits and scores:
+        scores["bits"] = _in_bits(bits, scores["log_px"], data)
     return {
         "status": "finished",
         "debug": loggers.debugged(),
         "name": loggers.run_name(cfg),
         **loggers.choices(),
-        "binarisation": data.binarisation,
+        "binarisation": loggers.preparation(cfg),
+        "measure": "mass" if model.is_mass else "density",
         "mask": loggers.mask_word(cfg),
         "cells": "all" if data.mask is None else "observed",
         "k": model.k,
@@ -96,6 +101,19 @@ def describe(
         "data_digest": data.digest,
         "seconds": seconds,
         "versions": versions(),
+    }
+
+
+def _in_bits(bits: Bits, log_px: dict[str, Any], data: Data) -> dict[str, Any]:
+    """Bits per dimension, from log p(x): of a lower bound, or of dequantised levels, an upper bound."""
+    errors = {name: log_px[name] for name in ("standard_error", "monte_carlo_error")}
+    return {
+        "value": bits.of_nats(log_px["value"]),
+        **{name: None if error is None else bits.of_error(error) for name, error in errors.items()},
+        "kind": "exact" if log_px["kind"] == "exact" and not data.dequantise else "upper",
+        "k": log_px["k"],
+        "of": bits.of,
+        "doubts": log_px.get("doubts", []),
     }
 
 

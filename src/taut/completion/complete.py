@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
 from taut.completion.latents import Latents, latents
+from taut.distributions.cells import MixedColumns
 from taut.functional import seeding
 from taut.functional.missing import observed
 from taut.functional.precision import exact_arithmetic
@@ -26,7 +28,7 @@ class Completions:
     Args:
         mean: $E[x \mid x_{obs}]$: the least squared error; a grey image where pixels are binary.
         most_probable: Of every cell by itself: the least error rate of binary pixels; not the most probable image. For
-            a VAE of real numbers the mode of a kernel density estimate.
+            a VAE of real numbers the mode of a kernel density estimate, for counts the whole number next to it.
         draws: Draws of $p(x_{mis} \mid x_{obs})$: what images look like, ``[m, b, *x]``. Independent where the
             posterior of z is exact; elsewhere resampled from the same K draws of z, which they share where few count.
         ess: Effective number of the draws of z behind them; NaN where the posterior is exact.
@@ -128,11 +130,37 @@ def _most_probable(joint: Joint, posterior: Latents, x: Tensor, mean: Tensor) ->
     # thinned, since a mode costs K densities for each of K starts
     out, kernels = torch.empty_like(x), posterior.thinned()
     for rows, _ in _chunks(kernels, x):
-        cells = joint.likelihood(kernels.z[:, rows]).given(x[rows])
-        weights = kernels.weights[:, rows].to(x).view(*cells.mean.shape[:2], *[1] * (x.dim() - 1)).expand_as(cells.mean)
-        spread = cells.stddev if joint.prior.discrete else _smoothed(cells.mean, cells.stddev)
-        out[rows] = modes(weights, cells.mean, spread)
+        cells = joint.likelihood(kernels.z[:, rows])
+        out[rows] = _likeliest_cells(joint, joint.likelihood, cells, kernels.weights[:, rows].to(x), x[rows])
     return torch.where(observed(x), x, out)
+
+
+def _likeliest_cells(
+    joint: Joint, likelihood: Any, cells: Any, weights: Float[Tensor, "k b"], x: Float[Tensor, "b *x"]
+) -> Tensor:
+    """The most probable value of every cell under a weighted mean of some distributions."""
+    if isinstance(cells, MixedColumns):
+        parts = zip(likelihood.parts, cells.parts, cells.columns, strict=True)
+        found = [_likeliest_cells(joint, own, part, weights, x[:, columns]) for own, part, columns in parts]
+        return torch.cat(found, -1)[:, cells.order].to(x)
+    if likelihood.values is not None:
+        return _likeliest_levels(cells.base_dist, weights, likelihood.values.to(x))
+    given = cells.given(x)
+    mean, std = given.mean, given.stddev
+    each = weights.view(*weights.shape, *[1] * (x.dim() - 1)).expand_as(mean)
+    highest = modes(each, mean, std if joint.prior.discrete else _smoothed(mean, std))
+    # of counts the nearest: their masses have no end to compare
+    return highest.round().clamp_min(0) if likelihood.is_mass else highest
+
+
+def _likeliest_levels(cells: Distribution, weights: Float[Tensor, "k b"], values: Float[Tensor, " l"]) -> Tensor:
+    """Of finitely many values the one with the largest mass, for every cell."""
+    best, highest = values[0], None
+    for value in values:
+        mass = torch.einsum("kb,kb...->b...", weights, cells.log_prob(value).exp().to(weights))
+        best = value.expand_as(mass) if highest is None else torch.where(mass > highest, value, best)
+        highest = mass if highest is None else torch.maximum(mass, highest)
+    return best
 
 
 def _smoothed(means: Float[Tensor, "k b *x"], stds: Float[Tensor, "k b *x"]) -> Float[Tensor, "k b *x"]:

@@ -22,7 +22,7 @@ REQUIRED = object()
 
 KEYS = {
     "train": {
-        *("k", "k_eval", "k_test", "latent_dim", "seed", "matmul", "threads", "resume", "x_shape"),
+        *("k", "k_eval", "k_test", "latent_dim", "seed", "matmul", "threads", "resume", "x_shape", "x_levels"),
         *("ckpt_path", "lr_find"),
         *("data", "mask", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
         *("trainer", "callbacks", "logger", "model", "launcher", "sweep"),
@@ -38,7 +38,7 @@ KEYS = {
     },
 }
 """The keys of each command's config."""
-GAINED = {"ckpt_path", "lr_find"}
+GAINED = {"ckpt_path", "lr_find", "x_levels"}
 """Keys that the config of an older run lacks."""
 ONE_OF = {
     "data",

@@ -78,7 +78,7 @@ RANGES = {
         "an integer from 1 to 1,024, or null",
     ),
     **dict.fromkeys(("seed", "split_seed"), A_SEED),
-    **dict.fromkeys(("lr", "min_variance", "spread", "eps", "scale", "df"), A_POSITIVE),
+    **dict.fromkeys(("lr", "min_variance", "min_scale", "spread", "eps", "scale", "df"), A_POSITIVE),
     **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
     "tolerance": (
         TypeAdapter(AtLeastZero),
@@ -118,6 +118,7 @@ RANGES = {
     **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),
     **dict.fromkeys(("_partial_", "_recursive_"), (TypeAdapter(Switch), "true or false")),
     "_convert_": (TypeAdapter(Literal["none", "partial", "object", "all"]), "none, partial, object or all"),
+    "x_levels": (TypeAdapter(dict[str, Any] | None), "null, because it is read from the data"),
     "x_shape": (TypeAdapter(list[Count] | None), "null, because it is read from the data"),
     "tags": (TypeAdapter(list[Tag] | None), "a list of words of 1 to 64 characters such as [paper], or null"),
     "slurm": (TypeAdapter(dict[str, Any] | None), "a mapping such as {partition: gpu}, or null"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -15,7 +15,16 @@ from torch import Tensor
 
 from taut.data import disk_rows
 from taut.data.batches import Batch, Batches
-from taut.data.binarise import Binarisation, Scale, bernoulli, bernoulli_on_device, check_name, check_pixels, threshold
+from taut.data.binarise import (
+    Binarisation,
+    Scale,
+    bernoulli,
+    bernoulli_on_device,
+    check_name,
+    check_pixels,
+    dequantised,
+    threshold,
+)
 from taut.data.disk_rows import DiskRows, parts
 from taut.data.mask.base import Mask
 from taut.data.mask.cells import FromData, Random
@@ -47,6 +56,8 @@ class Data(LightningDataModule, ABC):
         batch_size: Rows of a batch over all processes; ``None`` for all rows at once. Scores take 4096 rows at most.
         binarisation: ``dynamic`` (the training split anew in each epoch, the others once), ``fixed`` (all
             once), ``threshold`` (one where x >= 0.5) or ``none``.
+        dequantise: ``uniform`` adds to every grey level a number from [0, 1), the training split anew in each epoch,
+            the others once, and divides by the number of levels; ``None`` leaves levels as they are.
         shuffle: Whether training rows come in a new order in each epoch.
         seed: Seed of the training order and of the training noise.
         split_seed: Seed of the cut into splits and of every draw made once.
@@ -66,6 +77,7 @@ class Data(LightningDataModule, ABC):
         *,
         batch_size: int | None,
         binarisation: Binarisation = "none",
+        dequantise: Literal["uniform"] | None = None,
         shuffle: bool = True,
         seed: int = 0,
         split_seed: int = 0,
@@ -76,12 +88,20 @@ class Data(LightningDataModule, ABC):
         check_name(binarisation)
         if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
             raise UserError(f"data.batch_size={batch_size} must be a whole number above 0, or null for all rows.")
+        if dequantise not in (None, "uniform"):
+            raise UserError(f"data.dequantise={dequantise!r} must be uniform or null.")
+        if dequantise and binarisation != "none":
+            raise UserError(
+                f"data.dequantise=uniform is for grey levels, and data.binarisation={binarisation} leaves none; set "
+                "data.binarisation=none, as likelihood=gaussian does, or leave dequantise out."
+            )
         if not isinstance(shuffle, bool):
             raise UserError(f"data.shuffle={shuffle!r} must be true or false.")
         if min(seed, split_seed) < 0:
             raise UserError(f"Seeds must be 0 or more, got data.seed={seed} and data.split_seed={split_seed}.")
         self.batch_size, self.binarisation, self.shuffle = batch_size, binarisation, shuffle
         self.seed, self.split_seed, self.dir, self.mask = seed, split_seed, dir, mask
+        self.dequantise = dequantise
         self._kept: dict[str, Tensor | DiskRows] = {}
 
     @abstractmethod
@@ -101,6 +121,11 @@ class Data(LightningDataModule, ABC):
                 raise UserError(f"{self.name}: the {split} split has no rows: lower the fractions of the others.")
             if self.binarisation != "none" and isinstance(rows, Tensor):
                 check_pixels(rows, self.scale, f"{self.name}, {split} split")
+            if self.dequantise and rows.dtype != torch.uint8:
+                raise UserError(
+                    f"{self.name}: data.dequantise=uniform spreads the grey levels of images, and these data are other "
+                    "numbers; leave it out."
+                )
             # the reader of rows on the disk has refused missing values already
             if self.mask is None and isinstance(rows, Tensor) and rows.isnan().any():
                 raise UserError(f"{self.name}: cells of the {split} split are missing; add mask=from_data.")
@@ -115,6 +140,19 @@ class Data(LightningDataModule, ABC):
     def x_shape(self) -> tuple[int, ...]:
         """Shape of one datum."""
         return tuple(self.stored.train.shape[1:])
+
+    @property
+    def levels(self) -> dict[str, float] | None:
+        r"""Grey levels: their number ``count``, and how a level v is a number, $x = (v + offset) / divisor$.
+
+        ``None`` of numbers that are no levels of bytes, as those of a table.
+        """
+        if self.binarisation != "none":
+            return {"count": 2, "divisor": 1, "offset": 0}
+        if self.stored.train.dtype != torch.uint8 or self.dequantise:
+            return None
+        scale = self.scale
+        return {"count": scale.count, "divisor": scale.levels, "offset": scale.offset}
 
     @cached_property
     def digest(self) -> str:
@@ -242,7 +280,7 @@ class Data(LightningDataModule, ABC):
     def _batches(self, split: str) -> Batches:
         trainer, training = self.trainer, split == "train"
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
-        if training and self.binarisation == "dynamic":
+        if training and (self.binarisation == "dynamic" or self.dequantise):
             source = self._changing(device)
         else:
             stored = self._binarised(split)
@@ -256,7 +294,7 @@ class Data(LightningDataModule, ABC):
             source,
             rows,
             seen=self._seen(split, device),
-            scale=self.scale if self.binarisation == "none" else Scale(),
+            scale=self._code,
             batch_size=trained if training else min(self.batch_size or rows, SCORED),
             step=self.batch_size if steps > 1 else None,
             # batches to overfit are the same in every epoch
@@ -267,9 +305,11 @@ class Data(LightningDataModule, ABC):
         )
 
     def _changing(self, device: torch.device) -> Callable[[int], Tensor]:
-        """The training split of an epoch, made binary where it is used."""
+        """The training split of an epoch, made binary or spread where it is used."""
         if device.type == "cpu":
             return lambda epoch: self._draw("train", self.seed, epoch)
+        if self.dequantise:
+            return lambda epoch: self._draw("train", self.seed, epoch).to(device)
         # moved once; an epoch then draws noise there and copies nothing
         rows = self.stored.train[:].to(device)
         return lambda epoch: bernoulli_on_device(rows, self.scale, self.seed, "train", epoch)
@@ -295,6 +335,8 @@ class Data(LightningDataModule, ABC):
         return self._kept[split]
 
     def _binarise(self, split: str) -> Shaped[Tensor, "n *x"] | DiskRows:
+        if self.dequantise:
+            return self._draw(split, self.seed if split == "train" else self.split_seed, 0)
         if self.binarisation == "none":
             return getattr(self.stored, split)
         if self.binarisation == "threshold":
@@ -303,10 +345,17 @@ class Data(LightningDataModule, ABC):
         return self._draw(split, self.seed if changing else self.split_seed, 0)
 
     def _draw(self, split: str, seed: int, epoch: int) -> Shaped[Tensor, "n *x"]:
+        if self.dequantise:
+            return dequantised(getattr(self.stored, split), self.scale.count, seed, split, epoch)
         return bernoulli(getattr(self.stored, split), self.scale, seed, split, epoch)
 
     def _decode(self, rows: Shaped[Tensor, "n *x"]) -> Float[Tensor, "n *x"]:
-        return (self.scale if self.binarisation == "none" else Scale()).decode(rows)
+        return self._code.decode(rows)
+
+    @property
+    def _code(self) -> Scale:
+        """How what is handed out is stored: as the file has it, unless it was drawn."""
+        return self.scale if self.binarisation == "none" and not self.dequantise else Scale()
 
 
 def cut(rows: Shaped[Tensor, "n *x"] | DiskRows, val: int, test: int, seed: int) -> Splits:

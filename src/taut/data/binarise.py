@@ -1,4 +1,4 @@
-"""Binarisation of grey pixels, with noise that depends on (seed, epoch, row) alone."""
+"""Binarisation and dequantisation of grey pixels, with noise that depends on (seed, epoch, row) alone."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,6 +15,8 @@ Binarisation = Literal["dynamic", "fixed", "threshold", "none"]
 
 _BLOCK = 1024  # rows drawn at once: bounds memory, and is part of the definition of the noise
 _ON_DEVICE = 65536  # the same on a device that is not a CPU
+EDGE = 2.0**-24
+"""What keeps x inside of (0, 1), whose ends single precision would round to: some densities have none there."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Scale:
 
     levels: int = 1
     offset: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """Number of stored values that stand for numbers from 0 to 1."""
+        return round(self.levels + 1 - 2 * self.offset)
 
     def decode(self, values: Shaped[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """The numbers that stored values stand for: float64 as it is, all else in torch's default dtype.
@@ -96,6 +103,31 @@ def threshold(values: Shaped[Tensor, "n *x"], scale: Scale) -> UInt8[Tensor, "n 
     """One where a pixel is at least one half (Cremer, Li and Duvenaud 2018 do so with Fashion-MNIST)."""
     # in stored units, where no division rounds and no copy in floats is made
     return (values >= scale.levels / 2 - scale.offset).to(torch.uint8)
+
+
+def dequantised(values: UInt8[Tensor, "n *x"], count: int, seed: int, stream: str, epoch: int) -> Float[Tensor, "n *x"]:
+    r"""Numbers $x = (v + u) / L$ inside of (0, 1), u uniform on [0, 1), in torch's default dtype.
+
+    Their density p bounds the mass P of the level v that it has in all of its cell: for each dimension
+
+    $$E_u[\log p(x)] - \log L \le \log \int_0^1 p((v + u) / L)\, \frac{du}{L} = \log P(v)$$
+
+    (Jensen; Theis, van den Oord & Bethge, 2016). A density of levels as they are bounds nothing: narrow peaks on the
+    levels make it as large as one likes. Row r gets the same noise in any batch.
+
+    Args:
+        values: Levels v = 0, ..., L - 1.
+        count: Their number L.
+        seed: Seed of the noise.
+        stream: Name of the split, which separates the noise of the splits.
+        epoch: Epoch of the draw.
+    """
+    x = torch.empty(values.shape, dtype=torch.get_default_dtype())
+    for block, start in enumerate(range(0, len(values), _BLOCK)):
+        rows = slice(start, start + _BLOCK)
+        noise = generator(seed, stream, epoch, block).random(tuple(values[rows].shape), dtype=np.float32)
+        x[rows] = (torch.from_numpy(noise).add_(values[rows]) / count).clamp_(EDGE, 1 - EDGE)
+    return x
 
 
 def check_pixels(values: Shaped[Tensor, "n *x"], scale: Scale, name: str) -> None:

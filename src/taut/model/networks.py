@@ -68,6 +68,13 @@ class Network(nn.Module):
     """A network that takes any number of batch axes, and inputs of any precision."""
 
 
+class Unchanged(Network):
+    """No network: what comes in, as the heads that a network of several likelihoods has made."""
+
+    def forward(self, value: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        return value
+
+
 class MLPEncoder(Network):
     """x, flattened, through an MLP."""
 

@@ -117,8 +117,8 @@ def _check_draws(likelihood: Likelihood, z: Tensor, x: Tensor) -> None:
 
 def _numbers(likelihood: Likelihood, cells: Tensor) -> Tensor:
     """The values of a cell that carry its mass."""
-    if likelihood.binary:
-        return cells.new_tensor([0.0, 1.0])
+    if likelihood.values is not None:
+        return likelihood.values.to(cells)
     span = float(cells.max() - cells.min())
     return torch.arange(max(0.0, float(cells.min()) - span), float(cells.max()) + span + 20).to(cells)
 

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig, open_dict
 
 from taut.config.instantiate import instance, instantiate
-from taut.data.base import Batches, Data
+from taut.data.base import Batches, Data, Splits
 from taut.data.disk_rows import parts
 from taut.data.mask.base import Mask
 from taut.errors import UserError
@@ -52,13 +52,23 @@ def _most() -> int:
 
 
 def build_data(cfg: DictConfig) -> Data:
-    """The data module, loaded and split; its shape is written to ``cfg.x_shape`` for the pieces that need it."""
+    """The data module, loaded and split; its shape and levels are written to the config for the pieces."""
     data = instance(cfg.data, Data, mask=instance(cfg.mask, Mask) if cfg.mask else None)
     data.prepare_data()
     data.setup("fit")
-    with open_dict(cfg):
-        cfg.x_shape = list(data.x_shape)
+    fill_in(cfg, data)
     return data
+
+
+def fill_in(cfg: DictConfig, data: Data) -> None:
+    """Write what only the data tell into a config: the shape of a datum, and its grey levels."""
+    with open_dict(cfg):
+        cfg.x_shape, cfg.x_levels = list(data.x_shape), data.levels
+        if "families" in cfg.likelihood and len(data.x_shape) == 1:
+            from taut.model.likelihood.mixed import families_of  # and nine others
+
+            rows = (part for split in Splits._fields for part in parts(data.rows_of(split)))
+            cfg.likelihood.families = families_of(rows, cfg.likelihood.families, data.columns)
 
 
 def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:

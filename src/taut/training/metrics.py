@@ -15,14 +15,17 @@ from torch.distributions import OneHotCategorical
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from taut.data.base import Data
 from taut.data.disk_rows import DiskRows
 from taut.errors import RunError
 from taut.evidence.diagnostics import ACTIVE
 from taut.evidence.score import Scores
+from taut.functional.bits import Bits
 from taut.functional.consistency import Judge, Value, Void
 from taut.functional.statistics import Moments
 from taut.model import exact_inference
 from taut.model.joint import Joint
+from taut.model.likelihood.base import Likelihood
 
 
 class Summary(NamedTuple):
@@ -42,6 +45,22 @@ class Summary(NamedTuple):
     curve: list[float]
     curve_errors: list[float]
     details: Float[Tensor, "n 5"] | None = None
+
+
+def bits_of(likelihood: Likelihood, data: Data) -> Bits | None:
+    """How log p(x) of these data is bits per dimension; ``None`` where nobody counts in bits.
+
+    That is, of a density of numbers that are no levels or that stand on them, of observed cells, whose number differs,
+    and of zeros and ones.
+    """
+    dimensions = prod(data.x_shape)
+    if data.mask is not None:
+        return None
+    if data.dequantise:
+        return Bits(dimensions, data.scale.count, "dequantised")
+    if likelihood.is_mass and not likelihood.binary:
+        return Bits(dimensions, 1, "counts" if likelihood.values is None else "levels")
+    return None
 
 
 class NotANumber(RunError):

@@ -88,8 +88,8 @@ class Run:
 
     @property
     def binarisation(self) -> str:
-        """The way its pixels were made binary."""
-        return str(self.cfg.data.get("binarisation") or "none")
+        """The way its pixels were made binary, or that they were dequantised."""
+        return loggers.preparation(self.cfg)
 
     @property
     def checkpoint(self) -> Path:

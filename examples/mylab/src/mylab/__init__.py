@@ -1,1 +1,1 @@
-"""Pieces of our own for taut: Student's t as a prior, and Laplace's distribution as a likelihood."""
+"""Pieces of our own for taut: Student's t as a prior, and Gumbel's distribution as a likelihood."""

@@ -1,18 +1,18 @@
-"""A likelihood that forgives outliers."""
+"""A likelihood for columns whose tail is longer above than below."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Laplace as LaplaceCells
+from torch.distributions import Gumbel as GumbelCells
 
 from taut.distributions.cells import Cells
 from taut.model.building import decoder_of
 from taut.model.likelihood.base import Likelihood
 
 
-class Laplace(Likelihood):
-    r"""$p(x \mid z) = \prod_i \mathrm{Laplace}(x_i; \mu_i + s_i f(z)_i,\ s_i (b_{\min} + e^{g(z)_i}))$.
+class Gumbel(Likelihood):
+    r"""$p(x \mid z) = \prod_i \mathrm{Gumbel}(x_i; \mu_i + s_i f(z)_i,\ s_i (b_{\min} + e^{g(z)_i}))$.
 
     $\mu$ and s are the mean and the standard deviation of the training rows.
 
@@ -43,7 +43,7 @@ class Laplace(Likelihood):
         f, g = self.decoder(z).unflatten(-axes, (2, self.x_shape[0])).unbind(-1 - axes)
         scale = self.unit * (self.min_scale + g.clamp(max=15).exp())
         # Cells: any of them may be missing
-        return Cells(LaplaceCells(self.shift + self.unit * f, scale, validate_args=False), axes)
+        return Cells(GumbelCells(self.shift + self.unit * f, scale, validate_args=False), axes)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

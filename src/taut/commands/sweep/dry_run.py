@@ -70,7 +70,7 @@ class _Builder:
     def __call__(self, raw: dict[str, Any]) -> str | None:
         """The sentence with which a config is refused."""
         from taut.config.instantiate import check_targets_resolved
-        from taut.training.build import build_data, build_model, set_up_torch
+        from taut.training.build import build_data, build_model, fill_in, set_up_torch
 
         cfg = OmegaConf.create(raw)
         container: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -81,7 +81,7 @@ class _Builder:
             if wanted != self._loaded:
                 self._loaded, self._data = None, build_data(cfg)
                 self._loaded = wanted
-            cfg.x_shape = list(self._data.x_shape)
+            fill_in(cfg, self._data)
             build_model(cfg, self._data)
         except UserError as error:
             return str(error)

@@ -11,6 +11,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -179,6 +180,14 @@ def gunzip(path: Path, size: int) -> bytes:
     if len(content) != size:
         raise DamagedError(f"unpacks to {'more' if len(content) > size else 'fewer'} than {size} bytes")
     return content
+
+
+def check_file_digest(path: Path, md5: str) -> None:
+    """Raise ``DamagedError`` unless the file has this MD5: of files of which their authors publish no more."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    if digest != md5:
+        raise DamagedError(f"MD5 of the file is {digest[:12]}..., expected {md5[:12]}...")
 
 
 def check_digest(content: bytes, sha256: str) -> None:

@@ -9,22 +9,36 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from taut.data.base import Splits
-from taut.data.readers.fetch import Remote, check_digest, gunzip, obtain
+from taut.data.readers.fetch import Remote, check_digest, check_file_digest, gunzip, obtain
 from taut.errors import UserError
 
 _HEADER = 16  # magic number and three sizes, four bytes each
 _SIDE = 28
 
 
-def idx_file(folder: str, name: str, count: int, sha256: str, mirrors: tuple[str, ...]) -> Remote[np.ndarray]:
-    """An IDX file of ``count`` images of 28x28 bytes whose unpacked content has this SHA-256."""
+def idx_file(
+    folder: str, name: str, count: int, sha256: str | None, mirrors: tuple[str, ...], md5: str | None = None
+) -> Remote[np.ndarray]:
+    """An IDX file of ``count`` images of 28x28 bytes.
+
+    Args:
+        folder: Folder inside the data folder.
+        name: Name of the file.
+        count: Number of images.
+        sha256: SHA-256 of the unpacked content, or None if it is not known.
+        mirrors: Where it is published.
+        md5: MD5 of the file as it is packed, or None.
+    """
     urls = tuple(mirror + name for mirror in mirrors)
-    return Remote(folder, name, urls, partial(_read, count=count, sha256=sha256))
+    return Remote(folder, name, urls, partial(_read, count=count, sha256=sha256, md5=md5))
 
 
-def _read(path: Path, count: int, sha256: str) -> np.ndarray:
+def _read(path: Path, count: int, sha256: str | None, md5: str | None = None) -> np.ndarray:
+    if md5 is not None:
+        check_file_digest(path, md5)
     content = gunzip(path, _HEADER + count * _SIDE * _SIDE)
-    check_digest(content, sha256)
+    if sha256 is not None:
+        check_digest(content, sha256)
     return np.frombuffer(content, np.uint8, offset=_HEADER).reshape(count, 1, _SIDE, _SIDE)
 
 
@@ -33,6 +47,15 @@ def idx_splits(
 ) -> Splits:
     """The published training and test images; validation is the end of the training images."""
     images, held_out = (_tensor(obtain(remote, folder)) for remote in (train, test))
+    return cut_off(images, held_out, validation)
+
+
+def cut_off(images: UInt8[Tensor, "n *x"], held_out: UInt8[Tensor, "m *x"], validation: int) -> Splits:
+    """Published training and test images; validation is the end of the training images.
+
+    Raises:
+        UserError: If that leaves no training images.
+    """
     if not 0 < validation < len(images):
         raise UserError(
             f"data.validation={validation} must leave training images: choose 1 to {len(images) - 1} of {len(images)}."

@@ -35,6 +35,16 @@ class Likelihood(DoubleBuffers, ABC):
         """True where p(x | z) is a probability mass, as of pixels that are 0 or 1, so that no log p(x) is above 0."""
         return self.binary
 
+    @property
+    def values(self) -> Float[Tensor, " v"] | None:
+        """All values that a cell may take, where they are finitely many and it says so."""
+        return torch.tensor([0.0, 1.0]) if self.binary else None
+
+    @property
+    def about(self) -> str | None:
+        """What it has chosen by itself, to be printed before training; ``None`` where there is nothing to say."""
+        return None
+
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
         """Choose starting values from training rows."""
         del x

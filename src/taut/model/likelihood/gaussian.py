@@ -1,6 +1,7 @@
 """Gaussian likelihood with a network."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from taut.distributions.diagonal_gaussian import MOST, Heads
 from taut.functional.missing import column_mean, column_scale, is_constant
 from taut.model.building import decoder_of
 from taut.model.likelihood.base import Likelihood
+from taut.model.likelihood.per_cell import limits_of
 
 
 class Gaussian(Likelihood):
@@ -24,7 +26,8 @@ class Gaussian(Likelihood):
         latent: Number of latent coordinates.
         decoder: Builds a network from ``(latent, shape)``; any module (:mod:`taut.model.building`). The heads f and g
             lie along the first axis of its output, which is twice as long as that of x.
-        shared: Learn one variance for all coordinates and all z instead of a network g.
+        shared: Learn variances that do not depend on z instead of a network g: one for all coordinates (``True``), or
+            one for each (``columns``).
         min_variance: The floor $v_{\min}$, as a fraction of each coordinate's variance.
     """
 
@@ -38,7 +41,7 @@ class Gaussian(Likelihood):
         latent: int,
         decoder: Callable[..., nn.Module],
         *,
-        shared: bool = False,
+        shared: bool | Literal["columns"] = False,
         min_variance: float = 1e-4,
     ) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class Gaussian(Likelihood):
         self.decoder = decoder_of(decoder, latent, (heads * first, *others))
         self.offset = nn.Parameter(torch.zeros(heads, *self.x_shape))
         if shared:
-            self.log_variance = nn.Parameter(torch.zeros(()))
+            self.log_variance = nn.Parameter(torch.zeros(self.x_shape if shared == "columns" else ()))
         self.register_buffer("shift", torch.zeros(self.x_shape, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(self.x_shape, dtype=torch.float64))
         self.register_buffer("constant", torch.zeros(self.x_shape, dtype=torch.bool))
@@ -63,26 +66,14 @@ class Gaussian(Likelihood):
 
     @torch.no_grad()
     def limits(self, z: Float[Tensor, "*batch d"]) -> list[str]:
-        log_variance = self(z).g.double().flatten(-len(self.x_shape)).flatten(0, -2)
-        capped = int((log_variance >= MOST).any(0).sum())
-        floored = int((log_variance.exp().mean(0) < self.min_variance).sum())
-        count, sentences = log_variance.shape[1], []
-        if self.constant.any():
-            sentences.append(
-                f"{int(self.constant.sum())} of {count} columns have one value in all training rows, so they have no "
-                "unit of their own: theirs is 1, and log p(x) depends on it; leave them out."
-            )
-        if capped:
-            sentences.append(
-                f"the log-variance of {capped} of {count} columns is at its cap of {MOST:g} (in units of their "
-                "variance) for some data, where log p(x) depends on the cap."
-            )
-        if floored:
-            sentences.append(
-                f"the variance of {floored} of {count} columns is mostly the floor likelihood.min_variance="
-                f"{self.min_variance:g} (of their variance), so log p(x) depends on the floor."
-            )
-        return sentences
+        return limits_of(
+            self(z).g.double().flatten(-len(self.x_shape)).flatten(0, -2),
+            most=MOST,
+            floor=self.min_variance,
+            key="min_variance",
+            constant=int(self.constant.sum()),
+            what=("variance", "variance"),
+        )
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:

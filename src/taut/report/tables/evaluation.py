@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taut.config.program import typed
+from taut.functional.bits import Bits
 from taut.report.read.scores import Scores
 from taut.report.tables.table import NARROW, new_table
 
@@ -99,7 +100,7 @@ def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) 
     lines: list[RenderableType] = [
         _evidence(f"{what}, {_data(result['n'])}: log {of} in nats per datum", result, wide=wide)
     ]
-    lines += [*_gap_lines(result["gap"], of), *_certificate(result, of)]
+    lines += [*_gap_lines(result["gap"], of), *_bits(result), *_certificate(result, of)]
     lines += _remarks("void:", result.get("void", []), "bold red")
     return [*lines, *_remarks("?", result["warnings"], "yellow"), Text("")]
 
@@ -158,6 +159,21 @@ def _gap_lines(gap: Mapping[str, Any], of: str) -> list[RenderableType]:
     over, fixed = (" and ".join(number(end[part]) or "unknown" for end in ends) for part in _ERRORS)
     text = Text(f"gap = log {of} - ELBO {interval_words(gap)}", style="bold")
     return [text, _aside(f"from {source}; s.e. over the data {over}, at fixed data {fixed}")]
+
+
+def _bits(result: Result) -> list[RenderableType]:
+    """Log p(x) in bits per dimension, where the data are levels or counts."""
+    bits, gap = result.get("bits"), result["gap"]
+    lower, upper = (result["evidence"].get(gap[side], {}).get("value") for side in ("lower", "upper"))
+    if not bits or gap.get("void") or lower is None:
+        return []
+    unit = Bits(**bits)
+    high = ceiled(unit.of_nats(lower))
+    if gap["exact"] and unit.levels == 1:
+        return [_aside(f"{high} bits per dimension, of {unit.of}")]
+    # an upper bound of a density's log bounds no mass
+    low = "" if upper is None or unit.levels > 1 else f"at least {floored(unit.of_nats(upper))} and "
+    return [_aside(f"{low}at most {high} bits per dimension, {unit.of}")]
 
 
 _ERRORS = ("standard_error", "monte_carlo_error")

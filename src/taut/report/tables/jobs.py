@@ -18,7 +18,7 @@ from taut.report.tables.table import new_table
 from taut.report.tables.training import CRITERIA
 
 NAME = "jobs.csv"
-HEADS = {"bound": "validation:\nbound", "log_px": "test:\nlog p(x)", "gap": "test:\ngap"}
+HEADS = {"bound": "validation:\nbound", "log_px": "test:\nlog p(x)", "bits": "test:\nbits/dim", "gap": "test:\ngap"}
 STYLES = {"finished": "green", "failed": "bold red", "pruned": "yellow"}
 SCORES = ("elbo", "log_px", "gap")
 
@@ -64,26 +64,27 @@ def jobs_table(
     criteria = {name: result["criteria"] for name, result in results.items() if result.get("criteria")}
     fitted = bool(criteria) and len(criteria) == sum(bool(result) for result in results.values())
     # 80 columns; of a search, what trials are compared by takes the place of the bound
-    shown = [name for name in HEADS if name == "log_px" or not (fitted or (search and name == "bound"))]
+    in_bits = any("bits" in result.get("scores", {}) for result in results.values())
+    left_out = {"bits": not in_bits, "bound": fitted or bool(search), "gap": fitted}
+    columns = [column for name in HEADS if not left_out.get(name) for column in _columns(name, results)]
     compared = [] if search is None else [label.replace("val/", "validation:\n") for label in search.labels]
-    heads = [*compared, *(HEADS[name] for name in shown), *(CRITERIA.values() if criteria else ()), "seconds"]
+    heads = [
+        *compared,
+        *(HEADS[name] + (f"\n{measure}" if measure else "") for name, measure in columns),
+        *(CRITERIA.values() if criteria else ()),
+        "seconds",
+    ]
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for job in _best_first(jobs, search):
         status, own = states[job.folder], criteria.get(job.folder, {})
-        scores = results[job.folder].get("scores", {})
-        cells = {
-            "bound": "" if status.score is None else number(status.score, 3),
-            "log_px": _signed(scores, "log_px"),
-            "gap": _signed(scores, "gap"),
-        }
         best = search is not None and job.folder in search.best
         found = ["" if value is None else number(value, 3) for value in _values(search, job.folder)]
         table.add_row(
             Text(job.folder, style="bold" if best else ""),
             Text(status.state, style=STYLES.get(status.state, "")),
             *(Text(f"{text} *", style="bold") if best else f"{text}  " for text in found),
-            *(cells[name] for name in shown),
+            *_scored(status, results[job.folder], columns),
             *([number(own.get(key), 1) for key in CRITERIA] if criteria else []),
             "" if status.seconds is None else f"{status.seconds:.0f}",
         )
@@ -96,6 +97,21 @@ def jobs_table(
     if lines:
         table.caption, table.caption_style = Text("\n").join(lines), ""
     return table
+
+
+def _scored(status: StatusLike, result: Mapping[str, Any], columns: Sequence[tuple[str, str | None]]) -> Sequence[str]:
+    """The scores of a job, in the columns of its measure."""
+    scores = result.get("scores", {})
+    cells = {name: _signed(scores, name) for name in ("log_px", "bits", "gap")}
+    cells["bound"] = "" if status.score is None else number(status.score, 3)
+    return [cells[name] if measure in (None, result.get("measure")) else "" for name, measure in columns]
+
+
+def _columns(name: str, results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str | None]]:
+    """The columns of a score: one for each measure where jobs have densities and masses, which share none."""
+    measures = sorted({result["measure"] for result in results.values() if result.get("measure")})
+    apart = len(measures) > 1 and name in ("bound", "log_px")
+    return [(name, measure) for measure in measures] if apart else [(name, None)]
 
 
 def _best_first(jobs: Sequence[JobLike], search: SearchResult | None) -> Sequence[JobLike]:
@@ -157,13 +173,14 @@ def write_jobs(
     labels = [] if search is None else [label.partition("\n")[0].replace("val/", "search_") for label in search.labels]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ["job", "words", "state", "val_bound", *labels, *SCORES, *CRITERIA, "converged"]
+    columns = ["job", "words", "state", "val_bound", *labels, *SCORES, "bits", "measure", *CRITERIA, "converged"]
     columns += ["exit_code", "reason", "log", "seconds"]
     writer.writerow(columns)
     for job in jobs:
         status, result = states[job.folder], _result(folder / job.folder)
         scores, criteria = result.get("scores", {}), result.get("criteria") or {}
-        numbers = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in SCORES]
+        numbers = [None if _void(scores, name) else scores.get(name, {}).get("value") for name in (*SCORES, "bits")]
+        numbers.append(result.get("measure"))
         numbers += [*(criteria.get(key) for key in CRITERIA), result.get("converged")]
         known = [status.state, status.score, *(_values(search, job.folder)), *numbers, status.exit_code, status.reason]
         log = f"{job.folder}/{status.log}" if (folder / job.folder / status.log).exists() else None
@@ -178,7 +195,7 @@ def _result(folder: Path) -> Mapping[str, Any]:
 
 def _void(scores: Mapping[str, Any], name: str) -> bool:
     """Tell whether a score, or one that it rests on, broke an inequality."""
-    rests_on = ("log_px", "elbo", "gap") if name == "gap" else (name,)
+    rests_on = {"gap": ("log_px", "elbo", "gap"), "bits": ("log_px",)}.get(name, (name,))
     return any(void_of(scores.get(part)) for part in rests_on)
 
 
@@ -186,7 +203,8 @@ def _signed(scores: Mapping[str, Any], name: str) -> str:
     if _void(scores, name):
         return "void"
     score = scores.get(name)
-    return ("" if score["kind"] == "exact" else ">= ") + number(score["value"], 3) if score else ""
+    sign = {"exact": "", "upper": "<= "}.get(score["kind"], ">= ") if score else ""
+    return sign + number(score["value"], 3) if score else ""
 
 
 def _failure(folder: Path, name: str, status: StatusLike) -> Text:

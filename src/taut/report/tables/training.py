@@ -100,7 +100,9 @@ def warnings(result: Result) -> list[str]:
 def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> None:
     score = result["scores"][name]
     sign = ">= " if name == "gap" and score.get("kind") != "exact" else ""
-    words = meaning.format(kind=KIND.get(score.get("kind"), ""), k=score.get("k"), k_test=result["k_test"])
+    words = meaning.format(
+        kind=KIND.get(score.get("kind"), ""), k=score.get("k"), k_test=result["k_test"], of=score.get("of")
+    )
     if name == "log_px" and score["kind"] != "exact":
         words += f", K = {score['k']}"
     if result.get("cells") == "observed":
@@ -128,6 +130,7 @@ ROWS = {
     "elbo": ("ELBO", "lower bound, K = 1"),
     "bound": ("bound, k = {k}", "what was trained"),
     "log_px": ("log p(x)", "{kind}"),
+    "bits": ("bits per dim", "{kind}, {of}"),
     "gap": ("gap", "log p(x) - ELBO"),
     "kl": ("KL", "q(z|x) from p(z)"),
     "reconstruction": ("reconstruction", "E log p(x|z)"),

@@ -216,7 +216,7 @@ def _now(device: torch.device) -> float:
 
 
 class Sizes(Callback):
-    """Prints the number of parameters of prior, likelihood and q before training starts."""
+    """Prints the number of parameters of prior, likelihood and q, and what they have chosen, before training starts."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Before a strategy spreads the parameters over processes."""
@@ -226,6 +226,8 @@ class Sizes(Callback):
             sizes = ", ".join(f"{name} {own_size(part):,}" for name, part in parts.items())
             # without highlight, or rich would colour the numbers
             Console().print(f"parameters: {sizes}", highlight=False)
+            if joint.likelihood.about:  # type: ignore[union-attr]
+                Console().print(joint.likelihood.about, highlight=False, markup=False)  # type: ignore[union-attr]
 
 
 def own_size(part: nn.Module) -> int:

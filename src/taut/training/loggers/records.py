@@ -170,9 +170,15 @@ def run_name(cfg: DictConfig) -> str:
 
 def name_of(chosen: Mapping[str, str], cfg: DictConfig) -> str:
     """Name of a run made of these choices, see :func:`run_name`."""
-    words = [chosen["model"], chosen["data"], cfg.data.get("binarisation") or "none", mask_word(cfg)]
+    words = [chosen["model"], chosen["data"], preparation(cfg), mask_word(cfg)]
     words += [chosen["prior"], chosen["q"], f"k={cfg.k}", f"seed={cfg.seed}"]
     return " ".join(str(word) for word in words if word != "none")
+
+
+def preparation(cfg: DictConfig) -> str:
+    """How pixels were made what is scored: their binarisation, and whether grey levels were spread by noise."""
+    binarisation = str(cfg.data.get("binarisation") or "none")
+    return f"{binarisation}, dequantised" if cfg.data.get("dequantise") else binarisation
 
 
 def mask_word(cfg: DictConfig) -> str:
