@@ -256,9 +256,10 @@ def _model(monkeypatch, *overrides: str, rank: int = 0, world: int = 1) -> tuple
 
 STEPS = [
     ["objective=elbo", "k=3"],
-    ["objective=iwae", "k=3"],
     ["objective=stl", "k=3"],
     ["objective=dreg", "k=3"],
+    ["objective.outer=1", "objective=piwae", "k=3"],
+    *([f"objective={name}", "k=3"] for name in ("iwae", "ciwae", "vr_iwae", "tvo", "beta", "free_bits")),
     [*MIXTURE, "likelihood=bernoulli", "objective=vimco", "k=3"],
 ]
 

@@ -56,7 +56,8 @@ A_FOLDER_NAME = (
 
 RANGES = {
     **dict.fromkeys(
-        ("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs", "n_init", "dim"), A_COUNT
+        ("k", "k_eval", "k_test", "latent_dim", "max_epochs", "channels", "every_n_epochs", "n_init", "dim", "outer"),
+        A_COUNT,
     ),
     **dict.fromkeys(("components", "batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
     # with many thousands torch ends the process without a word
