@@ -17,6 +17,7 @@ from taut.training.module import refuse_unlearned_vamp
 
 pytestmark = pytest.mark.usefixtures("float64")
 X = (1, 4, 4)
+SCORED = ("iwae", "exact", "em")
 
 
 @cache
@@ -47,8 +48,13 @@ def test_combination_works_or_is_refused(prior, likelihood):
         except UserError:
             continue
         accepted += 1
-        surrogate = recipe.surrogate(draw(joint, posterior, x, k, path_only=recipe.path_only))
-        assert surrogate.isfinite(), (q, objective, k)
+        draws = draw(joint, posterior, x, k, path_only=recipe.path_only)
+        assert recipe.surrogate(draws).isfinite(), (q, objective, k)
+        log_w = draws.log_w.detach()
+        assert (log_w.mean(0) <= recipe.bound(log_w) + 1e-9).all(), (q, objective, k)
+        # of an objective a score takes the bound alone, which has been seen
+        if objective not in SCORED:
+            continue
         scores = score(
             joint, posterior, x, torch.arange(3), bound=recipe.bound, k=k, samples=2 * k, seed=0, split="val"
         ).values

@@ -67,13 +67,16 @@ def test_the_signal_of_q_drowns_under_iwae_and_grows_under_dreg_and_for_the_mode
     The powers hold for large K; at these they are off by up to 0.1.
     """
     joint, q, x = _near_the_optimum()
-    found = {}
+    found, fall = {}, {}
     for name, ks, rows in (("iwae", [2, 8, 32], 400), ("dreg", [8, 32, 128], 40)):
         recipe = build(f"objective={name}")[2]
         for part, ratios in signal_to_noise(joint, q, recipe, x[:rows], ks, draws=200).items():
             found[name, part] = slope(ks, ratios)
+            fall[name, part] = ratios[0].signal / ratios[-1].signal
     for key, expected in {("iwae", "q"): -0.5, ("iwae", "model"): 0.5, ("dreg", "q"): 0.5}.items():
         value, error = found[key]
         assert error < 0.08, key
         assert abs(value - expected) < 0.1 + 4 * error, (key, value, error)
+    # of L_K, so in K^-1; a gradient with a bias keeps it
+    assert fall["dreg", "q"] == pytest.approx(128 / 8, rel=0.3)
     assert all(parameter.requires_grad for parameter in q.parameters())

@@ -67,7 +67,8 @@ def kl_of_coordinates(q: Distribution, prior: Distribution) -> Float[Tensor, "b 
     """
     if not (isinstance(q, Independent) and isinstance(prior, Independent)):
         raise NotImplementedError("coordinates that are not independent")
-    return kl_divergence(q.base_dist, prior.base_dist)
+    # expanded, since torch's formula for bits does not broadcast
+    return kl_divergence(q.base_dist, prior.base_dist.expand(q.base_dist.batch_shape))
 
 
 def _mean_of_all(values: Float[Tensor, "b d"]) -> Float[Tensor, " d"]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from taut.report.figures.bound import k_axis
 from taut.report.figures.style import GREY, canvas, colours, styled
@@ -38,11 +39,13 @@ def _panel(axes: Axes, ks: Sequence[int], curves: Mapping[str, Curve]) -> None:
     axes.set_yscale("log")
     for (name, (values, errors)), colour in zip(curves.items(), colours(len(curves)), strict=True):
         axes.errorbar(ks, values, yerr=errors, label=name, color=colour, marker="o", markersize=4, capsize=3)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     k_axis(axes, np.asarray(ks))
     known = [value for values, _ in curves.values() for value in values if value > 0]
     if known and len(ks) > 1:
         middle, where = float(np.exp(np.mean(np.log(known)))), float(np.exp(np.mean(np.log([ks[0], ks[-1]]))))
-        for power in (-0.5, 0.5):
+        for power, words in ((-0.5, r"$K^{-1/2}$"), (0.5, r"$K^{1/2}$")):
             line = [middle * (k / where) ** power for k in ks]
             axes.plot(ks, line, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-            axes.annotate(f"K^{power:+.1f}".replace("-", "\u2212"), (ks[-1], line[-1]), fontsize=8, color=GREY)
+            axes.annotate(words, (ks[-1], line[-1]), fontsize=8, color=GREY)
