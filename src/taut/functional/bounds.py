@@ -17,14 +17,18 @@ from taut.functional.types import LogWeights, PerDatum
 
 def log_sum_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
     r"""$\log \sum_k e^{\log w_k}$ over the first axis; $-\infty$ (and a zero gradient) where all weights are 0."""
-    # the shift cancels, so no gradient need pass through it
-    shift = log_w.detach().amax(0)
-    # -inf minus -inf would be NaN where all weights are 0
-    shift = torch.where(shift.isfinite(), shift, 0.0)
+    shift = _largest(log_w)
     total = (log_w - shift).exp().sum(0)
     nothing = total == 0
     # the log of 1 in place of that of 0, whose gradient would be NaN although the branch is not taken
     return torch.where(nothing, -torch.inf, torch.where(nothing, 1.0, total).log() + shift)
+
+
+def _largest(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
+    # it cancels, so no gradient need pass through it
+    shift = log_w.detach().amax(0)
+    # -inf minus -inf would be NaN where all weights are 0
+    return torch.where(shift.isfinite(), shift, 0.0)
 
 
 def log_mean_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
@@ -66,9 +70,7 @@ def variational_renyi(log_w: LogWeights, alpha: float) -> PerDatum:
     """
     if alpha == 1:
         return elbo(log_w)
-    shift = log_w.detach().amax(0)
-    # -inf minus -inf would be NaN where all weights are 0
-    shift = torch.where(shift.isfinite(), shift, 0.0)
+    shift = _largest(log_w)
     # less 1, because near alpha = 1 all powers are nearly 1, and the logarithm of their mean would be rounding
     excess = ((1 - alpha) * (log_w - shift)).expm1().mean(0)
     nothing = excess == -1
