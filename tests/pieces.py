@@ -67,6 +67,8 @@ def with_prior(name: str) -> list[str]:
     """Overrides for a model around the prior ``name``."""
     if name == "categorical":
         return [*MIXTURE, "likelihood=bernoulli"]
+    if name == "bernoulli":
+        return ["prior=bernoulli", "q=bernoulli"]
     return [f"prior={name}", *SMALL_PRIOR.get(name, [])]
 
 
@@ -75,6 +77,7 @@ def with_q(name: str) -> list[str]:
     return {
         "categorical": [*MIXTURE, "q=categorical"],
         "exact": ["model=ppca"],
+        "bernoulli": ["prior=bernoulli", "q=bernoulli"],
     }.get(name, [f"q={name}", *SMALL_Q.get(name, [])])
 
 

@@ -18,6 +18,7 @@ COMPOSED = {
 """Commands with a config: what runs on it, and on the results of several, as in ``train.py`` and its like."""
 OTHERS = {
     "export": "taut.commands.export:main",
+    "gradients": "taut.commands.gradients:main",
     "report": "taut.commands.report:main",
     "dashboard": "taut.commands.dashboard.command:main",
     "new": "taut.commands.new.command:main",
@@ -32,6 +33,7 @@ Train latent-variable models, and measure how tight their bounds on log p(x) are
   taut train model=iwae k=50                 train, test, and leave a run in outputs/runs
   taut evaluate run=outputs/runs/<run>       bracket log p(x) of a trained model from both sides
   taut complete run=outputs/runs/<run>       fill in missing pixels and empty cells
+  taut gradients run=outputs/runs/<run>      how far a step's gradient stands out of its noise, against K
   taut export run=... to=<folder>            hand a model on: weights, model card, encoder and decoder
   taut report outputs                        which bound is best, which tightest: a table and a page
   taut dashboard entity=<you>                a W&B workspace made from code

@@ -31,6 +31,63 @@ def test_block_bounds_never_decrease_where_blocks_nest(log_w):
         assert bool((lower <= upper + 1e-12 * upper.abs().clamp_min(1)).where(upper > -torch.inf, lower <= upper).all())
 
 
+@given(weights)
+@settings(max_examples=200, deadline=None)
+def test_renyi_bounds_fall_from_iwae_to_elbo_and_equal_scipy(log_w):
+    alphas = (-2.0, -0.5, 0.0, 0.3, 0.9, 1 - 1e-9)
+    values = np.stack([bounds.variational_renyi(torch.tensor(log_w), alpha).numpy() for alpha in (*alphas, 1)])
+    for alpha, value in zip(alphas[:-1], values, strict=False):
+        expected = (logsumexp((1 - alpha) * log_w, axis=0) - np.log(12)) / (1 - alpha)
+        np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
+    above = np.nan_to_num(values[:-1], neginf=-1e300)
+    assert (values[1:] <= above + 1e-10 * np.maximum(np.abs(above), 1)).all()
+
+
+def test_renyi_bounds_near_the_elbo_are_no_rounding():
+    """For s = 1 - alpha small, log mean exp(s l) / s = mean l + s var l / 2 + O(s^2)."""
+    log_w = torch.randn(50, 3, dtype=torch.float64) * 3
+    for s in (1e-6, 1e-9, 1e-12):
+        excess = bounds.variational_renyi(log_w, 1 - s) - log_w.mean(0)
+        torch.testing.assert_close(excess, s * log_w.var(0, correction=0) / 2, rtol=0, atol=1e-13 + 50 * s**2)
+
+
+@given(weights)
+@settings(max_examples=200, deadline=None)
+def test_thermodynamic_sums_hold_iwae_between_them(log_w):
+    log_w = torch.tensor(log_w)
+    iwae, scale = bounds.iwae(log_w), 1e-12 * log_w[log_w.isfinite()].abs().sum().clamp_min(1)
+    for path in ([0.0, 1.0], [0.0, 0.1, 1.0], [0.0, 0.01, 0.1, 0.3, 1.0]):
+        left, right = (bounds.thermodynamic_sum(log_w, path, right=side) for side in (False, True))
+        assert (left <= iwae + scale).all()
+        assert (right >= iwae - scale).all()
+        assert (left >= bounds.elbo(log_w) - scale).all()
+
+
+def test_thermodynamic_sums_of_many_pieces_are_their_integral():
+    """Each is off by half a piece times what the integrand rises by, with opposite signs."""
+    log_w = torch.randn(20, 4, dtype=torch.float64) * 4
+    assert torch.equal(bounds.thermodynamic_sum(log_w, [0.0, 1.0]), bounds.elbo(log_w))
+    path = [i / 1000 for i in range(1001)]
+    left, right = (bounds.thermodynamic_sum(log_w, path, right=side) for side in (False, True))
+    torch.testing.assert_close((left + right) / 2, bounds.iwae(log_w), rtol=0, atol=1e-4)
+    assert (right - left).max() < 0.02
+
+
+def test_zero_weights_give_further_bounds_no_gradient_that_is_none():
+    log_w = torch.full((3, 2), -torch.inf, dtype=torch.float64)
+    log_w[0, 0] = 1.0
+    log_w.requires_grad_()
+    for value in (
+        bounds.variational_renyi(log_w, 0.5),
+        bounds.thermodynamic_sum(log_w, [0.0, 0.5, 1.0], right=True),
+    ):
+        assert value.isfinite().tolist() == [True, False]
+        (gradient,) = torch.autograd.grad(value[0], log_w, retain_graph=True)
+        assert gradient.isfinite().all()
+        (dead,) = torch.autograd.grad(value[1], log_w)
+        assert torch.equal(dead, torch.zeros_like(dead))
+
+
 def test_elbo_is_the_bound_at_one_sample_and_the_first_block():
     log_w = torch.randn(1, 5, dtype=torch.float64)
     assert torch.equal(bounds.elbo(log_w), bounds.iwae(log_w))

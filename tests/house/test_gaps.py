@@ -13,6 +13,7 @@ from torch.distributions import MultivariateNormal, OneHotCategorical
 
 from taut.data.base import Batch
 from taut.evidence.score import Scores, sample, score
+from taut.functional.consistency import Void
 from taut.model.draws import Draws, draw
 from taut.objective.vimco import score_term
 from taut.training.build import build_model
@@ -256,9 +257,10 @@ def _model(monkeypatch, *overrides: str, rank: int = 0, world: int = 1) -> tuple
 
 STEPS = [
     ["objective=elbo", "k=3"],
-    ["objective=iwae", "k=3"],
     ["objective=stl", "k=3"],
     ["objective=dreg", "k=3"],
+    ["objective.outer=1", "objective=piwae", "k=3"],
+    *([f"objective={name}", "k=3"] for name in ("iwae", "ciwae", "vr_iwae", "tvo", "beta", "free_bits")),
     [*MIXTURE, "likelihood=bernoulli", "objective=vimco", "k=3"],
 ]
 
@@ -320,6 +322,19 @@ def test_a_split_is_scored_alike_each_time_and_unlike_another_split(monkeypatch)
     model.validation_step(first, 0)
     model.on_validation_epoch_end()
     assert logged["val/elbo"] != seen[0][0]
+
+
+@pytest.mark.parametrize("alpha", [0.5, -0.5])
+def test_an_estimate_may_lie_above_a_mass_and_a_lower_bound_may_not(alpha, monkeypatch):
+    model, logged = _model(monkeypatch, "objective=vr_iwae", f"objective.alpha={alpha}", "k_eval=8")
+    monkeypatch.setattr(model.objective, "bound", lambda log_w: 100 + log_w.mean(0))
+    model.validation_step(Batch(_images(5), torch.arange(5), 5), 0)
+    if alpha < 0:
+        model.on_validation_epoch_end()
+        assert logged["val/bound"] > 0
+        return
+    with pytest.raises(Void, match="the bound at k = 1 is"):
+        model.on_validation_epoch_end()
 
 
 def test_training_on_a_bound_that_is_not_finite_names_the_row(monkeypatch):

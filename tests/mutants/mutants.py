@@ -245,7 +245,7 @@ MUTANTS = [
     Mutant(
         "VIMCO without its score",
         "objective/vimco.py",
-        "return leave_one_out(iwae(log_w).expand_as(log_w), baseline, log_qz)",
+        "return leave_one_out(bound(log_w).expand_as(log_w), baseline, log_qz)",
         "return 0 * log_qz.sum(0)",
         OBJECTIVES + "::test_an_objective_keeps_its_contract[iwae]",
     ),
@@ -427,9 +427,23 @@ MUTANTS = [
     Mutant(
         "VIMCO baseline without log K",
         "objective/vimco.py",
-        "log_sum_exp(replaced.transpose(0, 1)) - count",
-        "log_sum_exp(replaced.transpose(0, 1))",
+        "bound(replaced.transpose(0, 1).flatten(1))",
+        "bound(replaced.flatten(1))",
         GAPS + "::test_vimco_weighs_each_draw_by_what_it_adds_to_the_bound",
+    ),
+    Mutant(
+        "PIWAE that gives q the weights of the model",
+        "objective/piwae.py",
+        "return value + (by_z * draws.z).sum()",
+        "return value + 0 * (by_z * draws.z).sum()",
+        "tests/objective/test_recipes.py::test_piwae_gives_the_model_the_gradient_of_one_bound_and_q_that_of_several",
+    ),
+    Mutant(
+        "Renyi power upside down",
+        "functional/bounds.py",
+        "((1 - alpha) * (log_w - shift)).expm1()",
+        "((1 + alpha) * (log_w - shift)).expm1()",
+        BOUNDS + "::test_renyi_bounds_fall_from_iwae_to_elbo_and_equal_scipy",
     ),
     Mutant(
         "VIMCO baseline that keeps its own weight",

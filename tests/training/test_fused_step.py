@@ -93,6 +93,7 @@ def test_a_log_variance_beyond_its_limits_gets_no_gradient():
         ["network.activation=relu"],
         ["objective=stl"],
         ["objective=iwae", "objective.backward=2"],
+        ["objective=iwae", "objective.outer=2", "k=4"],
         ["likelihood=gaussian", "likelihood.shared=true"],
         ["prior=uniform"],
     ],

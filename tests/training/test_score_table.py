@@ -61,6 +61,11 @@ def test_every_score_has_its_row_value_errors_and_kind():
     assert "Warning" not in everything
 
 
+def test_a_trained_bound_that_is_none_is_called_an_estimate():
+    assert row(result(), "bound, k = 50").endswith("what was trained")
+    assert row(result(bound=score(-23.0, "estimate", 50)), "bound, k = 50").endswith("trained, an estimate")
+
+
 def test_an_exact_evidence_makes_the_gap_an_equality():
     outcome = result("exact", gap=score(-1e-12, "exact"))
     assert row(outcome, "log p(x)").endswith("exact")

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from taut.api.measurement import Loaded, Measurement
 from taut.data.base import Data
+from taut.errors import UserError
 from taut.evidence import Evidence
 from taut.evidence.diagnostics import collapse
 from taut.evidence.gap import GapDecomposition
@@ -58,6 +59,11 @@ class Evaluation(Measurement):
 
     def __init__(self, cfg: DictConfig, run: Run, processes: Processes, loaded: Loaded | None = None) -> None:
         super().__init__(cfg, run, processes, loaded)
+        if cfg.gap.apart and self.model.joint.prior.binary:
+            raise UserError(
+                "gap.apart=true looks for the best q of each datum by gradients, which draws of a binary z do not "
+                "carry; set gap.apart=false."
+            )
         self.search = Search(cfg.gap.steps, cfg.gap.samples, cfg.gap.lr)
         self.choose_estimators()
 

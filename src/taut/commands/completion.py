@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from taut.config.program import REFUSED, ended
 from taut.errors import UserError, nearest
 
-COMMANDS = "train evaluate complete export report dashboard new schema doctor completion --help --version"
+COMMANDS = "train evaluate complete export gradients report dashboard new schema doctor completion --help --version"
 BASH = """\
 _taut() {
     # no slices of arrays and no numbers in them: bash counts from 0, zsh from 1

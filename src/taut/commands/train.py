@@ -119,7 +119,8 @@ def _in_bits(bits: Bits, log_px: dict[str, Any], data: Data) -> dict[str, Any]:
 
 def _scores(model: LatentVariableModel, summary: Summary) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The scores of a summary with their kinds and K, and sentences on what to doubt in them."""
-    kinds = {"elbo": "lower", "bound": "lower", "log_px": model.log_px_kind, "gap": model.log_px_kind}
+    kinds = {"elbo": "lower", "bound": model.objective.kind}
+    kinds |= {"log_px": model.log_px_kind, "gap": model.log_px_kind}
     used = {"elbo": 1, "bound": model.k, "log_px": model.samples["test"]}
     scores: dict[str, dict[str, Any]] = {name: dict(values) for name, values in summary.scores.items()}
     for name, kind in kinds.items():

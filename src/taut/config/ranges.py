@@ -68,6 +68,7 @@ RANGES = {
             "dim",
             "rank",
             "transforms",
+            "outer",
         ),
         A_COUNT,
     ),

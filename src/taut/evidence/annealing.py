@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from taut.distributions.bits import SUMMED, Bits
 from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.hmc import Noise, Path, Point, transition
@@ -149,6 +150,11 @@ class Annealing(Evidence):
 
     def check(self, target: Target) -> None:
         super().check(target)
+        if isinstance(target.prior, Bits):
+            raise UserError(
+                f"evidence={self.name} moves z along gradients, but z is binary here; use evidence=importance and "
+                f"struski, or evidence=exact with at most {SUMMED} bits, which sums over them."
+            )
         if target.discrete:
             raise UserError(
                 f"evidence={self.name} moves z along gradients, but z is a category here; use evidence=exact, which "

@@ -155,7 +155,8 @@ def _mean(q: Distribution, z: Float[Tensor, "k b d"]) -> tuple[Tensor, Tensor]:
 def _by_dimension(q: Distribution, prior: Distribution, like: Float[Tensor, "b d"]) -> Float[Tensor, "b columns"]:
     if isinstance(q, Independent) and isinstance(prior, Independent):
         try:
-            return kl_divergence(q.base_dist, prior.base_dist).double().flatten(1)
+            # expanded, since torch's formula for bits does not broadcast
+            return kl_divergence(q.base_dist, prior.base_dist.expand(q.base_dist.batch_shape)).double().flatten(1)
         except NotImplementedError:
             pass
     return like[:, :0]

@@ -44,8 +44,8 @@ class Family:
 
     @classmethod
     def of(cls, q: object) -> "Family | None":
-        """The family of an amortised q of this package; ``None`` for a q without free parameters."""
-        if not isinstance(q, Amortised):
+        """The family of an amortised q of this package; ``None`` for a q without parameters that a gradient finds."""
+        if not isinstance(q, Amortised) or q.joint.prior.binary:
             return None
         return cls(lambda parameters: in_double(q.distribution(parameters)), q.parameters_of)
 

@@ -6,6 +6,7 @@ import torch
 from torch.distributions import Distribution, Independent, OneHotCategorical
 from torch.distributions import Uniform as TorchUniform
 
+from taut.distributions.bits import Bits
 from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.importance import log_mean
@@ -52,6 +53,8 @@ class Uniform(Evidence):
 
     def _box(self, prior: Distribution, some: slice, rows: Rows) -> Distribution:
         size = (some.stop - some.start, *prior.event_shape)
+        if isinstance(prior, Bits):
+            return Bits.of(rows.x.new_zeros(size))
         if rows.target.discrete:
             return OneHotCategorical(logits=rows.x.new_zeros(size), validate_args=False)
         assert prior.support is not None

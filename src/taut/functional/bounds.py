@@ -4,6 +4,8 @@ Every function reads log-weights of shape ``[k, b]`` (sample axis first) and ret
 zero (log-weight $-\infty$) is legal: it adds nothing and receives no gradient.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from math import log
 
 import torch
@@ -15,14 +17,18 @@ from taut.functional.types import LogWeights, PerDatum
 
 def log_sum_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
     r"""$\log \sum_k e^{\log w_k}$ over the first axis; $-\infty$ (and a zero gradient) where all weights are 0."""
-    # the shift cancels, so no gradient need pass through it
-    shift = log_w.detach().amax(0)
-    # -inf minus -inf would be NaN where all weights are 0
-    shift = torch.where(shift.isfinite(), shift, 0.0)
+    shift = _largest(log_w)
     total = (log_w - shift).exp().sum(0)
     nothing = total == 0
     # the log of 1 in place of that of 0, whose gradient would be NaN although the branch is not taken
     return torch.where(nothing, -torch.inf, torch.where(nothing, 1.0, total).log() + shift)
+
+
+def _largest(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
+    # it cancels, so no gradient need pass through it
+    shift = log_w.detach().amax(0)
+    # -inf minus -inf would be NaN where all weights are 0
+    return torch.where(shift.isfinite(), shift, 0.0)
 
 
 def log_mean_exp(log_w: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
@@ -54,6 +60,48 @@ def block_bound(log_w: LogWeights, k: int) -> PerDatum:
     if log_w.shape[0] % k:
         raise ValueError(f"blocks of {k} do not tile {log_w.shape[0]} samples")
     return log_mean_exp(log_w.unflatten(0, (-1, k)).transpose(0, 1)).mean(0)
+
+
+def variational_renyi(log_w: LogWeights, alpha: float) -> PerDatum:
+    r"""VR-IWAE bound $\frac{1}{1-\alpha} \log \frac1K \sum_k w_k^{1-\alpha}$ (Daudel, Benton, Shi & Doucet, 2023).
+
+    :func:`iwae` at $\alpha = 0$, :func:`elbo` at $\alpha = 1$ (the limit), and between the two, on the same weights,
+    for $\alpha$ between them. Below 0 it is above :func:`iwae`, and bounds nothing (Li & Turner, 2016).
+    """
+    if alpha == 1:
+        return elbo(log_w)
+    shift = _largest(log_w)
+    # less 1, because near alpha = 1 all powers are nearly 1, and the logarithm of their mean would be rounding
+    excess = ((1 - alpha) * (log_w - shift)).expm1().mean(0)
+    nothing = excess == -1
+    # the log of 1 in place of that of 0, whose gradient would be NaN although the branch is not taken
+    return torch.where(nothing, -torch.inf, torch.where(nothing, 0.0, excess).log1p() / (1 - alpha) + shift)
+
+
+def thermodynamic_sum(log_w: LogWeights, path: Sequence[float], *, right: bool = False) -> PerDatum:
+    r"""Riemann sum of $\log p(x) = \int_0^1 E_{\pi_\beta}[\log w]\, d\beta$ (Masrani, Le & Wood, 2019).
+
+    $\pi_\beta(z) \propto q(z \mid x)\, w(z)^\beta$, whose expectations are taken with weights $w_k^\beta$ of K draws.
+    These grow with $\beta$ and their integral is :func:`iwae`, whatever the draws: on the same weights the left sum is
+    at most that and at least :func:`elbo`, the right sum is at least that.
+
+    Args:
+        log_w: Log-weights.
+        path: $0 = \beta_0 < \dots < \beta_T = 1$.
+        right: Take the value at the right end of each piece.
+    """
+    total = torch.zeros_like(log_w[0])
+    for low, high in pairwise(path):
+        total = total + (high - low) * _mean_on_path(log_w, high if right else low)
+    # where no weight is above 0 there is nothing to take a mean with
+    return torch.where((log_w == -torch.inf).all(0), -torch.inf, total)
+
+
+def _mean_on_path(log_w: LogWeights, beta: float) -> PerDatum:
+    if beta == 0:
+        return log_w.mean(0)
+    # what has no weight adds nothing, be it infinite
+    return (normalised_weights(beta * log_w) * torch.where(log_w.isfinite(), log_w, 0.0)).sum(0)
 
 
 def normalised_weights(log_w: LogWeights) -> LogWeights:

@@ -1,7 +1,9 @@
 """Base class of the objectives."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -27,11 +29,15 @@ class Objective(ABC):
         path_only: Whether z is scored under q with q's parameters held constant (Roeder et al., 2017).
         backward: How many of the K draws the backward pass goes through; None for all.
         closed_form: Whether parameters are set by a formula after ``expect``, without draws and without a gradient.
+        outer: Number of bounds that the K draws are shared among.
+        kind: What ``bound`` is on average: ``lower``, or an ``estimate`` that may lie on either side of log p(x).
     """
 
     path_only: bool = False
     backward: int | None = None
     closed_form: bool = False
+    outer: int = 1
+    kind: Literal["lower", "estimate"] = "lower"
 
     @abstractmethod
     def bound(self, log_w: LogWeights) -> Float[Tensor, " b"]:
@@ -85,8 +91,8 @@ class Objective(ABC):
 
     @property
     def name(self) -> str:
-        """The word on the command line."""
-        return type(self).__name__.lower()
+        """The word on the command line: ``vr_iwae`` for a class ``VrIwae``."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
 
 def leave_one_out(signal: LogWeights, baseline: LogWeights, log_qz: LogWeights) -> Float[Tensor, " b"]:
@@ -103,23 +109,47 @@ def mean_of_others(values: LogWeights) -> LogWeights:
     return (values.sum(0) - values) / (k - 1) if k > 1 else values
 
 
+def refuse_uneven(objective: Objective, k: int) -> None:
+    """Refuse draws that cannot be shared evenly among the bounds of an objective.
+
+    Raises:
+        UserError: Naming the way out.
+    """
+    if k % objective.outer:
+        raise UserError(
+            f"objective.outer={objective.outer} bounds share the k={k} draws evenly, so k must be a multiple of "
+            f"{objective.outer}; set k={8 * objective.outer}, for {objective.outer} bounds of 8 draws each."
+        )
+
+
+def require_paths(objective: Objective, q: Posterior, x: Tensor) -> None:
+    """Refuse a q whose draws carry no gradient.
+
+    Raises:
+        UserError: Naming the way out.
+    """
+    with torch.no_grad(), seeding.forked(x.device):
+        has_rsample = q(x[:1]).has_rsample
+    if not has_rsample or q.exact or not q.learned:
+        raise UserError(
+            f"objective={objective.name} needs a q with reparameterised draws and parameters of its own, which "
+            f"q={type(q).__name__.lower()} lacks; choose objective=vimco or iwae, or q=diagonal or q=full."
+        )
+
+
 def require_reparameterised(objective: Objective, q: Posterior, x: Tensor) -> None:
     """Refuse a q whose draws carry no gradient, or that a second look finds changed.
 
     Raises:
         UserError: Naming the way out.
     """
+    require_paths(objective, q, x)
     with torch.no_grad(), seeding.forked(x.device):
         torch.manual_seed(0)
         some = x[:1]
         posterior = q(some)
-        has_rsample, z = posterior.has_rsample, posterior.sample((2,))
+        z = posterior.sample((2,))
         changed = not torch.allclose(posterior.log_prob(z), q(some).log_prob(z), rtol=1e-4, atol=1e-4, equal_nan=True)
-    if not has_rsample or q.exact or not q.learned:
-        raise UserError(
-            f"objective={objective.name} needs a q with reparameterised draws and parameters of its own, which "
-            f"q={type(q).__name__.lower()} lacks; choose objective=vimco or iwae, or q=diagonal or q=full."
-        )
     # scored under the dropout of another look, z would get the gradient of another q
     if changed:
         raise UserError(

@@ -91,7 +91,9 @@ def fused_step(joint: Joint, q: Posterior, objective: Objective) -> "FusedStep |
     rule = RULES.get(type(objective))
     scorer = SCORERS.get(type(joint.likelihood))
     # their own types, not those of subclasses, which may compute something else
-    if rule is None or scorer is None or objective.backward is not None or type(joint.prior) is not Normal:
+    if rule is None or scorer is None or type(joint.prior) is not Normal:
+        return None
+    if objective.backward is not None or objective.outer > 1:
         return None
     likelihood: Any = joint.likelihood
     if type(q) is not Diagonal or type(q.encoder) is not MLPEncoder or type(likelihood.decoder) is not MLPDecoder:

@@ -27,7 +27,7 @@ class VAE(LatentVariableModel):
     """
 
     def check_joint(self, joint: Joint) -> None:
-        require(not joint.prior.discrete, "vae", "a continuous z", joint)
+        require(not joint.prior.categorical, "vae", "a continuous or binary z", joint)
 
 
 class IWAE(LatentVariableModel):
@@ -37,7 +37,7 @@ class IWAE(LatentVariableModel):
     """
 
     def check_joint(self, joint: Joint) -> None:
-        require(not joint.prior.discrete, "iwae", "a continuous z", joint)
+        require(not joint.prior.categorical, "iwae", "a continuous or binary z", joint)
 
 
 class MixtureOfGaussians(LatentVariableModel):
@@ -71,7 +71,7 @@ class MixtureOfGaussians(LatentVariableModel):
         return isinstance(self.joint.prior, Categorical) and isinstance(self.joint.likelihood, Component)
 
     def check_joint(self, joint: Joint) -> None:
-        require(joint.prior.discrete, "mog", "a categorical z", joint)
+        require(joint.prior.categorical, "mog", "a categorical z", joint)
 
     def initialise(self, x: Float[Tensor, "n *x"], rows: int | None = None) -> None:
         super().initialise(x, rows)

@@ -220,7 +220,7 @@ class LatentVariableModel(L.LightningModule, ABC):
             self.trained.check()
         if report:
             bound, *_, rows = self.trained.recent
-            if self.is_mass and not self.objective.closed_form:
+            if self.is_mass and self.objective.kind == "lower" and not self.objective.closed_form:
                 # from the position in training alone, so that a resumed run judges alike
                 checks = 1 + self.trainer.global_step // REPORT + self.current_epoch
                 self.trained.refuse_above_mass(int(rows), self.current_epoch + 1, checks)
@@ -487,6 +487,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         """
         samples, scores = self.samples[stage], summary.scores
         kinds: dict[str, Kind] = {"elbo": "lower", "bound": "lower", "log_px": self.log_px_kind}
+        if self.objective.kind == "estimate":  # which may lie on either side of everything
+            del kinds["bound"]
         words = {"elbo": "the ELBO", "bound": f"the bound at k = {self.k}", "log_px": "log p(x)"}
         value_and_error = {name: (scores[name]["value"], scores[name]["monte_carlo_error"]) for name in (*kinds, "kl")}
         values = [Value(words[name], kind, *value_and_error[name]) for name, kind in kinds.items()]

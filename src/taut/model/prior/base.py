@@ -29,8 +29,18 @@ class Prior(DoubleBuffers, ABC):
 
     @property
     def discrete(self) -> bool:
-        """True where z is a category."""
+        """True where z is a category, or binary."""
         return self.support.is_discrete
+
+    @property
+    def categorical(self) -> bool:
+        """True where z is one category, one-hot."""
+        return self.support is constraints.one_hot
+
+    @property
+    def binary(self) -> bool:
+        """True where z is made of bits."""
+        return self.discrete and not self.categorical
 
     @abstractmethod
     def forward(self) -> Distribution:

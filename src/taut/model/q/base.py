@@ -116,8 +116,13 @@ def dimension(joint: Joint, family: str) -> int:
     """Length d of a continuous z.
 
     Raises:
-        UserError: If z is a category.
+        UserError: If z is discrete.
     """
+    if joint.prior.binary:
+        raise UserError(
+            f"q={family} is for a continuous z, but prior={type(joint.prior).__name__.lower()} makes it binary; choose "
+            "q=bernoulli."
+        )
     if joint.prior.discrete:
         raise UserError(
             f"q={family} is for a continuous z, but prior={type(joint.prior).__name__.lower()} makes z a category; "

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, OneHotCategorical
 from torch.distributions import Uniform as TorchUniform
 
+from taut.distributions.bits import Bits
 from taut.errors import UserError
 from taut.model.joint import Joint
 from taut.model.prior.uniform import Uniform as UniformPrior
@@ -45,6 +46,8 @@ class Uniform(Posterior):
 
     def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
         size = (len(x), *self.joint.prior.z_shape)
+        if self.joint.prior.binary:
+            return Bits.of(x.new_zeros(size))
         if self.joint.prior.discrete:
             return OneHotCategorical(logits=x.new_zeros(size), validate_args=False)
         low = torch.full(size, self.low, dtype=x.dtype, device=x.device)

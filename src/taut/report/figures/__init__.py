@@ -8,6 +8,7 @@ from taut.report.figures.gaps import gap_histogram, stacked_gaps
 from taut.report.figures.images import image_rows
 from taut.report.figures.latent import latent_plane
 from taut.report.figures.mixture import mixture_scatter
+from taut.report.figures.signal_to_noise import signal_to_noise
 from taut.report.figures.style import save
 from taut.report.figures.thermodynamic import thermodynamic
 
@@ -23,6 +24,7 @@ __all__ = [
     "latent_plane",
     "mixture_scatter",
     "save",
+    "signal_to_noise",
     "stacked_gaps",
     "thermodynamic",
 ]

@@ -105,6 +105,8 @@ def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> N
     )
     if name == "log_px" and score["kind"] != "exact":
         words += f", K = {score['k']}"
+    if name == "bound" and score.get("kind") == "estimate":
+        words = "trained, an estimate"
     if result.get("cells") == "observed":
         label, words = label.replace("p(x)", "p(x_obs)"), words.replace("p(x)", "p(x_obs)")
     table.add_row(
