@@ -3,6 +3,7 @@
 Which tests run is said in ``helpers/tiers.py``.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -46,6 +47,12 @@ pytest_plugins = ["helpers.tiers"]
 
 def pytest_addoption(parser):
     parser.addoption("--driver-kills", type=int, default=20, help="how often the driver of a sweep is killed")
+
+
+def pytest_collection_finish():
+    """Leave what is imported and collected, about a million objects, out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
