@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads tha
 import annotations
 import pytest
 import torch
+from helpers.pictures import coarsen
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from jaxtyping import install_import_hook
@@ -50,9 +51,10 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_finish():
-    """Leave what is imported and collected, about a million objects, out of every later search for garbage."""
+    """Leave what is imported and collected, a million objects, out of later searches for garbage; draw coarsely."""
     gc.collect()
     gc.freeze()
+    coarsen()
 
 
 @pytest.hookimpl(tryfirst=True)

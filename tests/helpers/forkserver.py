@@ -361,6 +361,9 @@ def _warm() -> None:
     for name in IMPORTED:
         import_module(name)
     import torch
+    from helpers.pictures import coarsen
+
+    coarsen()
 
     torch.set_num_threads(1)
     gc.collect()
