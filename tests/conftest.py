@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread, a forked seed, annotations enforced, the same machine everywhere.
+"""What every test shares: one thread, a forked seed, annotations enforced, the same machine everywhere.
 
 Which tests run is said in ``helpers/tiers.py``.
 """
@@ -10,6 +10,7 @@ import signal
 import threading
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin while idle starve others
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: its threads spin as well, twenty times the work
 
 import annotations
 import pytest
