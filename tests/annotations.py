@@ -15,14 +15,19 @@ _left = CALLS
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """What the import hook puts around every function: checks it, and counts."""
-    typed = _typed(function)
+    typed: Callable[..., Any] | None = None
 
     @wraps(function)
     def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal typed
         global _left
         _left -= 1
         if _left < 0:
             config.update("jaxtyping_disable", True)
+        if (
+            typed is None
+        ):  # when it is first called: most functions of a process never are, and a check takes a while to write
+            typed = _typed(function)
         return typed(*args, **kwargs)
 
     return counted

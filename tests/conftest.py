@@ -1,18 +1,21 @@
-"""What every test shares: one torch thread, a forked seed, annotations enforced, the same machine everywhere.
+"""What every test shares: one thread, a forked seed, annotations enforced, the same machine everywhere.
 
 Which tests run is said in ``helpers/tiers.py``.
 """
 
+import gc
 import logging
 import os
 import signal
 import threading
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin while idle starve others
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: its threads spin as well, twenty times the work
 
 import annotations
 import pytest
 import torch
+from helpers.pictures import coarsen
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from jaxtyping import install_import_hook
@@ -46,6 +49,13 @@ pytest_plugins = ["helpers.tiers"]
 
 def pytest_addoption(parser):
     parser.addoption("--driver-kills", type=int, default=20, help="how often the driver of a sweep is killed")
+
+
+def pytest_collection_finish():
+    """Leave what is imported and collected, a million objects, out of later searches for garbage; draw coarsely."""
+    gc.collect()
+    gc.freeze()
+    coarsen()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -19,7 +19,7 @@ from evaluations import ROOT, TINY, VAE, command, contents, copied, evaluated, t
 from omegaconf import OmegaConf
 from torch import distributed
 
-from taut.commands import evaluate_output
+from taut.commands import evaluate
 from taut.report import figures
 from taut.runtime.processes import Processes
 from taut.training.loggers.records import flat
@@ -55,7 +55,7 @@ def runs(trainings, tmp_path_factory):
 @pytest.fixture
 def unillustrated(monkeypatch):
     """Evaluations that are not asked for pictures take half the time."""
-    monkeypatch.setattr("taut.commands.evaluate_output.evaluation_figures", lambda *_: [])
+    monkeypatch.setattr("taut.commands.evaluate.evaluation_figures", lambda *_: [])
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_a_failure_while_writing_leaves_the_earlier_evaluation(error, code, copy
         path.touch()
 
     monkeypatch.setattr(
-        "taut.commands.evaluate_output.evaluation_figures", lambda *_: [("one", None), ("two", None), ("three", None)]
+        "taut.commands.evaluate.evaluation_figures", lambda *_: [("one", None), ("two", None), ("three", None)]
     )
     monkeypatch.setattr(figures, "save", fail)
     assert evaluated(run, "limit=4", "k=20").code == code
@@ -300,7 +300,7 @@ def test_what_a_kill_leaves_is_swept_away_by_the_next_evaluation(copy):
     before = contents(run / "evaluation")
     child = os.fork()
     if child == 0:
-        evaluate_output.evaluation_figures = lambda *_: [("one", None)]
+        evaluate.evaluation_figures = lambda *_: [("one", None)]
         figures.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         evaluated(run, "limit=4", "k=20")
         os._exit(0)
@@ -365,7 +365,7 @@ def gap(runs, tmp_path_factory):
             run = copied(runs(name), tmp_path_factory.mktemp("gap"))
             with pytest.MonkeyPatch.context() as patch:
                 if name != "vae":
-                    patch.setattr("taut.commands.evaluate_output.evaluation_figures", lambda *_: [])
+                    patch.setattr("taut.commands.evaluate.evaluation_figures", lambda *_: [])
                 done = evaluated(run, "experiment=gap", *FEW, *ANNEALED)
             assert done.code == 0, done.err
             made[name] = SimpleNamespace(run=run, said=done.out, **_read(run / "evaluation"))
@@ -667,7 +667,7 @@ def alone(runs, tmp_path_factory):
     """What one process finds."""
     run = copied(runs("ppca"), tmp_path_factory.mktemp("alone"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("taut.commands.evaluate_output.evaluation_figures", lambda *_: [])
+        patch.setattr("taut.commands.evaluate.evaluation_figures", lambda *_: [])
         assert evaluated(run, *UNEVEN).code == 0
     return run
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import wandb.wandb_agent
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sweeps.config import schema_violations_from_proposed_config
-from wandb.sdk.launch.sweeps.utils import load_sweep_config
 
 from taut.config import compose as _resolvers  # noqa: F401
 from taut.config.check import check, check_overrides
@@ -23,20 +21,27 @@ METHODS = {"grid", "random", "bayes"}
 SHORT = ["trainer.max_epochs=1", "k_eval=4", "k_test=4", "network.hidden=[4]", "threads=1"]
 
 
+def loaded(path: Path) -> dict:
+    """W&B's own loader, whose import takes seconds that a process without these tests need not spend."""
+    from wandb.sdk.launch.sweeps import utils
+
+    return utils.load_sweep_config(str(path))
+
+
 def test_there_is_one_for_each_method():
     assert {path.stem.removeprefix("wandb_") for path in FILES} == METHODS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_schema_of_wandb_has_nothing_to_say(path):
-    sweep = load_sweep_config(str(path))
+    sweep = loaded(path)
     assert schema_violations_from_proposed_config(sweep) == []
     assert schema_violations_from_proposed_config({**sweep, "method": "guess"})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_file_is_whole_and_documented(path):
-    text, sweep = path.read_text(), load_sweep_config(str(path))
+    text, sweep = path.read_text(), loaded(path)
     assert f"#   wandb sweep sweeps/{path.name}" in text
     assert "#   wandb agent " in text
     assert sweep["method"] == path.stem.removeprefix("wandb_")
@@ -56,7 +61,7 @@ def test_every_file_is_whole_and_documented(path):
 def corners(path: Path) -> list[dict]:
     """For every parameter, its first and last values, the others at their first."""
     ends = {}
-    for name, parameter in load_sweep_config(str(path))["parameters"].items():
+    for name, parameter in loaded(path)["parameters"].items():
         values = parameter.get("values") or [parameter.get("value", parameter.get("min")), parameter.get("max")]
         ends[name] = [value for value in (values[0], values[-1]) if value is not None]
     first = {name: values[0] for name, values in ends.items()}
@@ -65,15 +70,17 @@ def corners(path: Path) -> list[dict]:
 
 def commanded(path: Path, values: dict, folder: Path, monkeypatch) -> tuple[list[str], dict[str, str]]:
     """The command line and the environment that W&B's agent gives a run of a sweep."""
+    from wandb import wandb_agent
+
     started = {}
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(wandb.wandb_agent, "AgentProcess", lambda **about: started.update(about) or SimpleNamespace())
+    monkeypatch.setattr(wandb_agent, "AgentProcess", lambda **about: started.update(about) or SimpleNamespace())
     for name, value in {"WANDB_SWEEP_ID": "s1", "WANDB_DIR": str(folder), "WANDB_PROJECT": "theirs"}.items():
         monkeypatch.setenv(name, value)
     for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
         monkeypatch.setenv(name, "")  # what the agent sets is undone with the rest
-    sweep = load_sweep_config(str(path))
-    agent = object.__new__(wandb.wandb_agent.Agent)
+    sweep = loaded(path)
+    agent = object.__new__(wandb_agent.Agent)
     vars(agent).update(_sweep_command=sweep["command"], _in_jupyter=False, _function=None, _run_processes={})
     agent._forward_signals = False
     args = {name: {"value": value} for name, value in values.items()}

@@ -40,11 +40,13 @@ IMPORTED = [
     "sklearn.cluster",
     "sklearn.decomposition",
     "taut.cli",
+    "taut.config.ranges",
     "taut.commands.train",
     "taut.commands.evaluate",
     "taut.commands.complete",
 ]
 """What most commands import. W&B is not among them: some tests have it missing."""
+CONF = Path(__file__).resolve().parents[2] / "conf"
 ADOPT, NAME = 36, 15  # PR_SET_CHILD_SUBREAPER, PR_SET_NAME
 HEAD = 8  # bytes that hold the length of a request
 MANY = 64  # descriptors in one request
@@ -360,11 +362,26 @@ def _end(code: int) -> NoReturn:
 def _warm() -> None:
     for name in IMPORTED:
         import_module(name)
+    _compose_once()
     import torch
+    from helpers.pictures import coarsen
+
+    coarsen()
 
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # a child's collections need not walk what it shares
+
+
+def _compose_once() -> None:
+    """Let the parser of overrides learn its grammar, a tenth of a second, and forget what Hydra found meanwhile."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.singleton import Singleton
+
+    state = Singleton.get_state()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        compose("train", ["k=5", "network.hidden=[8]"], return_hydra_config=True)
+    Singleton.set_state(state)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
 def copy(runs, tmp_path, monkeypatch):
     """A run of one's own, in a folder of one's own; evaluations draw no pictures, which take half of their time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("taut.commands.evaluate_output.evaluation_figures", lambda *_: [])
+    monkeypatch.setattr("taut.commands.evaluate.evaluation_figures", lambda *_: [])
     return lambda name: copied(runs(name), tmp_path)
 
 

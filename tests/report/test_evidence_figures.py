@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Annotation, Text
 from scipy.optimize import isotonic_regression
 
-from taut.commands.evaluate_output import comparison_figure
+from taut.commands.evaluate import comparison_figure
 from taut.report import figures
 from taut.report.figures.bracket import enclosed
 from taut.report.figures.style import BLUE, GREY, INK, ORANGE, legible, precise, spread

@@ -3,6 +3,7 @@
 import matplotlib
 import numpy as np
 import pytest
+from helpers.pictures import fine
 from matplotlib.patches import Ellipse
 from PIL import Image
 from scipy.stats import multivariate_normal, norm
@@ -198,7 +199,8 @@ def test_pictures_leave_matplotlib_as_it_was(tmp_path):
 
 
 def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
-    path = figures.save(curve(), tmp_path / "curve.png")
+    with fine():
+        path = figures.save(curve(), tmp_path / "curve.png")
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert image.width > 600

@@ -145,7 +145,7 @@ def _outputs() -> Finding:
 
 
 def _wandb() -> Finding:
-    from taut.training.loggers.connection import has_key
+    from taut.runtime.connection import has_key
 
     key = "an API key is there" if has_key() else "no API key (wandb login), which offline records need not"
     return Finding("W&B", f"offline unless logger.mode=online; {key}")

@@ -1,15 +1,61 @@
-"""The command that evaluates a run: measure it, write what was found, and print it."""
+"""The command that evaluates a run: measure it, write and print what was found, and put several runs side by side."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
+from rich.console import Console, RenderableType
 
 from taut.api.evaluation import Evaluated, Evaluation
-from taut.commands.base import measure_run
-from taut.commands.evaluate_output import EvaluateOutput, compare
+from taut.api.evaluation_figures import bar, evaluation_figures
+from taut.commands.base import Output, measure_run
+from taut.config.run_folder import FIGURES
+from taut.evidence.summary import columns, plain
+from taut.files import write_json, write_table
+from taut.report import figures
+from taut.report.tables.evaluation import comparable, comparison_tables, evaluation_tables
+from taut.training import loggers
 from taut.training.stored_run import Run
 
-__all__ = ["compare", "evaluate"]
+
+@dataclass(frozen=True)
+class EvaluateOutput(Output):
+    """The output of one evaluation.
+
+    Args:
+        cfg: The config of the command.
+        run: The run that was evaluated.
+        result: What goes into ``result.json``.
+        found: The same, with the numbers of each datum.
+    """
+
+    found: Evaluated
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder / self.cfg.out
+
+    def write_details(self, folder: Path) -> None:
+        found = self.found
+        for name, figure in evaluation_figures(found.result, found.measured, found.data, self.cfg.split):
+            figures.save(figure, folder / FIGURES / f"{name}.png")
+        for split, scores in found.measured.items():
+            name = "data.csv" if split == self.cfg.split else f"data_{split}.csv"
+            write_table(folder / name, columns(scores, found.gaps.get(split)))
+
+    def export(self) -> Sequence[Path]:
+        return ()
+
+    def tables(self, width: int) -> Sequence[RenderableType]:
+        return evaluation_tables(self.result, width)
+
+    def record(self) -> None:
+        loggers.record_evaluation(self.run.cfg, self.run.folder, self.run.name, self.result, self.folder)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
@@ -23,3 +69,30 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 
 def _output(cfg: DictConfig, run: Run, found: Evaluated) -> EvaluateOutput:
     return EvaluateOutput(cfg, run, found.result, found)
+
+
+def compare(results: Sequence[Mapping[str, Any]]) -> None:
+    """Put the evaluations of several runs side by side, those of other data or binarisations apart."""
+    folder = Path(HydraConfig.get().sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "comparison.json", plain(list(results)))
+    console = Console()
+    for table in comparison_tables(results):
+        console.print(table)
+    groups = list(comparable(results).values())
+    for i, group in enumerate(groups, 1):
+        several = len(groups) > 1
+        figure = comparison_figure(group, f": {group[0]['data']}, {group[0]['binarisation']}" if several else "")
+        if figure is not None:
+            figures.save(figure, folder / (f"gaps_{i}.png" if several else "gaps.png"))
+    console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)
+
+
+def comparison_figure(results: Sequence[Mapping[str, Any]], where: str = "") -> Figure | None:
+    """The gap of every run in its two parts, if it was taken apart; ``where`` tells several such pictures apart."""
+    named = Counter(result["name"] for result in results)
+    rows = []
+    for result in results:
+        name = result["name"] if named[result["name"]] == 1 else f"{result['name']} ({result['run']})"
+        rows += [bar(f"{name}, {split}", gap) for split, gap in result["apart"].items()]
+    return figures.stacked_gaps(rows, title=f"The gap taken apart{where}") if rows else None

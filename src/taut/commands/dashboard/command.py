@@ -133,7 +133,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _save(request: Request) -> None:
-    from taut.training.loggers.connection import has_key, in_time, reachable, server
+    from taut.runtime.connection import has_key, in_time, reachable, server
 
     if not has_key():
         raise UserError(
@@ -164,7 +164,7 @@ def _leave_wandb() -> None:
     """W&B waits for its service when Python ends; one that does not answer is not waited for."""
     import wandb
 
-    from taut.training.loggers.connection import in_time
+    from taut.runtime.connection import in_time
 
     with suppress(Exception, SystemExit):
         in_time(wandb.teardown, 1.0)

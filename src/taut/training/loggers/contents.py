@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 
 from taut.config.run_folder import FIGURES
 from taut.files import METRICS, RESULT
-from taut.training.loggers.connection import in_time
+from taut.runtime.connection import in_time
 from taut.training.loggers.tracker import PATIENCE, say, shown
 
 LARGEST = 100_000_000

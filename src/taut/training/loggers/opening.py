@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from taut.errors import UserError
 from taut.files import read_regular, write_atomically
-from taut.training.loggers.connection import has_key, reachable, server
+from taut.runtime.connection import has_key, reachable, server
 from taut.training.loggers.tracker import FINISH, OFFLINE, WITHOUT, Wandb, say
 
 Mode = Literal["offline", "online"]

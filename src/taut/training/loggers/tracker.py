@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from taut.config.secrets import redacted
-from taut.training.loggers.connection import in_time
+from taut.runtime.connection import in_time
 
 SECTIONS = ("train", "val", "speed", "pictures", "test")
 FINISH, PATIENCE, PARTING = 9.0, 12.0, 1.5
