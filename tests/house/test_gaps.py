@@ -249,6 +249,7 @@ def _model(monkeypatch, *overrides: str, rank: int = 0, world: int = 1) -> tuple
         max_steps=-1,
         accumulate_grad_batches=1,
         precision="32-true",
+        strategy=None,
     )
     monkeypatch.setattr(type(model), "trainer", trainer, raising=False)
     model.on_train_start()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from taut.completion.lecture.figure import lecture
+from taut.completion.lecture.run import lecture_figure
 from taut.report import figures
 from taut.report.figures.style import HOLE
 
@@ -109,7 +109,7 @@ def test_the_lecture_shows_every_method_and_its_gap():
         }
         for name, gap in {"uniform": 6.0, "learned q": 1.25, "posterior": 0.0}.items()
     }
-    figure = lecture(sizes, methods, image=image, seen=seen, title="t")
+    figure = lecture_figure(sizes, methods, image=image, seen=seen, title="t")
     said = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert said.count("?") == 4
     assert {"6.00", "1.25", "0.00", "uniform", "learned q", "posterior"} <= set(said)

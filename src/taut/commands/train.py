@@ -30,8 +30,7 @@ from taut.evidence.score import DETAILS
 from taut.functional.bits import Bits
 from taut.functional.bounds import block_sizes
 from taut.model.q.base import Amortised
-from taut.report.figures.learning_rate import learning_rate
-from taut.report.figures.style import save
+from taut.report import figures
 from taut.report.tables.training import score_table
 from taut.runtime import devices
 from taut.runtime.launch import first
@@ -372,7 +371,8 @@ def _keep_rate(cfg: DictConfig, folder: Path, found: Search) -> None:
     """Write down the rate that was found, by which the run is trained also when it goes on, and draw the search."""
     words = [*HydraConfig.get().overrides.task, "lr_find=false", f"optimizer.lr={found.rate}"]
     resume.record(folder, words, cfg)
-    save(learning_rate(found.rates, found.bounds, found.rate, title=loggers.run_name(cfg)), folder / LR_FIND)
+    picture = figures.learning_rate(found.rates, found.bounds, found.rate, title=loggers.run_name(cfg))
+    figures.save(picture, folder / LR_FIND)
 
 
 def _begin(cfg: DictConfig, folder: Path, started: str | None, found: Search | None) -> None:

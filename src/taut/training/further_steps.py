@@ -44,7 +44,8 @@ def possible(trainer: L.Trainer, model: L.LightningModule, base: type[L.Lightnin
         base: The class whose hooks know of further steps; another one's want every step.
     """
     strategy = trainer.strategy
-    alone = type(strategy) is SingleDeviceStrategy and strategy.root_device.type == "cpu"
+    if type(strategy) is not SingleDeviceStrategy or strategy.root_device.type != "cpu":
+        return False
     plain = trainer.precision in ("32-true", "64-true") and trainer.accumulate_grad_batches == 1
     own = all(getattr(type(model), name) is getattr(base, name) for name in (*HOOKS, *OF_A_MODEL))
     epochs = all(config.interval == "epoch" for config in trainer.lr_scheduler_configs)
@@ -53,7 +54,7 @@ def possible(trainer: L.Trainer, model: L.LightningModule, base: type[L.Lightnin
     )
     # one that says so, or has nothing to do with batches
     blind = all(not getattr(callback, "every_step", True) or not _sees_steps(callback) for callback in _of(trainer))
-    return alone and plain and own and epochs and by_batch and blind and isinstance(trainer.train_dataloader, Batches)
+    return plain and own and epochs and by_batch and blind and isinstance(trainer.train_dataloader, Batches)
 
 
 def _of(trainer: L.Trainer) -> list[Callback]:

@@ -7,6 +7,7 @@ from taut.report.figures.equal_cost import equal_cost
 from taut.report.figures.gaps import gap_histogram, stacked_gaps
 from taut.report.figures.images import image_rows
 from taut.report.figures.latent import latent_plane
+from taut.report.figures.learning_rate import learning_rate
 from taut.report.figures.mixture import mixture_scatter
 from taut.report.figures.signal_to_noise import signal_to_noise
 from taut.report.figures.style import save
@@ -22,6 +23,7 @@ __all__ = [
     "history",
     "image_rows",
     "latent_plane",
+    "learning_rate",
     "mixture_scatter",
     "save",
     "signal_to_noise",
