@@ -40,6 +40,8 @@ class Recorder:
         self.rows: dict[str, list[torch.Tensor]] = {"train": [], "val": [], "test": []}
         self.gradients: list[torch.Tensor] = []
         self.shares: list[tuple[int, int]] = []
+        # hooks that are patched in place are not seen to be another's
+        patch.setattr(module.further_steps, "possible", lambda *_: False)
         patch.setattr(module.seeding, "key", self._key)
         patch.setattr(module, "draw", self._draw)
         for split, step in {"train": "training_step", "val": "validation_step", "test": "test_step"}.items():

@@ -17,7 +17,7 @@ PLACES = {
     "data": ("taut.commands.train", "build_data"),
     "model": ("taut.commands.train", "build_model"),
     "start": ("taut.training.callbacks.checkpoints.RandomState", "on_fit_start"),
-    "batch": ("taut.training.module.LatentVariableModel", "training_step"),
+    "batch": ("taut.training.module.LatentVariableModel", "_surrogate"),
     "validation": ("taut.training.module.LatentVariableModel", "validation_step"),
     "save": ("taut.training.checkpoint.AtomicCheckpointIO", "save_checkpoint"),
     "between": ("taut.training.callbacks.history.History", "on_fit_end"),

@@ -98,18 +98,20 @@ def slopes(
     sign: Float[Tensor, "b d"],
     u: Float[Tensor, "k b d"],
     low: torch.dtype,
-    out: tuple[Tensor | None, Tensor | None] = (None, None),
+    out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Float[Tensor, "k b f"], Float[Tensor, "d f"], Float[Tensor, " d"]]:
     """Gradients by features, weights and offset, from that by the density of each draw.
 
-    In single precision the last two can be written into ``out``.
+    In single precision the last two can be written into ``out``; u is then written over as well.
     """
     # autocast does not reach in here: the products take the precision of the forward pass
-    by_logit = torch.addcmul(sign, sign, u, value=-1).flatten(0, 1).to(low)
+    by_weight, by_offset = out or (None, None)
+    # in place where it may be: the largest tensors of a step are what it waits for
+    by_logit = torch.addcmul(sign, sign, u, value=-1, out=None if out is None else u).flatten(0, 1).to(low)
     each = gradient.reshape(-1, 1)
     by_h = (by_logit @ weight.to(low)).to(h.dtype).mul_(each).view_as(h)
-    by_weight = torch.mm(by_logit.mT, (each * h.flatten(0, 1)).to(low), out=out[0]).to(h.dtype)
-    by_offset = torch.mv(by_logit.mT, each.flatten().to(low), out=out[1]).to(h.dtype)
+    by_weight = torch.mm(by_logit.mT, (each * h.flatten(0, 1)).to(low), out=by_weight).to(h.dtype)
+    by_offset = torch.mv(by_logit.mT, each.flatten().to(low), out=by_offset).to(h.dtype)
     return by_h, by_weight, by_offset
 
 

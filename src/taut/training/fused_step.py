@@ -64,7 +64,7 @@ class Step(NamedTuple):
 
 
 class Latents(NamedTuple):
-    """Draws of z, and the q they are from, in float64.
+    """Draws of z, and the q they are from, in the precision of the networks; sums over coordinates in float64.
 
     Args:
         z: The draws, ``[k, b, d]``.
@@ -237,8 +237,8 @@ def _drawn(parameters: Float[Tensor, "b o"], k: int) -> tuple[Latents, Float[Ten
     """Draws from q, and 1 where a log-variance moves it: within the limits of ``Diagonal``, whose numbers these are."""
     mean, log_variance = parameters.chunk(2, -1)
     kept = log_variance.clamp(-LIMIT, LIMIT)
-    mean, std = mean.double(), (0.5 * kept).exp_().double()
-    noise = standard_normal(torch.Size((k, *mean.shape)), parameters.dtype, mean.device).double()
+    std = (0.5 * kept).exp_()
+    noise = standard_normal(torch.Size((k, *mean.shape)), parameters.dtype, mean.device)
     log_std = 0.5 * kept.double().sum(-1)
     return Latents(torch.addcmul(mean, noise, std), noise, mean, std, log_std), kept == log_variance
 
@@ -292,14 +292,14 @@ def _of_iwae(objective: Objective, log_px: LogWeights, log_ratio: LogWeights, la
 def _of_dreg(objective: Objective, log_px: LogWeights, log_ratio: LogWeights, latents: Latents, beta: float) -> Rule:
     weights = Weights.of(log_px + beta * log_ratio)
     bound = weights.bound if beta == 1 else objective.bound(log_px + log_ratio)
-    shares = weights.shares
+    surrogate, shares = -(weights.shares * weights.log_w).sum(0).mean(), weights.shares.float()
     by_log_w = shares / -shares.shape[1]
 
     def by_q(by_z: Tensor) -> Tensor:
         path = torch.addcmul(by_z, beta * by_log_w[..., None], latents.noise / latents.std - latents.z)
         return _by_mean_and_log_variance(path * (1 - beta + beta * shares)[..., None], latents)
 
-    return Rule(bound, -(shares * weights.log_w).sum(0).mean(), by_log_w, by_q)
+    return Rule(bound, surrogate, by_log_w, by_q)
 
 
 def _of_elbo(objective: Objective, log_px: LogWeights, log_ratio: LogWeights, latents: Latents, beta: float) -> Rule:
@@ -307,14 +307,14 @@ def _of_elbo(objective: Objective, log_px: LogWeights, log_ratio: LogWeights, la
     bound, equal = (log_px + log_ratio).mean(0), torch.full_like(log_px, 1 / len(log_px))
     if objective.kl == "sampled":
         return _reparameterised(bound, -(log_px + beta * log_ratio).mean(), equal, latents, beta)
-    rows, mean, variance = log_px.shape[1], latents.mean, latents.std.square()
+    rows, mean, variance = log_px.shape[1], latents.mean.double(), latents.std.double().square()
     kl = 0.5 * (variance + mean.square() - 1).sum(-1) - latents.log_std
 
     def by_q(by_z: Tensor) -> Tensor:
-        of_kl = torch.cat([mean, 0.5 * (variance - 1)], -1) * (beta / rows)
+        of_kl = torch.cat([mean, 0.5 * (variance - 1)], -1).float() * (beta / rows)
         return _by_mean_and_log_variance(by_z, latents) + of_kl
 
-    return Rule(bound, (beta * kl - log_px.mean(0)).mean(), equal / -rows, by_q)
+    return Rule(bound, (beta * kl - log_px.mean(0)).mean(), equal.float() / -rows, by_q)
 
 
 Rules = Callable[[Objective, LogWeights, LogWeights, Latents, float], Rule]
@@ -323,7 +323,7 @@ RULES: dict[type, Rules] = {Elbo: _of_elbo, Iwae: _of_iwae, Dreg: _of_dreg}
 
 
 def _reparameterised(bound: PerDatum, surrogate: Tensor, shares: LogWeights, latents: Latents, beta: float) -> Rule:
-    weights = shares / -shares.shape[1]
+    weights = shares.float() / -shares.shape[1]
 
     def by_q(by_z: Tensor) -> Tensor:
         path = torch.addcmul(by_z, beta * weights[..., None], latents.z, value=-1)
@@ -339,7 +339,7 @@ def _by_mean_and_log_variance(by_z: Float[Tensor, "k b d"], latents: Latents) ->
 
 
 def _squares(value: Float[Tensor, "k b d"]) -> LogWeights:
-    return torch.linalg.vecdot(value, value)
+    return torch.linalg.vecdot(value, value).double()
 
 
 class FusedStep:
@@ -382,11 +382,11 @@ class FusedStep:
         inputs = x if x.dim() > 2 else self.q.inputs(x)  # nothing is missing, and pixels enter as they are
         seen = self.encoder.forward(inputs.flatten(1).float())
         latents, inside = _drawn(seen[-1], k)
-        features = self.decoder.forward(latents.z.float().flatten(0, 1))
+        features = self.decoder.forward(latents.z.flatten(0, 1))
         log_px, back = self.scorer.score(x, features[-1].view(k, len(x), -1))
         rule = self.rule(self.objective, log_px.double(), latents.log_ratio, latents, kl_weight)
-        by_z = self.decoder.backward(back(rule.weights.float()), features, to_input=True)
-        by_q = rule.by_q(by_z.view_as(latents.z).double())
+        by_z = self.decoder.backward(back(rule.weights), features, to_input=True)
+        by_q = rule.by_q(by_z.view_as(latents.z))
         by_q[:, latents.mean.shape[1] :].mul_(inside)
-        self.encoder.backward(by_q.float(), seen, to_input=False)
+        self.encoder.backward(by_q, seen, to_input=False)
         return Step(rule.bound, rule.surrogate, self.memory.gradients)

@@ -240,12 +240,18 @@ class LatentVariableModel(L.LightningModule, ABC):
         elif self._further and not self.objective.closed_form:
             self._make_further_steps(batch_idx)
 
+    def show_every_step(self) -> None:
+        """Make no further steps behind Lightning's, so that callbacks are called at the next one."""
+        self._further = False
+
     def _make_further_steps(self, batch_idx: int) -> None:
         """Steps up to the next one that somebody has to see (see :mod:`taut.training.further_steps`)."""
         loader, rows = self.trainer.train_dataloader, 0
         assert isinstance(loader, Batches)
         optimizer: Any = self.trainer.optimizers[0]
         for number in range(further_steps.room(self.trainer, batch_idx, REPORT)):
+            if not self._further:  # a signal has come
+                break
             batch = loader.next()
             self._key_noise(batch_idx + 1 + number)
             optimizer.step(partial(self._closure, optimizer, batch))

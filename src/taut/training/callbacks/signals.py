@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from taut.training.callbacks.checkpoints import FOLDER
+from taut.training.module import LatentVariableModel
 
 CODES = {
     signal.SIGINT: 128 + signal.SIGINT,
@@ -35,9 +36,11 @@ class GracefulStop(Callback):
     def __init__(self) -> None:
         self._code = 0
         self._previous: dict[int, Any] = {}
+        self._model: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Listen, unless a handler is asked to leave a signal alone."""
+        self._model = pl_module
         # Python lets the main thread alone set handlers
         if threading.current_thread() is threading.main_thread():
             for number in CODES:
@@ -83,6 +86,8 @@ class GracefulStop(Callback):
             # not print, which is not re-entrant: the signal may have interrupted a print
             os.write(2, b"\nStopping after this batch; Ctrl-C to stop at once.\n")
         self._code = self._code or CODES[signal.Signals(number)]
+        if isinstance(self._model, LatentVariableModel):
+            self._model.show_every_step()
 
     def _stop_if_asked(self, trainer: Trainer, save: bool = False) -> None:
         asked = bool(self._code)
