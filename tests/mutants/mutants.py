@@ -1486,8 +1486,8 @@ MUTANTS = [
     Mutant(
         "the gradient of a pixel by its probability",
         "distributions/bernoulli.py",
-        "torch.addcmul(sign, sign, u, value=-1)",
-        "torch.addcmul(sign, sign, u)",
+        "torch.addcmul(sign, sign, u, value=-1, out",
+        "torch.addcmul(sign, sign, u, out",
         FUSED + "::test_value_and_gradient_in_double_precision[shape0-False]",
     ),
     Mutant(
