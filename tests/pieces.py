@@ -47,7 +47,7 @@ def build(*overrides: str, x_shape: tuple[int, ...] = X) -> tuple[Joint, Posteri
     """Joint, q and objective that the overrides describe."""
     cfg = config(*overrides, x_shape=x_shape)
     prior = instantiate(cfg.prior)
-    likelihood = instantiate(cfg.likelihood, latent=prior.z_shape[0])
+    likelihood = instantiate(cfg.likelihood, latent=prior.layers[0])
     joint = Joint(prior, likelihood)
     q = instantiate(cfg.q, joint=joint)
     prior.attach(q)
@@ -58,8 +58,10 @@ SMALL_PRIOR = {
     "mixture": ["prior.components=4"],
     "vamp": ["prior.components=4"],
     "flow": ["prior.transforms=2", "prior.hidden=[4]"],
+    "layers": ["prior.sizes=[2,1]", "prior.hidden=[4]"],
 }
-SMALL_Q = {"mixture": ["q.components=2"], "flow": ["q.transforms=2", "q.hidden=[4]"]}
+SMALL_Q = {"mixture": ["q.components=2"], "flow": ["q.transforms=2", "q.hidden=[4]"], "layers": ["q.hidden=[4]"]}
+LAYERS = ["prior=layers", *SMALL_PRIOR["layers"]]
 MIXTURE = ["model=mog", "model.components=4"]
 
 
@@ -78,6 +80,8 @@ def with_q(name: str) -> list[str]:
         "categorical": [*MIXTURE, "q=categorical"],
         "exact": ["model=ppca"],
         "bernoulli": ["prior=bernoulli", "q=bernoulli"],
+        "layers": [*LAYERS, "q=layers", "q.hidden=[4]"],
+        "ladder": [*LAYERS, "q=ladder"],
     }.get(name, [f"q={name}", *SMALL_Q.get(name, [])])
 
 

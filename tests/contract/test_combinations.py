@@ -32,7 +32,7 @@ def _node(group: str, *overrides: str):
 def _model(prior: str, q: str, likelihood: str):
     discrete = ("model=mog", "model.components=3") if prior == "categorical" else ()
     made = instantiate(_node("prior", *discrete, f"prior={prior}", *SMALL_PRIOR.get(prior, [])))
-    joint = Joint(made, instantiate(_node("likelihood", *_words(likelihood)), latent=made.z_shape[0]))
+    joint = Joint(made, instantiate(_node("likelihood", *_words(likelihood)), latent=made.layers[0]))
     posterior = instantiate(_node("q", f"q={q}", *SMALL_Q.get(q, [])), joint=joint)
     refuse_unlearned_vamp(made, posterior)
     made.attach(posterior)

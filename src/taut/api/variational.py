@@ -25,6 +25,7 @@ from taut.model.networks import ACTIVATIONS, MLPDecoder, MLPEncoder
 from taut.model.prior.base import Prior
 from taut.model.prior.flow import Flow as FlowPrior
 from taut.model.prior.laplace import Laplace
+from taut.model.prior.layers import Layers as LayersPrior
 from taut.model.prior.mixture import Mixture
 from taut.model.prior.normal import Normal
 from taut.model.prior.student_t import StudentT as StudentTPrior
@@ -34,6 +35,8 @@ from taut.model.q.base import Posterior
 from taut.model.q.diagonal import Diagonal
 from taut.model.q.flow import Flow
 from taut.model.q.full import Full
+from taut.model.q.ladder import Ladder
+from taut.model.q.layers import Layers
 from taut.model.q.low_rank import LowRank
 from taut.model.q.masked import Masked
 from taut.model.q.mixture import Mixture as MixtureOfGaussians
@@ -56,6 +59,7 @@ PRIORS: Mapping[str, Callable[[int, Sequence[int]], Prior]] = {
     "laplace": lambda dim, x_shape: Laplace(dim),
     "student_t": lambda dim, x_shape: StudentTPrior(dim),
     "flow": lambda dim, x_shape: FlowPrior(dim),
+    "layers": lambda dim, x_shape: LayersPrior([dim, -(-dim // 2)]),
 }
 LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
 POSTERIORS: Mapping[str, Callable[..., Posterior]] = {
@@ -66,6 +70,8 @@ POSTERIORS: Mapping[str, Callable[..., Posterior]] = {
     "mixture": MixtureOfGaussians,
     "flow": Flow,
     "masked": Masked,
+    "layers": Layers,
+    "ladder": Ladder,
 }
 
 
@@ -80,10 +86,11 @@ class VAE(TransformerMixin, BaseEstimator):
         hidden: Widths of the hidden layers of encoder and decoder.
         likelihood: ``bernoulli``, for x of zeros and ones, ``gaussian``, with a diagonal covariance that depends on z,
             or a :class:`~taut.model.likelihood.base.Likelihood`.
-        prior: ``normal``, ``mixture``, ``uniform``, ``vamp``, ``laplace``, ``student_t``, ``flow``, or a
-            :class:`~taut.model.prior.base.Prior`.
+        prior: ``normal``, ``mixture``, ``uniform``, ``vamp``, ``laplace``, ``student_t``, ``flow``, ``layers`` (of
+            latent_dim and half as many coordinates), or a :class:`~taut.model.prior.base.Prior`.
         q: ``diagonal``, ``full``, ``low_rank``, ``student_t``, ``mixture``, ``flow``, ``masked`` (which sees the
-            missing cells), or what makes a :class:`~taut.model.q.base.Posterior` from a joint and the shape of x.
+            missing cells), with ``prior="layers"`` also ``layers`` and ``ladder``, or what makes a
+            :class:`~taut.model.q.base.Posterior` from a joint and the shape of x.
         k: Draws of each datum in a step.
         activation: Of the hidden layers: tanh, relu, elu, gelu, silu or softplus.
         max_epochs: Passes over the data.
@@ -220,7 +227,7 @@ class VAE(TransformerMixin, BaseEstimator):
     def _likelihood(self, x_shape: tuple[int, ...], prior: Prior, decoder: Callable[..., nn.Module]) -> Likelihood:
         if not isinstance(self.likelihood, str):
             return deepcopy(self.likelihood)
-        return LIKELIHOODS[self.likelihood](x_shape, prior.z_shape[0], decoder)
+        return LIKELIHOODS[self.likelihood](x_shape, prior.layers[0], decoder)
 
 
 class IWAE(VAE):

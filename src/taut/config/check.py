@@ -335,8 +335,10 @@ def _check_memory(container: dict[str, Any]) -> None:
     batch = container["data"].get("batch_size") or 1 if training else 1
     bytes_per_sample = BYTES_PER_SAMPLE["train" if training else "evaluate"]
     memory = available()
+    # of several layers z is as long as all of them
+    dim = (container["prior"].get("dim") or sum(container["prior"].get("sizes", []))) if training else 0
     for key, name, value in _named(container):
-        z = BYTES_PER_COORDINATE * (container["prior"].get("dim") or 0) if training and name == "k" and value > 1 else 0
+        z = BYTES_PER_COORDINATE * dim if training and name == "k" and value > 1 else 0
         need = value * batch * (bytes_per_sample + z) if name in SAMPLES else 0
         if need > memory:
             of = f"a batch of {batch} data" if training else "one datum"

@@ -155,6 +155,7 @@ RANGES = {
     "share": (TypeAdapter(Literal["data", "samples"]), "data or samples"),
     "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
     "hidden": (TypeAdapter(list[Count]), "a list of integers >= 1"),
+    "sizes": (TypeAdapter(Annotated[list[Count], Field(min_length=1)]), "a list of one or more integers >= 1"),
     "quarters": (
         TypeAdapter(Annotated[Quadrants, Field(min_length=1)]),
         "a list of one or more of upper_left, upper_right, lower_left and lower_right",

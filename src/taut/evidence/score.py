@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution, OneHotCategorical
 
+from taut.distributions.chain import Chain
 from taut.evidence.weights import Weights
 from taut.functional import bounds, seeding
 from taut.functional.precision import exact_arithmetic
@@ -40,10 +41,12 @@ class Sample(LogDensities):
         log_qz: log q(z|x).
         mean_z: E_q[z], estimated from the samples where q does not know it.
         noise_z: Monte Carlo variance of that estimate; 0 where q knows its mean.
+        kl_of_layers: log q - log p of each layer of z, given those drawn before; none where z has no layers.
     """
 
     mean_z: Float[Tensor, "b *z"]
     noise_z: Float[Tensor, "b *z"]
+    kl_of_layers: Float[Tensor, "layers k b"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Scores:
     """Everything that is reported about each datum of a batch; nats, float64, shape ``[b]`` unless said otherwise.
 
     Args:
-        values: By name: elbo, bound, log_px, gap, kl, reconstruction, ess.
+        values: By name: elbo, bound, log_px, gap, kl, reconstruction, ess, and where q is a chain of layers the terms
+            of kl, kl_1 that of the first.
         noise: Monte Carlo variance at fixed x of the entries that come from samples, by name.
         curve: IWAE-k over the blocks of the samples, ``[len(block_sizes), b]``.
         mean_z: E_q[z], ``[b, *z]``.
@@ -124,6 +128,8 @@ def score(
             "reconstruction": drawn.log_px.mean(0),
             "ess": bounds.effective_sample_size(log_w),
         }
+        of_layers = dict(zip(names_of_layers("kl", len(drawn.kl_of_layers)), drawn.kl_of_layers, strict=True))
+        values |= {name: terms.mean(0) for name, terms in of_layers.items()}
         influence = torch.zeros_like(log_w) if exact else samples * bounds.normalised_weights(log_w)
         spread = {
             "elbo": variance_of_mean(log_w),
@@ -132,9 +138,15 @@ def score(
             "gap": variance_of_mean(influence - log_w),
             "kl": variance_of_mean(drawn.log_qz - drawn.log_pz),
             "reconstruction": variance_of_mean(drawn.log_px),
+            **{name: variance_of_mean(terms) for name, terms in of_layers.items()},
         }
         details = _details(log_w) if detailed and not exact else None
         return Scores(values, spread, curve, drawn.mean_z, drawn.noise_z, details)
+
+
+def names_of_layers(score: str, layers: int) -> list[str]:
+    """The names of a score of each layer, kl_1 that of the first."""
+    return [f"{score}_{number}" for number in range(1, layers + 1)]
 
 
 def _details(log_w: Float[Tensor, "k b"]) -> Float[Tensor, "5 b"]:
@@ -189,7 +201,9 @@ def sample(
     """Draw and score ``k`` samples of each datum, ``chunk_size`` of them at a time; only moments of z are kept."""
     out = x.new_empty((3, k, len(x)), dtype=torch.float64)
     moments = x.new_zeros((2, len(x), *joint.prior.z_shape), dtype=torch.float64)
-    prior, keys = joint.prior(), NoiseKeys(index, seed, split)
+    prior, posterior, keys = joint.prior(), q(x), NoiseKeys(index, seed, split)
+    layers = len(joint.prior.layers) if isinstance(posterior, Chain) else 0
+    of_layers = x.new_empty((layers, k, len(x)), dtype=torch.float64)
     with seeding.forked(x.device):
         for drawn in draw_keyed(lambda rows: q(x[rows]), keys, k, chunk_size=chunk_size):
             densities, z = drawn.log_densities(joint, prior, x), drawn.z
@@ -198,7 +212,16 @@ def sample(
             # in float64, because moments of many draws in float32 would lose digits
             sums = torch.stack([z.sum(0, dtype=torch.float64), z.square().sum(0, dtype=torch.float64)])
             moments[:, drawn.rows] += sums
-    return Sample(out[0], out[1], out[2], *_mean(q(x), moments / k, k))
+            if layers:
+                of_layers[:, drawn.samples, drawn.rows] = _kl_of_layers(q(x[drawn.rows]), prior, z)
+    return Sample(out[0], out[1], out[2], *_mean(posterior, moments / k, k), of_layers)
+
+
+def _kl_of_layers(q: Distribution, prior: Distribution, z: Float[Tensor, "n b d"]) -> Float[Tensor, "layers n b"]:
+    """Log q - log p of each layer."""
+    assert isinstance(q, Chain)
+    assert isinstance(prior, Chain)
+    return q.log_prob_of_layers(z) - prior.log_prob_of_layers(z)
 
 
 def _mean(posterior: Distribution, moments: Float[Tensor, "2 b *z"], k: int) -> tuple[Tensor, Tensor]:

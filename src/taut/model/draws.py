@@ -193,6 +193,8 @@ class _LogProb(nn.Module):
     def __init__(self, q: Callable[[Tensor], Distribution]) -> None:
         super().__init__()
         self.q = q
+        # parameters of the model that q draws with are q's own here
+        self.borrowed = getattr(q, "borrowed", None)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         return self.q(x).log_prob(z)

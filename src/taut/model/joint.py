@@ -30,6 +30,8 @@ class Joint(nn.Module):
             )
         self.prior = prior
         self.likelihood = likelihood
+        if prior.layered:
+            likelihood.seen = prior.layers[0]
 
     def log_prob(self, x: Float[Tensor, "b *x"], z: Float[Tensor, "k b *z"]) -> Float[Tensor, "k b"]:
         r"""$\log p(x, z)$ in nats."""

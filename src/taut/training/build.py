@@ -103,7 +103,7 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
 
 def _joint(cfg: DictConfig) -> Joint:
     prior = instance(cfg.prior, Prior)
-    return Joint(prior, instance(cfg.likelihood, Likelihood, latent=prior.z_shape[0]))
+    return Joint(prior, instance(cfg.likelihood, Likelihood, latent=prior.layers[0]))
 
 
 def refuse_too_large(cfg: DictConfig) -> None:

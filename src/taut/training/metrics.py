@@ -19,7 +19,7 @@ from taut.data.base import Data
 from taut.data.disk_rows import DiskRows
 from taut.errors import RunError
 from taut.evidence.diagnostics import ACTIVE
-from taut.evidence.score import Scores
+from taut.evidence.score import Scores, names_of_layers
 from taut.functional.bits import Bits
 from taut.functional.consistency import Judge, Value, Void
 from taut.functional.statistics import Moments
@@ -208,7 +208,7 @@ class ScoreMeter(Metric):
     Args:
         names: Names of the scores.
         sizes: Number of points of the bound-versus-K curve.
-        z_shape: Shape of one z.
+        layers: Coordinates of each layer of z.
         stage: Name of the split, for messages.
 
     Raises:
@@ -223,14 +223,14 @@ class ScoreMeter(Metric):
     z_noise: Tensor
     details: list[Tensor]
 
-    def __init__(self, names: list[str], sizes: int, z_shape: tuple[int, ...], stage: str) -> None:
+    def __init__(self, names: list[str], sizes: int, layers: tuple[int, ...], stage: str) -> None:
         super().__init__()
-        self.names, self.sizes, self.stage = names, sizes, stage
-        columns = len(names) + sizes + prod(z_shape)
+        self.names, self.sizes, self.layers, self.stage = names, sizes, layers, stage
+        columns = len(names) + sizes + sum(layers)
         for name, shape in {"count": (), "mean": (columns,), "squares": (columns,)}.items():
             # moments of several processes are merged together, not one by one as torchmetrics reduces states
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx=None)
-        for name, shape in {"spreads": (len(names),), "z_noise": (prod(z_shape),)}.items():
+        for name, shape in {"spreads": (len(names),), "z_noise": (sum(layers),)}.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("details", [], dist_reduce_fx="cat")
 
@@ -261,7 +261,12 @@ class ScoreMeter(Metric):
             for name, v, e, m in rows
         }
         variance = (moments.squares[z] - self.z_noise) / moments.count  # of E_q[z], less the noise it is known with
-        scores["active_units"] = {"value": float((variance > ACTIVE).sum())}
+        active = variance > ACTIVE
+        scores["active_units"] = {"value": float(active.sum())}
+        if len(self.layers) > 1:
+            names_of_them = names_of_layers("active_units", len(self.layers))
+            counts = [float(part.sum()) for part in active.split(self.layers)]
+            scores |= {name: {"value": count} for name, count in zip(names_of_them, counts, strict=True)}
         details = dim_zero_cat(self.details) if len(self.details) else None
         return Summary(int(moments.count), scores, moments.mean[curve].tolist(), errors[curve].tolist(), details)
 

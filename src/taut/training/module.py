@@ -18,7 +18,7 @@ from taut.config.run_folder import is_run
 from taut.data.base import Batch, Batches
 from taut.data.disk_rows import DiskRows
 from taut.errors import UserError
-from taut.evidence.score import DETAILS, score
+from taut.evidence.score import DETAILS, names_of_layers, score
 from taut.functional import bounds, seeding
 from taut.functional.consistency import Judge, Kind, Value, refuse
 from taut.model import exact_inference
@@ -97,9 +97,10 @@ class LatentVariableModel(L.LightningModule, ABC):
         self._gradients: dict[Tensor, Tensor] | None = None
         self._rows = RowNumbers(joint.likelihood)
         self.summaries: dict[str, Summary] = {}
+        names = [*SCORES, *(names_of_layers("kl", len(joint.prior.layers)) if q.layered else [])]
         self.meters = torch.nn.ModuleDict(
             {
-                stage: ScoreMeter(SCORES, len(bounds.block_sizes(samples)), joint.prior.z_shape, stage)
+                stage: ScoreMeter(names, len(bounds.block_sizes(samples)), joint.prior.layers, stage)
                 for stage, samples in self.samples.items()
             }
         )
@@ -433,7 +434,8 @@ class LatentVariableModel(L.LightningModule, ABC):
         # its draw must not move the generators of training
         with seeding.forked(x.device):
             z = self.q(x).sample((1,))
-        return self.joint.likelihood.limits(z)
+        likelihood = self.joint.likelihood
+        return likelihood.limits(likelihood.layer(z))
 
     def criteria(self, x: Float[Tensor, "n *x"] | DiskRows) -> dict[str, Any] | None:
         """Information criteria on these rows; ``None`` where they mean nothing (see :mod:`taut.training.metrics`)."""

@@ -1,6 +1,7 @@
 """Base class of the likelihoods."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,13 +19,23 @@ class Likelihood(DoubleBuffers, ABC):
     an x with missing cells (NaN, :mod:`taut.functional.missing`) is that of the observed cells, and ``given(x)`` is
     $p(x \mid z, x_{obs})$: both are done by :class:`taut.distributions.cells.Cells` where cells are independent given
     z. A new likelihood sets ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot,
-    ``binary`` that x is zeros and ones; ``initialise`` chooses starting values from training rows; ``statistics`` and
+    ``binary`` that x is zeros and ones; ``seen``, set by the joint, how many coordinates the layer of z has that x is
+    made of, where there are several; ``initialise`` chooses starting values from training rows; ``statistics`` and
     ``maximise`` are for those with a closed-form maximum in EM.
     """
 
     x_shape: tuple[int, ...]
     of_categories: bool = False
     binary: bool = False
+    seen: int | None = None
+
+    def __call__(self, z: Float[Tensor, "*batch d"]) -> Any:
+        """The distribution p(x | z), of the layer of z that x is made of."""
+        return super().__call__(self.layer(z))
+
+    def layer(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch s"]:
+        """The coordinates of z that x is made of: all, or where z has several layers the first."""
+        return z if self.seen is None else z[..., : self.seen]
 
     @abstractmethod
     def forward(self, z: Float[Tensor, "*batch d"]) -> Distribution:

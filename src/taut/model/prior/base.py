@@ -15,13 +15,15 @@ from taut.functional.precision import DoubleBuffers, in_double
 class Prior(DoubleBuffers, ABC):
     """A prior p(z): a module whose forward returns a distribution with batch ``()`` and event ``z_shape``.
 
-    A new prior sets ``z_shape`` (and ``support``, where z is not any real vector) and implements ``forward``.
+    A new prior sets ``z_shape`` (and ``support``, where z is not any real vector) and implements ``forward``. One of
+    several stochastic layers is ``layered`` and says in ``layers`` how z is made of them.
     ``initialise`` and ``attach`` are there for priors that learn from data before training or are made of q;
     ``statistics`` and ``maximise`` for those with a closed-form maximum in EM.
     """
 
     z_shape: tuple[int, ...]
     support: Constraint = constraints.real_vector
+    layered: bool = False
 
     def __call__(self) -> Distribution:
         """The distribution p(z), in float64 whatever the precision of the parameters."""
@@ -41,6 +43,11 @@ class Prior(DoubleBuffers, ABC):
     def binary(self) -> bool:
         """True where z is made of bits."""
         return self.discrete and not self.categorical
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Coordinates of each stochastic layer, the first those that x is made of; z is their concatenation."""
+        return self.z_shape
 
     @abstractmethod
     def forward(self) -> Distribution:

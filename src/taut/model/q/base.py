@@ -24,9 +24,11 @@ class Posterior(DoubleBuffers, ABC):
 
     Attributes:
         exact: Whether this is the model's own posterior, so that every bound is exact.
+        layered: Whether it is a chain of the layers of z (:class:`taut.distributions.chain.Chain`).
     """
 
     exact: bool = False
+    layered: bool = False
 
     def __init__(self, joint: Joint, x_shape: Sequence[int]) -> None:
         super().__init__()
@@ -51,6 +53,11 @@ class Posterior(DoubleBuffers, ABC):
     def stratified(self) -> bool:
         """True where reparameterised draws of one datum are not independent, though each has the density of q."""
         return False
+
+    @property
+    def borrowed(self) -> nn.Module | None:
+        """The part of the model whose parameters are also q's, where there is one."""
+        return None
 
     @abstractmethod
     def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
@@ -129,6 +136,20 @@ def dimension(joint: Joint, family: str) -> int:
             "choose q=categorical or q=exact."
         )
     return joint.prior.z_shape[0]
+
+
+def layers_of(joint: Joint, family: str) -> tuple[int, ...]:
+    """Coordinates of each layer of z, from that which x is made of to the top.
+
+    Raises:
+        UserError: If z has no layers.
+    """
+    if not joint.prior.layered:
+        raise UserError(
+            f"q={family} draws the layers of z one after another, but prior={type(joint.prior).__name__.lower()} has "
+            "none; choose prior=layers, or q=diagonal."
+        )
+    return joint.prior.layers
 
 
 def refuse_bounded(joint: Joint, family: str) -> None:

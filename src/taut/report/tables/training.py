@@ -1,6 +1,6 @@
 """Table of a training and how it ended: scores, whether it converged, and the information criteria."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -61,12 +61,22 @@ def score_table(result: Result) -> Table:
     table.add_column("s.e. (data)", justify="right")
     table.add_column("s.e. (MC)", justify="right")
     table.add_column("what it is", style="dim")
-    for name, (label, meaning) in ROWS.items():
+    for name, label, meaning in _rows(result["scores"]):
         if result["scores"].get(name, {}).get("value") is not None:
             _add(table, name, label, meaning, result)
     if not table.row_count:
         table.add_row("none", "", "", "", "nothing was tested")
     return table
+
+
+def _rows(scores: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Names, labels and meanings of all scores; behind each those of the layers of z, where it has several."""
+    for name, (label, meaning) in ROWS.items():
+        yield name, label, meaning
+        layer = 1
+        while f"{name}_{layer}" in scores:
+            yield f"{name}_{layer}", f"  layer {layer}", meaning
+            layer += 1
 
 
 def _of(result: Result) -> str:
@@ -124,7 +134,7 @@ def _cell(value: float | None, name: str) -> str:
         return ""
     if abs(value) >= 1e7:
         return f"{value:.3e}"
-    digits = 0 if name == "active_units" else 2 if abs(value) >= 1e5 else 3
+    digits = 0 if name.startswith("active_units") else 2 if abs(value) >= 1e5 else 3
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no minus zero
 
 
