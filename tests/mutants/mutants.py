@@ -343,8 +343,8 @@ MUTANTS = [
     Mutant(
         "units active by deviation",
         "training/metrics.py",
-        "(variance > ACTIVE).sum()",
-        "(variance > ACTIVE**2).sum()",
+        "active = variance > ACTIVE",
+        "active = variance > ACTIVE**2",
         METRICS + "::test_active_units_are_those_whose_mean_moves",
     ),
     Mutant(
@@ -2036,5 +2036,19 @@ MUTANTS = [
         " + log(self.levels) / log(2)",
         "",
         "tests/data/test_dequantise.py::test_bits_of_the_dequantised_are_an_upper_bound_of_those_of_the_mass",
+    ),
+    Mutant(
+        "a ladder that weighs the message of x by the prior's precision",
+        "model/layers.py",
+        "(2 * prior.scale.log() - log_variance).sigmoid()",
+        "(log_variance - 2 * prior.scale.log()).sigmoid()",
+        "tests/model/test_layers.py::test_under_the_exact_posterior_every_weight_is_the_density_of_x[ladder]",
+    ),
+    Mutant(
+        "a path gradient that keeps the score of the networks a ladder borrows",
+        "model/draws.py",
+        'self.borrowed = getattr(q, "borrowed", None)',
+        "self.borrowed = None",
+        "tests/model/test_layers.py::test_a_path_gradient_leaves_out_the_score_of_what_the_ladder_borrows",
     ),
 ]
