@@ -119,3 +119,18 @@ def test_a_run_without_a_test_says_so_and_has_no_rate():
     untested = {**result(), "scores": {}, "n": 0, "seconds": {"fit": 1.0, "test": 0.0}}
     assert row(untested, "none").split() == ["none", "nothing", "was", "tested"]
     assert row(untested, "fit") == "fit 1.0 s, test 0.0 s"
+
+
+def test_layers_of_z_stand_behind_the_score_they_make_up():
+    kl = {"value": 3.25, "standard_error": 0.08, "monte_carlo_error": 0.002}
+    of_layers = {
+        "kl_1": kl,
+        "kl_2": kl | {"value": 5.87},
+        "active_units_1": {"value": 5.0},
+        "active_units_2": {"value": 3.0},
+    }
+    labels = [line.split("  ")[0].strip() for line in (row.strip() for row in lines(result(**of_layers))) if line]
+    assert labels[labels.index("KL") :][:3] == ["KL", "layer 1", "layer 2"]
+    assert labels[labels.index("active units") :][:4] == ["active units", "layer 1", "layer 2", "ESS"]
+    values = [line.split()[2] for line in lines(result(**of_layers)) if line.strip().startswith("layer")]
+    assert values == ["3.250", "5.870", "5", "3"]
