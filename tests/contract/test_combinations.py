@@ -70,7 +70,7 @@ def test_combination_works_or_is_refused(prior, likelihood):
         except UserError:
             continue
         accepted += 1
-        draws = draw(joint, posterior, x, k, path_only=recipe.path_only)
+        draws = recipe.draw(joint, posterior, x, k)
         assert recipe.surrogate(draws).isfinite(), (q, objective, k)
         log_w = draws.log_w.detach()
         assert (log_w.mean(0) <= recipe.bound(log_w) + 1e-9).all(), (q, objective, k)

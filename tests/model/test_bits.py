@@ -70,7 +70,7 @@ def test_gradients_are_those_of_the_sum_over_all_pairs_of_states(name):
     flat = lambda value: torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters)])  # noqa: E731
     expected = flat(-mean)
     many = x.expand(300, -1, -1, -1)
-    steps = torch.stack([flat(objective.surrogate(draw(joint, q, many, 2))) for _ in range(100)])
+    steps = torch.stack([flat(objective.surrogate(objective.draw(joint, q, many, 2))) for _ in range(100)])
     assert_mean(steps, expected, detects=0.15 * expected.norm().item())
 
 

@@ -432,6 +432,20 @@ MUTANTS = [
         GAPS + "::test_vimco_weighs_each_draw_by_what_it_adds_to_the_bound",
     ),
     Mutant(
+        "DisARM without the slope of the odds",
+        "objective/disarm.py",
+        "(z - other_z) * log_odds.abs().sigmoid()",
+        "(z - other_z)",
+        OBJECTIVES + "::test_an_objective_keeps_its_contract[disarm]",
+    ),
+    Mutant(
+        "wake-sleep whose q takes all draws for equals",
+        "objective/rws.py",
+        "else (weights * draws.log_qz).sum(0)",
+        "else draws.log_qz.mean(0)",
+        "tests/objective/test_enumerated.py::test_wake_sleep_has_the_model_climb_the_bound_and_q_its_own_loss[wake]",
+    ),
+    Mutant(
         "PIWAE that gives q the weights of the model",
         "objective/piwae.py",
         "return value + (by_z * draws.z).sum()",
@@ -2019,7 +2033,7 @@ MUTANTS = [
     Mutant(
         "a gradient that no truth is held against",
         "testing/objectives.py",
-        "require_mean(steps, gradient, rule",
+        "require_mean(steps, expected, rule",
         "require_mean(steps, steps.mean(0), rule",
         "tests/testing/test_contracts.py::test_a_broken_objective_is_refused[a biased gradient]",
     ),

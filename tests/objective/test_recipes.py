@@ -47,12 +47,13 @@ def _step(words: list[str], objective: list[str], x: Tensor, k: int, kl_weight: 
         (["objective=tvo", "objective.pieces=1"], ["objective=elbo", "objective.kl=sampled"], "both"),
         (["objective=beta", "objective.beta=1"], ["objective=elbo"], "both"),
         (["objective=free_bits", "objective.nats=0"], ["objective=elbo"], "linear"),
+        (["objective=reinforce"], ["objective=elbo"], "categories"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
 def test_at_a_limit_an_objective_is_another_on_the_same_draws(one, other, models):
     x = torch.randn(4, 2)
-    for words in [LINEAR, *([CATEGORIES] if models == "both" else [])]:
+    for words in {"linear": [LINEAR], "categories": [CATEGORIES], "both": [LINEAR, CATEGORIES]}[models]:
         for kl_weight in (1.0, 0.3):
             left, right = (_step(words, objective, x, 6, kl_weight) for objective in (one, other))
             for ours, theirs in zip(left, right, strict=True):

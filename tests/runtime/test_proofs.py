@@ -13,7 +13,7 @@ from torch.special import ndtri
 
 from taut.commands.train import train
 from taut.functional import seeding
-from taut.objective import dreg  # noqa: F401 (before the fork)
+from taut.objective import base, dreg  # noqa: F401 (before the fork)
 from taut.training import module
 from taut.training.callbacks import history
 
@@ -43,7 +43,7 @@ class Recorder:
         # hooks that are patched in place are not seen to be another's
         patch.setattr(module.further_steps, "possible", lambda *_: False)
         patch.setattr(module.seeding, "key", self._key)
-        patch.setattr(module, "draw", self._draw)
+        patch.setattr(base, "draw", self._draw)
         for split, step in {"train": "training_step", "val": "validation_step", "test": "test_step"}.items():
             patch.setattr(
                 module.LatentVariableModel, step, self._step(split, getattr(module.LatentVariableModel, step))
@@ -57,7 +57,7 @@ class Recorder:
             self.keys.append(found)
         return found
 
-    def _draw(self, *args, draw=module.draw, **kwargs):
+    def _draw(self, *args, draw=base.draw, **kwargs):
         draws = draw(*args, **kwargs)
         self.draws.append(draws.z.detach().flatten(0, 1))
         return draws

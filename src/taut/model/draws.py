@@ -129,6 +129,7 @@ def draw(
     path_only: bool = False,
     kl_weight: float = 1.0,
     backward: int | None = None,
+    sample: Callable[[Distribution, int], Tensor] | None = None,
 ) -> Draws:
     r"""Draw K z for each x, with every log-density that a bound or a surrogate can ask for.
 
@@ -142,10 +143,14 @@ def draw(
         kl_weight: Weight of $\log p(z) - \log q(z \mid x)$ in what is minimised.
         backward: Keep so many of the draws, chosen by their weights (``taut.functional.resampling``), with a graph;
             None for all.
+        sample: From q and K to draws ``[k, b, *z]`` that each have its density; reparameterised ones, where q can do
+            that, if None.
     """
     posterior = q(x)
-    # not reparameterised (a category): objectives add a score-function term
-    z = posterior.rsample((k,)) if posterior.has_rsample else posterior.sample((k,))
+    if sample is not None:
+        z = sample(posterior, k)
+    else:  # not reparameterised (a category): objectives add a score-function term
+        z = posterior.rsample((k,)) if posterior.has_rsample else posterior.sample((k,))
     if backward is None or backward >= k:
         return _scored(joint, q, posterior, x, z, path_only, kl_weight)
     with torch.no_grad():  # a pass without a graph through all K costs less than going back through them

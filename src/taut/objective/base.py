@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from taut.errors import UserError
 from taut.functional import seeding
 from taut.functional.types import LogWeights, PerDatum
-from taut.model.draws import Draws
+from taut.model.draws import Draws, draw
 from taut.model.joint import Joint
 from taut.model.q.base import Posterior
 
@@ -46,6 +46,20 @@ class Objective(ABC):
     @abstractmethod
     def surrogate(self, draws: Draws) -> Float[Tensor, ""]:
         """The scalar that is minimised: mean over the batch."""
+
+    def draw(self, joint: Joint, q: Posterior, x: Float[Tensor, "b *x"], k: int, kl_weight: float = 1.0) -> Draws:
+        r"""The K draws of each datum of a training step, with what ``surrogate`` asks for.
+
+        Whatever they are, each has the density of q, so that ``bound`` may be reported of their weights.
+
+        Args:
+            joint: $p(x, z)$.
+            q: $q(z \mid x)$.
+            x: The batch.
+            k: Number of draws K.
+            kl_weight: Weight of $\log p(z) - \log q(z \mid x)$ in what is minimised.
+        """
+        return draw(joint, q, x, k, path_only=self.path_only, kl_weight=kl_weight, backward=self.backward)
 
     def expect(self, joint: Joint, x: Float[Tensor, "b *x"]) -> PerDatum:
         r"""The step of a closed form, in the place of draws and a gradient: $\log p(x)$ of each datum, nats."""
@@ -119,6 +133,23 @@ def refuse_uneven(objective: Objective, k: int) -> None:
         raise UserError(
             f"objective.outer={objective.outer} bounds share the k={k} draws evenly, so k must be a multiple of "
             f"{objective.outer}; set k={8 * objective.outer}, for {objective.outer} bounds of 8 draws each."
+        )
+
+
+def require_score(objective: Objective, q: Posterior, k: int, x: Tensor, instead: str) -> None:
+    """Refuse a q whose draws can be reparameterised, and a single draw, which no other is a baseline for.
+
+    Raises:
+        UserError: Naming the way out.
+    """
+    if k < 2:
+        raise UserError(
+            f"objective={objective.name} needs k >= 2 for its leave-one-out baseline, but k={k}; set k=2 or more."
+        )
+    if q(x).has_rsample:
+        raise UserError(
+            f"objective={objective.name} is for draws that cannot be reparameterised, but those of "
+            f"q={type(q).__name__.lower()} can; choose {instead}."
         )
 
 

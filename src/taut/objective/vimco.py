@@ -5,13 +5,12 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from taut.errors import UserError
 from taut.functional.bounds import iwae
 from taut.functional.types import LogWeights
 from taut.model.draws import Draws
 from taut.model.joint import Joint
 from taut.model.q.base import Posterior
-from taut.objective.base import Objective, leave_one_out, mean_of_others
+from taut.objective.base import Objective, leave_one_out, mean_of_others, require_score
 
 
 class Vimco(Objective):
@@ -30,14 +29,7 @@ class Vimco(Objective):
 
     def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
         super().check(joint, q, k, x)
-        if k < 2:
-            raise UserError(f"objective=vimco needs k >= 2 for its leave-one-out baseline, but k={k}; set k=2 or more.")
-        if q(x).has_rsample:
-            raise UserError(
-                f"objective=vimco is for draws that cannot be reparameterised, but those of "
-                f"q={type(q).__name__.lower()} can; "
-                "choose objective=iwae or dreg."
-            )
+        require_score(self, q, k, x, "objective=iwae or dreg")
 
 
 def score_term(log_w: LogWeights, log_qz: LogWeights, bound: Callable[[Tensor], Tensor] = iwae) -> Float[Tensor, " b"]:

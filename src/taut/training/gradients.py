@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from taut.functional import seeding
 from taut.functional.signal_to_noise import GradientSums, SignalToNoise
-from taut.model.draws import draw
 from taut.model.joint import Joint
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective
@@ -59,7 +58,7 @@ def signal_to_noise(
             sums = {name: GradientSums(sum(p.numel() for p in found), x.device) for name, found in parameters.items()}
             for number in range(draws):
                 seeding.seed(seeding.key(seed, "gradients", place * draws + number), x.device)
-                sampled = draw(joint, q, x, k, path_only=objective.path_only, backward=objective.backward)
+                sampled = objective.draw(joint, q, x, k)
                 found = torch.autograd.grad(objective.surrogate(sampled), every, allow_unused=True)
                 of_each = dict(zip(map(id, every), found, strict=True))
                 for name, own in parameters.items():

@@ -22,7 +22,6 @@ from taut.evidence.score import DETAILS, names_of_layers, score
 from taut.functional import bounds, seeding
 from taut.functional.consistency import Judge, Kind, Value, refuse
 from taut.model import exact_inference
-from taut.model.draws import draw
 from taut.model.joint import Joint
 from taut.model.prior.base import Prior
 from taut.model.prior.vamp import Vamp
@@ -197,8 +196,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         elif (step := self._fused_step(batch)) is not None:
             bound, surrogate, gradients = step
         else:
-            how = {"path_only": self.objective.path_only, "backward": self.objective.backward}
-            draws = draw(self.joint, self.q, batch.x, self.k, kl_weight=self.kl_weight, **how)
+            draws = self.objective.draw(self.joint, self.q, batch.x, self.k, self.kl_weight)
             surrogate = self.objective.surrogate(draws)
             bound = self.objective.bound(draws.log_w_detached)
         self.trained.note(bound, surrogate.detach(), batch.index)
