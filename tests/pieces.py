@@ -59,6 +59,7 @@ SMALL_PRIOR = {
     "vamp": ["prior.components=4"],
     "flow": ["prior.transforms=2", "prior.hidden=[4]"],
     "layers": ["prior.sizes=[2,1]", "prior.hidden=[4]"],
+    "categoricals": ["prior.categories=3"],
 }
 SMALL_Q = {"mixture": ["q.components=2"], "flow": ["q.transforms=2", "q.hidden=[4]"], "layers": ["q.hidden=[4]"]}
 LAYERS = ["prior=layers", *SMALL_PRIOR["layers"]]
@@ -69,8 +70,8 @@ def with_prior(name: str) -> list[str]:
     """Overrides for a model around the prior ``name``."""
     if name == "categorical":
         return [*MIXTURE, "likelihood=bernoulli"]
-    if name == "bernoulli":
-        return ["prior=bernoulli", "q=bernoulli"]
+    if name in ("bernoulli", "categoricals"):
+        return [f"prior={name}", f"q={name}", *SMALL_PRIOR.get(name, [])]
     return [f"prior={name}", *SMALL_PRIOR.get(name, [])]
 
 
@@ -79,9 +80,10 @@ def with_q(name: str) -> list[str]:
     return {
         "categorical": [*MIXTURE, "q=categorical"],
         "exact": ["model=ppca"],
-        "bernoulli": ["prior=bernoulli", "q=bernoulli"],
         "layers": [*LAYERS, "q=layers", "q.hidden=[4]"],
         "ladder": [*LAYERS, "q=ladder"],
+        "bernoulli": with_prior("bernoulli"),
+        "categoricals": with_prior("categoricals"),
     }.get(name, [f"q={name}", *SMALL_Q.get(name, [])])
 
 

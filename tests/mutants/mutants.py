@@ -446,6 +446,13 @@ MUTANTS = [
         "tests/objective/test_enumerated.py::test_wake_sleep_has_the_model_climb_the_bound_and_q_its_own_loss[wake]",
     ),
     Mutant(
+        "categories scored as if they were bits",
+        "distributions/categories.py",
+        "self.base_dist.log_prob(value.unflatten(-1, self.size)).sum(-1)",
+        "(value.unflatten(-1, self.size) * self.base_dist.logits.sigmoid().log()).sum((-1, -2))",
+        "tests/model/test_several_categories.py::test_the_gradient_is_that_of_the_sum_over_all_pairs_of_states",
+    ),
+    Mutant(
         "PIWAE that gives q the weights of the model",
         "objective/piwae.py",
         "return value + (by_z * draws.z).sum()",

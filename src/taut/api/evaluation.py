@@ -59,9 +59,9 @@ class Evaluation(Measurement):
 
     def __init__(self, cfg: DictConfig, run: Run, processes: Processes, loaded: Loaded | None = None) -> None:
         super().__init__(cfg, run, processes, loaded)
-        if cfg.gap.apart and self.model.joint.prior.binary:
+        if cfg.gap.apart and self.model.joint.prior.factored:
             raise UserError(
-                "gap.apart=true looks for the best q of each datum by gradients, which draws of a binary z do not "
+                "gap.apart=true looks for the best q of each datum by gradients, which draws of a discrete z do not "
                 "carry; set gap.apart=false."
             )
         self.search = Search(cfg.gap.steps, cfg.gap.samples, cfg.gap.lr)

@@ -148,6 +148,7 @@ RANGES = {
     ),
     "cluster": (TypeAdapter(Literal["slurm", "local"]), "slurm or local"),
     "engine": (TypeAdapter(Literal["joblib", "submitit"]), "joblib or submitit"),
+    "categories": (TypeAdapter(Annotated[int, Field(strict=True, ge=2)]), "an integer >= 2"),
     "backward": (TypeAdapter(Count | Literal["all"]), "all, or an integer >= 1"),
     "split": A_SPLIT,
     "splits": SPLITS,

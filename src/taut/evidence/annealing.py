@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from taut.distributions.bits import SUMMED, Bits
+from taut.distributions.categories import Categories
 from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.hmc import Noise, Path, Point, transition
@@ -154,6 +155,12 @@ class Annealing(Evidence):
             raise UserError(
                 f"evidence={self.name} moves z along gradients, but z is binary here; use evidence=importance and "
                 f"struski, or evidence=exact with at most {SUMMED} bits, which sums over them."
+            )
+        if isinstance(target.prior, Categories):
+            raise UserError(
+                f"evidence={self.name} moves z along gradients, but z is made of categories here; use "
+                "evidence=importance and struski, or evidence=exact where they have at most "
+                f"{2**SUMMED:,} values together, which sums over them."
             )
         if target.discrete:
             raise UserError(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution, Independent, OneHotCategorical, kl_divergence
 
+from taut.distributions.categories import Categories
 from taut.evidence.rows import Rows
 from taut.functional import seeding
 from taut.functional.bounds import log_mean_exp
@@ -153,7 +154,7 @@ def _mean(q: Distribution, z: Float[Tensor, "k b d"]) -> tuple[Tensor, Tensor]:
 
 
 def _by_dimension(q: Distribution, prior: Distribution, like: Float[Tensor, "b d"]) -> Float[Tensor, "b columns"]:
-    if isinstance(q, Independent) and isinstance(prior, Independent):
+    if isinstance(q, (Independent, Categories)) and isinstance(prior, (Independent, Categories)):
         try:
             # expanded, since torch's formula for bits does not broadcast
             return kl_divergence(q.base_dist, prior.base_dist.expand(q.base_dist.batch_shape)).double().flatten(1)

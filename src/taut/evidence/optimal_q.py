@@ -45,7 +45,7 @@ class Family:
     @classmethod
     def of(cls, q: object) -> "Family | None":
         """The family of an amortised q of this package; ``None`` for a q without parameters that a gradient finds."""
-        if not isinstance(q, Amortised) or q.joint.prior.binary:
+        if not isinstance(q, Amortised) or q.joint.prior.factored:
             return None
         return cls(lambda parameters: in_double(q.distribution(parameters)), q.parameters_of)
 

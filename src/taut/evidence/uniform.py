@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 import torch
-from torch.distributions import Distribution, Independent, OneHotCategorical
+from torch.distributions import Distribution, Independent
 from torch.distributions import Uniform as TorchUniform
 
-from taut.distributions.bits import Bits
+from taut.distributions.categories import DISCRETE, uniform_over
 from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.importance import log_mean
@@ -53,10 +53,8 @@ class Uniform(Evidence):
 
     def _box(self, prior: Distribution, some: slice, rows: Rows) -> Distribution:
         size = (some.stop - some.start, *prior.event_shape)
-        if isinstance(prior, Bits):
-            return Bits.of(rows.x.new_zeros(size))
-        if rows.target.discrete:
-            return OneHotCategorical(logits=rows.x.new_zeros(size), validate_args=False)
+        if isinstance(prior, DISCRETE):
+            return uniform_over(prior, rows.x.new_zeros(size))
         assert prior.support is not None
         inside = innermost(prior.support)
         ends = getattr(inside, "lower_bound", self.low), getattr(inside, "upper_bound", self.high)

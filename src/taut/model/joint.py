@@ -23,10 +23,10 @@ class Joint(nn.Module):
     def __init__(self, prior: Prior, likelihood: Likelihood) -> None:
         super().__init__()
         if likelihood.of_categories and not prior.categorical:
+            kind = "binary" if prior.binary else "several of them" if prior.factored else "continuous"
             raise UserError(
                 f"likelihood={type(likelihood).__name__.lower()} looks z up in a table, so z must be a category, but "
-                f"prior={type(prior).__name__.lower()} makes it {'binary' if prior.binary else 'continuous'}; choose "
-                "model=mog, or likelihood=gaussian."
+                f"prior={type(prior).__name__.lower()} makes it {kind}; choose model=mog, or likelihood=gaussian."
             )
         self.prior = prior
         self.likelihood = likelihood

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, distributed
 from torch.distributions import Distribution, Independent, kl_divergence
 
+from taut.distributions.categories import Categories
 from taut.errors import UserError
 from taut.functional.bounds import elbo
 from taut.functional.types import LogWeights
@@ -60,12 +61,12 @@ class FreeBits(Objective):
 
 
 def kl_of_coordinates(q: Distribution, prior: Distribution) -> Float[Tensor, "b d"]:
-    r"""$\mathrm{KL}(q(z_j \mid x) \| p(z_j))$ of every coordinate, nats.
+    r"""$\mathrm{KL}(q(z_j \mid x) \| p(z_j))$ of every coordinate, or of every category, nats.
 
     Raises:
         NotImplementedError: If coordinates are not independent under both, or have no such closed form.
     """
-    if not (isinstance(q, Independent) and isinstance(prior, Independent)):
+    if not (isinstance(q, (Independent, Categories)) and isinstance(prior, (Independent, Categories))):
         raise NotImplementedError("coordinates that are not independent")
     # expanded, since torch's formula for bits does not broadcast
     return kl_divergence(q.base_dist, prior.base_dist.expand(q.base_dist.batch_shape))

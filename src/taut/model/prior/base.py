@@ -31,7 +31,7 @@ class Prior(DoubleBuffers, ABC):
 
     @property
     def discrete(self) -> bool:
-        """True where z is a category, or binary."""
+        """True where z takes finitely many values."""
         return self.support.is_discrete
 
     @property
@@ -40,9 +40,14 @@ class Prior(DoubleBuffers, ABC):
         return self.support is constraints.one_hot
 
     @property
+    def factored(self) -> bool:
+        """True where z is made of several discrete variables: bits, or categories."""
+        return self.discrete and not self.categorical
+
+    @property
     def binary(self) -> bool:
         """True where z is made of bits."""
-        return self.discrete and not self.categorical
+        return getattr(self.support, "base_constraint", None) is constraints.boolean
 
     @property
     def layers(self) -> tuple[int, ...]:

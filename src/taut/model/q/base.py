@@ -130,6 +130,11 @@ def dimension(joint: Joint, family: str) -> int:
             f"q={family} is for a continuous z, but prior={type(joint.prior).__name__.lower()} makes it binary; choose "
             "q=bernoulli."
         )
+    if joint.prior.factored:
+        raise UserError(
+            f"q={family} is for a continuous z, but prior={type(joint.prior).__name__.lower()} makes it several "
+            "categories; choose q=categoricals."
+        )
     if joint.prior.discrete:
         raise UserError(
             f"q={family} is for a continuous z, but prior={type(joint.prior).__name__.lower()} makes z a category; "

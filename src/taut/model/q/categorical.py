@@ -24,10 +24,11 @@ class Categorical(Amortised):
     """
 
     def __init__(self, joint: Joint, x_shape: Sequence[int], encoder: Callable[..., nn.Module]) -> None:
-        if joint.prior.binary:
+        if joint.prior.factored:
+            kind, way = ("binary", "bernoulli") if joint.prior.binary else ("several", "categoricals")
             raise UserError(
                 f"q=categorical is for a z that is one category, but prior={type(joint.prior).__name__.lower()} makes "
-                "it binary; choose q=bernoulli, or prior=categorical."
+                f"it {kind}; choose q={way}, or prior=categorical."
             )
         if not joint.prior.discrete:
             raise UserError(

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, Independent, OneHotCategorical
+from torch.distributions import Distribution, Independent
 from torch.distributions import Uniform as TorchUniform
 
-from taut.distributions.bits import Bits
+from taut.distributions.categories import uniform_over
 from taut.errors import UserError
 from taut.model.joint import Joint
 from taut.model.prior.uniform import Uniform as UniformPrior
@@ -46,9 +46,7 @@ class Uniform(Posterior):
 
     def forward(self, x: Float[Tensor, "b *x"]) -> Distribution:
         size = (len(x), *self.joint.prior.z_shape)
-        if self.joint.prior.binary:
-            return Bits.of(x.new_zeros(size))
         if self.joint.prior.discrete:
-            return OneHotCategorical(logits=x.new_zeros(size), validate_args=False)
+            return uniform_over(self.joint.prior(), x.new_zeros(size))
         low = torch.full(size, self.low, dtype=x.dtype, device=x.device)
         return Independent(TorchUniform(low, low + (self.high - self.low), validate_args=False), 1)
