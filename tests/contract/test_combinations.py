@@ -48,7 +48,9 @@ def _tried(prior: str, likelihood: str) -> list[tuple[str, str, int]]:
     pair = names("prior").index(prior) + 3 * names("likelihood").index(likelihood)
     if likelihood in PER_CELL:
         objectives = names("objective")
-        return [(q, objectives[(pair + n) % len(objectives)], 3) for n, q in enumerate(names("q"))]
+        turns = [(q, objectives[(pair + n) % len(objectives)], 3) for n, q in enumerate(names("q"))]
+        # one that goes with everything: to the few q of a discrete z it may be the turn of what is not for them
+        return [*turns, ("prior", "elbo", 3)]
     return list(itertools.product(names("q"), names("objective"), (1, 3)))[pair % 4 :: 4]
 
 

@@ -266,6 +266,7 @@ STEPS = [
     *([f"objective={name}", "k=3"] for name in ("iwae", "ciwae", "vr_iwae", "tvo", "beta", "free_bits")),
     *([*MIXTURE, "likelihood=bernoulli", f"objective={name}", "k=3"] for name in ("vimco", "reinforce", "rws")),
     ["prior=bernoulli", "q=bernoulli", "objective=disarm", "k=4"],
+    ["prior=bernoulli", "q=bernoulli", "objective=gumbel", "k=3"],
 ]
 
 

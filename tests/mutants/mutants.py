@@ -448,9 +448,17 @@ MUTANTS = [
     Mutant(
         "categories scored as if they were bits",
         "distributions/categories.py",
-        "self.base_dist.log_prob(value.unflatten(-1, self.size)).sum(-1)",
-        "(value.unflatten(-1, self.size) * self.base_dist.logits.sigmoid().log()).sum((-1, -2))",
+        "(value * self.base_dist.logits.flatten(-2))",
+        "(value * self.base_dist.logits.sigmoid().log().flatten(-2))",
         "tests/model/test_several_categories.py::test_the_gradient_is_that_of_the_sum_over_all_pairs_of_states",
+    ),
+    Mutant(
+        "Gumbel noise without its minus",
+        "objective/gumbel.py",
+        "log_odds - (-noise.log()).log()",
+        "log_odds + (-noise.log()).log()",
+        "tests/objective/test_enumerated.py"
+        "::test_the_relaxed_gradient_is_that_of_a_quadrature_over_the_noise[categoricals]",
     ),
     Mutant(
         "PIWAE that gives q the weights of the model",

@@ -90,6 +90,8 @@ def test_q_dreams_with_the_holes_of_the_data():
         (["q=prior", "objective=rws"], 3, "q=prior has no parameters of its own; choose objective=iwae"),
         (["objective=disarm"], 2, "q=diagonal under prior=normal draws no bits; choose prior=bernoulli q=bernoulli"),
         ([*BITS, "objective=disarm"], 3, "k must be even, but k=3; set k=4"),
+        (["objective=gumbel"], 3, "q=diagonal gives none; choose prior=bernoulli q=bernoulli"),
+        (["model=mog", "q=categorical", "objective=gumbel"], 3, "which likelihood=component looks up in a table"),
         (["objective=reinforce"], 3, "those of q=diagonal can; choose objective=elbo"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -98,3 +100,37 @@ def test_what_does_not_go_together_is_refused(words, k, message):
     joint, q, objective = build(*words)
     with pytest.raises(UserError, match=message):
         objective.check(joint, q, k, torch.zeros(2, 1, 4, 4))
+
+
+@pytest.mark.parametrize("words", [["bernoulli"], ["categoricals", "prior.categories=2"]], ids=lambda words: words[0])
+def test_the_relaxed_gradient_is_that_of_a_quadrature_over_the_noise(words):
+    """One bit, or one category of two values: the difference of two Gumbel variables is logistic."""
+    name, *more = words
+    joint, q, objective = _model(f"prior={name}", f"q={name}", *more, "latent_dim=1", "objective=gumbel")
+    grid = (torch.arange(4000) + 0.5) / 4000
+    log_odds = q.parameters_of(X)[0]
+    gap = log_odds[0] if name == "bernoulli" else log_odds[0] - log_odds[1]
+    one = ((gap + grid.logit()) / 0.5).sigmoid()
+    z = one[:, None] if name == "bernoulli" else torch.stack([one, 1 - one], -1)
+    every = joint.prior().enumerate_support()
+    log_q, log_p = q(X).log_prob(every.unsqueeze(1))[:, 0], joint.prior().log_prob(every)
+    kl = (log_q.exp() * (log_q - log_p)).sum()
+    loss = kl - joint.likelihood(z.unsqueeze(1)).log_prob(X).mean()
+    expected = torch.cat([_flat(loss, joint), _flat(loss, q)])
+    assert_mean(_steps(joint, q, objective, 2), expected, detects=0.15 * expected.norm().item())
+
+
+def test_what_is_reported_of_a_relaxed_training_is_the_discrete_model():
+    """And near temperature 0 the surrogate is minus the ELBO, which a sum over four states gives."""
+    joint, q, objective = _model(*BITS, "objective=gumbel", "objective.temperature=0.001")
+    x = X.expand(2000, -1, -1, -1)
+    with torch.no_grad():
+        draws = objective.draw(joint, q, x, 3)
+        assert ((draws.z == 0) | (draws.z == 1)).all()
+        torch.testing.assert_close(draws.log_w, joint.log_prob(x, draws.z) - q(x).log_prob(draws.z))
+        z = _binary(2).unsqueeze(1)
+        log_q = q(X).log_prob(z)
+        truth = (log_q.exp() * (joint.log_prob(X, z) - log_q)).sum()
+        values = torch.stack([-objective.surrogate(objective.draw(joint, q, x[:50], 3)) for _ in range(200)])
+    assert_mean(values, truth, detects=0.1)
+    assert_mean(objective.bound(draws.log_w), truth, detects=0.3)

@@ -79,7 +79,7 @@ RANGES = {
         "an integer from 1 to 1,024, or null",
     ),
     **dict.fromkeys(("seed", "split_seed"), A_SEED),
-    **dict.fromkeys(("lr", "min_variance", "min_scale", "spread", "eps", "scale", "df"), A_POSITIVE),
+    **dict.fromkeys(("lr", "min_variance", "min_scale", "spread", "eps", "scale", "df", "temperature"), A_POSITIVE),
     **dict.fromkeys(("gradient_clip_val",), A_POSITIVE_OR_NULL),
     "tolerance": (
         TypeAdapter(AtLeastZero),

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, OneHotCategorical, constraints
+from torch.distributions import Categorical, Distribution, OneHotCategorical, constraints
+from torch.nn.functional import one_hot
 
 from taut.distributions.bits import SUMMED, Bits
 
@@ -21,42 +22,44 @@ class Categories(Distribution):
     [[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1]]
     """
 
-    arg_constraints = {}  # noqa: RUF012 (torch's)
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (a property in torch's stub)
     support = constraints.independent(constraints.boolean, 1)  # type: ignore[assignment]
 
-    def __init__(self, base_dist: OneHotCategorical) -> None:
+    def __init__(self, base_dist: Categorical) -> None:
         self.base_dist = base_dist
         *batch, d = base_dist.batch_shape
         # torch would look at every value to validate it, and a GPU would have to be waited for
-        super().__init__(torch.Size(batch), torch.Size([d * base_dist.event_shape[0]]), validate_args=False)
+        super().__init__(torch.Size(batch), torch.Size([d * base_dist.logits.shape[-1]]), validate_args=False)
 
     @classmethod
     def of(cls, logits: Tensor) -> "Categories":
         """The categories with these log-odds, ``[*batch, D, C]``."""
-        return cls(OneHotCategorical(logits=logits, validate_args=False))
+        return cls(Categorical(logits=logits, validate_args=False))
 
     @property
     def size(self) -> tuple[int, int]:
         """D and C."""
-        return self.base_dist.batch_shape[-1], self.base_dist.event_shape[0]
+        *_, d, c = self.base_dist.logits.shape
+        return d, c
 
     @property
     def mean(self) -> Tensor:
-        return self.base_dist.mean.flatten(-2)
+        return self.base_dist.probs.flatten(-2)
 
     @property
     def variance(self) -> Tensor:
-        return self.base_dist.variance.flatten(-2)
+        return self.mean * (1 - self.mean)
 
     def expand(self, batch_shape: Any, _instance: Distribution | None = None) -> "Categories":
         del _instance
         return Categories(self.base_dist.expand(torch.Size([*batch_shape, self.size[0]])))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        return self.base_dist.sample(torch.Size(sample_shape)).flatten(-2)
+        chosen = self.base_dist.sample(torch.Size(sample_shape))
+        return one_hot(chosen, self.size[1]).to(self.base_dist.logits).flatten(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.base_dist.log_prob(value.unflatten(-1, self.size)).sum(-1)
+        return (value * self.base_dist.logits.flatten(-2)).sum(-1)
 
     def entropy(self) -> Tensor:
         return self.base_dist.entropy().sum(-1)
@@ -75,8 +78,8 @@ class Categories(Distribution):
         d, c = self.size
         if not self.has_enumerate_support:
             raise NotImplementedError(f"{c}^{d} values")
-        one_hot = torch.eye(c, dtype=self.base_dist.logits.dtype, device=self.base_dist.logits.device)
-        values = one_hot[torch.cartesian_prod(*[torch.arange(c)] * d).view(-1, d)].flatten(1)
+        each = torch.eye(c, dtype=self.base_dist.logits.dtype, device=self.base_dist.logits.device)
+        values = each[torch.cartesian_prod(*[torch.arange(c)] * d).view(-1, d)].flatten(1)
         values = values.view(-1, *[1] * len(self.batch_shape), d * c)
         return values.expand(-1, *self.batch_shape, d * c) if expand else values
 
