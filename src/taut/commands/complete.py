@@ -122,7 +122,9 @@ class Completion(Measurement):
     def _simulated(self, stages: Stages) -> EvalResult:
         """Data of the model behind the same masks: the z they came from is an exact draw of p(z given x_obs)."""
         z, x = simulated(self.target, len(self.input.x), self.cfg.seed, self.processes)
-        x = apply_mask(x, observed(self.input.x))
+        # a model of the mask has made holes of its own, and of others that z would be no draw
+        if not self.model.joint.likelihood.models_mask:
+            x = apply_mask(x, observed(self.input.x))
         task = replace(self._task(x, "simulated", "refining q of simulated data", stages), z=z)
         return self.measure(task, "simulated", stages)
 
@@ -158,7 +160,7 @@ class Completion(Measurement):
             "mask": mask_name(cfg, self.run),
             "split": self.input.split,
             "held_out": self.input.held_out and not self.other_data,
-            "cells": "observed",
+            "cells": self.model.joint.likelihood.scored_cells,
             "observed_share": self.input.observed_share,
             "k": cfg.k,
             "draws": cfg.draws,

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from taut.config.program import typed
 from taut.functional.bits import Bits
+from taut.report.read.files import OF
 from taut.report.read.scores import Scores
 from taut.report.tables.table import NARROW, new_table
 
@@ -92,7 +93,7 @@ def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
 
 
 def _of(result: Result) -> str:
-    return "p(x_obs)" if result.get("cells") == "observed" else "p(x)"
+    return OF.get(result.get("cells", ""), "p(x)")
 
 
 def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) -> list[RenderableType]:
