@@ -93,7 +93,8 @@ class Completion(Measurement):
             task = self._task(x, f"holes/{split}", "refining q", stages)
             observed = self.measure(task, "p(x_obs)", stages)
             complete = None
-            if self._scored() and not truth.isnan().any():
+            # under a model of the mask that is log p(x, nothing missing), and no numerator of p(x_mis | x_obs)
+            if self._scored() and not (truth.isnan().any() or self.model.joint.likelihood.models_mask):
                 complete = self.measure(self._task(truth, split, "refining q of x", stages), "p(x)", stages)
             of_model = self._simulated(stages) if any(estimator.simulated for estimator in self.estimators) else None
             stage = self.stage("completions", task, stages)

@@ -36,7 +36,9 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     tables += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
     tables += _information(result["information"]) if result["information"] else []
     if result["simulated"]:
-        tables += section("simulated from the model", result["simulated"], wide=wide)
+        # of those cells are missing only where the model hides them itself
+        of = _of(result) if result.get("cells") == "observed and hidden" else "p(x)"
+        tables += section("simulated from the model", result["simulated"], of=of, wide=wide)
     if result["apart"]:
         tables.append(_apart(result))
     return [*tables, *_notes(result)]
