@@ -1,5 +1,7 @@
 """Gaussian cells that are missing for what they hold, against quadrature and scipy."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from taut.model.joint import Joint
 from taut.model.likelihood.self_masking import SelfMasking
 from taut.model.networks import MLPDecoder
 from taut.model.prior.normal import Normal
+from taut.testing import ContractError, check_likelihood
 
 pytestmark = pytest.mark.usefixtures("float64")
 NAN = float("nan")
@@ -146,3 +149,15 @@ def test_it_starts_at_the_shares_that_are_missing_and_needs_some():
     torch.testing.assert_close(likelihood.level.sigmoid(), torch.tensor([0.1, 0.7]))
     with pytest.raises(UserError, match=r"of these data none is: add mask=from_data"):
         likelihood.initialise(x.nan_to_num(0.0))
+
+
+def test_the_contract_sees_a_mask_that_is_not_drawn_as_it_is_scored():
+    class Blind(SelfMasking):
+        def hidden(self, x):
+            return x.masked_fill(torch.rand_like(x) < 0.5, NAN)
+
+    for kind, refusal in ((SelfMasking, contextlib.nullcontext()), (Blind, pytest.raises(ContractError, match="hid"))):
+        likelihood = kind((2,), 1, lambda latent, shape: MLPDecoder(latent, shape, hidden=[], activation="tanh"))
+        likelihood.load_state_dict(linear().likelihood.state_dict())
+        with refusal:
+            check_likelihood(likelihood, torch.randn(64, 5, 1))
