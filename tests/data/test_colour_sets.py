@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+import zipfile
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from taut.data import cifar10, kmnist, svhn
+from taut.data import cifar10, emnist, kmnist, svhn
 from taut.data.readers import idx
 from taut.data.readers.fetch import Remote
 from taut.errors import UserError
@@ -91,3 +92,32 @@ def test_kmnist_is_idx_of_the_published_file(tmp_path, monkeypatch):
     data = kmnist.KMNIST(batch_size=2, dir=tmp_path, validation=1, binarisation="threshold")
     assert torch.equal(data.rows_of("train"), torch.from_numpy(images[:3] >= 128).float())
     assert tuple(map(len, data.stored)) == (3, 1, 2)
+
+
+def test_emnist_has_the_variant_that_is_asked_for_upright(tmp_path, monkeypatch):
+    """The archive has columns of pixels first, and a file for each variant and part."""
+    (tmp_path / "emnist").mkdir()
+    path = tmp_path / "emnist/gzip.zip"
+    images = {name: _bytes(7, 1, 28, 28, seed=i) for i, name in enumerate(("letters", "digits"))}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, rows in images.items():
+            for part, chosen in (("train", rows[:5]), ("test", rows[5:])):
+                content = gzip.compress(bytes(16) + chosen.swapaxes(2, 3).tobytes())
+                archive.writestr(f"gzip/emnist-{name}-{part}-images-idx3-ubyte.gz", content)
+
+    def published(variant, sizes=(5, 2)):
+        read = partial(emnist._read, variant=variant, sizes=sizes, md5=_md5(path))
+        return Remote("emnist", path.name, ("https://nowhere",), read)
+
+    monkeypatch.setattr(emnist, "_ARCHIVES", tuple(map(published, emnist.SIZES)))
+    for name, rows in images.items():
+        data = emnist.EMNIST(batch_size=2, dir=tmp_path, variant=name, validation=2)
+        for found, expected in zip(data.stored, (rows[:3], rows[3:5], rows[5:]), strict=True):
+            assert torch.equal(found, torch.from_numpy(expected))
+    with pytest.raises(UserError, match="not the archive of EMNIST"):
+        emnist.EMNIST(batch_size=2, dir=tmp_path, variant="balanced", validation=2).setup()
+    monkeypatch.setattr(emnist, "_ARCHIVES", tuple(published(name, (4, 2)) for name in emnist.SIZES))
+    with pytest.raises(UserError, match="has not 4 images"):
+        emnist.EMNIST(batch_size=2, dir=tmp_path, variant="letters", validation=2).setup()
+    with pytest.raises(UserError, match=r"data.variant=capitals is unknown: choose one of balanced"):
+        emnist.EMNIST(batch_size=2, variant="capitals")

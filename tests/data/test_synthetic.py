@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from budget import THRESHOLD
-from scipy.stats import chi2, kstest, multivariate_normal
+from scipy.stats import chi2, kstest, multivariate_normal, poisson
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
@@ -64,12 +64,27 @@ def test_mixture_rows_follow_their_density():
             assert (centred.mean(0).abs() <= THRESHOLD * centred.std(0) / len(x) ** 0.5).all()
 
 
+def test_counts_follow_the_mixture_that_scipy_has():
+    """Frequencies of the first column are the masses; the second column is correlated with it as the mixture says."""
+    data = Synthetic(batch_size=None, kind="counts", n=20000, dim=2, components=3)
+    weights, rates = data.truth.mixture_distribution.probs.numpy(), data.truth.component_distribution.mean.numpy()
+    x = rows_of(data)
+    mass = (weights * poisson(rates).pmf(x[:, None]).prod(-1)).sum(1)
+    assert np.allclose(data.log_px(torch.from_numpy(x)), np.log(mass), atol=1e-9)
+    values = np.arange(60)
+    expected = weights @ poisson(rates[:, :1]).pmf(values)
+    found = (x[:, :1] == values).mean(0)
+    assert (abs(found - expected) <= THRESHOLD * np.sqrt(expected * (1 - expected) / len(x)) + 1e-12).all()
+    product = x.prod(1)
+    assert abs(product.mean() - weights @ rates.prod(1)) <= THRESHOLD * product.std() / len(x) ** 0.5
+
+
 def moment_of(components, c, first):
     mean, covariance = components.loc[c], components.covariance_matrix[c]
     return mean if first else covariance[0] + mean[0] * mean
 
 
-@pytest.mark.parametrize("kind", ["mixture", "linear_gaussian"])
+@pytest.mark.parametrize("kind", ["mixture", "linear_gaussian", "counts"])
 def test_the_density_belongs_to_the_split_seed(kind):
     same, other = (Synthetic(batch_size=None, kind=kind, split_seed=s, seed=s) for s in (0, 1))
     again = Synthetic(batch_size=None, kind=kind, split_seed=0, seed=5)
@@ -80,7 +95,7 @@ def test_the_density_belongs_to_the_split_seed(kind):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "moons"}, "mixture or linear_gaussian"),
+        ({"kind": "moons"}, "mixture, linear_gaussian or counts"),
         ({"n": 4}, "data.n=4"),
         ({"dim": 0}, "data.dim=0"),
         ({"components": 0}, "data.components=0"),

@@ -2080,4 +2080,18 @@ MUTANTS = [
         "self.borrowed = None",
         "tests/model/test_layers.py::test_a_path_gradient_leaves_out_the_score_of_what_the_ladder_borrows",
     ),
+    Mutant(
+        "a missing cell summed over as if its mean were known",
+        "distributions/self_masked.py",
+        "shrunk = scales / (1 + (scales * slope).square() * variance).sqrt()",
+        "shrunk = scales + 0 * variance",
+        "tests/model/test_self_masking.py",
+    ),
+    Mutant(
+        "a missing cell completed as if nothing were known of it",
+        "distributions/self_masked.py",
+        "return Given(_Hidden(self), x)",
+        "return Given(self, x)",
+        "tests/model/test_self_masking.py",
+    ),
 ]

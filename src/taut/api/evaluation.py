@@ -151,7 +151,7 @@ class Evaluation(Measurement):
         return {
             **self.about_run(),
             "mask": loggers.mask_word(self.run.cfg),
-            "cells": "all" if self.data.mask is None else "observed",
+            "cells": "all" if self.data.mask is None else self.model.joint.likelihood.scored_cells,
             "split": cfg.split,
             "held_out": self.data.held_out and cfg.split != "train" and not self.other_data,
             "seed": cfg.seed,

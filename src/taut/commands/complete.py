@@ -93,7 +93,8 @@ class Completion(Measurement):
             task = self._task(x, f"holes/{split}", "refining q", stages)
             observed = self.measure(task, "p(x_obs)", stages)
             complete = None
-            if self._scored() and not truth.isnan().any():
+            # under a model of the mask that is log p(x, nothing missing), and no numerator of p(x_mis | x_obs)
+            if self._scored() and not (truth.isnan().any() or self.model.joint.likelihood.models_mask):
                 complete = self.measure(self._task(truth, split, "refining q of x", stages), "p(x)", stages)
             of_model = self._simulated(stages) if any(estimator.simulated for estimator in self.estimators) else None
             stage = self.stage("completions", task, stages)
@@ -122,7 +123,9 @@ class Completion(Measurement):
     def _simulated(self, stages: Stages) -> EvalResult:
         """Data of the model behind the same masks: the z they came from is an exact draw of p(z given x_obs)."""
         z, x = simulated(self.target, len(self.input.x), self.cfg.seed, self.processes)
-        x = apply_mask(x, observed(self.input.x))
+        # a model of the mask has made holes of its own, and of others that z would be no draw
+        if not self.model.joint.likelihood.models_mask:
+            x = apply_mask(x, observed(self.input.x))
         task = replace(self._task(x, "simulated", "refining q of simulated data", stages), z=z)
         return self.measure(task, "simulated", stages)
 
@@ -158,7 +161,7 @@ class Completion(Measurement):
             "mask": mask_name(cfg, self.run),
             "split": self.input.split,
             "held_out": self.input.held_out and not self.other_data,
-            "cells": "observed",
+            "cells": self.model.joint.likelihood.scored_cells,
             "observed_share": self.input.observed_share,
             "k": cfg.k,
             "draws": cfg.draws,

@@ -79,7 +79,7 @@ def describe(
         "binarisation": loggers.preparation(cfg),
         "measure": "mass" if model.is_mass else "density",
         "mask": loggers.mask_word(cfg),
-        "cells": "all" if data.mask is None else "observed",
+        "cells": "all" if data.mask is None else model.joint.likelihood.scored_cells,
         "k": model.k,
         "k_test": model.samples["test"],
         "seed": cfg.seed,

@@ -64,13 +64,18 @@ class Target:
         def log_joint(x: Tensor, z: Tensor) -> Tensor:
             return joint.likelihood(z).log_prob(x).double() + prior.log_prob(z).double()
 
+        def simulate(n: int) -> tuple[Tensor, Tensor]:
+            z, x = joint.sample(n)
+            # what a model of the mask scores is an x with the holes that it makes
+            return z, joint.likelihood.hidden(x)
+
         exact = (lambda x: exact_inference.log_marginal(joint, x)) if exact_inference.tractable(joint) else None
         return cls(
             log_joint,
             q,
             prior,
             exact,
-            joint.sample,
+            simulate,
             True,
             _is_posterior(q),
             _precision(joint),

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from collections.abc import Callable
 from math import prod
 
 import torch
@@ -34,8 +35,9 @@ def check_likelihood(likelihood: Likelihood, z: Float[Tensor, "k b *z"]) -> None
     """Hold a likelihood against its contract: p(x | z) of batch ``(k, b)`` and event ``x_shape``.
 
     Each pair of z and x is scored as it would be alone; samples have the mean, and their cells the density, which sums
-    or integrates to 1; missing cells (NaN) are left out of the density, and ``given`` keeps the observed ones; the
-    gradient reaches every parameter; the state is in ``state_dict``; tensors are parameters or buffers.
+    or integrates to 1; missing cells (NaN) are left out of the density, or hidden as often as a model of the mask says,
+    and ``given`` keeps the observed ones; the gradient reaches every parameter; the state is in ``state_dict``; tensors
+    are parameters or buffers.
 
     Args:
         likelihood: A likelihood.
@@ -58,7 +60,7 @@ def check_likelihood(likelihood: Likelihood, z: Float[Tensor, "k b *z"]) -> None
         require_same(tuple(d.log_prob(x).shape), (k, b), "the shape of log_prob of one x for each datum")
         likelihood.check(x)
         _check_pairs(likelihood, z, x, d.log_prob(x))
-        _check_missing(d, x)
+        _check_missing(likelihood, d, x)
         with torch.no_grad():
             _check_draws(likelihood, z[:1, :1], x)
         value = likelihood(z).log_prob(x)
@@ -73,10 +75,15 @@ def _check_pairs(likelihood: Likelihood, z: Tensor, x: Tensor, table: Tensor) ->
         require_close(alone, table[i, j], "log p(x | z) of a pair is what it is alone", rtol=close, atol=close)
 
 
-def _check_missing(d: Distribution, x: Tensor) -> None:
-    nothing = torch.full_like(x, torch.nan)
-    zeros = torch.zeros_like(d.log_prob(x))
-    require_close(d.log_prob(nothing), zeros, "log p(x | z) where every cell of x is missing (NaN)", atol=1e-9)
+def _check_missing(likelihood: Likelihood, d: Distribution, x: Tensor) -> None:
+    found = d.log_prob(torch.full_like(x, torch.nan))
+    if likelihood.models_mask:
+        require(
+            (found <= 0).all(), "log p(x | z) where every cell of x is missing (NaN)", "0 at most", f"{found.max():.3g}"
+        )
+    else:
+        rule = "log p(x | z) where every cell of x is missing (NaN)"
+        require_close(found, torch.zeros_like(found), rule, atol=1e-9)
     holes = x.masked_fill(torch.rand(x.shape) < 0.5, torch.nan)
     require(d.log_prob(holes).isfinite().all(), "log p(x | z) with missing cells", "finite numbers", "others")
     given = getattr(d, "given", None)
@@ -101,6 +108,9 @@ def _check_draws(likelihood: Likelihood, z: Tensor, x: Tensor) -> None:
         rows[:, 0] = values
         return likelihood(z).log_prob(rows.unflatten(1, likelihood.x_shape))[0]
 
+    if likelihood.models_mask:
+        _check_hidden(likelihood, log_prob, draws)
+        return
     if not likelihood.is_mass:
         check_line(log_prob, cells, rule)
         return
@@ -113,6 +123,21 @@ def _check_draws(likelihood: Likelihood, z: Tensor, x: Tensor) -> None:
         every = pixels.view(-1, *likelihood.x_shape)
         total = d.log_prob(every).exp().sum()
         require_close(total, torch.ones_like(total), "p(x | z) sums to 1 over all x of zeros and ones", atol=1e-4)
+
+
+def _check_hidden(likelihood: Likelihood, log_prob: Callable[[Tensor], Tensor], draws: Tensor) -> None:
+    """The first cell is missing as often, and observed where, as the density of it and of the mask says."""
+    cells = likelihood.hidden(draws).flatten(1)[:, 0]
+    kept = torch.where(observed(cells), cells == draws.flatten(1)[:, 0], True).all()
+    require(kept, "hidden(x) keeps the cells that it does not hide", "their values", "others")
+    span = draws.max() - draws.min()
+    grid = torch.linspace(float(draws.min() - span), float(draws.max() + span), 8001).to(draws)
+    shown = torch.trapezoid(log_prob(grid).exp(), grid)
+    missing = log_prob(draws.new_full((1,), torch.nan)).exp()
+    rule = "hidden(x) hides a cell as often as the density of the mask says"
+    require_frequencies(~observed(cells)[:, None], missing / (missing + shown), rule)
+    rule = "the observed cells behind hidden(x) have the density of such cells"
+    check_line(lambda values: log_prob(values) - shown.log(), cells[observed(cells)], rule)
 
 
 def _numbers(likelihood: Likelihood, cells: Tensor) -> Tensor:

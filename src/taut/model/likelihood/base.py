@@ -19,14 +19,16 @@ class Likelihood(DoubleBuffers, ABC):
     an x with missing cells (NaN, :mod:`taut.functional.missing`) is that of the observed cells, and ``given(x)`` is
     $p(x \mid z, x_{obs})$: both are done by :class:`taut.distributions.cells.Cells` where cells are independent given
     z. A new likelihood sets ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot,
-    ``binary`` that x is zeros and ones; ``seen``, set by the joint, how many coordinates the layer of z has that x is
-    made of, where there are several; ``initialise`` chooses starting values from training rows; ``statistics`` and
+    ``binary`` that x is zeros and ones, ``models_mask`` that the density of x is that of its observed cells and of
+    which cells those are; ``seen``, set by the joint, how many coordinates the layer of z has that x is made of, where
+    there are several; ``initialise`` chooses starting values from training rows; ``statistics`` and
     ``maximise`` are for those with a closed-form maximum in EM.
     """
 
     x_shape: tuple[int, ...]
     of_categories: bool = False
     binary: bool = False
+    models_mask: bool = False
     seen: int | None = None
 
     def __call__(self, z: Float[Tensor, "*batch d"]) -> Any:
@@ -52,6 +54,11 @@ class Likelihood(DoubleBuffers, ABC):
         return torch.tensor([0.0, 1.0]) if self.binary else None
 
     @property
+    def scored_cells(self) -> str:
+        """What the density of an x with missing cells is of, as ``result.json`` says it."""
+        return "observed and hidden" if self.models_mask else "observed"
+
+    @property
     def about(self) -> str | None:
         """What it has chosen by itself, to be printed before training; ``None`` where there is nothing to say."""
         return None
@@ -72,6 +79,10 @@ class Likelihood(DoubleBuffers, ABC):
         """
         if x.isinf().any():
             raise UserError("The data hold an infinite value; remove or replace it first.")
+
+    def hidden(self, x: Float[Tensor, "n *x"]) -> Float[Tensor, "n *x"]:
+        """Rows of the model without the cells that its model of the mask hides, drawn anew; here it hides none."""
+        return x
 
     def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> dict[str, Tensor]:
         """Sums over a batch, expected under its posteriors, that determine the best parameters.

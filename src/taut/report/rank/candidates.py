@@ -11,6 +11,7 @@ import numpy as np
 
 from taut.report.rank.significance import moments
 from taut.report.read.configs import differing, settings
+from taut.report.read.files import OF
 from taut.report.read.runs import REPEATS, Run, names_of
 from taut.report.read.scores import Bracket, Score, Scores
 
@@ -51,8 +52,8 @@ class ScoreSet:
         parts = [about["data"], f"binarisation {about['binarisation']}", f"{about['likelihood']} likelihood"]
         if about["mask"] not in ("none", "unknown"):
             parts.append(f"mask {about['mask']}")
-        if about["cells"] == "observed":
-            parts.append("observed cells")
+        if about["cells"] in OF:
+            parts.append(f"{about['cells']} cells")
         return ", ".join(parts)
 
     @property

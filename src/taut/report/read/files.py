@@ -15,6 +15,9 @@ from typing import Any
 
 from taut.files import LARGEST, open_regular, read_regular, reason
 
+OF = {"observed": "p(x_obs)", "observed and hidden": "p(x_obs, s)"}
+"""What is scored where cells are missing, by what ``result.json`` says of them; s says which cells are observed."""
+
 LARGEST_YAML = 200_000
 TAIL = 6_000
 """Bytes of a log that are shown."""

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from taut.report.read.files import OF
 from taut.report.tables.evaluation import section, signed
 from taut.report.tables.table import NARROW, new_table
 
@@ -29,10 +30,11 @@ def completion_tables(result: Result) -> list[RenderableType]:
     tables: list[RenderableType] = [
         Text(result["name"], style="bold"),
         Text(f"{hidden}, {result['observed_share']:.0%} of the cells observed{refined}"),
-        *section(f"{result['split']}{same}", result["observed"], of="p(x_obs)"),
+        *section(f"{result['split']}{same}", result["observed"], of=OF[result["cells"]]),
     ]
     if result["simulated"]:
-        tables += section("simulated from the model, with the same holes", result["simulated"], of="p(x_obs)")
+        holes = "the same holes" if result["cells"] == "observed" else "the holes that it makes"
+        tables += section(f"simulated from the model, with {holes}", result["simulated"], of=OF[result["cells"]])
     if result["missing_given_observed"]:
         tables.append(_missing(result["missing_given_observed"]))
     if result["errors"]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from taut.config.program import typed
 from taut.functional.bits import Bits
+from taut.report.read.files import OF
 from taut.report.read.scores import Scores
 from taut.report.tables.table import NARROW, new_table
 
@@ -35,7 +36,9 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     tables += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
     tables += _information(result["information"]) if result["information"] else []
     if result["simulated"]:
-        tables += section("simulated from the model", result["simulated"], wide=wide)
+        # of those cells are missing only where the model hides them itself
+        of = _of(result) if result.get("cells") == "observed and hidden" else "p(x)"
+        tables += section("simulated from the model", result["simulated"], of=of, wide=wide)
     if result["apart"]:
         tables.append(_apart(result))
     return [*tables, *_notes(result)]
@@ -92,7 +95,7 @@ def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
 
 
 def _of(result: Result) -> str:
-    return "p(x_obs)" if result.get("cells") == "observed" else "p(x)"
+    return OF.get(result.get("cells", ""), "p(x)")
 
 
 def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) -> list[RenderableType]:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from taut.report.read.files import OF
 from taut.report.tables.table import new_table
 
 CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL"}
@@ -80,7 +81,7 @@ def _rows(scores: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _of(result: Result) -> str:
-    return "observed cells, " if result.get("cells") == "observed" else ""
+    return f"{cells} cells, " if (cells := result.get("cells", "all")) in OF else ""
 
 
 def caption(result: Result) -> Text:
@@ -117,8 +118,8 @@ def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> N
         words += f", K = {score['k']}"
     if name == "bound" and score.get("kind") == "estimate":
         words = "trained, an estimate"
-    if result.get("cells") == "observed":
-        label, words = label.replace("p(x)", "p(x_obs)"), words.replace("p(x)", "p(x_obs)")
+    if (of := OF.get(result.get("cells", ""))) is not None:
+        label, words = label.replace("p(x)", of), words.replace("p(x)", of)
     table.add_row(
         label.format(k=result["k"]),
         sign + _cell(score["value"], name),
