@@ -31,7 +31,7 @@ from taut.model.joint import Joint
 from taut.model.q.prior import Prior as PriorAsQ
 
 OF_NETWORKS_AND_LINES = [name for name in names("likelihood") if name not in ("component", *PER_CELL)]
-CONTINUOUS = [name for name in names("prior") if name not in ("categorical", "bernoulli")]
+CONTINUOUS = [name for name in names("prior") if not name.startswith(("categorical", "bernoulli"))]
 COMBINATIONS = [
     (prior, *rest)
     for prior, *rest in itertools.product(
