@@ -6,16 +6,20 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from taut.completion.lecture.completions import (
+from taut.completion.lecture.lecture import (
+    LEARNED,
+    POSTERIOR,
+    UNIFORM,
     BernoulliMixture,
     Learned,
+    Lecture,
     completed,
     completions,
     divergence,
     hidden_in_the_middle,
+    lecture,
     number_of,
 )
-from taut.completion.lecture.lecture import LEARNED, POSTERIOR, UNIFORM, Lecture, lecture
 from taut.errors import UserError
 
 PIXELS, REPETITIONS = 6, 400
