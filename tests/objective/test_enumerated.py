@@ -8,9 +8,11 @@ import torch
 from budget import assert_mean
 from pieces import build
 from torch import Tensor, nn
+from torch.distributions import OneHotCategorical
 
 from taut.errors import UserError
 from taut.functional.bounds import iwae
+from taut.objective.gumbel import relaxed
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -118,6 +120,15 @@ def test_the_relaxed_gradient_is_that_of_a_quadrature_over_the_noise(words):
     loss = kl - joint.likelihood(z.unsqueeze(1)).log_prob(X).mean()
     expected = torch.cat([_flat(loss, joint), _flat(loss, q)])
     assert_mean(_steps(joint, q, objective, 2), expected, detects=0.15 * expected.norm().item())
+
+
+def test_the_largest_of_relaxed_categories_is_a_draw_of_the_discrete_one():
+    """Gumbel's trick; of two categories noise of either sign would do, as their difference is symmetric."""
+    q = OneHotCategorical(logits=torch.tensor([[0.0, 1.0, 2.5]], dtype=torch.float64))
+    largest = relaxed(q, 0.5, 20_000)[:, 0].argmax(-1)
+    found = torch.bincount(largest, minlength=3) / len(largest)
+    error = (q.probs[0] * (1 - q.probs[0]) / len(largest)).sqrt()
+    assert ((found - q.probs[0]).abs() <= 5 * error).all()
 
 
 def test_what_is_reported_of_a_relaxed_training_is_the_discrete_model():
