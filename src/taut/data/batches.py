@@ -112,6 +112,8 @@ class Batches:
         self._order = self._permutation(self._data.device)
         while self._position < len(self):
             yield self.next()
+        # or the rows of this epoch would stay in memory while the next ones are drawn
+        del self._data, self._mask, self._order
 
     def next(self) -> Batch:
         """The next batch of the pass that has begun, beside the iterator, which goes on behind it."""

@@ -1,7 +1,7 @@
 r"""Training steps that Lightning need not see: on a CPU some follow each of its own at once.
 
-Around a step Lightning calls hooks, callbacks and contexts for about 0.6 ms, as long as a small model takes for a fifth
-of its step. Nothing changes but that: the steps meet the same batches and noise, its counters go on as if it had made
+Around a step Lightning calls hooks, callbacks and contexts for about 0.6 ms, a tenth or more of a small model's step.
+Nothing changes but that: the steps meet the same batches and noise, its counters go on as if it had made
 them (so checkpoints, ``max_steps`` and ``resume=`` are the same to the bit), and whatever Lightning, a report or a
 callback does at some step meets that step as Lightning's own.
 """
@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from taut.data.batches import Batches
 
 FURTHER = 9
-"""Steps that may follow one of Lightning's, so that a signal waits for no more."""
+"""Most steps that follow one of Lightning's, whose callbacks draw the progress bar and look for the run folder."""
 HOOKS = (
     "on_train_batch_start",
     "on_train_batch_end",
@@ -23,7 +23,7 @@ HOOKS = (
     "on_after_backward",
     "on_before_optimizer_step",
 )
-"""What a callback, or a model, is called by at every step."""
+"""Methods of a callback, and of a model, that Lightning calls at every step."""
 OF_A_MODEL = (
     "training_step",
     "backward",
@@ -32,7 +32,7 @@ OF_A_MODEL = (
     "configure_gradient_clipping",
     "lr_scheduler_step",
 )
-"""By what else a model is."""
+"""Further methods of a model that it calls at every step."""
 
 
 def possible(trainer: L.Trainer, model: L.LightningModule, base: type[L.LightningModule]) -> bool:
