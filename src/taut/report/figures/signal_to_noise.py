@@ -39,7 +39,7 @@ def _panel(axes: Axes, ks: Sequence[int], curves: Mapping[str, Curve]) -> None:
     axes.set_yscale("log")
     for (name, (values, errors)), colour in zip(curves.items(), colours(len(curves)), strict=True):
         axes.errorbar(ks, values, yerr=errors, label=name, color=colour, marker="o", markersize=4, capsize=3)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     k_axis(axes, np.asarray(ks))
     known = [value for values, _ in curves.values() for value in values if value > 0]
