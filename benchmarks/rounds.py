@@ -24,7 +24,7 @@ FOREIGN = 0.12
 """Cores that others may use during a block."""
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """How threads wait, which the command line of this project sets for itself."""
-AS_THE_COMMAND: dict[str, str | None] = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "4000"}
+AS_THE_COMMAND: dict[str, str | None] = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 """What it sets on an idle machine, for candidates of this project that are no command."""
 OWN_THREADS: dict[str, str | None] = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
 """For a command, which chooses its number of threads where these are not set, within the cores it is given."""

@@ -28,6 +28,7 @@ from taut.model.q.diagonal import Diagonal
 from taut.objective.iwae import Iwae
 from taut.runtime.launch import keep_freed_pages
 from taut.runtime.threads import of_step
+from taut.training.flat_adam import FlatAdam
 from taut.training.fused_step import fused_step
 from taut.training.metrics import TrainingMonitor
 
@@ -74,10 +75,14 @@ def train(clock: Clock, k: int, weights: str, fused: bool, threads: int | None =
         len(pixels),
         batch_size=work.BATCH,
         shuffle=True,
+        binary=True,
     )
-    optimizer = torch.optim.Adam(parameters(joint, q), 1e-3, fused=True)
+    optimizer = FlatAdam(parameters(joint, q), 1e-3, fused=True)
     trained = TrainingMonitor(0, device)
     step = fused_step(joint, q, objective) if fused else None
+    if step is not None:
+        step.memory.gradients |= optimizer.lay()
+        step.binary = loader.binary
     steps = count()
     clock.tick(0)
     for epoch in count():

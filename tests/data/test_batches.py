@@ -14,6 +14,7 @@ from taut.data.base import Data, Splits
 from taut.data.batches import Batches
 from taut.data.binarise import Scale, bernoulli, threshold
 from taut.errors import UserError
+from taut.functional import seeding
 
 
 class Grey(Data):
@@ -231,6 +232,15 @@ def test_bytes_decode_in_the_default_dtype(float64):
 def test_arguments_are_checked(options, message):
     with pytest.raises(UserError, match=message):
         Grey(**options)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (1024, 9), (3, 5, 7)])
+def test_a_byte_is_binarised_by_the_numbers_that_numpy_draws(shape):
+    values = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, *shape), dtype=np.uint8))
+    for epoch in range(20):
+        bits = bernoulli(values, Scale(levels=255), 1, "train", epoch)
+        below = seeding.generator(1, "train", epoch, 0).integers(0, 255, values.shape, dtype=np.uint8)
+        assert np.array_equal(bits, below < values.numpy())
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0000001, 255.0])

@@ -124,6 +124,15 @@ def test_binarisation_keeps_holes(binarisation, kind):
             assert set(rows[~rows.isnan()].unique().tolist()) == {0.0, 1.0}
 
 
+@pytest.mark.parametrize("mask", [None, Random(0.3), FromData()])
+@pytest.mark.parametrize("binarisation", BINARISATIONS)
+def test_batches_are_called_binary_only_where_all_are_zeros_and_ones(binarisation, mask):
+    loader = Bytes(batch_size=64, binarisation=binarisation, mask=mask).train_dataloader()
+    assert loader.binary == (mask is None and binarisation != "none")
+    if loader.binary:
+        assert set(next(iter(loader)).x.unique().tolist()) == {0.0, 1.0}
+
+
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("batch_size", [7, 512, None])
 @pytest.mark.parametrize("binarisation", ["dynamic", "none"])

@@ -252,6 +252,7 @@ def _model(monkeypatch, *overrides: str, rank: int = 0, world: int = 1) -> tuple
         accumulate_grad_batches=1,
         precision="32-true",
         strategy=None,
+        optimizers=[],
     )
     monkeypatch.setattr(type(model), "trainer", trainer, raising=False)
     model.on_train_start()

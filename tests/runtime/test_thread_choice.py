@@ -25,10 +25,10 @@ def test_cores_are_those_that_joblib_may_use(monkeypatch):
 @pytest.mark.parametrize(
     ("may_use", "machine", "own", "turns"),
     [
-        (4, 12.0, 12.0, "4000"),  # nobody else
-        (4, 14.0, 12.0, "4000"),  # a fifth of a core
+        (4, 12.0, 12.0, "10000"),  # nobody else
+        (4, 14.0, 12.0, "10000"),  # a fifth of a core
         (4, 22.0, 12.0, "1000"),  # a whole one
-        (2, 22.0, 12.0, "4000"),  # one of those that this process has no use for
+        (2, 22.0, 12.0, "10000"),  # one of those that this process has no use for
         (2, 42.0, 12.0, "1000"),  # three of four
     ],
 )

@@ -290,10 +290,11 @@ class Data(LightningDataModule, ABC):
         # where all rows are one batch there is nothing to bundle
         steps = getattr(trainer.strategy, "steps_per_batch", 1) if trainer and training and self.batch_size else 1
         trained = self.batch_size and self.batch_size * steps
+        seen = self._seen(split, device)
         return Batches(
             source,
             rows,
-            seen=self._seen(split, device),
+            seen=seen,
             scale=self._code,
             batch_size=trained if training else min(self.batch_size or rows, SCORED),
             step=self.batch_size if steps > 1 else None,
@@ -302,6 +303,7 @@ class Data(LightningDataModule, ABC):
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
+            binary=self.binarisation != "none" and seen is None,
         )
 
     def _changing(self, device: torch.device) -> Callable[[int], Tensor]:

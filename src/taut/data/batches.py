@@ -56,6 +56,7 @@ class Batches:
         rank: This process.
         world: Number of processes.
         step: Rows of an optimiser step, where a batch is for several; ``None`` where it is for one.
+        binary: Whether all numbers are known to be zeros and ones, none of them missing.
 
     Raises:
         UserError: If a process would get no row of any batch.
@@ -74,11 +75,12 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         step: int | None = None,
+        binary: bool = False,
     ) -> None:
         self.source, self.rows, self.seen, self.scale = source, rows, seen, scale
         self.batch_size = min(batch_size or rows, rows)
         self.shuffle, self.seed, self.rank, self.world = shuffle, seed, rank, world
-        self.step = step
+        self.step, self.binary = step, binary
         self._epoch = self._position = 0
         self._resumed = False
         self._data: Shaped[Tensor, "n *x"] | DiskRows

@@ -7,7 +7,7 @@ both:
   product: one thread for each 0.2 GFLOP that is begun, and no more than the cores this process may use. 16 threads on a
   few cores make a product of 100 x 784 x 200 a hundred times slower.
 - **How long they spin** for work before they sleep changes no bit, so it may follow from how busy the machine is while
-  the command starts: 4,000 turns where nobody else wants the cores, else 1,000. Threads that sleep at once are slow to
+  the command starts: 10,000 turns where nobody else wants the cores, else 1,000. Threads that sleep at once are slow to
   wake for a small product; threads that spin beside a busy neighbour take the core from the one that has the work.
 
 ``python -m benchmarks.threads``, and with ``--busy``, measures both on the machine at hand.
@@ -23,7 +23,7 @@ COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables by which a user sets the number of threads."""
 WORK_OF_A_THREAD = 2e8
 """Floating-point operations of a step that are worth one more thread."""
-PATIENT, IMPATIENT = "4000", "1000"
+PATIENT, IMPATIENT = "10000", "1000"
 """Turns of an idle thread before it sleeps."""
 STAT = Path("/proc/stat")
 LONG_ENOUGH = 0.1

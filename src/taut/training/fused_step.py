@@ -196,8 +196,10 @@ class Pixels:
 
         return log_px, back
 
-    def accepts(self, x: Float[Tensor, "b *x"]) -> bool:
+    def accepts(self, x: Float[Tensor, "b *x"], binary: bool) -> bool:
         """Tell whether all pixels are zeros and ones."""
+        if binary:
+            return True
         grey = torch.addcmul(x, x, x, value=-1).flatten()
         return torch.dot(grey, grey).item() == 0  # NaN, and infinity minus infinity, are not
 
@@ -224,9 +226,9 @@ class Heads:
 
         return log_px - units, back
 
-    def accepts(self, x: Float[Tensor, "b *x"]) -> bool:
+    def accepts(self, x: Float[Tensor, "b *x"], binary: bool) -> bool:
         """Tell whether no cell is missing."""
-        return not x.isnan().any()
+        return binary or not x.isnan().any()
 
 
 SCORERS: dict[type, Any] = {Bernoulli: Pixels, Gaussian: Heads}
@@ -355,6 +357,9 @@ class FusedStep:
         memory: What they all write into.
     """
 
+    binary = False
+    """Whether all data are known to be zeros and ones, so that no batch need be looked at."""
+
     def __init__(
         self,
         q: Diagonal,
@@ -377,7 +382,7 @@ class FusedStep:
             k: Number of draws K.
             kl_weight: Weight of the KL in what is minimised.
         """
-        if not self.scorer.accepts(x):
+        if not self.scorer.accepts(x, self.binary):
             return None
         inputs = x if x.dim() > 2 else self.q.inputs(x)  # nothing is missing, and pixels enter as they are
         seen = self.encoder.forward(inputs.flatten(1).float())

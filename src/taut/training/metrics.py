@@ -108,11 +108,14 @@ class TrainingMonitor:
 
     def note(self, bound: Float[Tensor, " b"], surrogate: Float[Tensor, ""], index: Int[Tensor, " b"]) -> None:
         """One step: the bounds of its data, what it minimises, and the rows the data are."""
-        bound = bound.double()
-        rows = bound.new_full((), len(bound))
-        sums = torch.stack([bound.sum(), surrogate * rows, bound.square().sum(), rows])
-        # on a GPU always: to look at a number there is to wait for it
-        if sums.is_cuda or not sums.sum().isfinite():
+        bound, rows = bound.double(), len(bound)
+        total, squares = bound.sum(), torch.dot(bound, bound)
+        if bound.device.type == "cpu":  # where numbers of Python cost less than the smallest tensors
+            sums = total.item(), surrogate.item() * rows, squares.item(), float(rows)
+            bad, sums = not math.isfinite(sum(sums)), torch.tensor(sums, dtype=torch.float64)
+        else:  # always looked for: to read a number is to wait for the device
+            bad, sums = True, torch.stack([total, surrogate * rows, squares, total.new_full((), rows)])
+        if bad:
             self._look(bound, surrogate, index)
         # in place: a CUDA graph replays these kernels on these buffers
         self.sums += sums

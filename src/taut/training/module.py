@@ -30,6 +30,7 @@ from taut.objective.base import Objective
 from taut.runtime.untouched import untouched
 from taut.training import further_steps
 from taut.training.checkpoint import of_all_ranks
+from taut.training.flat_adam import FlatAdam
 from taut.training.fused_step import FusedStep, Step, fused_step
 from taut.training.metrics import EpochMean, ScoreMeter, Summary, TrainingMonitor, criteria
 from taut.training.plain_loaders import RowNumbers
@@ -150,7 +151,11 @@ class LatentVariableModel(L.LightningModule, ABC):
         # elsewhere autograd is what joins processes, steps and precisions
         alone = self.trainer.world_size == 1 == self.trainer.accumulate_grad_batches
         plain = alone and self.trainer.precision == "32-true"
-        self._fused = fused_step(self.joint, self.q, self.objective) if plain else None
+        self._fused = fused = fused_step(self.joint, self.q, self.objective) if plain else None
+        if fused is not None:
+            laid = [optimizer.lay() for optimizer in self.trainer.optimizers if isinstance(optimizer, FlatAdam)]
+            fused.memory.gradients |= laid[0] if laid else {}
+            fused.binary = getattr(self.trainer.train_dataloader, "binary", False)
         if self._settings is not None:
             for group in self.trainer.optimizers[0].param_groups:
                 group.update(self._settings)
@@ -317,6 +322,8 @@ class LatentVariableModel(L.LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         optimizer = self.objective.optimizer(self.joint, self.parameters(), self.make_optimizer)
         # the maximiser of a closed form runs no kernels on its state
+        if self.trainer.world_size == 1:
+            optimizer = FlatAdam.of(optimizer)
         for saved in [] if self.objective.closed_form else self._restored[:1]:
             check_optimizer_state(optimizer, saved)
         self._restored = []
