@@ -54,6 +54,12 @@ def build(*overrides: str, x_shape: tuple[int, ...] = X) -> tuple[Joint, Posteri
     return joint, q, instantiate(cfg.objective)
 
 
+@cache
+def part(group: str, *overrides: str) -> DictConfig:
+    """One group of a composed config: to compose a whole one for each combination would take most of the time."""
+    return config(*overrides)[group]
+
+
 SMALL_PRIOR = {
     "mixture": ["prior.components=4"],
     "vamp": ["prior.components=4"],

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 import torch
 from budget import assert_mean
-from pieces import PER_CELL, SMALL_PRIOR, SMALL_Q, config, names, with_likelihood
+from pieces import PER_CELL, SMALL_PRIOR, SMALL_Q, config, names, part, with_likelihood
 
 from taut.config.instantiate import instantiate
 from taut.errors import UserError
@@ -25,15 +25,15 @@ SCORED = ("iwae", "exact", "em")
 
 
 @cache
-def _node(group: str, *overrides: str):
-    return config(*overrides)[group]
+def _recipe(objective: str):
+    return instantiate(part("objective", f"objective={objective}"))
 
 
 def _model(prior: str, q: str, likelihood: str):
     discrete = ("model=mog", "model.components=3") if prior == "categorical" else ()
-    made = instantiate(_node("prior", *discrete, f"prior={prior}", *SMALL_PRIOR.get(prior, [])))
-    joint = Joint(made, instantiate(_node("likelihood", *_words(likelihood)), latent=made.layers[0]))
-    posterior = instantiate(_node("q", f"q={q}", *SMALL_Q.get(q, [])), joint=joint)
+    made = instantiate(part("prior", *discrete, f"prior={prior}", *SMALL_PRIOR.get(prior, [])))
+    joint = Joint(made, instantiate(part("likelihood", *_words(likelihood)), latent=made.layers[0]))
+    posterior = instantiate(part("q", f"q={q}", *SMALL_Q.get(q, [])), joint=joint)
     refuse_unlearned_vamp(made, posterior)
     made.attach(posterior)
     return joint, posterior
@@ -57,7 +57,6 @@ def _tried(prior: str, likelihood: str) -> list[tuple[str, str, int]]:
 @pytest.mark.parametrize(("prior", "likelihood"), PAIRS)
 def test_combination_works_or_is_refused(prior, likelihood):
     accepted = 0
-    recipes = {name: instantiate(_node("objective", f"objective={name}")) for name in names("objective")}
     models = {}
     for q in names("q"):
         with contextlib.suppress(UserError):
@@ -65,7 +64,7 @@ def test_combination_works_or_is_refused(prior, likelihood):
     for q, objective, k in _tried(prior, likelihood):
         if q not in models:
             continue
-        (joint, posterior), recipe = models[q], recipes[objective]
+        (joint, posterior), recipe = models[q], _recipe(objective)
         x = joint.likelihood(joint.prior().sample((1, 3))).sample()[0] if likelihood in PER_CELL else BITS
         try:
             recipe.check(joint, posterior, k, x)

@@ -7,7 +7,7 @@ import mpmath
 import pytest
 import torch
 from budget import assert_mean
-from pieces import PER_CELL, SMALL_PRIOR, X, build, names
+from pieces import PER_CELL, SMALL_PRIOR, X, build, names, part
 from torch.distributions import (
     Categorical,
     Independent,
@@ -21,6 +21,7 @@ from torch.distributions import (
     constraints,
 )
 
+from taut.config.instantiate import instantiate
 from taut.distributions.gaussian import Gaussian
 from taut.errors import RunError
 from taut.evidence import AIS, UK, Importance, Sumo, Target
@@ -89,10 +90,14 @@ def test_gradients_reach_the_parameters_through_both_densities():
     assert std.grad.abs().min() > 0
 
 
-def _far(overrides: list[str], scale: float) -> tuple[Joint, object, object, torch.Tensor]:
+def _far(prior, scale, likelihood="bernoulli", q="diagonal", objective="iwae"):
     """A float32 model whose q has its means at about +-13 and this scale; narrow priors lie on its very means."""
     torch.manual_seed(1)
-    joint, q, objective = build("latent_dim=3", *overrides)
+    made = instantiate(part("prior", f"prior={prior}", *SMALL_PRIOR.get(prior, [])))
+    joint = Joint(made, instantiate(part("likelihood", f"likelihood={likelihood}"), latent=made.layers[0]))
+    q = instantiate(part("q", f"q={q}"), joint=joint)
+    made.attach(q)
+    objective = instantiate(part("objective", f"objective={objective}"))
     joint.float(), q.float()
     x = torch.randint(2, (4, *X)).float()
     with torch.no_grad():
@@ -122,7 +127,7 @@ def _log_normal(z, mean, scale) -> mpmath.mpf:
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("prior", ["normal", "mixture", "vamp"])
 def test_log_densities_of_a_narrow_q_are_those_of_fifty_digits(prior, scale):
-    joint, q, _, x = _far([f"prior={prior}", *SMALL_PRIOR.get(prior, [])], scale)
+    joint, q, _, x = _far(prior, scale)
     draws = draw(joint, q, x, 3)
     normals = q(x).base_dist
     with mpmath.workdps(50):
@@ -142,8 +147,7 @@ def test_log_densities_of_a_narrow_q_are_those_of_fifty_digits(prior, scale):
 def test_bounds_of_a_float32_model_are_those_of_float64(prior, likelihood, q, objective):
     """The float64 twin has the same z; its decoder alone rounds differently."""
     for scale in SCALES[::3]:
-        words = [f"prior={prior}", *SMALL_PRIOR.get(prior, []), f"likelihood={likelihood}"]
-        joint, posterior, recipe, x = _far([*words, f"q={q}", f"objective={objective}"], scale)
+        joint, posterior, recipe, x = _far(prior, scale, likelihood, q, objective)
         torch.manual_seed(2)
         draws = draw(joint, posterior, x, 20, path_only=recipe.path_only)
         log_pz, log_qz = joint.prior().log_prob(draws.z), posterior(x).log_prob(draws.z)

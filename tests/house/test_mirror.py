@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -107,13 +108,20 @@ def test_every_target_imports_and_every_key_is_an_argument(path):
 
 GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
 CHOICES = [(group, name) for group in GROUPS for name in names(group)]
+ALONE = ("experiment", "sweep", *OTHERS)
+"""Groups whose choices say something of other groups, or are of another command."""
+TOGETHER = zip_longest(*([f"{group}={name}" for name in names(group)] for group in GROUPS if group not in ALONE))
+WORDS = [
+    *([f"+{group}={name}" if group == "sweep" else f"{group}={name}"] for group, name in CHOICES if group in ALONE),
+    *([word for word in row if word] for row in TOGETHER),  # a fifth of the time of one after another
+]
 
 
-@pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda v: v)
-def test_every_choice_composes(group, name):
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+def test_every_choice_composes(words):
+    group = words[0].partition("=")[0]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        word = f"+{group}={name}" if group == "sweep" else f"{group}={name}"
-        assert compose(OTHERS.get(f"{group}={name}") or OTHERS.get(group) or "train", [word])
+        assert compose(OTHERS.get(words[0]) or OTHERS.get(group) or "train", words)
 
 
 def test_command_line_beats_experiment_beats_model_beats_default():

@@ -17,6 +17,7 @@ from taut.objective import base, dreg  # noqa: F401 (before the fork)
 from taut.training import module
 from taut.training.callbacks import history
 
+pytestmark = pytest.mark.usefixtures("trainings")  # by several processes at once
 DOUBLE = [*QUIET, "trainer.precision=64-true", "k_eval=5", "k_test=5", "network.hidden=[8]", "latent_dim=3"]
 SMALL = [*DOUBLE, "trainer.max_epochs=1", "data.batch_size=211", "optimizer=sgd", "optimizer.lr=1e-9"]
 """1,078 rows in batches of 211, the last of 23: no batch is as many rows for each of two or three processes."""
