@@ -9,7 +9,7 @@ from evidence.models import bernoulli_mixture
 from pieces import X, build
 from scipy import integrate, stats
 from torch.distributions import Categorical as Weights
-from torch.distributions import Independent, MixtureSameFamily, Normal, OneHotCategorical
+from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal, OneHotCategorical
 
 from taut.evidence import Rows, Target
 from taut.evidence import information as module
@@ -187,3 +187,15 @@ def test_a_collapse_is_said_with_what_helps(active, units, said):
         assert words is not None
         for part in (said, "callbacks=[default,warmup]", "smaller latent_dim", "objective=iwae k=50"):
             assert part in words
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_gaussians_of_one_covariance_are_scored_as_torch_scores_them(shared):
+    factors = torch.randn(1 if shared else 6, 3, 3).tril(-1) + torch.diag(torch.tensor([0.2, 1.0, 3.0]))
+    every = MultivariateNormal(10 * torch.randn(6, 3), scale_tril=factors.expand(6, 3, 3))
+    z = 10 * torch.randn(4, 2, 3)
+    found = module._under_every(every, z)
+    expected = torch.stack(
+        [MultivariateNormal(m, scale_tril=f).log_prob(z) for m, f in zip(every.loc, every.scale_tril, strict=True)], -1
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

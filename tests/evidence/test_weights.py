@@ -10,7 +10,7 @@ from budget import assert_mean, assert_not_above
 from pieces import build
 from scipy.special import digamma
 from scipy.stats import multivariate_normal
-from torch.distributions import OneHotCategorical
+from torch.distributions import MixtureSameFamily, MultivariateNormal, OneHotCategorical
 
 from taut.evidence import AIS, Importance, LogEvidence, Naive, Rows, elbo
 from taut.evidence.diagnostics import reliability_warnings
@@ -300,3 +300,37 @@ def test_a_posterior_that_a_single_value_of_z_denies_is_drawn_from(monkeypatch):
     x, _, target = _mixture(monkeypatch, off)
     with torch.no_grad(), pytest.raises(pytest.fail.Exception, match="drawn"):
         Rows(target, x).weights(5)
+
+
+@pytest.mark.parametrize("words", [["model=ppca"], ["model=fa"], ["model=ppca", "prior=mixture", "prior.components=3"]])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_nothing_is_drawn_under_the_posterior_of_a_linear_model(words, share, monkeypatch):
+    joint, q, _ = build(*words, "latent_dim=2", x_shape=(5,))
+    x = torch.randn(40, 5)
+    joint.likelihood.initialise(x)
+    x = x.masked_fill(torch.rand(x.shape) < share, torch.nan)
+    drawn = Rows(Target.of(joint, q), x).drawn(100, "", lambda rows: q(x[rows]))
+    monkeypatch.setattr("taut.evidence.rows.log_weights", None)
+    rows = Rows(Target.of(joint, q), x)
+    for value in (Importance(100).estimate(rows).value, elbo(rows, 50).value):
+        torch.testing.assert_close(value, drawn.mean(0), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-3])
+def test_a_mixture_that_is_wrong_in_a_component_that_hardly_counts_is_drawn_from(shift):
+    """No draw of q would meet that component; its own do."""
+    joint, q, _ = build("model=ppca", "prior=mixture", "prior.components=2", "latent_dim=2", x_shape=(5,))
+    x = torch.randn(3, 5)
+    joint.likelihood.initialise(x)
+    joint.prior.means.data.copy_(torch.tensor([[0.0, 0.0], [6.0, 6.0]]))
+
+    def asked(rows):
+        right = q(rows)
+        parts = right.component_distribution
+        means = parts.loc + shift * torch.tensor([[0.0], [1.0]])
+        wrong = MultivariateNormal(means, scale_tril=parts.scale_tril)
+        return MixtureSameFamily(right.mixture_distribution, wrong)
+
+    target = replace(Target.of(joint, q), q=asked)
+    assert target.posterior
+    assert bool((Rows(target, x).weights(100).log_w.std(0) == 0).all()) == (shift == 0)

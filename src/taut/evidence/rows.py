@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, MixtureSameFamily
 
 from taut.errors import UserError
 from taut.evidence.target import Target
@@ -15,12 +15,14 @@ from taut.functional import seeding
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import NoiseKeys, ProcessShare, Proposal
 from taut.functional.types import LogWeights
-from taut.model.draws import log_prob_in_double, log_weights
+from taut.model.draws import draw_seeded, log_prob_in_double, log_weights
 
 MOST_WEIGHTS = 2_000_000
 """Log-weights held at once: a few dozen arrays of 16 MB."""
 RAREST = -30.0
-"""Log-probability under q below which a z counts for nothing."""
+"""Log-probability under q below which a value of a discrete z counts for nothing."""
+ASKED = 4
+"""Draws of each Gaussian of q by which it is told whether it is the posterior."""
 
 
 class Rows:
@@ -110,20 +112,32 @@ class Rows:
         r"""$\log p(x)$, which the log-weight of every z is where q is the posterior; None where a z denies it.
 
         All z are asked, the values of a discrete z. Draws would say less: of 1,000 of each datum, which took ten times
-        as long as all else of an evaluation, none may have a value that is rare.
+        as long as all else of an evaluation, none may have a value that is rare. Where z is continuous, a few of every
+        Gaussian that q is made of are asked: there the log-weight is an analytic function of z, which is the same for
+        draws of a density only if it is the same for all z.
         """
         target = self.target
-        if not target.posterior or target.exact is None or not target.discrete:
+        if not target.posterior or target.exact is None:
             return None
-        assert target.prior is not None
         with exact_arithmetic(self.x.device):
-            log_px, z = target.exact(self.x).double(), target.prior.enumerate_support().unsqueeze(1)
-            z = z.expand(len(z), len(self), *z.shape[2:])
-            log_qz = log_prob_in_double(target.q(self.x), z)
+            q, log_px = target.q(self.x), target.exact(self.x).double()
+            z = self._asked(q)
+            log_qz = log_prob_in_double(q, z)
             log_w = target.log_joint(self.x, z) - log_qz
         # a z that the posterior all but excludes may have lost its digits, and no draw would meet it
-        met = log_qz > RAREST
+        met = log_qz > RAREST if target.discrete else torch.ones_like(log_qz, dtype=torch.bool)
         return log_px if torch.allclose(log_w[met], log_px.expand_as(log_w)[met], rtol=EQUAL, atol=EQUAL) else None
+
+    def _asked(self, q: Distribution) -> Float[Tensor, "m b *z"]:
+        """Every value of a discrete z; of a continuous one some draws of each component of q, the same every time."""
+        if self.target.discrete:
+            assert self.target.prior is not None
+            z = self.target.prior.enumerate_support().unsqueeze(1)
+            return z.expand(len(z), len(self), *z.shape[2:])
+        mixture = isinstance(q, MixtureSameFamily)
+        with seeding.forked(self.x.device):
+            z = draw_seeded(q.component_distribution if mixture else q, ASKED, 0, self.x.device)
+        return z.movedim(2, 1).flatten(0, 1) if mixture else z
 
     def drawn(self, k: int, purpose: str, proposal: Proposal) -> LogWeights:
         """K log-weights of each datum under a proposal, not kept."""
