@@ -157,6 +157,10 @@ RANGES = {
     "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
     "hidden": (TypeAdapter(list[Count]), "a list of integers >= 1"),
     "sizes": (TypeAdapter(Annotated[list[Count], Field(min_length=1)]), "a list of one or more integers >= 1"),
+    "layers": (
+        TypeAdapter(Annotated[list[Count], Field(min_length=1)] | None),
+        "a list of one or more integers >= 1, or null",
+    ),
     "quarters": (
         TypeAdapter(Annotated[Quadrants, Field(min_length=1)]),
         "a list of one or more of upper_left, upper_right, lower_left and lower_right",
