@@ -51,6 +51,7 @@ def _name(one):
         {"mask": "random 0.5"},
         {"cells": "observed"},
         {"likelihood": "gaussian"},
+        {"families": {"a": "gaussian", "b": "poisson"}},
         {"split": "train"},
         {"n": 100},
         {"precision": "64-true"},
@@ -66,7 +67,13 @@ def test_tests_of_other_things_share_no_ranking(other, tmp_path):
 
 @pytest.mark.parametrize(
     "other",
-    [{"k": 5000}, {"precision": "float64"}, {"estimators": {"importance": {"k": 9}}}, {"binarisation": "threshold"}],
+    [
+        {"k": 5000},
+        {"precision": "float64"},
+        {"families": {"a": "poisson"}},
+        {"estimators": {"importance": {"k": 9}}},
+        {"binarisation": "threshold"},
+    ],
     ids=lambda other: next(iter(other)),
 )
 def test_evaluations_made_otherwise_share_no_ranking(other, tmp_path):

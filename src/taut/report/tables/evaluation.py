@@ -268,7 +268,10 @@ def _remarks(mark: str, sentences: Sequence[str], style: str) -> list[Renderable
     return [table] if sentences else []
 
 
-KEY = ("data", "binarisation", "mask", "likelihood", "split", "n", "data_digest", "precision", "k", "estimators")
+KEY = (
+    *("data", "binarisation", "mask", "likelihood", "families"),
+    *("split", "n", "data_digest", "precision", "k", "estimators"),
+)
 """What evaluations must have in common to share a column."""
 
 
@@ -280,7 +283,7 @@ def comparable(results: Sequence[Result]) -> dict[tuple[str, ...], list[Result]]
     """
     groups = defaultdict(list)
     for result in results:
-        groups[tuple(str(result[name]) for name in KEY)].append(result)
+        groups[tuple(str(result.get(name)) for name in KEY)].append(result)
     return dict(groups)
 
 
