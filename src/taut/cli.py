@@ -25,6 +25,7 @@ from taut.config import overrides, resume
 from taut.config.check import check, check_overrides, refuse_processes
 from taut.config.compose import Composer, explain, translated
 from taut.config.exit_codes import Ending, leave_if_asked, noted, stopped_by_signals
+from taut.config.layer_words import with_layers
 from taut.config.pieces import as_word
 from taut.config.plain_yaml import check_yaml
 from taut.config.program import Program
@@ -106,6 +107,8 @@ class Command:
             UserError: If it may not or cannot be done.
         """
         args = overrides.parsed()
+        if self.name == "train":
+            overrides.replace_words(args, with_layers(args.overrides))
         self.again = [*_flags(args), *as_word(args.trust)]
         if args.experimental_rerun is not None:
             raise UserError("--experimental-rerun unpickles a file and is not supported; use resume=<run folder>.")

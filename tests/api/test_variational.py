@@ -8,7 +8,8 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from pieces import config
+from omegaconf import OmegaConf
+from pieces import CONF, config, names
 from sklearn.base import clone
 
 import taut
@@ -16,9 +17,12 @@ from taut import IWAE, VAE, UserError
 from taut.api.fitting import Rows
 from taut.api.model import Model
 from taut.api.variational import LIKELIHOODS, POSTERIORS, PRIORS
+from taut.config.instantiate import instantiate
 from taut.data.base import Data, Splits
+from taut.model.joint import Joint
+from taut.model.likelihood.categorical import Categorical
 from taut.model.likelihood.gaussian import Gaussian
-from taut.model.networks import MLPDecoder
+from taut.model.networks import MLPDecoder, MLPEncoder
 from taut.model.prior.mixture import Mixture
 from taut.model.q.uniform import Uniform
 from taut.training.build import build_model
@@ -50,8 +54,14 @@ class Same(Data):
         (VAE(**SMALL), []),
         (IWAE(k=4, seed=3, prior="vamp", q="full", **SMALL), ["model=iwae", "k=4", "prior=vamp", "q=full", "seed=3"]),
         (VAE(prior="mixture", **SMALL), ["prior=mixture"]),
+        (IWAE(k=4, prior="bernoulli", q="bernoulli", **SMALL), ["model=iwae", "k=4", "prior=bernoulli", "q=bernoulli"]),
+        (IWAE(k=2, likelihood="poisson", **SMALL), ["model=iwae", "k=2", "likelihood=poisson"]),
+        (
+            VAE(layers=[3, 2], **{**SMALL, "latent_dim": 10}),
+            ["layers=[3,2]", "prior=layers", "prior.sizes=[3,2]", "q=layers"],
+        ),
     ],
-    ids=["vae", "iwae", "mixture prior"],
+    ids=["vae", "iwae", "mixture prior", "bits", "counts", "layers"],
 )
 def test_the_weights_are_those_of_a_run_with_the_same_settings(estimator, words):
     """To the bit: pieces and their defaults, first weights, order of the rows, noise and optimiser are the same."""
@@ -67,11 +77,45 @@ def test_the_weights_are_those_of_a_run_with_the_same_settings(estimator, words)
 
 
 def test_the_names_are_those_of_the_command_line():
-    from pieces import names
+    for own, group in ((PRIORS, "prior"), (LIKELIHOODS, "likelihood"), (POSTERIORS, "q")):
+        assert set(own) == set(names(group))
 
-    assert set(PRIORS) == {name for name in names("prior") if not name.startswith(("categorical", "bernoulli"))}
-    assert set(LIKELIHOODS) <= set(names("likelihood"))
-    assert set(POSTERIORS) <= set(names("q"))
+
+def _described(piece):
+    """The class of a piece, its settings, and its parameters by their shapes."""
+    plain = {name: value for name, value in vars(piece).items() if isinstance(value, bool | int | float | str | tuple)}
+    del plain["training"]
+    shapes = {name: value.shape for name, value in piece.state_dict().items()}
+    return type(piece), {n: v for n, v in plain.items() if not n.startswith("_")}, shapes
+
+
+@pytest.mark.parametrize("group", ["prior", "likelihood", "q"])
+def test_every_word_builds_what_the_command_line_builds(group):
+    """With the defaults of the files of conf/."""
+    networks = {"hidden": (7,), "activation": "tanh"}
+    encoder, decoder = partial(MLPEncoder, **networks), partial(MLPDecoder, **networks)
+    cfg = config(x_shape=(6,))
+    for name in {"prior": PRIORS, "likelihood": LIKELIHOODS, "q": POSTERIORS}[group]:
+        if (group, name) in (("prior", "layers"), ("likelihood", "mixed")):  # whose sizes and families are others
+            continue
+        # not composed anew for each word, which takes half a second
+        node = OmegaConf.load(CONF / group / f"{name}.yaml")
+        cfg[group] = node.get(group, node)
+        if group == "prior":
+            found, expected = PRIORS[name](3, (6,)), instantiate(cfg.prior)
+        elif group == "likelihood":
+            levels = {"levels": OmegaConf.to_container(cfg.x_levels)} if "levels" in cfg.likelihood else {}
+            found, expected = LIKELIHOODS[name]((6,), 3, decoder, **levels), instantiate(cfg.likelihood, latent=3)
+        else:
+            prior = PRIORS[GOES_WITH.get(name, "normal")](3, (6,))
+            likelihood = LIKELIHOODS["linear" if name == "exact" else "bernoulli"]
+            joint = Joint(prior, likelihood((6,), prior.layers[0], decoder))
+            found, expected = POSTERIORS[name](joint, (6,), encoder=encoder), instantiate(cfg.q, joint=joint)
+        assert _described(found) == _described(expected), name
+
+
+GOES_WITH = {"layers": "layers", "ladder": "layers"} | {f: f for f in ("bernoulli", "categoricals", "categorical")}
+"""Priors of the q that do not fit a normal one."""
 
 
 def test_the_score_is_the_bound_of_a_thousand_samples(vae):
@@ -156,6 +200,18 @@ def test_parts_may_be_objects_and_are_not_changed():
     assert clone(fitted).get_params()["batch_size"] == 25
 
 
+def test_a_likelihood_may_be_what_makes_one():
+    fitted = VAE(likelihood=partial(Categorical, levels=2), **SMALL).fit(PIXELS)
+    assert fitted.sample(4).max() <= 1
+    assert fitted.score(PIXELS) > -6 * np.log(2)
+
+
+def test_the_families_of_a_mixed_table_are_those_of_its_columns():
+    frame = pandas.DataFrame({"yes": PIXELS[:, 0], "real": TABLE[:, 0]})
+    fitted = VAE(likelihood="mixed", **SMALL).fit(frame)
+    assert fitted.model_.module.joint.likelihood.families == {"yes": "bernoulli", "real": "gaussian"}
+
+
 def test_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     VAE(**SMALL).fit(PIXELS)
@@ -203,6 +259,36 @@ REFUSED = {
         [1.0, 0.0],
         "x has shape [2]; it must hold at least one row, each of at least one number: shape [n, d], or [n, ...] for "
         "images.",
+    ),
+    "layers and a dimension": (
+        VAE(layers=[4, 2], latent_dim=5),
+        PIXELS,
+        "latent_dim=5 and layers=[4, 2] both say how many coordinates z has; leave one of them out.",
+    ),
+    "layers and a prior": (
+        VAE(layers=[4, 2], prior="vamp"),
+        PIXELS,
+        "layers=[4, 2] is a prior of several layers, and prior='vamp' another one; leave one of them out.",
+    ),
+    "layers of nothing": (VAE(layers=[]), PIXELS, "layers=[] must hold the coordinates of one layer or more."),
+    "a category": (
+        VAE(prior="categorical", q="categorical"),
+        PIXELS,
+        "model=vae needs a continuous or binary z, but prior=categorical and likelihood=bernoulli were given; leave "
+        "those choices to the model.",
+    ),
+    "counts that are none": (
+        VAE(likelihood="poisson"),
+        PIXELS * 0.5,
+        "likelihood=poisson needs counts, whole numbers of 0 or more, but the data hold 0.5; choose "
+        "likelihood=gaussian for real numbers, discretised_logistic for grey levels.",
+    ),
+    "no number of levels": (
+        VAE(likelihood="categorical"),
+        PIXELS,
+        "likelihood=categorical needs the number of levels, which only images tell: for cells that hold 0, 1, ..., L - "
+        "1 give likelihood=functools.partial(<its class>, levels=<L>), or levels=[<L1>,<L2>,...] for columns that "
+        "differ in it.",
     ),
     "infinity": (VAE(), np.full((2, 3), np.inf), "x holds an infinite value; remove or replace it first."),
     "a prior of a q that does not look": (

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import (
     evaluate,
+    families,
     imputation,
     mixture,
     published_imputation,
@@ -209,3 +210,22 @@ def test_another_c_library_is_left_alone(monkeypatch):
     keep_freed_pages()
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     keep_freed_pages()
+
+
+def test_families_take_the_steps_of_a_training(monkeypatch, capsys):
+    monkeypatch.delenv("TAUT_DATA", raising=False)
+    words = ["model=iwae", "k=2", "latent_dim=2", "network.hidden=[4]"]
+    pixels = (255 * torch.from_numpy(work.grey(most=200))).round().byte().unflatten(1, families.IMAGE)
+    ends = []
+    for fused in (True, False):
+        model = families.build_model(families.composed(words), families.Rows((pixels > 127).float()))
+        running = families.steps(model, pixels, fused)
+        for _ in range(3):
+            next(running)
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-4)  # Adam: a gradient of rounding alone moves a weight by 1e-3
+    names = [families.REFERENCE, "mixture, normal"]
+    ratios = families.main(words, names, rounds=1, block=1)
+    assert list(ratios) == names
+    assert ratios[families.REFERENCE] == 1 < 100 * ratios["mixture, normal"]
+    assert "| mixture, normal |" in capsys.readouterr().out

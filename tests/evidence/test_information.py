@@ -153,9 +153,11 @@ def test_units_whose_mean_is_not_known_are_not_active_by_its_noise():
     assert [module.draws_of(size) for size in (1, 360, n)] == [256, 129, 16]
     zeros, z = torch.zeros(n), torch.randn(n, 16, 1)
     noise = z.var(1) / 16
-    found = Information(zeros, zeros, zeros, zeros, zeros, torch.zeros(n, 0), z.mean(1), noise)
+    found = Information(zeros, zeros, zeros, zeros, zeros, *[torch.zeros(n, 0)] * 3, z.mean(1), noise)
     assert information_summary(found)["active_units"] == 0
-    moved = Information(zeros, zeros, zeros, zeros, zeros, torch.zeros(n, 0), z.mean(1) + torch.randn(n, 1), noise)
+    moved = Information(
+        zeros, zeros, zeros, zeros, zeros, *[torch.zeros(n, 0)] * 3, z.mean(1) + torch.randn(n, 1), noise
+    )
     assert information_summary(moved)["active_units"] == 1
 
 

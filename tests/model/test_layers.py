@@ -12,10 +12,13 @@ from scipy.stats import multivariate_normal
 from taut.errors import UserError
 from taut.evidence import Rows, Target
 from taut.evidence.ais import AIS
+from taut.evidence.diagnostics import ACTIVE
 from taut.evidence.exact import Exact
 from taut.evidence.gap import decompose
+from taut.evidence.information import information_of
 from taut.evidence.optimal_q import Family, Search
 from taut.evidence.score import score
+from taut.evidence.summary import information_summary
 from taut.functional.precision import in_double
 from taut.model.draws import draw
 from taut.training.metrics import ScoreMeter
@@ -172,6 +175,16 @@ def test_the_kl_of_each_layer_is_that_of_its_gaussians():
         assert ((scores.values[name] - expected).abs() < 5 * error).all()
         assert (error < 0.1 * (1 + expected.abs())).all()
     torch.testing.assert_close(scores.values["kl_1"] + scores.values["kl_2"], scores.values["kl"])
+    with torch.no_grad():
+        rows = Rows(Target.of(chain.joint, chain.q), chain.x)
+        measured = information_of(rows, chain.q(chain.x))
+        told = information_summary(measured, chain.joint.prior.layers)["by_layer"]
+    errors = measured.by_layer_variance.sqrt()
+    assert ((measured.by_layer - torch.stack([first, second], 1)).abs() < 5 * errors).all()
+    torch.testing.assert_close(measured.by_layer.sum(1), measured.kl)
+    assert [one["kl"]["value"] for one in told] == measured.by_layer.mean(0).tolist()
+    active = (measured.mean_z.var(0, correction=0) - measured.noise_z.mean(0) > ACTIVE).int().tolist()
+    assert [(one["units"], one["active_units"]) for one in told] == [(1, count) for count in active]
 
 
 def test_active_units_are_counted_in_each_layer():

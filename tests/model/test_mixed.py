@@ -124,4 +124,6 @@ def test_families_are_named_on_the_command_line_and_printed(trainings, command_i
     assert done.code == 0, done.err
     told = "columns: real gaussian, yes bernoulli, grade categorical 3, visits poisson"
     assert told in " ".join(done.out.split())
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["measure"] == "density"
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["measure"] == "density"
+    assert result["families"] == dict(real="gaussian", yes="bernoulli", grade="categorical 3", visits="poisson")

@@ -747,6 +747,13 @@ MUTANTS = [
         INFORMATION + "::test_a_category_is_summed",
     ),
     Mutant(
+        "the KL of a layer without its prior",
+        "evidence/information.py",
+        "(q.log_prob_of_layers(z) - prior.log_prob_of_layers(z))",
+        "q.log_prob_of_layers(z)",
+        "tests/model/test_layers.py::test_the_kl_of_each_layer_is_that_of_its_gaussians",
+    ),
+    Mutant(
         "mutual information that knows no cap",
         "evidence/summary.py",
         '"at_least": mutual["value"] > math.log(n) - 1',

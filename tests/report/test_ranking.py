@@ -13,6 +13,7 @@ from taut.report.rank.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, RankKey, _
 from taut.report.rank.sentences import bracket_words
 from taut.report.read.runs import read_run
 from taut.report.read.scores import Bracket, Score
+from taut.report.tables.cells import measured_cells
 
 
 def _runs(folder, results):
@@ -51,6 +52,7 @@ def _name(one):
         {"mask": "random 0.5"},
         {"cells": "observed"},
         {"likelihood": "gaussian"},
+        {"families": {"a": "gaussian", "b": "poisson"}},
         {"split": "train"},
         {"n": 100},
         {"precision": "64-true"},
@@ -66,7 +68,13 @@ def test_tests_of_other_things_share_no_ranking(other, tmp_path):
 
 @pytest.mark.parametrize(
     "other",
-    [{"k": 5000}, {"precision": "float64"}, {"estimators": {"importance": {"k": 9}}}, {"binarisation": "threshold"}],
+    [
+        {"k": 5000},
+        {"precision": "float64"},
+        {"families": {"a": "poisson"}},
+        {"estimators": {"importance": {"k": 9}}},
+        {"binarisation": "threshold"},
+    ],
     ids=lambda other: next(iter(other)),
 )
 def test_evaluations_made_otherwise_share_no_ranking(other, tmp_path):
@@ -263,3 +271,12 @@ def test_a_gap_is_a_point_an_interval_or_at_least(bracket, words):
 def test_an_estimate_is_no_bound():
     assert Bracket.at_least(Score.of(score(1.0, kind="estimate"))) is None
     assert Bracket.at_least(Score.of(score(1.0, kind="upper"))) is None
+
+
+def test_the_layers_of_z_are_told_where_one_points_at_their_sum(tmp_path):
+    made = result()
+    made["scores"] |= {"kl_1": score(1.5), "kl_2": score(0.75), "active_units_1": {"value": 7.0}}
+    (scores,) = score_sets(_runs(tmp_path, [made]))
+    (candidate,) = singles(scores.entries)
+    titles = [cell.title for cell in measured_cells(candidate, "test", {}, [])]
+    assert [title for title in titles if title.startswith("layer")] == ["layer 1: 1.50; layer 2: 0.75", "layer 1: 7"]

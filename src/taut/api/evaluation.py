@@ -120,7 +120,7 @@ class Evaluation(Measurement):
     ) -> dict[str, Any]:
         cfg, main = self.cfg, assessed(measured[self.cfg.split], self.cfg.confidence)
         apart = {split: taken_apart(gap, _first(measured[split], len(gap.elbo))) for split, gap in gaps.items()}
-        summary = information_summary(information)
+        summary = information_summary(information, self.model.joint.prior.layers)
         voids = [void for split, scores in measured.items() if split != cfg.split for void in scores.void.values()]
         doubt = None if of_model is None else _doubt_of_struski(of_model)
         warnings = [*self.warnings(), doubt, self._collapsed(summary)]

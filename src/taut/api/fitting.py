@@ -28,6 +28,9 @@ from taut.training.module import LatentVariableModel
 IN_PYTHON = {
     "optimizer.lr, or set trainer.gradient_clip_val": "lr",
     "optimizer.lr": "lr",
+    "set likelihood.levels=<L>, or [<L1>,<L2>,...]": (
+        "give likelihood=functools.partial(<its class>, levels=<L>), or levels=[<L1>,<L2>,...]"
+    ),
     "likelihood.covariance": "covariance_type",
     "likelihood.min_variance": "min_variance",
 }

@@ -82,6 +82,7 @@ class Measurement(ABC):
             "run": run.folder.name,
             **run.choices,
             "binarisation": run.binarisation,
+            "families": self.model.joint.likelihood.families,
         }
 
     def about_measurement(self, precision: Any, seconds: float) -> dict[str, Any]:

@@ -16,13 +16,29 @@ from taut.api.fitting import fitted
 from taut.api.model import Model
 from taut.errors import UserError, nearest
 from taut.evidence import LogEvidence
-from taut.functional.arrays import Array, whole
+from taut.functional.arrays import Array, matrix, whole
 from taut.model.joint import Joint
 from taut.model.likelihood.base import Likelihood
 from taut.model.likelihood.bernoulli import Bernoulli
+from taut.model.likelihood.beta import Beta
+from taut.model.likelihood.categorical import Categorical as Categories
+from taut.model.likelihood.component import Component
+from taut.model.likelihood.continuous_bernoulli import ContinuousBernoulli
+from taut.model.likelihood.discretised_logistic import DiscretisedLogistic
+from taut.model.likelihood.factor import Factor
 from taut.model.likelihood.gaussian import Gaussian
+from taut.model.likelihood.laplace import Laplace as LaplaceCells
+from taut.model.likelihood.linear import Linear
+from taut.model.likelihood.mixed import Mixed, families_of
+from taut.model.likelihood.negative_binomial import NegativeBinomial
+from taut.model.likelihood.poisson import Poisson
+from taut.model.likelihood.self_masking import SelfMasking
+from taut.model.likelihood.student_t import StudentT as StudentTCells
 from taut.model.networks import ACTIVATIONS, MLPDecoder, MLPEncoder
 from taut.model.prior.base import Prior
+from taut.model.prior.bernoulli import Bernoulli as BernoulliPrior
+from taut.model.prior.categorical import Categorical as CategoricalPrior
+from taut.model.prior.categoricals import Categoricals as CategoricalsPrior
 from taut.model.prior.flow import Flow as FlowPrior
 from taut.model.prior.laplace import Laplace
 from taut.model.prior.layers import Layers as LayersPrior
@@ -32,7 +48,11 @@ from taut.model.prior.student_t import StudentT as StudentTPrior
 from taut.model.prior.uniform import Uniform
 from taut.model.prior.vamp import Vamp
 from taut.model.q.base import Posterior
+from taut.model.q.bernoulli import Bernoulli as BernoulliQ
+from taut.model.q.categorical import Categorical
+from taut.model.q.categoricals import Categoricals
 from taut.model.q.diagonal import Diagonal
+from taut.model.q.exact import Exact
 from taut.model.q.flow import Flow
 from taut.model.q.full import Full
 from taut.model.q.ladder import Ladder
@@ -40,7 +60,9 @@ from taut.model.q.layers import Layers
 from taut.model.q.low_rank import LowRank
 from taut.model.q.masked import Masked
 from taut.model.q.mixture import Mixture as MixtureOfGaussians
+from taut.model.q.prior import Prior as PriorItself
 from taut.model.q.student_t import StudentT
+from taut.model.q.uniform import Uniform as UniformQ
 from taut.objective.base import Objective
 from taut.objective.elbo import Elbo
 from taut.objective.iwae import Iwae
@@ -48,6 +70,29 @@ from taut.training.models import IWAE as IWAEModule
 from taut.training.models import VAE as VAEModule
 from taut.training.module import LatentVariableModel
 
+
+def _without_decoder(kind: Callable[..., Likelihood]) -> Callable[..., Likelihood]:
+    """A likelihood that has no network, called as those that have one."""
+
+    def made(x_shape: Sequence[int], latent: int, decoder: object) -> Likelihood:
+        del decoder
+        return kind(x_shape, latent)
+
+    return made
+
+
+def _without_encoder(kind: Callable[..., Posterior]) -> Callable[..., Posterior]:
+    """A q that has no network, called as those that have one."""
+
+    def made(joint: Joint, x_shape: Sequence[int], encoder: object) -> Posterior:
+        del encoder
+        return kind(joint, x_shape)
+
+    return made
+
+
+LATENT_DIM = 10
+"""Latent coordinates where nothing is said of them."""
 K_SCORE = 1000
 """Importance samples behind ``score``."""
 
@@ -60,8 +105,27 @@ PRIORS: Mapping[str, Callable[[int, Sequence[int]], Prior]] = {
     "student_t": lambda dim, x_shape: StudentTPrior(dim),
     "flow": lambda dim, x_shape: FlowPrior(dim),
     "layers": lambda dim, x_shape: LayersPrior([dim, -(-dim // 2)]),
+    "bernoulli": lambda dim, x_shape: BernoulliPrior(dim),
+    "categoricals": lambda dim, x_shape: CategoricalsPrior(dim, 10),
+    "categorical": lambda dim, x_shape: CategoricalPrior(10),
 }
-LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "laplace": LaplaceCells,
+    "student_t": StudentTCells,
+    "beta": Beta,
+    "continuous_bernoulli": ContinuousBernoulli,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+    "categorical": Categories,
+    "discretised_logistic": DiscretisedLogistic,
+    "mixed": Mixed,
+    "self_masking": SelfMasking,
+    "component": _without_decoder(Component),
+    "linear": _without_decoder(Linear),
+    "factor": _without_decoder(Factor),
+}
 POSTERIORS: Mapping[str, Callable[..., Posterior]] = {
     "diagonal": Diagonal,
     "full": Full,
@@ -72,6 +136,12 @@ POSTERIORS: Mapping[str, Callable[..., Posterior]] = {
     "masked": Masked,
     "layers": Layers,
     "ladder": Ladder,
+    "bernoulli": BernoulliQ,
+    "categoricals": Categoricals,
+    "categorical": Categorical,
+    "exact": _without_encoder(Exact),
+    "prior": _without_encoder(PriorItself),
+    "uniform": _without_encoder(UniformQ),
 }
 
 
@@ -84,13 +154,17 @@ class VAE(TransformerMixin, BaseEstimator):
     Args:
         latent_dim: Number d of latent coordinates.
         hidden: Widths of the hidden layers of encoder and decoder.
-        likelihood: ``bernoulli``, for x of zeros and ones, ``gaussian``, with a diagonal covariance that depends on z,
-            or a :class:`~taut.model.likelihood.base.Likelihood`.
-        prior: ``normal``, ``mixture``, ``uniform``, ``vamp``, ``laplace``, ``student_t``, ``flow``, ``layers`` (of
-            latent_dim and half as many coordinates), or a :class:`~taut.model.prior.base.Prior`.
-        q: ``diagonal``, ``full``, ``low_rank``, ``student_t``, ``mixture``, ``flow``, ``masked`` (which sees the
-            missing cells), with ``prior="layers"`` also ``layers`` and ``ladder``, or what makes a
-            :class:`~taut.model.q.base.Posterior` from a joint and the shape of x.
+        likelihood: A word of the command line, ``bernoulli`` for x of zeros and ones, ``gaussian`` with a diagonal
+            covariance that depends on z, ``poisson`` and so on, with the same defaults; a
+            :class:`~taut.model.likelihood.base.Likelihood`; or what makes one from the shape of x, the number of
+            latent coordinates and a decoder, as ``functools.partial(Categorical, levels=5)``.
+        prior: A word of the command line, ``normal``, ``mixture``, ``vamp``, ``bernoulli`` and so on, with the same
+            defaults (``layers`` has latent_dim and half as many coordinates), or a
+            :class:`~taut.model.prior.base.Prior`.
+        q: A word of the command line, ``diagonal``, ``full``, ``flow``, ``masked`` (which sees the missing cells) and
+            so on, or what makes a :class:`~taut.model.q.base.Posterior` from a joint and the shape of x.
+        layers: Coordinates of several stochastic layers of z, ``[100, 50]``, in the place of latent_dim and prior; q
+            is then ``layers`` where it is ``diagonal``.
         k: Draws of each datum in a step.
         activation: Of the hidden layers: tanh, relu, elu, gelu, silu or softplus.
         max_epochs: Passes over the data.
@@ -121,12 +195,13 @@ class VAE(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        latent_dim: int = 10,
+        latent_dim: int = LATENT_DIM,
         hidden: Sequence[int] = (200, 200),
-        likelihood: str | Likelihood = "bernoulli",
+        likelihood: str | Likelihood | Callable[..., Likelihood] = "bernoulli",
         *,
         prior: str | Prior = "normal",
         q: str | Callable[[Joint, Sequence[int]], Posterior] = "diagonal",
+        layers: Sequence[int] | None = None,
         k: int = 1,
         activation: str = "tanh",
         max_epochs: int = 50,
@@ -138,7 +213,7 @@ class VAE(TransformerMixin, BaseEstimator):
     ) -> None:
         # as given and unchecked: scikit-learn clones estimators by their arguments
         self.latent_dim, self.hidden, self.activation = latent_dim, hidden, activation
-        self.likelihood, self.prior, self.q, self.k = likelihood, prior, q, k
+        self.likelihood, self.prior, self.q, self.layers, self.k = likelihood, prior, q, layers, k
         self.max_epochs, self.batch_size, self.lr, self.seed = max_epochs, batch_size, lr, seed
         self.device, self.progress = device, progress
 
@@ -147,7 +222,7 @@ class VAE(TransformerMixin, BaseEstimator):
         del y
         self._refuse_arguments()
         self.model_ = fitted(
-            self._built,
+            partial(self._built, families=self._families(x)),
             x,
             batch_size=self.batch_size,
             max_epochs=self.max_epochs,
@@ -196,8 +271,10 @@ class VAE(TransformerMixin, BaseEstimator):
         for name in ("latent_dim", "k", "max_epochs", "batch_size"):
             whole(name, getattr(self, name))
         whole("seed", self.seed, 0)
-        for width in self.hidden:
-            whole("hidden", width)
+        for name in ("hidden", "layers"):
+            for width in getattr(self, name) or ():
+                whole(name, width)
+        self._refuse_beside_layers()
         if not self.lr > 0:
             raise UserError(f"lr must be above 0, got {self.lr!r}.")
         known: dict[str, Collection[str]] = {
@@ -211,23 +288,60 @@ class VAE(TransformerMixin, BaseEstimator):
             if isinstance(value, str) and value not in choices:
                 raise UserError(f"{name}={value!r} is not known; {nearest(value, choices)}")
 
-    def _built(self, x_shape: tuple[int, ...]) -> LatentVariableModel:
+    def _refuse_beside_layers(self) -> None:
+        if self.layers is None:
+            return
+        if not len(self.layers):
+            raise UserError("layers=[] must hold the coordinates of one layer or more.")
+        if self.latent_dim != LATENT_DIM:
+            raise UserError(
+                f"latent_dim={self.latent_dim} and layers={list(self.layers)} both say how many coordinates z has; "
+                "leave one of them out."
+            )
+        if self.prior not in ("normal", "layers"):
+            raise UserError(
+                f"layers={list(self.layers)} is a prior of several layers, and prior={self.prior!r} another one; leave "
+                "one of them out."
+            )
+
+    def _families(self, x: Array) -> dict[str, str] | None:
+        """The family of each column of a table, chosen by its values."""
+        if self.likelihood != "mixed":
+            return None
+        names = list(x.columns) if hasattr(x, "columns") else None  # pyright: ignore
+        return families_of([matrix(x)], None, names)
+
+    def _built(self, x_shape: tuple[int, ...], families: dict[str, str] | None) -> LatentVariableModel:
         networks = {"hidden": tuple(self.hidden), "activation": self.activation}
         encoder, decoder = partial(MLPEncoder, **networks), partial(MLPDecoder, **networks)
         # copies: fit learns, and an argument stays what it was
-        prior = PRIORS[self.prior](self.latent_dim, x_shape) if isinstance(self.prior, str) else deepcopy(self.prior)
-        joint = Joint(prior, self._likelihood(x_shape, prior, decoder))
-        q = partial(POSTERIORS[self.q], encoder=encoder) if isinstance(self.q, str) else self.q
+        prior = self._prior(x_shape)
+        joint = Joint(prior, self._likelihood(x_shape, prior, decoder, families))
+        name = "layers" if self.layers is not None and self.q == "diagonal" else self.q
+        q = partial(POSTERIORS[name], encoder=encoder) if isinstance(name, str) else name
         posterior = q(joint, x_shape)
         prior.attach(posterior)
         adam = partial(torch.optim.Adam, lr=self.lr, fused=True)
         sizes = {"k": self.k, "k_eval": self.k, "k_test": self.k, "seed": self.seed}
         return self._module(joint, posterior, self._objective(), adam, None, **sizes)
 
-    def _likelihood(self, x_shape: tuple[int, ...], prior: Prior, decoder: Callable[..., nn.Module]) -> Likelihood:
-        if not isinstance(self.likelihood, str):
+    def _prior(self, x_shape: tuple[int, ...]) -> Prior:
+        if self.layers is not None:
+            return LayersPrior(self.layers)
+        return PRIORS[self.prior](self.latent_dim, x_shape) if isinstance(self.prior, str) else deepcopy(self.prior)
+
+    def _likelihood(
+        self,
+        x_shape: tuple[int, ...],
+        prior: Prior,
+        decoder: Callable[..., nn.Module],
+        families: dict[str, str] | None,
+    ) -> Likelihood:
+        if isinstance(self.likelihood, Likelihood):
             return deepcopy(self.likelihood)
-        return LIKELIHOODS[self.likelihood](x_shape, prior.layers[0], decoder)
+        made = LIKELIHOODS[self.likelihood] if isinstance(self.likelihood, str) else self.likelihood
+        further = {} if families is None else {"families": families}
+        return made(x_shape, prior.layers[0], decoder, **further)
 
 
 class IWAE(VAE):
@@ -244,12 +358,13 @@ class IWAE(VAE):
 
     def __init__(
         self,
-        latent_dim: int = 10,
+        latent_dim: int = LATENT_DIM,
         hidden: Sequence[int] = (200, 200),
-        likelihood: str | Likelihood = "bernoulli",
+        likelihood: str | Likelihood | Callable[..., Likelihood] = "bernoulli",
         *,
         prior: str | Prior = "normal",
         q: str | Callable[[Joint, Sequence[int]], Posterior] = "diagonal",
+        layers: Sequence[int] | None = None,
         k: int = 50,
         activation: str = "tanh",
         max_epochs: int = 50,
@@ -266,6 +381,7 @@ class IWAE(VAE):
             likelihood,
             prior=prior,
             q=q,
+            layers=layers,
             k=k,
             activation=activation,
             max_epochs=max_epochs,

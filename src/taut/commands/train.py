@@ -77,6 +77,7 @@ def describe(
         "name": loggers.run_name(cfg),
         **loggers.choices(),
         "binarisation": loggers.preparation(cfg),
+        "families": model.joint.likelihood.families,
         "measure": "mass" if model.is_mass else "density",
         "mask": loggers.mask_word(cfg),
         "cells": "all" if data.mask is None else model.joint.likelihood.scored_cells,

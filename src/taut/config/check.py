@@ -22,7 +22,19 @@ REQUIRED = object()
 
 KEYS = {
     "train": {
-        *("k", "k_eval", "k_test", "latent_dim", "seed", "matmul", "threads", "resume", "x_shape", "x_levels"),
+        *(
+            "k",
+            "k_eval",
+            "k_test",
+            "latent_dim",
+            "layers",
+            "seed",
+            "matmul",
+            "threads",
+            "resume",
+            "x_shape",
+            "x_levels",
+        ),
         *("ckpt_path", "lr_find"),
         *("data", "mask", "network", "prior", "likelihood", "q", "objective", "optimizer", "scheduler"),
         *("trainer", "callbacks", "logger", "model", "launcher", "sweep"),
@@ -38,7 +50,7 @@ KEYS = {
     },
 }
 """The keys of each command's config."""
-GAINED = {"ckpt_path", "lr_find", "x_levels"}
+GAINED = {"ckpt_path", "lr_find", "x_levels", "layers"}
 """Keys that the config of an older run lacks."""
 ONE_OF = {
     "data",
@@ -91,10 +103,20 @@ def check(cfg: DictConfig, command: str = "train") -> None:
         if name in ranges:
             check_range(key, ranges[name], value)
     if command == "train":
+        _check_layers(container)
         _check_search(container)
     else:
         _check_run(container, command)
     _check_memory(container)
+
+
+def _check_layers(container: dict[str, Any]) -> None:
+    """Refuse layers that a file asks for without the choices that the word ``layers=`` stands for."""
+    if (layers := container.get("layers")) is not None and container["prior"].get("sizes") != layers:
+        raise UserError(
+            f"layers={layers} has no say beside this prior; in a file, override /prior and /q to layers and set "
+            "prior.sizes to ${layers}."
+        )
 
 
 def _check_search(container: dict[str, Any]) -> None:

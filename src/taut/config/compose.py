@@ -33,6 +33,7 @@ from taut.config.check import check, check_sweep, in_another_group, is_for_wandb
 from taut.config.checkpoint_files import run_and_file, weights_at
 from taut.config.foreign import check_entries
 from taut.config.instantiate import check_hydra
+from taut.config.layer_words import with_layers
 from taut.config.logger_keys import with_names
 from taut.config.overrides import flag_parser, key, own_words, parsed_word
 from taut.config.program import typed
@@ -127,6 +128,8 @@ class _Loader(ConfigLoader):
         return cfg
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        # those of the command line are whole, but an axis may have several values of layers=
+        sweep_overrides = with_layers(sweep_overrides) if self.command == "train" else sweep_overrides
         cfg = self.hydras.load_sweep_config(master_config, sweep_overrides)
         words = [*master_config.hydra.overrides.hydra, *sweep_overrides]
         self._check(cfg, master_config.hydra.job.config_name, words, RunMode.RUN)

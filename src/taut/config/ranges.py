@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter
 Range = tuple[TypeAdapter, str]
 # strict throughout: pydantic would otherwise take true for 1 and the text '3' for 3
 Count = Annotated[int, Field(strict=True, ge=1)]
+Sizes = Annotated[list[Count], Field(min_length=1)]
 Place = Annotated[int, Field(strict=True, ge=0)]
 # the largest seed that numpy takes, and Lightning seeds numpy as well
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
@@ -156,7 +157,11 @@ RANGES = {
     "share": (TypeAdapter(Literal["data", "samples"]), "data or samples"),
     "unfit": (TypeAdapter(Literal["refuse", "skip"]), "refuse or skip"),
     "hidden": (TypeAdapter(list[Count]), "a list of integers >= 1"),
-    "sizes": (TypeAdapter(Annotated[list[Count], Field(min_length=1)]), "a list of one or more integers >= 1"),
+    "sizes": (TypeAdapter(Sizes), "a list of one or more integers >= 1"),
+    "layers": (
+        TypeAdapter(Sizes | None),
+        "a list of one or more integers >= 1, or null",
+    ),
     "quarters": (
         TypeAdapter(Annotated[Quadrants, Field(min_length=1)]),
         "a list of one or more of upper_left, upper_right, lower_left and lower_right",

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, OneHotCategorical, kl_divergence
 
 from taut.distributions.categories import Categories
+from taut.distributions.chain import Chain
 from taut.evidence.rows import Rows
 from taut.functional import seeding
 from taut.functional.bounds import log_mean_exp
@@ -42,6 +43,9 @@ class Information:
         marginal_variance: Monte Carlo variance of ``marginal``.
         by_dimension: $KL(q(z_j|x_i) \| p(z_j))$ in closed form, ``[n, d]``; no columns where q or the prior does not
             factorise, or no closed form is known.
+        by_layer: $E_q[\log q(h_l|\dots) - \log p(h_l|\dots)]$ of each layer of z, ``[n, layers]``, whose sum is
+            the KL; no columns where q is no chain of layers.
+        by_layer_variance: Monte Carlo variance of ``by_layer``.
         mean_z: $E_q[z]$, ``[n, d]``; no columns for a category.
         noise_z: Monte Carlo variance of ``mean_z``; 0 where q knows its mean.
     """
@@ -52,6 +56,8 @@ class Information:
     mutual_variance: PerDatum
     marginal_variance: PerDatum
     by_dimension: Float[Tensor, "n columns"]
+    by_layer: Float[Tensor, "n layers"]
+    by_layer_variance: Float[Tensor, "n layers"]
     mean_z: Float[Tensor, "n d"]
     noise_z: Float[Tensor, "n d"]
 
@@ -102,6 +108,7 @@ def _drawn(rows: Rows, every: Distribution, prior: Distribution) -> Information:
         variance_of_mean(mutual),
         variance_of_mean(marginal),
         _by_dimension(q, prior, torch.zeros_like(mean)),
+        *_by_layer(q, prior, z),
         mean,
         spread,
     )
@@ -120,7 +127,7 @@ def _summed(every: OneHotCategorical, prior: Distribution, index: Int[Tensor, " 
     # 0 times an infinite difference would be NaN
     mutual, marginal = (torch.where(own.isfinite(), own.exp() * part, 0.0).sum(1) for part in parts)
     none, empty = torch.zeros_like(mutual), own.new_zeros((len(own), 0))
-    return Information(mutual, marginal, none, none, none, empty, empty, empty)
+    return Information(mutual, marginal, none, none, none, empty, empty, empty, empty, empty)
 
 
 def _scored(rows: Rows, every: Distribution, prior: Distribution) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -172,6 +179,14 @@ def _mean(q: Distribution, z: Float[Tensor, "k b d"]) -> tuple[Tensor, Tensor]:
         # torch raises where a distribution knows no mean
         return z.mean(0), variance_of_mean(z)
     return mean, torch.zeros_like(mean)
+
+
+def _by_layer(q: Distribution, prior: Distribution, z: Float[Tensor, "k b d"]) -> tuple[Tensor, Tensor]:
+    """The term of the KL of each layer, ``[b, layers]``, and its Monte Carlo variance."""
+    if not (isinstance(q, Chain) and isinstance(prior, Chain)):
+        return z.new_zeros(z.shape[1], 0), z.new_zeros(z.shape[1], 0)
+    terms = (q.log_prob_of_layers(z) - prior.log_prob_of_layers(z)).transpose(0, 1)
+    return terms.mean(0).mT, variance_of_mean(terms).mT
 
 
 def _by_dimension(q: Distribution, prior: Distribution, like: Float[Tensor, "b d"]) -> Float[Tensor, "b columns"]:

@@ -127,11 +127,17 @@ def mean_of(values: PerDatum, variance: PerDatum) -> dict[str, float]:
     }
 
 
-def information_summary(information: Information) -> dict[str, Any]:
+def information_summary(information: Information, sizes: Sequence[int] = ()) -> dict[str, Any]:
     r"""The KL and its two parts, the KL by dimension from the largest on, and how many latent units are active.
+
+    Where q is a chain of layers, the term of the KL and the active units of each as well, the first that x is made of.
 
     The mutual information of n data is at most log n, so within a nat of it ``at_least`` marks a value that more data
     might raise, at the cost of the marginal KL.
+
+    Args:
+        information: What was measured.
+        sizes: Coordinates of each layer of z.
     """
     n, units = information.mean_z.shape
     mutual, marginal = (
@@ -143,15 +149,27 @@ def information_summary(information: Information) -> dict[str, Any]:
     )
     by_dimension = information.by_dimension.mean(0)
     order = by_dimension.argsort(descending=True).tolist()
+    active = _variance_of_means(information) > ACTIVE if units else by_dimension.new_zeros(0)
     return {
         "n": n,
         "kl": mean_of(information.kl, information.kl_variance),
         "mutual_information": {**mutual, "cap": math.log(n), "at_least": mutual["value"] > math.log(n) - 1},
         "marginal_kl": marginal,
         "kl_by_dimension": [{"dimension": i, "value": by_dimension[i].item()} for i in order] or None,
+        "by_layer": _of_layers(information, active, sizes) or None,
         "units": units or None,
-        "active_units": int((_variance_of_means(information) > ACTIVE).sum()) if units else None,
+        "active_units": int(active.sum()) if units else None,
     }
+
+
+def _of_layers(information: Information, active: Tensor, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    if not information.by_layer.shape[1]:
+        return []
+    terms, variances = information.by_layer.mT, information.by_layer_variance.mT
+    return [
+        {"layer": number, "kl": mean_of(*each), "units": len(part), "active_units": int(part.sum())}
+        for number, (*each, part) in enumerate(zip(terms, variances, active.split(list(sizes)), strict=True), 1)
+    ]
 
 
 def _without_spread(score: dict[str, float]) -> dict[str, float]:

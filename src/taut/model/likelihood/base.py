@@ -20,8 +20,9 @@ class Likelihood(DoubleBuffers, ABC):
     $p(x \mid z, x_{obs})$: both are done by :class:`taut.distributions.cells.Cells` where cells are independent given
     z. A new likelihood sets ``x_shape`` and implements ``forward``. ``of_categories`` says that z must be one-hot,
     ``binary`` that x is zeros and ones, ``models_mask`` that the density of x is that of its observed cells and of
-    which cells those are; ``seen``, set by the joint, how many coordinates the layer of z has that x is made of, where
-    there are several; ``initialise`` chooses starting values from training rows; ``statistics`` and
+    which cells those are, ``families`` which family each column of a table has, where they may differ; ``seen``, set by
+    the joint, how many coordinates the layer of z has that x is made of, where there are several; ``initialise``
+    chooses starting values from training rows; ``statistics`` and
     ``maximise`` are for those with a closed-form maximum in EM.
     """
 
@@ -29,6 +30,7 @@ class Likelihood(DoubleBuffers, ABC):
     of_categories: bool = False
     binary: bool = False
     models_mask: bool = False
+    families: dict[Any, str] | None = None
     seen: int | None = None
 
     def __call__(self, z: Float[Tensor, "*batch d"]) -> Any:

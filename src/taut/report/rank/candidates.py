@@ -11,10 +11,12 @@ import numpy as np
 
 from taut.report.rank.significance import moments
 from taut.report.read.configs import differing, settings
-from taut.report.read.files import OF
+from taut.report.read.files import OF, word
 from taut.report.read.runs import REPEATS, Run, names_of
 from taut.report.read.scores import Bracket, Score, Scores
 
+FAMILIES = 80
+"""Letters of the families of a table's columns that a heading holds."""
 Source = Literal["test", "evaluation"]
 
 
@@ -50,6 +52,8 @@ class ScoreSet:
         """Subject of the scores."""
         about = self.about
         parts = [about["data"], f"binarisation {about['binarisation']}", f"{about['likelihood']} likelihood"]
+        if about["families"]:
+            parts.append(word(about["families"], FAMILIES))
         if about["mask"] not in ("none", "unknown"):
             parts.append(f"mask {about['mask']}")
         if about["cells"] in OF:

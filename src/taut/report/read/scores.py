@@ -213,7 +213,10 @@ class Scores:
         )
 
 
-PROBLEM = ("data", "binarisation", "mask", "cells", "likelihood", "data_digest", "held_out", "split", "n", "precision")
+PROBLEM = (
+    *("data", "binarisation", "mask", "cells", "likelihood", "families"),
+    *("data_digest", "held_out", "split", "n", "precision"),
+)
 """What scores must have in common to be compared: what was scored, of which data, in which arithmetic."""
 TESTED = (*PROBLEM, "k_test")
 EVALUATED = (*PROBLEM, "k", "estimators")
@@ -221,6 +224,7 @@ EVALUATED = (*PROBLEM, "k", "estimators")
 
 def _about(result: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
     words = {name: word(result.get(name)) or "unknown" for name in names if name != "estimators"}
+    words["families"] = _settings(result.get("families"))
     if "estimators" in names:
         words["estimators"] = "; ".join(f"{word(name)} {_settings(told)}".strip() for name, told in _told(result))
     return words

@@ -216,8 +216,13 @@ def _tested(candidate: Candidate, marks: Marks, given: Sequence[str]) -> list[Ce
         bound,
         _bracket(candidate, "log_px", marks.get("log p(x)", ""), _low_ess(candidate)),
         _bracket(candidate, "gap", marks.get("gap", ""), _low_ess(candidate)),
-        _score(candidate, "kl", lambda scores: scores.others.get("kl"), digits=2),
-        plain_cell(candidate.score(lambda scores: scores.others.get("active_units")), 0),
+        _of_layers(candidate, "kl", _score(candidate, "kl", lambda scores: scores.others.get("kl"), digits=2), 2),
+        _of_layers(
+            candidate,
+            "active_units",
+            plain_cell(candidate.score(lambda scores: scores.others.get("active_units")), 0),
+            0,
+        ),
         plain_cell(candidate.score(lambda scores: scores.others.get("ess")), 1),
         seconds_cell(fmean(seconds) if seconds else None),
         *(
@@ -266,6 +271,15 @@ def _score(candidate: Candidate, name: str, pick: Pick, mark: str = "", digits: 
         return void
     cell, spread = score_cell(candidate.score(pick), mark, digits), _spread(candidate, pick, digits)
     return replace(cell, note=spread) if spread else cell
+
+
+def _of_layers(candidate: Candidate, name: str, cell: Cell, digits: int) -> Cell:
+    """A cell that tells the terms of each layer of z, where it has several, when one points at it."""
+    terms, layer = [], 1
+    while (score := candidate.score(lambda scores, own=f"{name}_{layer}": scores.others.get(own))) is not None:
+        terms.append(f"layer {layer}: {number(score.value, digits)}")
+        layer += 1
+    return replace(cell, title="; ".join(terms)) if terms and cell.text else cell
 
 
 def _bracket(candidate: Candidate, name: Literal["log_px", "gap"], mark: str, doubt: str) -> Cell:

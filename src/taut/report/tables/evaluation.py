@@ -208,10 +208,20 @@ def _information(information: Mapping[str, Any]) -> list[RenderableType]:
     lines = [
         f"I(x; z) {signs[0]} {mi}{capped}; KL(q(z) || p(z)) {signs[1]} {rest}",
         f"over {_data(information['n'])}, MC s.e. {errors}",
+        *_by_layer(information.get("by_layer") or []),
         *_by_dimension(information["kl_by_dimension"] or []),
     ]
     title = Text(f"KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)) = {kl}", style="bold")
     return [title, *map(_aside, lines), Text("")]
+
+
+def _by_layer(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The terms of the KL that the layers of z have; none where it has no layers."""
+    return [
+        f"layer {part['layer']}: KL {number(part['kl']['value'])}, MC s.e. {number(part['kl']['monte_carlo_error'])}; "
+        f"{part['active_units']} of {part['units']} units active"
+        for part in parts
+    ]
 
 
 def _by_dimension(parts: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -268,7 +278,10 @@ def _remarks(mark: str, sentences: Sequence[str], style: str) -> list[Renderable
     return [table] if sentences else []
 
 
-KEY = ("data", "binarisation", "mask", "likelihood", "split", "n", "data_digest", "precision", "k", "estimators")
+KEY = (
+    *("data", "binarisation", "mask", "likelihood", "families"),
+    *("split", "n", "data_digest", "precision", "k", "estimators"),
+)
 """What evaluations must have in common to share a column."""
 
 
@@ -280,7 +293,7 @@ def comparable(results: Sequence[Result]) -> dict[tuple[str, ...], list[Result]]
     """
     groups = defaultdict(list)
     for result in results:
-        groups[tuple(str(result[name]) for name in KEY)].append(result)
+        groups[tuple(str(result.get(name)) for name in KEY)].append(result)
     return dict(groups)
 
 
