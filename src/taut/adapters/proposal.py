@@ -26,8 +26,6 @@ class Sampled(Distribution):
         support: Where z lives.
     """
 
-    arg_constraints = {}  # noqa: RUF012 (torch's own)
-
     def __init__(
         self,
         x: Tensor,
@@ -39,6 +37,11 @@ class Sampled(Distribution):
         super().__init__(torch.Size([len(x)]), z_shape, validate_args=False)
         # bound to x, not beside it: a copy in float64 would hand networks an x of another precision
         self._sample, self._score, self._support = partial(sample, x), partial(log_prob, x), support
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None: there are no parameters."""
+        return {}
 
     @property
     def support(self) -> Constraint:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -3,10 +3,8 @@
 from copy import deepcopy
 from typing import Any
 
-from torch import nn
 
-
-def in_float64(flow: nn.Module) -> Any:
+def in_float64(flow: Any) -> Any:
     """A copy of a flow whose networks compute in float64: from x to its distribution.
 
     z is drawn and scored with the very numbers of the flow's parameters, and the networks inside of its transforms take

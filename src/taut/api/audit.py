@@ -2,7 +2,7 @@
 
 # pyright: strict, reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -253,7 +253,7 @@ def rows_of(adapter: Adapter, data: Array) -> Tensor:
 
 
 @contextmanager
-def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
+def evaluating(modules: Sequence[nn.Module]) -> Generator[None]:
     """Put modules and all their parts into evaluation mode for the length of a block."""
     before = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
