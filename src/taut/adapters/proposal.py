@@ -83,7 +83,7 @@ def proposal_from(q: Any, x: Tensor) -> Callable[[Tensor], Distribution]:
         from taut.adapters.zuko import in_float64  # the package is there, for q is of it
 
         flow = in_float64(q)
-        return lambda x: _whole(flow(x.flatten(1).double()), len(x))
+        return lambda x: whole(flow(x.flatten(1).double()), len(x))
     dtype = next((one.dtype for one in q.parameters()), x.dtype) if isinstance(q, nn.Module) else x.dtype
     return lambda x: _distribution(q(x.to(dtype)), len(x))
 
@@ -134,7 +134,7 @@ def _full(d: int, parameters: Tensor) -> Distribution:
 
 def _distribution(answer: Any, b: int) -> Distribution:
     if isinstance(answer, Distribution):
-        return _whole(answer, b)
+        return whole(answer, b)
     if isinstance(answer, tuple | list) and len(answer) == 2 and all(isinstance(part, Tensor) for part in answer):
         mean, log_variance = answer
         if mean.shape == log_variance.shape and len(mean) == b and mean.dim() > 1:
@@ -151,20 +151,21 @@ def _described(answer: Any) -> str:
     return f"a tensor of shape {list(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
 
 
-def _whole(q: Distribution, b: int) -> Distribution:
-    """Q with batch ``(b,)``: independent along further axes of its batch, in float64 where it is made of tensors."""
+def whole(q: Distribution, b: int) -> Distribution:
+    """A q with batch ``(b,)``: independent along further axes of its batch, in float64 where it is made of tensors."""
     if len(q.batch_shape) > 1 and q.batch_shape[0] == b:
         q = Independent(q, len(q.batch_shape) - 1, validate_args=False)
     # one that calls networks of its own would hand them numbers of another precision
-    return in_double(q) if _of_torch(q) else q
+    return in_double(q) if _of_tensors(q) else q
 
 
-def _of_torch(part: Any) -> bool:
-    """Whether a distribution and all that it is made of are torch's own."""
-    if isinstance(part, Distribution | Transform):
-        own = type(part).__module__.startswith("torch.distributions")
-        return own and all(_of_torch(value) for name, value in vars(part).items() if name != "_inv")
-    return all(map(_of_torch, part)) if type(part) in (list, tuple) else not isinstance(part, nn.Module)
+def _of_tensors(part: Any) -> bool:
+    """Whether a distribution is made of tensors and of other distributions, with no function or network inside."""
+    if isinstance(part, Distribution | Transform) and not isinstance(part, nn.Module):
+        return all(_of_tensors(value) for name, value in vars(part).items() if name != "_inv")
+    if type(part) in (list, tuple):
+        return all(map(_of_tensors, part))
+    return part is None or isinstance(part, Tensor | bool | int | float | str | torch.Size | Constraint)
 
 
 def _draws_of(q: Any, x: Tensor) -> Tensor:
