@@ -62,7 +62,6 @@ def test_the_loss_of_an_iwae_is_a_surrogate_above_its_bound():
     error = reported.std().item() / 200**0.5
     report = taut.audit(model, data=x, k=2000, reported=reported.mean().item())
     upper = report.evidence["struski"]
-    print(report)
     assert reported.mean().item() - upper["value"] > 4 * (error + upper["monte_carlo_error"])
     assert report.result["reported"]["words"].endswith("it is no log-likelihood, unless q misses a mode")
     bound = torch.stack([torch.tensor(model.get_nll(x, n_samples=50, batch_size=50)) for _ in range(3)])
