@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -184,8 +184,3 @@ def dtype_of(module: Any, like: Tensor) -> torch.dtype:
     """The float type a module computes with: that of its parameters, or for what is no module that of the data."""
     parameters = module.parameters() if isinstance(module, nn.Module) else ()
     return next((one.dtype for one in parameters if one.is_floating_point()), like.dtype)
-
-
-def with_family(subject: Subject, x: Tensor) -> Subject:
-    """The same, with the family of its q where that is one that is known."""
-    return replace(subject, family=family_of(subject.target.q, x))
