@@ -58,6 +58,10 @@ def test_the_marginal_likelihood_of_scvi_is_too_high_by_log_128_over_100(model):
 
 
 def test_counts_that_are_simulated_keep_their_library_size(model):
+    own = Scvi(model)
+    rows, z = own.data[:3], torch.zeros(3, 2)
+    others = torch.cat([rows[:, :GENES] + 5, rows[:, GENES:]], 1)
+    torch.testing.assert_close(own._given(rows, z)[0].mean, own._given(others, z)[0].mean)
     report = taut.audit(model, k=500, simulated=100)
     of_model = report.result["simulated"]["evidence"]
     assert abs(of_model["u_k"]["value"] - of_model["importance"]["value"]) < 0.1

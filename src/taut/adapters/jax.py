@@ -1,6 +1,10 @@
 """Functions of JAX, and NumPyro's models and guides: values by calls, gradients in z by ``jax.grad``."""
 
+# the package is there where its models are, and not where types are checked
+# pyright: reportMissingImports=false
 from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -128,8 +132,8 @@ class NumPyro(Adapter):
         """Log-density of all sites of a program, given z, ``[k, b]``."""
         rows = x[None].repeat(len(z), 0).reshape(-1, *x.shape[1:])
         trace = self._traced(program, rows, layout.sites(z.reshape(-1, *z.shape[2:])))
-        parts = [layout.of_each_datum(name, site, site["fn"].log_prob(site["value"])) for name, site in _sampled(trace)]
-        return sum(parts[1:], parts[0]).reshape(z.shape[:2])
+        parts = (layout.of_each_datum(name, site, site["fn"].log_prob(site["value"])) for name, site in _sampled(trace))
+        return reduce(add, parts).reshape(z.shape[:2])
 
     def _drawn(self, layout: Layout, x: Any, k: int) -> Any:
         import jax.numpy as jnp

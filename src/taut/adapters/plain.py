@@ -63,7 +63,8 @@ class Plain(Adapter):
         if output not in ("logits", "means"):
             raise UserError(f"output={output!r} must be 'logits' or 'means'.")
         self.q, self.likelihood, self.decoder, self.prior = q, likelihood, decoder, prior
-        self.output, self.scale = output, scale
+        self.output: Output = output
+        self.scale = scale
         self.name = name or type(q).__name__
         self.modules = modules_in(q, likelihood, decoder, prior)
 

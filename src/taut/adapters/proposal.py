@@ -163,7 +163,7 @@ def _of_tensors(part: Any) -> bool:
     """Whether a distribution is made of tensors and of other distributions, with no function or network inside."""
     if isinstance(part, Distribution | Transform) and not isinstance(part, nn.Module):
         return all(_of_tensors(value) for name, value in vars(part).items() if name != "_inv")
-    if type(part) in (list, tuple):
+    if isinstance(part, list | tuple) and not isinstance(part, torch.Size):
         return all(map(_of_tensors, part))
     return part is None or isinstance(part, Tensor | bool | int | float | str | torch.Size | Constraint)
 

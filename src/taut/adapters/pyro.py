@@ -1,5 +1,7 @@
 """A Pyro model and its guide, with a latent z for each datum."""
 
+# the package is there where its models are, and not where types are checked
+# pyright: reportMissingImports=false
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 

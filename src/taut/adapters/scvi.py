@@ -1,5 +1,7 @@
 """scvi-tools' SCVI: counts of genes given a library size, a batch and covariates."""
 
+# the package is there where its models are, and not where types are checked
+# pyright: reportMissingImports=false
 from collections.abc import Mapping
 from typing import Any
 
