@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from taut import evidence
+    from taut.api.audit import audit
     from taut.api.evaluate import EvaluationReport, evaluate
     from taut.api.load import Run, load
     from taut.api.mixture import GaussianMixture
@@ -32,6 +33,7 @@ __all__ = [
     "RunError",
     "UserError",
     "__version__",
+    "audit",
     "evaluate",
     "evidence",
     "load",
@@ -47,6 +49,7 @@ _MODULES = {
     "RunError": "taut.errors",
     "UserError": "taut.errors",
     "VAE": "taut.api.variational",
+    "audit": "taut.api.audit",
     "evaluate": "taut.api.evaluate",
     "load": "taut.api.load",
 }

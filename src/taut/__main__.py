@@ -14,6 +14,7 @@ COMPOSED = {
     "train": ("taut.commands.train:train", None),
     "evaluate": ("taut.commands.evaluate:evaluate", "taut.commands.evaluate:compare"),
     "complete": ("taut.commands.complete:complete", None),
+    "audit": ("taut.commands.audit:audit", None),
 }
 """Commands with a config: what runs on it, and on the results of several, as in ``train.py`` and its like."""
 OTHERS = {
@@ -33,6 +34,7 @@ Train latent-variable models, and measure how tight their bounds on log p(x) are
   taut train model=iwae k=50                 train, test, and leave a run in outputs/runs
   taut evaluate run=outputs/runs/<run>       bracket log p(x) of a trained model from both sides
   taut complete run=outputs/runs/<run>       fill in missing pixels and empty cells
+  taut audit model=mylab.vae:load data=mnist trust=[mylab]      bracket log p(x) of a model from elsewhere
   taut gradients run=outputs/runs/<run>      how far a step's gradient stands out of its noise, against K
   taut export run=... to=<folder>            hand a model on: weights, model card, encoder and decoder
   taut report outputs                        which bound is best, which tightest: a table and a page

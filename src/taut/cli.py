@@ -120,7 +120,9 @@ class Command:
         if args.cfg or args.info or args.shell_completion:
             hydra.main(**VERSION_BASE, config_path=str(self.conf), config_name=self.name)(self._job)()
             return
-        if self.name != "train":
+        if self.name == "audit":
+            overrides.replace_words(args, overrides.as_added(overrides.as_loader(args.overrides)))
+        elif self.name != "train":
             overrides.replace_words(args, overrides.as_added(args.overrides))
         with self.held, Composer(self.name, self.conf, args) as composer:
             cfg = self._checked(args, composer)

@@ -9,7 +9,7 @@ from evaluations import copied
 
 ROOT = Path(__file__).resolve().parents[2]
 STORED = ROOT / "tests" / "stored_runs"
-PAGES = ["docs/python.md", "README.md"]
+PAGES = ["docs/python.md", "docs/audit.md", "README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -376,7 +376,7 @@ def test_a_broken_entry_point_names_its_distribution(value, sentence, site):
 
 def test_a_config_of_the_command_is_still_checked(here):
     """A key ``trust`` is named as what it is, in whatever command."""
-    for name in ("train", "evaluate", "complete"):
+    for name in ("train", "evaluate", "complete", "audit"):
         with pytest.raises(UserError, match=IN_A_CONFIG):
             check(OmegaConf.create({"trust": ["mylab"]}), name)
 

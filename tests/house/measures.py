@@ -22,7 +22,7 @@ FLOORS = [
     ["data", "config"],
     ["report", "model"],
     ["objective", "evidence"],
-    ["training"],
+    ["training", "adapters"],
     ["completion"],
     ["api", "testing"],
     ["commands"],

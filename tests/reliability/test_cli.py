@@ -322,7 +322,7 @@ def test_the_config_of_a_job_says_no_more_of_hydra_than_any_other(monkeypatch, t
     assert (called, "EVIL" in os.environ) == ([], False)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "complete"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "complete", "audit"])
 def test_the_file_that_is_started_names_the_function_that_runs(command):
     named = re.findall(r'"(taut\.[\w.]+:\w+)"', (ROOT / f"{command}.py").read_text())
     assert named[0] == f"taut.commands.{command}:{command}"
@@ -434,7 +434,7 @@ def test_what_is_answered_at_once_imports_nothing_heavy(programs, word, code, li
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == code
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "complete"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "complete", "audit"])
 def test_help_shows_the_groups_of_its_command_their_choices_and_examples(command, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{command}.py", "--help"])
     assert main(command, ROOT / "conf", f"taut.commands.{command}:{command}") == 0

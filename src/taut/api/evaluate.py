@@ -137,7 +137,7 @@ def evaluate(
         raise UserError(f"split={split!r} is not known; choose {', '.join(get_args(Split))}.")
     if not 0 < confidence < 1:
         raise UserError(f"confidence={confidence!r} must lie between 0 and 1.")
-    estimators = [_estimator(one, whole("k", k)) for one in evidence]
+    estimators = [estimator_of(one, whole("k", k)) for one in evidence]
     cfg: dict[str, Any] = {
         "k": whole("k", k),
         "split": split,
@@ -165,7 +165,12 @@ def evaluate(
         return EvaluationReport(Evaluation(settings, run.stored, processes, loaded).run_all(), split)
 
 
-def _estimator(asked: str | Evidence, k: int) -> Evidence:
+def estimator_of(asked: str | Evidence, k: int) -> Evidence:
+    """An estimator by its name, with K samples where it takes them; one that is built already as it is.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
     if isinstance(asked, Evidence):
         return asked
     if asked not in ESTIMATORS:

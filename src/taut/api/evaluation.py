@@ -2,13 +2,12 @@
 
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from omegaconf import DictConfig
 
 from taut.api.measurement import Loaded, Measurement
-from taut.data.base import Data
 from taut.errors import UserError
 from taut.evidence import Evidence
 from taut.evidence.diagnostics import collapse
@@ -30,6 +29,14 @@ ENOUGH_SETTLED = 0.95
 """Share of the data for which two searches for the best q must agree."""
 
 
+class HasRows(Protocol):
+    """Data that give the rows of a split."""
+
+    def rows_of(self, split: Any) -> Any:
+        """The rows, ``[n, *x]``."""
+        ...
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """What an evaluation found.
@@ -38,13 +45,13 @@ class Evaluated:
         result: What goes into ``result.json``.
         measured: The scores of each datum, by split.
         gaps: The gap of each datum in its parts, by split.
-        data: The data of the run.
+        data: The data that were scored.
     """
 
     result: dict[str, Any]
     measured: dict[str, EvalResult]
     gaps: dict[str, GapDecomposition]
-    data: Data
+    data: HasRows
 
 
 class Evaluation(Measurement):
@@ -79,7 +86,7 @@ class Evaluation(Measurement):
             split = self.cfg.split
             measured[split] = self._measured(split, self.cfg.limit, stages)
             information = self._information(split, stages)
-            measured[split] = _void_if_kl_is_negative(measured[split], information, split)
+            measured[split] = void_if_kl_is_negative(measured[split], information, split)
             if any(estimator.simulated for estimator in self.estimators):
                 of_model = self._simulated(stages)
             for split in self.cfg.gap.splits if self.cfg.gap.apart else []:
@@ -122,7 +129,7 @@ class Evaluation(Measurement):
         apart = {split: taken_apart(gap, _first(measured[split], len(gap.elbo))) for split, gap in gaps.items()}
         summary = information_summary(information, self.model.joint.prior.layers)
         voids = [void for split, scores in measured.items() if split != cfg.split for void in scores.void.values()]
-        doubt = None if of_model is None else _doubt_of_struski(of_model)
+        doubt = None if of_model is None else doubt_of_struski(of_model)
         warnings = [*self.warnings(), doubt, self._collapsed(summary)]
         bits = bits_of(self.model.joint.likelihood, self.data)
         return {
@@ -135,7 +142,7 @@ class Evaluation(Measurement):
             "k": cfg.k,
             "simulated": None if of_model is None else assessed(of_model, cfg.confidence),
             "apart": apart,
-            "gap_warnings": [_unsettled(split, gap) for split, gap in apart.items() if gap["settled"] < ENOUGH_SETTLED],
+            "gap_warnings": [unsettled(split, gap) for split, gap in apart.items() if gap["settled"] < ENOUGH_SETTLED],
             "limits": self.model.limits(self.data.rows_of(cfg.split)[: cfg.limit].to(self.processes.device)),
             "skipped": self.skipped,
         }
@@ -161,7 +168,7 @@ class Evaluation(Measurement):
         }
 
 
-def _void_if_kl_is_negative(scores: EvalResult, information: Information, split: str) -> EvalResult:
+def void_if_kl_is_negative(scores: EvalResult, information: Information, split: str) -> EvalResult:
     """The scores, void where they are made of q if the KL from the prior is below 0: q is then not a density."""
     error = information.kl_variance.sum().sqrt().item() / len(information.kl)
     kl = Value("KL(q(z|x) || p(z))", "estimate", information.kl.mean().item(), error)
@@ -187,7 +194,7 @@ def noise_of(split: str) -> str:
     return split if split == "test" else f"evaluate/{split}"
 
 
-def _doubt_of_struski(of_model: EvalResult) -> str | None:
+def doubt_of_struski(of_model: EvalResult) -> str | None:
     """A warning where an upper bound made of q lies below those that do not rest on q, which shows a missed mode."""
     means = {estimate.name: estimate.mean for estimate in of_model.trusted}
     others = [means[name] for name in ("u_k", "bdmc") if name in means]
@@ -200,7 +207,8 @@ def _doubt_of_struski(of_model: EvalResult) -> str | None:
     )
 
 
-def _unsettled(split: str, gap: dict[str, Any]) -> str:
+def unsettled(split: str, gap: dict[str, Any]) -> str:
+    """The warning where the search for the best q has not settled."""
     return (
         f"gap, {split}: for {1 - gap['settled']:.0%} of the data two starts led the search for the best q to "
         "different ELBOs; what it missed is booked as approximation gap: take more gap.steps."

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from taut.data.base import Data
+from taut.api.evaluation import HasRows
 from taut.evidence.gap import interval
 from taut.evidence.loop import BETAS, EvalResult
 from taut.report import figures
@@ -18,7 +18,7 @@ AT_EQUAL_COST = ("uniform", "naive", "importance")
 
 
 def evaluation_figures(
-    result: Mapping[str, Any], measured: Mapping[str, EvalResult], data: Data, split: str
+    result: Mapping[str, Any], measured: Mapping[str, EvalResult], data: HasRows, split: str
 ) -> Iterator[tuple[str, Figure]]:
     """Name and figure of every picture that the evaluation can make; none of what is void."""
     if measured[split].void:
@@ -63,7 +63,7 @@ def _thermodynamic(result: Mapping[str, Any], scores: EvalResult, title: str) ->
     )
 
 
-def _histogram(scores: EvalResult, data: Data, split: str, title: str) -> Figure:
+def _histogram(scores: EvalResult, data: HasRows, split: str, title: str) -> Figure:
     gap = interval(scores.trusted_elbo, scores.trusted)
     worst = gap.low.argsort(descending=True)[:WORST]
     images = data.rows_of(split)[worst].double().numpy()

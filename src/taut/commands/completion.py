@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from taut.config.program import REFUSED, ended
 from taut.errors import UserError, nearest
 
-COMMANDS = "train evaluate complete export gradients report dashboard new schema doctor completion --help --version"
+COMMANDS = (
+    "train evaluate complete audit export gradients report dashboard new schema doctor completion --help --version"
+)
 BASH = """\
 _taut() {
     # no slices of arrays and no numbers in them: bash counts from 0, zsh from 1
@@ -16,7 +18,7 @@ _taut() {
     local word="${typed##* }" rest="${typed#taut }"
     COMPREPLY=()
     case "$typed" in
-    "taut train "* | "taut evaluate "* | "taut complete "*)
+    "taut train "* | "taut evaluate "* | "taut complete "* | "taut audit "*)
         # bash breaks words at = and gives back what stands behind it alone
         local behind="$word"
         [[ "$COMP_WORDBREAKS" == *=* ]] && behind="${word##*=}"
@@ -44,7 +46,7 @@ function __taut_query
     COMP_LINE="$line" COMP_POINT=(string length -- "$line") taut $argv[1] -sc query=fish 2>/dev/null
 end
 complete -c taut -n __fish_use_subcommand -f -a "COMMANDS"
-for command in train evaluate complete
+for command in train evaluate complete audit
     complete -c taut -n "__fish_seen_subcommand_from $command" -f -a "(__taut_query $command)"
 end
 complete -c taut -n "__fish_seen_subcommand_from completion" -f -a "bash zsh fish"

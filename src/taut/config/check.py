@@ -1,6 +1,7 @@
 """Checks of a config before anything is imported or written."""
 
 import os
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from omegaconf.resolvers import oc
 
 from taut.config.instantiate import check_targets
 from taut.config.logger_keys import logger_nodes
+from taut.config.pieces import NeedsTrust, could_cover, covers, package_of
 from taut.config.releases import register_resolver
 from taut.config.secrets import IN_URL, NAMED, WANDB_KEY, remember
 from taut.errors import UserError, nearest
@@ -47,6 +49,10 @@ KEYS = {
         *("run", "ckpt_path", "data", "mask", "k", "draws", "split", "limit", "seed", "refine", "confidence", "unfit"),
         "threads",
         *("out", "fill", "overwrite", "lecture", "evidence", "trainer"),
+    },
+    "audit": {
+        *("model", "reported", "k", "split", "limit", "seed", "simulated", "confidence", "unfit", "threads"),
+        *("data", "evidence", "gap"),
     },
 }
 """The keys of each command's config."""
@@ -105,6 +111,8 @@ def check(cfg: DictConfig, command: str = "train") -> None:
     if command == "train":
         _check_layers(container)
         _check_search(container)
+    elif command == "audit":
+        _check_audit(container)
     else:
         _check_run(container, command)
     _check_memory(container)
@@ -142,6 +150,32 @@ def _check_run(container: dict[str, Any], command: str) -> None:
         raise UserError(f"{command}.py needs the folder of a run: add run=outputs/runs/<run>.")
     if run is not None and checkpoint is not None:
         raise UserError(f"run={run} and ckpt_path={checkpoint} both name a run; leave one of them out.")
+
+
+LOADER = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
+def _check_audit(container: dict[str, Any]) -> None:
+    """Refuse a model that is no function, or one of a package that the user has not named; nothing is imported."""
+    model, data = container["model"], container["data"]
+    place = model.get("load") if isinstance(model, dict) else model
+    if place is None:
+        raise UserError(
+            "audit.py needs a function that gives the model: add model=<module>:<function> and trust=[<package>], as "
+            "in model=mylab.vae:load trust=[mylab]."
+        )
+    if not isinstance(place, str) or LOADER.fullmatch(place) is None:
+        raise UserError(
+            f"model={place} is no function; write model=<module>:<function>, as in model=mylab.vae:load, and evaluate "
+            "a run of taut by evaluate.py run=<run>."
+        )
+    target = place.replace(":", ".")
+    if not covers(target):
+        if not could_cover(target):
+            raise UserError(f"model={place} may not be called: it is no function of a package of yours.")
+        raise NeedsTrust([package_of(target)], f"model={place}")
+    if data is not None and "_target_" not in data:
+        raise UserError("data.path and the like go with a choice of data: add data=table or data=images.")
 
 
 def check_overrides(overrides: list[str]) -> None:
@@ -184,7 +218,7 @@ def refuse_processes(cfg: DictConfig) -> None:
     Raises:
         UserError: Naming the ways out.
     """
-    if not isinstance(cfg.trainer.strategy, str):
+    if "trainer" in cfg and not isinstance(cfg.trainer.strategy, str):
         raise UserError(
             "Several processes (strategy=ddp) and -m do not go together here; run the jobs one by one, or use "
             "strategy=auto."
@@ -255,12 +289,12 @@ def _check_objects(container: dict[str, Any]) -> None:
 
 
 def _objects(container: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    if "model" in container:
+    if _trains(container):
         yield from ((key, container[key]) for key in OBJECTS)
     for key in OPTIONAL_OBJECTS:
         value = container.get(key)
         # without a class, a command that measures a run is told where the run's own data are now
-        if value is not None and ("model" in container or not isinstance(value, dict) or "_target_" in value):
+        if value is not None and (_trains(container) or not isinstance(value, dict) or "_target_" in value):
             yield key, value
     for group in GROUPS_OF_OBJECTS:
         parts = container.get(group) or {}
@@ -271,6 +305,11 @@ def _objects(container: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     # one that stands there without a name is what its group says
     for name, part in logger_nodes(container.get("logger") or {}).items():
         yield (name if name == "logger" else f"logger.{name}"), part
+
+
+def _trains(container: dict[str, Any]) -> bool:
+    """Whether a config is one of a training: it alone says what is minimised."""
+    return "objective" in container
 
 
 def in_another_group(key: str, cfg: DictConfig) -> str | None:
@@ -353,7 +392,7 @@ def check_range(key: str, allowed: "Range", value: Any) -> None:
 
 
 def _check_memory(container: dict[str, Any]) -> None:
-    training = "model" in container
+    training = _trains(container)
     batch = container["data"].get("batch_size") or 1 if training else 1
     bytes_per_sample = BYTES_PER_SAMPLE["train" if training else "evaluate"]
     memory = available()

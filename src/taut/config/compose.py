@@ -298,14 +298,14 @@ class Composer:
         devices.check(cfg)
         devices.check_folder(cfg)
         folder = Path(cfg.hydra.run.dir).absolute()
-        if self.task != "train":
+        if self.task not in ("train", "audit"):
             if cfg.run is not None:
                 refuse_other_folder(Path(cfg.run).expanduser(), f"run={cfg.run}")
             elif cfg.ckpt_path is not None:
                 run_and_file(cfg.ckpt_path)
         elif new:
             refuse_run(folder)
-            if cfg.ckpt_path is not None:
+            if cfg.get("ckpt_path") is not None:
                 weights_at(cfg.ckpt_path)
             check_entries(folder, f"hydra.run.dir={cfg.hydra.run.dir}")
         return CreatedFolder.of(folder)

@@ -58,6 +58,11 @@ def as_added(words: list[str]) -> list[str]:
     ]
 
 
+def as_loader(words: list[str]) -> list[str]:
+    """The words of an audit, whose ``model=<module>:<function>`` sets a key: Hydra would look it up in conf/model."""
+    return [f"model.load={word.partition('=')[2]}" if word.startswith("model=") else word for word in words]
+
+
 def parsed() -> Namespace:
     """Parse ``sys.argv``, wherever its flags stand; they are put in front of its words, as Hydra wants them.
 

@@ -21,6 +21,7 @@ Span = Annotated[dict[Unit, Amount], Field(min_length=1)]
 ThreadCount = Annotated[int, Field(strict=True, ge=1, le=1024)]
 Part = Annotated[float, Field(strict=True, ge=0, le=1)]
 PositivePart = Annotated[float, Field(strict=True, gt=0, le=1)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 AtLeastZero = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Switch = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(min_length=1)]
@@ -124,7 +125,11 @@ RANGES = {
     "x_shape": (TypeAdapter(list[Count] | None), "null, because it is read from the data"),
     "tags": (TypeAdapter(list[Tag] | None), "a list of words of 1 to 64 characters such as [paper], or null"),
     "slurm": (TypeAdapter(dict[str, Any] | None), "a mapping such as {partition: gpu}, or null"),
-    **dict.fromkeys(("name", "out", "ckpt_path"), A_TEXT_OR_NULL),
+    **dict.fromkeys(("name", "out", "ckpt_path", "load"), A_TEXT_OR_NULL),
+    "reported": (
+        TypeAdapter(Finite | None),
+        "a finite number of nats, or null",
+    ),
     "resume": (TypeAdapter(Switch | Text | None), "the folder of a run, or in a sweep true or merge"),
     "run": (TypeAdapter(Annotated[str | None, Field(min_length=1)]), "the folder of a run"),
     "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),

@@ -10,6 +10,7 @@ from taut.runtime.launch import launched
 DOCS = "docs/devices.md"
 ALL = ("auto", -1)
 ALONE = ("auto", "recorded")
+ONE = {"strategy": "auto", "devices": 1}
 SHARDED = "taut.training.strategies.Sharded"
 NO_MPS = (
     "strategy=mps is not possible: Apple's GPUs have no float64, in which z and its densities are; choose strategy=cpu."
@@ -25,7 +26,8 @@ def check(cfg: DictConfig) -> None:
     Raises:
         UserError: For the first thing that is wrong.
     """
-    trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    # a command without a trainer is one process
+    trainer: Any = OmegaConf.to_container(cfg.get("trainer") or OmegaConf.create(ONE), resolve=True)
     if not isinstance(trainer["strategy"], dict):
         _check_alone(trainer)
     else:

@@ -31,9 +31,9 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
         width: Columns of the terminal; from 104 on the largest weight and the 1/K extrapolation have one each.
     """
     wide = width >= WIDE
-    same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     tables: list[RenderableType] = [Text(result["name"], style="bold")]
-    tables += section(f"{result['split']} split{same}", result, of=_of(result), wide=wide)
+    tables += section(_rows(result), result, of=_of(result), wide=wide)
+    tables += [Text(f"{result['reported']['words']}.", style="bold"), Text("")] if result.get("reported") else []
     tables += _information(result["information"]) if result["information"] else []
     if result["simulated"]:
         # of those cells are missing only where the model hides them itself
@@ -42,6 +42,14 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     if result["apart"]:
         tables.append(_apart(result))
     return [*tables, *_notes(result)]
+
+
+def _rows(result: Result) -> str:
+    """Which data these are; of those that were handed over in Python nobody knows more."""
+    if result["split"] == "data":
+        return "data"
+    same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
+    return f"{result['split']} split{same}"
 
 
 def signed(score: Mapping[str, Any] | None, digits: int = 3) -> str:

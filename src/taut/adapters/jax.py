@@ -1,0 +1,222 @@
+"""Functions of JAX, and NumPyro's models and guides: values by calls, gradients in z by ``jax.grad``."""
+
+# the package is there where its models are, and not where types are checked
+# pyright: reportMissingImports=false
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from taut.adapters.base import Adapter, Subject, checked, prior_of
+from taut.adapters.proposal import Sampled, family_of, gaussian
+from taut.adapters.sites import Layout, plate_of_data
+from taut.errors import UserError
+from taut.evidence.target import Target
+
+
+class Jax(Adapter):
+    r"""A model of functions of JAX, which are given and give its arrays.
+
+    They are called with 64 bits enabled, x in its own precision and z in float64, whatever the process is set to, and
+    compiled only where the caller has compiled them.
+
+    Args:
+        log_joint: $\log p(x, z)$ in nats, from x ``[b, *x]`` and z ``[k, b, *z]`` to ``[k, b]``.
+        q: From x to mean and log-variance of a Gaussian, ``[b, d]`` each; or an object with ``sample(key, x, k)``,
+            which gives z ``[k, b, *z]``, and ``log_prob(x, z)``, ``[k, b]``.
+        simulate: From a key and n to n pairs (z, x) drawn from the model.
+        prior: The distribution of z, one of torch, batch ``()``.
+        mass: Whether p(x) is a probability mass.
+        name: What the model is called.
+    """
+
+    def __init__(
+        self,
+        log_joint: Callable[[Any, Any], Any],
+        q: Any,
+        simulate: Callable[[Any, int], tuple[Any, Any]] | None = None,
+        prior: Distribution | None = None,
+        *,
+        mass: bool = False,
+        name: str | None = None,
+    ) -> None:
+        self.log_joint, self.q, self.simulate, self.prior, self.mass = log_joint, q, simulate, prior, mass
+        self.name = name or getattr(log_joint, "__name__", type(log_joint).__name__)
+
+    def subject(self, x: Tensor) -> Subject:
+        q = self._proposal(x)
+        prior = None if self.prior is None else prior_of(self.prior, q(x[:1]))
+        simulate = None if self.simulate is None else _simulating(self.simulate, x)
+        target = Target(_of_jax(self.log_joint), q, prior, simulate=simulate, mass=self.mass)
+        return checked(Subject(target, family_of(q, x)), x)
+
+    def _proposal(self, x: Tensor) -> Callable[[Tensor], Distribution]:
+        if not hasattr(self.q, "sample"):
+            return lambda x: gaussian(*_called(self.q, x))
+
+        def sample(x: Tensor, k: int) -> Tensor:
+            return _called(lambda rows: self.q.sample(_key(), rows, k), x)
+
+        with torch.random.fork_rng(devices=[]):
+            z_shape = sample(x[:1], 1).shape[2:]
+        return lambda x: Sampled(x, sample, _of_jax(self.q.log_prob), z_shape)
+
+
+class NumPyro(Adapter):
+    r"""``model(x)`` and ``guide(x)``, each a function of a batch of data with a plate over them.
+
+    z of K draws for each of b data is put before the model as one batch of ``k * b`` data: its plate must be as long as
+    x, as in ``with numpyro.plate("data", len(x))``. Where several sites are latent, z is their concatenation in the
+    order of the guide, each without bounds. Densities are taken without the scales of ``handlers.scale``.
+
+    Args:
+        model: The model.
+        guide: Its guide.
+        params: What was learned: the values of ``numpyro.param`` and ``numpyro.module`` by their names.
+        name: What the model is called.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        params: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.model, self.guide, self.params = model, guide, dict(params or {})
+        self.name = name or getattr(model, "__name__", type(model).__name__)
+
+    def subject(self, x: Tensor) -> Subject:
+        with torch.random.fork_rng(devices=[]):
+            layout = self._layout(x)
+        log_q = _of_jax(lambda x, z: self._log_prob(self.guide, layout, x, z))
+
+        def sample(x: Tensor, k: int) -> Tensor:
+            return _called(lambda rows: self._drawn(layout, rows, k), x)
+
+        def q(x: Tensor) -> Distribution:
+            given = self._gaussian(layout, x)
+            return Sampled(x, sample, log_q, torch.Size(layout.z_shape)) if given is None else given
+
+        log_joint = _of_jax(lambda x, z: self._log_prob(self.model, layout, x, z))
+        return checked(Subject(Target(log_joint, q, mass=layout.mass), family_of(q, x)), x)
+
+    def _layout(self, x: Tensor) -> Layout:
+        """Latent sites, their shapes, and the plate of the data, from two traces of different length."""
+        one, two = (self._traced(self.guide, _array(x[:1].expand(n, *x.shape[1:]))) for n in (1, 2))
+        given = self._traced(self.model, _array(x[:1]))
+        latent = {name: site for name, site in _sampled(one) if not site["is_observed"]}
+        missing = {name for name, site in _sampled(given) if not site["is_observed"]} ^ set(latent)
+        if missing or not latent:
+            raise UserError(
+                "Guide and model must have the same latent sites; of one of the two alone there is "
+                f"{', '.join(sorted(missing)) or 'none'}."
+            )
+        observed = [site for _, site in _sampled(given) if site["is_observed"]]
+        mass = bool(observed) and all(site["fn"].support.is_discrete for site in observed)
+        shapes = {name: tuple(site["value"].shape[1:]) for name, site in latent.items()}
+        return Layout(plate_of_data(dict(_sampled(one)), dict(_sampled(two))), shapes, mass)
+
+    def _traced(self, program: Callable[..., Any], x: Any, values: Mapping[str, Any] | None = None) -> Any:
+        from numpyro import handlers
+
+        given = handlers.substitute(handlers.seed(program, _key()), data=self.params)
+        return handlers.trace(handlers.condition(given, data=dict(values or {}))).get_trace(x)
+
+    def _log_prob(self, program: Callable[..., Any], layout: Layout, x: Any, z: Any) -> Any:
+        """Log-density of all sites of a program, given z, ``[k, b]``."""
+        rows = x[None].repeat(len(z), 0).reshape(-1, *x.shape[1:])
+        trace = self._traced(program, rows, layout.sites(z.reshape(-1, *z.shape[2:])))
+        parts = (layout.of_each_datum(name, site, site["fn"].log_prob(site["value"])) for name, site in _sampled(trace))
+        return reduce(add, parts).reshape(z.shape[:2])
+
+    def _drawn(self, layout: Layout, x: Any, k: int) -> Any:
+        import jax.numpy as jnp
+
+        trace = self._traced(self.guide, x[None].repeat(k, 0).reshape(-1, *x.shape[1:]))
+        flat = jnp.concatenate([trace[name]["value"].reshape(k * len(x), -1) for name in layout.shapes], 1)
+        return flat.reshape(k, len(x), *layout.z_shape)
+
+    def _gaussian(self, layout: Layout, x: Tensor) -> Distribution | None:
+        """Q of one site that is a Gaussian of independent coordinates, as one of torch."""
+        import numpyro.distributions as dist
+
+        def of_site(rows: Any) -> Any:
+            (name,) = layout.shapes
+            fn = self._traced(self.guide, rows)[name]["fn"]
+            while isinstance(fn, dist.Independent | dist.ExpandedDistribution):
+                fn = fn.base_dist
+            if not isinstance(fn, dist.Normal):
+                return None
+            shape = (len(rows), *layout.z_shape)
+            return np.broadcast_to(fn.loc, shape), 2 * np.log(np.broadcast_to(fn.scale, shape))
+
+        found = _called(of_site, x) if len(layout.shapes) == 1 else None
+        return None if found is None else gaussian(*found)
+
+
+class _Values(torch.autograd.Function):
+    """Values of a function of JAX, each of one z, and their gradients in it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, z: Tensor, function: Callable[[Any, Any], Any]) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(x, z)
+        return _called(lambda x, z: function(x, z), x, z)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None]:
+        import jax
+
+        x, z = ctx.saved_tensors
+        # of the sum, since each value depends on its own z alone
+        pull = _called(lambda x, z: jax.grad(lambda z: ctx.function(x, z).sum())(z), x, z)
+        return None, gradients[0].reshape(*gradients[0].shape, *[1] * (z.dim() - 2)) * pull, None
+
+
+def _of_jax(function: Callable[[Any, Any], Any]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda x, z: _Values.apply(x, z, function)  # type: ignore[return-value]
+
+
+def _simulating(simulate: Callable[[Any, int], tuple[Any, Any]], x: Tensor) -> Callable[[int], tuple[Tensor, Tensor]]:
+    def simulated(n: int) -> tuple[Tensor, Tensor]:
+        z, made = _called(lambda: simulate(_key(), n))
+        return z.double(), made.to(x)
+
+    return simulated
+
+
+def _called(function: Callable[..., Any], *arguments: Tensor) -> Any:
+    """What a function of JAX gives, as tensors: one, a pair of them, or None."""
+    import jax
+
+    with jax.enable_x64(True):
+        answer = function(*map(_array, arguments))
+        return tuple(map(_tensor, answer)) if isinstance(answer, tuple | list) else _tensor(answer)
+
+
+def _array(values: Tensor) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.asarray(values.detach().cpu().numpy())
+
+
+def _tensor(values: Any) -> Any:
+    # a copy: arrays of JAX cannot be written to
+    return None if values is None else torch.from_numpy(np.array(values))
+
+
+def _key() -> Any:
+    """A key of JAX from torch's generator, by which every draw of an audit is seeded."""
+    import jax
+
+    return jax.random.key(int(torch.randint(2**31, ())))
+
+
+def _sampled(trace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    return ((name, site) for name, site in trace.items() if site["type"] == "sample")

@@ -1,0 +1,156 @@
+"""A Pyro model and its guide, with a latent z for each datum."""
+
+# the package is there where its models are, and not where types are checked
+# pyright: reportMissingImports=false
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, constraints
+from torch.distributions.constraints import Constraint
+
+from taut.adapters.base import Adapter, Subject, checked, modules_in
+from taut.adapters.proposal import Sampled, family_of, whole
+from taut.adapters.sites import Layout, plate_of_data
+from taut.errors import UserError
+from taut.evidence.target import Target, innermost
+
+
+class Pyro(Adapter):
+    r"""``model(x)`` and ``guide(x)``, each a function of a batch of data with a plate over them.
+
+    z of K draws for each of b data is put before the model as one batch of ``k * b`` data: its plate must be as long as
+    x, as in ``with pyro.plate("data", len(x))``. Where several sites are latent, z is their concatenation in the order
+    of the guide. Densities are taken without the scales of ``poutine.scale``: KL warm-up is no part of a model.
+
+    Where x enters the model as its one observation alone, data are simulated by ``poutine.uncondition``. One latent
+    site that is Gaussian, alike for all x, is the prior.
+
+    Args:
+        model: The model.
+        guide: Its guide.
+        name: What the model is called.
+    """
+
+    def __init__(self, model: Callable[..., Any], guide: Callable[..., Any], name: str | None = None) -> None:
+        self.model, self.guide = model, guide
+        self.name = name or getattr(model, "__name__", type(model).__name__)
+        self.modules = modules_in(model, guide)
+
+    def subject(self, x: Tensor) -> Subject:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            layout = self._layout(x)
+            prior = _gaussian_prior(self._traced(self.model, x[:10]), layout)
+            alone = len(x) > 1 and self._observes_alone(x, layout)
+        q = self._one_site(layout) if len(layout.shapes) == 1 else self._several_sites(layout)
+
+        def log_joint(x: Tensor, z: Tensor) -> Tensor:
+            return self._log_prob(self.model, layout, x, z)
+
+        def simulate(n: int) -> tuple[Tensor, Tensor]:
+            return self._simulated(x, n, layout)
+
+        target = Target(log_joint, q, prior, simulate=simulate if alone else None, mass=layout.mass)
+        return checked(Subject(target, family_of(q, x)), x)
+
+    def _layout(self, x: Tensor) -> Layout:
+        """Latent sites, their shapes, and the plate of the data, from two traces of different length."""
+        if len(x) < 2:
+            raise UserError("An audit of a Pyro model needs two data or more, to tell the plate of the data.")
+        traces = [self._traced(self.guide, x[:1]), self._traced(self.guide, x[:2])]
+        given = self._traced(self.model, x[:2])
+        latent = {name: site for name, site in _sampled(traces[0]) if not site["is_observed"]}
+        missing = {name for name, site in _sampled(given) if not site["is_observed"]} ^ set(latent)
+        if missing or not latent:
+            raise UserError(
+                f"Guide and model must have the same latent sites; of one of the two alone there is "
+                f"{', '.join(sorted(missing)) or 'none'}."
+            )
+        plate = plate_of_data(dict(_sampled(traces[0])), dict(_sampled(traces[1])))
+        observed = [site for _, site in _sampled(given) if site["is_observed"]]
+        shapes = {name: tuple(site["value"].shape[1:]) for name, site in latent.items()}
+        supports = [innermost(site["fn"].support) for site in latent.values()]
+        mass = bool(observed) and all(site["fn"].support.is_discrete for site in observed)
+        return Layout(plate, shapes, mass, _support(supports, shapes))
+
+    def _traced(self, program: Callable[..., Any], x: Tensor, values: Mapping[str, Tensor] | None = None) -> Any:
+        from pyro import poutine
+
+        return poutine.trace(poutine.condition(program, data=dict(values or {}))).get_trace(x)
+
+    def _log_prob(self, program: Callable[..., Any], layout: Layout, x: Tensor, z: Tensor) -> Tensor:
+        """Log-density of all sites of a program, given z, ``[k, b]``."""
+        rows = x.expand(len(z), *x.shape).flatten(0, 1)
+        trace = self._traced(program, rows, layout.sites(z.flatten(0, 1)))
+        trace.compute_log_prob()
+        parts = [layout.of_each_datum(name, site, site["unscaled_log_prob"]) for name, site in _sampled(trace)]
+        return sum(part.double() for part in parts).reshape(z.shape[:2])  # type: ignore[union-attr]
+
+    def _one_site(self, layout: Layout) -> Callable[[Tensor], Distribution]:
+        (name,) = layout.shapes
+        return lambda x: whole(self._traced(self.guide, x).nodes[name]["fn"], len(x))
+
+    def _several_sites(self, layout: Layout) -> Callable[[Tensor], Distribution]:
+        def sample(x: Tensor, k: int) -> Tensor:
+            trace = self._traced(self.guide, x.expand(k, *x.shape).flatten(0, 1))
+            parts = [trace.nodes[name]["value"].reshape(k * len(x), -1) for name in layout.shapes]
+            return torch.cat(parts, 1).unflatten(0, (k, len(x)))
+
+        def log_prob(x: Tensor, z: Tensor) -> Tensor:
+            return self._log_prob(self.guide, layout, x, z)
+
+        return lambda x: Sampled(x, sample, log_prob, torch.Size([layout.size]), layout.support)
+
+    def _observes_alone(self, x: Tensor, layout: Layout) -> bool:
+        """Whether x is the one observation of the model, and its density given z is that of no other x."""
+        z = layout.sites(self._one_draw(x, layout))
+        traces = [self._traced(self.model, row, z) for row in (x[:1], x[1:2])]
+        sites = [[site for name, site in _sampled(trace) if name not in layout.shapes] for trace in traces]
+        if any(len(found) != 1 for found in sites) or sites[0][0]["value"].numel() != x[0].numel():
+            return False
+        first, second = (found[0]["fn"].log_prob(sites[0][0]["value"]) for found in sites)
+        return torch.allclose(first, second)
+
+    def _one_draw(self, x: Tensor, layout: Layout) -> Tensor:
+        trace = self._traced(self.guide, x[:1])
+        return torch.cat([trace.nodes[name]["value"].reshape(1, -1) for name in layout.shapes], 1)
+
+    def _simulated(self, x: Tensor, n: int, layout: Layout) -> tuple[Tensor, Tensor]:
+        from pyro import poutine
+
+        rows = x[torch.arange(n) % len(x)]  # of whose values none is read: only how many there are
+        trace = self._traced(poutine.uncondition(self.model), rows)
+        z = torch.cat([trace.nodes[name]["value"].reshape(n, -1) for name in layout.shapes], 1)
+        (made,) = [site["value"] for name, site in _sampled(trace) if name not in layout.shapes]
+        return z.double().reshape(n, *layout.z_shape), made.reshape(rows.shape).to(rows)
+
+
+def _sampled(trace: Any) -> Iterator[tuple[str, Any]]:
+    """The random sites of a trace, without those of a plate's own subsample."""
+    from pyro.poutine.util import site_is_subsample
+
+    for name, site in trace.nodes.items():
+        if site["type"] == "sample" and not site_is_subsample(site):
+            yield name, site
+
+
+def _gaussian_prior(trace: Any, layout: Layout) -> Distribution | None:
+    """The prior of one Gaussian site, where it is alike for all data."""
+    if len(layout.shapes) > 1:
+        return None
+    (name,) = layout.shapes
+    prior = whole(trace.nodes[name]["fn"], len(trace.nodes[name]["value"]))
+    if not isinstance(prior, Independent) or not isinstance(prior.base_dist, Normal):
+        return None
+    mean, deviation = prior.mean, prior.stddev
+    if not (torch.equal(mean, mean[:1].expand_as(mean)) and torch.equal(deviation, deviation[:1].expand_as(mean))):
+        return None
+    return Independent(Normal(mean[0], deviation[0], validate_args=False), mean.dim() - 1, validate_args=False)
+
+
+def _support(supports: list[Constraint], shapes: Mapping[str, tuple[int, ...]]) -> Constraint:
+    if all(support is constraints.real for support in supports):
+        return constraints.real_vector
+    lengths = [torch.Size(shape).numel() for shape in shapes.values()]
+    return constraints.cat(supports, -1, lengths)

@@ -1,0 +1,86 @@
+"""Latent sites of a probabilistic program as one z, and the axis of the data in its densities: Pyro's and NumPyro's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+from taut.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How z is made of the latent sites of a program.
+
+    Args:
+        plate: Name of the plate over the data.
+        shapes: Shape of each site for one datum, by its name, in the order of the guide.
+        mass: Whether all that is observed has a probability mass.
+        support: Where z lives.
+    """
+
+    plate: str
+    shapes: Mapping[str, tuple[int, ...]]
+    mass: bool = False
+    support: Constraint = constraints.real_vector
+
+    @property
+    def size(self) -> int:
+        """Coordinates of all sites together."""
+        return sum(torch.Size(shape).numel() for shape in self.shapes.values())
+
+    @property
+    def z_shape(self) -> tuple[int, ...]:
+        """Shape of one z: that of the site where there is one, else its coordinates in a row."""
+        return next(iter(self.shapes.values())) if len(self.shapes) == 1 else (self.size,)
+
+    def sites(self, rows: Any) -> dict[str, Any]:
+        """Rows of z, ``[n, *z]``, as the value of each site."""
+        flat, values, start = rows.reshape(len(rows), -1), {}, 0
+        for name, shape in self.shapes.items():
+            end = start + torch.Size(shape).numel()
+            values[name], start = flat[:, start:end].reshape(len(rows), *shape), end
+        return values
+
+    def of_each_datum(self, name: str, site: Mapping[str, Any], log_prob: Any) -> Any:
+        """Log-densities of a site, summed over all axes but that of the data.
+
+        Raises:
+            UserError: If the site is in no plate over the data.
+        """
+        dims = [frame.dim for frame in site["cond_indep_stack"] if frame.name == self.plate]
+        if not dims:
+            raise UserError(
+                f"The site {name} is outside of the plate {self.plate} over the data, so that the data have no p(x) of "
+                "their own; an audit takes models in which every site belongs to a datum."
+            )
+        at = log_prob.ndim + dims[0]
+        others = tuple(axis for axis in range(log_prob.ndim) if axis != at)
+        # to torch no axes are all of them
+        return log_prob.sum(others) if others else log_prob
+
+
+def plate_of_data(one: Mapping[str, Any], two: Mapping[str, Any]) -> str:
+    """The plate that is as long as the data: of one datum, and of two.
+
+    Args:
+        one: Sites of a trace of one datum, by name.
+        two: Those of two.
+
+    Raises:
+        UserError: If there is none.
+    """
+    lengths = [
+        {frame.name: frame.size for site in sites.values() for frame in site["cond_indep_stack"]}
+        for sites in (one, two)
+    ]
+    for name, size in lengths[0].items():
+        if size == 1 and lengths[1].get(name) == 2:
+            return name
+    raise UserError(
+        "The guide has no plate over the data; write with pyro.plate('data', len(x)), or numpyro.plate, around its "
+        "sites."
+    )
