@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +72,16 @@ def test_it_leaves_numbers_arrays_and_a_picture_and_touches_nothing_else(default
     assert found >= {"result.json", "data.csv", "completions.npz", "config.yaml", "completions.png"}
     assert {name: content for name, content in contents(run).items() if "completion_" not in name} == before
     assert "log p(x_obs) in nats per datum" in done.out
-    assert "log p(x_mis | x_obs) = log p(x) - log p(x_obs)" in done.out
-    for name in ("mean imputation", "nearest neighbour", "most probable"):
+    assert re.search(r"log p\(x_mis \| x_obs\) = log p\(x\) - log p\(x_obs\) (in \[-|about -)", done.out)
+    for name in (
+        "energy score",
+        "CRPS",
+        "RMSE",
+        "draws of the column",
+        "mean imputation",
+        "nearest neighbour",
+        "most probable",
+    ):
         assert name in done.out
 
 
@@ -87,7 +96,15 @@ def test_its_result_says_what_was_hidden_and_what_every_number_is(default):
     assert result["missing_given_observed"]["value"] == pytest.approx(
         whole["importance"]["value"] - part["importance"]["value"]
     )
-    assert set(result["errors"]) == {"mean", "most probable", "one draw", "mean imputation", "nearest neighbour"}
+    alone = {"mean", "most probable", "mean imputation", "nearest neighbour"}
+    assert set(result["errors"]) == {"draws", "draws of the column", *alone}
+    assert set(result["errors"]["draws"]) - set(result["errors"]["mean"]) == {"coverage_50", "coverage_90"}
+    ends = result["missing_given_observed"]
+    assert (ends["low"]["of"], ends["high"]["of"]) == (["importance", "struski"], ["struski", "importance"])
+    assert ends["low"]["value"] == pytest.approx(whole["importance"]["value"] - part["struski"]["value"])
+    assert ends["high"]["value"] == pytest.approx(whole["struski"]["value"] - part["importance"]["value"])
+    noise = [scores[name]["monte_carlo_error"] for scores, name in ((whole, "importance"), (part, "struski"))]
+    assert ends["low"]["monte_carlo_error"] == pytest.approx(math.hypot(*noise))
 
 
 def test_its_arrays_keep_what_is_observed_and_fill_the_rest(default):

@@ -553,9 +553,13 @@ def test_a_run_gets_the_same_numbers_after_one_of_another_precision(copy, tmp_pa
 
 @pytest.mark.usefixtures("unillustrated")
 def test_compared_runs_can_be_told_apart(copy, tmp_path):
-    done, _ = _sweep(tmp_path, f"run={copy('vae')},{copy('again')}")
-    compared = done.out[done.out.index("test split of") :]
-    assert re.search(r"\bagain\b", compared), "both are 'vae digits dynamic normal diagonal k=1 seed=0'"
+    """A list of runs is a job for each and a comparison; both are 'vae digits dynamic normal diagonal k=1 seed=0'."""
+    words = ("threads=1", "limit=3", "k=20", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    done = command("evaluate", f"run=[{copy('vae')},{copy('again')}]", *words)
+    compared = " ".join(done.out[done.out.index("test split of") :].split())
+    assert re.search(r"\bagain\b", compared)
+    assert "Highest bound on log p(x): " in compared
+    assert "confidence sequences of 8 ordered pairs" in compared
 
 
 @pytest.mark.usefixtures("unillustrated")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taut.config.overrides import parsed_word, quoted, understood
+from taut.config.overrides import parsed, parsed_word, quoted, understood
 from taut.errors import UserError
 
 NAMES = ["a=b.csv", "é.csv", "[x].csv", "it's.csv", 's"p".csv', "{z}.csv", "a b.csv", "back\\slash.csv", "(1), (2).csv"]
@@ -40,6 +40,33 @@ def test_a_comma_separates_jobs_where_several_are_asked_for(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a,b").touch()
     assert understood("run=a,b") == "run='a,b'"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "several"),
+    [
+        ("run=[a,~/b]", ["run='/home/me/a','/home/me/b'"], True),
+        ("run=[a]", ["run=a"], False),
+        ("run=[there]", ["run='[there]'"], False),
+        ("data.columns=[a,b]", ["data.columns=[a,b]"], False),
+    ],
+)
+def test_a_list_of_runs_is_one_job_for_each(typed, words, several, tmp_path, monkeypatch):
+    """A folder whose name reads as a list is one run, and no other key has jobs in brackets."""
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "[there]").mkdir()
+    monkeypatch.setattr("sys.argv", ["evaluate.py", typed.replace("[a,~", "[~/a,~")])
+    args = parsed()
+    assert (args.overrides, args.multirun) == (words, several)
+
+
+def test_a_list_of_runs_is_not_one_job(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "--run", "run=[a,b]"])
+    with pytest.raises(
+        UserError, match=r"^--run starts one job, and a list of runs is one for each; leave --run out\.$"
+    ):
+        parsed()
 
 
 @pytest.mark.parametrize("text", ["a", "it's", 'say "x"', "back\\slash", "end\\", "a\\'b", "\\\\'", "é=,[(", "${x}"])

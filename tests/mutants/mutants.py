@@ -49,10 +49,10 @@ PROCESSES = INVARIANCE + "::test_one_two_and_three_processes_agree"
 HOLES = "tests/functional/test_missing_cells.py"
 IMPUTER = "tests/completion/test_imputer.py"
 LEVELS = "tests/report/test_significance.py"
+SEQUENCES = "tests/functional/test_confidence_sequence.py"
 RANKS = "tests/report/test_ranking.py"
 SEEDS = "tests/report/test_seeds.py"
 VOIDS = "tests/report/test_voids.py"
-TEN_EQUAL = LEVELS + "::test_of_equal_runs_none_is_called_better_in_95_of_100_sets"
 PROOFS = "tests/runtime/test_proofs.py"
 GRADIENT = PROOFS + "::test_the_gradient_is_that_of_one_process_on_the_joint_batch[iwae]"
 SHARDS = "tests/runtime/test_sharded.py::test_shards_train_as_whole_models_do[stl]"
@@ -1772,11 +1772,11 @@ MUTANTS = [
         LEVELS + "::test_holm_stops_at_the_first_that_fails",
     ),
     Mutant(
-        "normal quantiles for ten data",
+        "normal quantiles for few seeds",
         "report/rank/significance.py",
         "stdtr(self.freedom, -self.mean / self.error)",
         "stdtr(1e9, -self.mean / self.error)",
-        TEN_EQUAL + "[10-10]",
+        LEVELS + "::test_differences_over_seeds_are_those_of_welch",
     ),
     Mutant(
         "a step-down that does not stop",
@@ -1802,9 +1802,23 @@ MUTANTS = [
     Mutant(
         "the questions of a set, each at the full level",
         "report/rank/ranking.py",
-        "behind = holm(p_values) if p_values else [np.zeros((1, 1), dtype=bool)] * len(found)",
-        "behind = [holm([p])[0] for p in p_values] if p_values else [np.zeros((1, 1), dtype=bool)] * len(found)",
+        "LEVEL / max(tested, 1)",
+        "LEVEL / max(one.pairs, 1)",
         RANKS + "::test_a_difference_is_clear_where_all_comparisons_hold_together[-0.002-tie]",
+    ),
+    Mutant(
+        "limits of skewed data without a correction",
+        "functional/confidence_sequence.py",
+        "tail = np.maximum(-skewness, 0.0)",
+        "tail = 0.0 * skewness",
+        SEQUENCES + "::test_of_skewed_data_the_corrected_mean_lies_on_the_boundary",
+    ),
+    Mutant(
+        "limits of one look at whatever number of data",
+        "functional/confidence_sequence.py",
+        "2 * (v + 1) / (n * v) * math.log(0.5 + math.sqrt(v + 1) / (2 * level))",
+        "1 / n) * math.sqrt(2 * math.log(0.5 / level)",
+        SEQUENCES + "::test_the_margin_is_that_of_the_mixture",
     ),
     Mutant(
         "gaps held against the upper ends of the others",

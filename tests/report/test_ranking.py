@@ -1,12 +1,14 @@
 """Who comes first: only among comparable scores, never without a test that holds for all, never against an open end."""
 
 import math
+import re
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from made_runs import evaluation, result, score, table, write_run
-from scipy.stats import t
 
+from taut.functional.confidence_sequence import margin
 from taut.report.rank.answers import answers, best_validations
 from taut.report.rank.candidates import score_sets, singles
 from taut.report.rank.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, RankKey, _read, compared
@@ -20,7 +22,12 @@ def _runs(folder, results):
     return [read_run(write_run(folder / f"r{i}", made)) for i, made in enumerate(results)]
 
 
+ENOUGH = 20
+"""Times that three values are repeated, for fewer than fifty data are never told apart."""
+
+
 def _evaluated(folder, tables, width=0.02):
+    tables = [[part * ENOUGH if len(part) == 3 else part for part in one] for one in tables]
     return [
         read_run(write_run(folder / f"r{i}", found=(evaluation(*one, width), table(*one, width)), epochs=0))
         for i, one in enumerate(tables)
@@ -92,18 +99,22 @@ def test_runs_that_differ_in_model_seed_and_k_are_compared(tmp_path):
 
 @pytest.mark.parametrize(("away", "verdict"), [(-0.002, "tie"), (0.002, "clear")])
 def test_a_difference_is_clear_where_all_comparisons_hold_together(away, verdict, tmp_path):
-    """Both errors are 0.1, that of the difference 0.141; six ordered pairs, two for each of three questions, share 5%.
-
-    The gaps are equal and their p-values 1; the ELBO is as far away as log p(x), so that Holm rejects both or none.
-    """
-    distance = float(t.isf(0.05 / 6, 359)) * math.hypot(0.1, 0.1) + away
+    """Errors of 0.1, that of the difference 0.141; six ordered pairs, two for each of three questions, share 5%."""
+    distance = margin(360, 0.05 / 6) * math.sqrt(360) * math.hypot(0.1, 0.1) + away
     made = [result(-24.0), result(-24.0 - distance)]
     for one in made:
         for name in ("log_px", "elbo"):
             one["scores"][name]["standard_error"] = 0.1
     found = _said(score_sets(_runs(tmp_path, made)), "Highest bound on log p(x)")
     assert (found.run, found.verdict) == ("r0", verdict)
-    assert ("Tie with r1" in found.sentences[0]) == (verdict == "tie")
+    behind = f"{distance:.3f} ± 0.141 (s.e. over the data)"
+    assert (
+        found.sentences[0]
+        == {
+            "tie": f"Cannot be told apart from r1: r1 is {behind} behind; about 3 more data would.",
+            "clear": f"Its bound beats the bound of r1 by at least 0.001 nats (95%, asymptotic): {behind}.",
+        }[verdict]
+    )
 
 
 def test_the_first_of_many_equal_runs_is_ahead_of_none(tmp_path):
@@ -119,7 +130,10 @@ def test_an_unknown_error_decides_nothing(tmp_path):
     made = [result(-24.0), result(-50.0)]
     made[1]["scores"]["log_px"]["standard_error"] = None
     found = _said(score_sets(_runs(tmp_path, made)), "Highest bound on log p(x)")
-    assert (found.verdict, found.sentences[0]) == ("tie", "Tie with r1: r1 is 26.000 (error unknown) behind.")
+    assert (found.verdict, found.sentences[0]) == (
+        "tie",
+        "Cannot be told apart from r1: r1 is 26.000 (error unknown) behind.",
+    )
 
 
 def test_tables_of_every_datum_pair_the_difference(tmp_path):
@@ -162,10 +176,11 @@ def test_the_tightest_is_the_lowest_ceiling_and_overlaps_are_ties(tmp_path):
 def test_a_lower_end_alone_never_wins_but_can_lose(tmp_path):
     gaps = [[0.1, 0.11, 0.09], [0.5, 0.51, 0.49], [0.9, 0.91, 0.89]]
     for i, one in enumerate(gaps):
-        made = evaluation([-24.0] * 3, one)
+        one = one * ENOUGH
+        made = evaluation([-24.0] * len(one), one)
         if i != 1:
             made["gap"] = made["gap"] | {"high": None, "upper": None}
-        write_run(tmp_path / f"r{i}", found=(made, table([-24.0] * 3, one)))
+        write_run(tmp_path / f"r{i}", found=(made, table([-24.0] * len(one), one)))
     (scores,) = score_sets([read_run(tmp_path / f"r{i}") for i in range(3)])
     found = _ranked(scores, GAP_HIGH, GAP_LOW)
     assert _name(found.first) == "r1"
@@ -175,11 +190,14 @@ def test_a_lower_end_alone_never_wins_but_can_lose(tmp_path):
 def test_a_gap_known_from_below_can_lose_and_not_win(tmp_path):
     """Held against the upper ends of the others, a gap without one would drop out of the answer."""
     for i, one in enumerate(([0.5, 0.51, 0.49], [0.9, 0.91, 0.89])):
-        made = evaluation([-24.0] * 3, one)
+        one = one * ENOUGH
+        made = evaluation([-24.0] * len(one), one)
         made["gap"] = made["gap"] | ({} if i == 0 else {"high": None, "upper": None})
-        write_run(tmp_path / f"r{i}", found=(made, table([-24.0] * 3, one)))
+        write_run(tmp_path / f"r{i}", found=(made, table([-24.0] * len(one), one)))
     found = _said(score_sets([read_run(tmp_path / f"r{i}") for i in range(2)]), "Tightest bound")
-    assert found.sentences[0].startswith("Its gap is smaller than that of r1 by at least 0.380 ± ")
+    assert found.sentences[0].startswith(
+        "Its gap is smaller than that of r1 by at least 0.379 nats (95%, asymptotic): "
+    )
 
 
 def test_without_any_upper_end_the_answer_is_open(tmp_path):
@@ -201,8 +219,10 @@ def test_exact_gaps_of_zero_are_ties_in_spite_of_rounding(tmp_path):
 def test_upper_bounds_say_what_is_certain_of_log_px(tmp_path):
     runs = _evaluated(tmp_path, [([-24.0, -24.1, -23.9], [0.5] * 3), ([-25.0, -25.1, -24.9], [0.5] * 3)])
     found = _said(score_sets(runs), "Highest bound on log p(x)")
-    assert found.sentences[0] == "Its bound beats the bound of r1 by 1.000 ± 0.000 (paired s.e. over the data)."
-    assert found.sentences[1:] == ["It lies above the upper bound of r1: log p(x) is lower there."]
+    apart = "at least 1.000 nats (95%, asymptotic): 1.000 ± 0.000 (paired s.e. over the data)"
+    assert found.sentences[0] == f"Its bound beats the bound of r1 by {apart}."
+    certain = "at least 0.980 nats (95%, asymptotic): it lies above the upper bound there"
+    assert found.sentences[1:] == [f"It beats r1 by {certain}."], "1 nat less the width of the bracket"
 
 
 def test_an_upper_bound_above_leaves_log_px_open(tmp_path):
@@ -215,9 +235,16 @@ def test_an_upper_bound_above_leaves_log_px_open(tmp_path):
     ]
 
 
+def _four_nats():
+    """Two errors of 0.2 over 360 data that are not paired, six ordered pairs."""
+    reach = margin(360, 0.05 / 6) * math.sqrt(360) * math.hypot(0.2, 0.2)
+    least = math.floor(1000 * (4 - reach)) / 1000
+    return f"at least {least:.3f} nats (95%, asymptotic): 4.000 ± 0.283 (s.e. over the data)"
+
+
 def test_bounds_from_below_order_nothing_but_themselves(tmp_path):
     found = _said(score_sets(_runs(tmp_path, [result(-20.0), result(-24.0)])), "Highest bound on log p(x)")
-    assert found.sentences[0].startswith("Its bound beats the bound of r1 by 4.000 ± 0.283 (s.e. over the data)")
+    assert found.sentences[0] == f"Its bound beats the bound of r1 by {_four_nats()}."
     assert "may still be higher" in found.sentences[-1]
 
 
@@ -226,16 +253,35 @@ def test_exact_values_are_ordered_themselves(tmp_path):
     for one in made:
         one["scores"]["log_px"]["kind"] = "exact"
     found = _said(score_sets(_runs(tmp_path, made)), "Highest log p(x)")
-    assert found.sentences == ["Its log p(x) is above that of r1 by 4.000 ± 0.283 (s.e. over the data)."]
+    assert found.sentences == [f"It beats r1 by {_four_nats()}."]
 
 
 def test_the_level_and_what_the_error_is_of_are_said(tmp_path):
     (scores,) = score_sets(_runs(tmp_path, [result(), result(-25)]))
     assert answers(scores, _name).procedure == [
-        "Compared over the data, not paired and so wide, as the trained models they are: nothing is said of another "
-        "seed.",
-        "95% for all comparisons of this set together: t tests of 6 ordered pairs, corrected by Holm (1979).",
+        "Compared over the data, not paired and so wide, as the trained models they are: what is said is said of the "
+        "population that these data are a sample of, and not of another seed.",
+        "95% for all comparisons of this set together: confidence sequences of 6 ordered pairs (Waudby-Smith et al., "
+        "2024), which hold at any number of data from 50 on, so that you may look and then add data.",
     ]
+
+
+def test_what_more_data_would_tell_apart_is_said(tmp_path):
+    """The standard deviation of a difference is 0.2 * sqrt(2 * 360): at the named number its limit passes 0."""
+    found = _said(score_sets(_runs(tmp_path, [result(-24.0), result(-24.5)])), "Highest bound on log p(x)")
+    more = int(re.search(r"about ([\d,]+) more data would", found.sentences[0])[1].replace(",", ""))
+    std = math.hypot(0.2, 0.2) * math.sqrt(360)
+    assert std * margin(360 + more, 0.05 / 6) < 0.5
+    assert std * margin(360 + more // 2, 0.05 / 6) > 0.5, "not many more than that"
+
+
+def test_of_these_very_data_the_noise_alone_decides(tmp_path):
+    """Half a nat is little beside 0.28 over the data, and much beside the noise of the two, 0.02 at most together."""
+    found = _said(score_sets(_runs(tmp_path, [result(-24.0), result(-24.5)])), "Highest bound on log p(x)")
+    least = math.floor(1000 * (0.5 - NormalDist().inv_cdf(1 - 0.05 / 6) * 0.02)) / 1000
+    assert found.sentences[1] == (
+        f"On these very data r1 is behind by at least {least:.3f} nats (95%, Monte Carlo noise alone)."
+    )
 
 
 def test_bounds_of_different_k_have_winners_of_their_own(tmp_path):

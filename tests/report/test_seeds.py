@@ -123,7 +123,7 @@ def test_seeds_of_one_setting_alone_are_compared_over_the_data(tmp_path):
     runs = _runs(tmp_path, [(-24.0, 1, 0), (-24.1, 1, 1), (-26.0, 50, 0)])
     found = _section(runs)
     assert found.found.over == "data"
-    assert "nothing is said of another seed" in found.found.procedure[0]
+    assert "not of another seed" in found.found.procedure[0]
     assert [row.cells[1].text for row in found.groups] == ["2", "1"]
     assert all(cell.mark == "" for row in found.groups for cell in row.cells)
 

@@ -71,7 +71,7 @@ def measure_run(
     divide: Literal["data", "samples"],
     output: Callable[[DictConfig, Run, Any], Output],
 ) -> dict[str, Any]:
-    """Measure the run that ``cfg`` names, publish the output, and return what went into ``result.json``.
+    """Measure the run that ``cfg`` names, publish the output, and return its ``result.json`` and its folder.
 
     Args:
         cfg: The config of the command.
@@ -99,7 +99,7 @@ def measure_run(
             found = measuring.run_all()
             if processes.first:
                 publish(output(cfg, run, found))
-    return found.result
+    return {**found.result, "folder": str(run.folder / measuring.output)}
 
 
 def told_places(cfg: DictConfig) -> dict[str, str]:

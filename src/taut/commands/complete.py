@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,18 @@ from taut.commands.complete_input import complete_input, is_choice, refuse_outpu
 from taut.commands.complete_output import CompleteOutput, output_name
 from taut.completion import Completions
 from taut.completion.accuracy import by_mean, by_nearest, cell_errors
-from taut.completion.loop import complete_data
+from taut.completion.judged import Judged
+from taut.completion.loop import Truth, complete_data
 from taut.config.instantiate import check_targets_resolved
 from taut.errors import UserError
 from taut.evidence.diagnostics import reliability_warnings
 from taut.evidence.gap import interval
+from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.loop import EvalResult, EvalTask, refine, simulated
 from taut.evidence.optimal_q import Family, Search
-from taut.evidence.summary import assessed
+from taut.evidence.summary import assessed, mean_of
 from taut.functional.missing import apply_mask, column_scale, observed
+from taut.functional.proper_scores import ENSEMBLE, marginal_draws
 from taut.functional.statistics import standard_error
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
@@ -32,6 +35,9 @@ from taut.training import loggers
 from taut.training.stored_run import Run
 
 __all__ = ["complete"]
+
+JUDGED = 256
+"""Rows whose completions are scored at once."""
 
 
 def complete(cfg: DictConfig) -> dict[str, Any]:
@@ -98,8 +104,9 @@ class Completion(Measurement):
                 complete = self.measure(self._task(truth, split, "refining q of x", stages), "p(x)", stages)
             of_model = self._simulated(stages) if any(estimator.simulated for estimator in self.estimators) else None
             stage = self.stage("completions", task, stages)
-            completions = complete_data(self.model.joint, task, self.cfg.draws, self.processes, stage)
-        errors = self._errors(completions) if self._scored() and self.processes.first else {}
+            known = Truth(truth, self._unit()) if self._scored() else None
+            completions, judged = complete_data(self.model.joint, task, self.cfg.draws, self.processes, stage, known)
+        errors = self._errors(completions, judged) if judged is not None and self.processes.first else {}
         seconds = time.perf_counter() - started
         result = self._result(observed, complete, of_model, completions, errors, seconds)
         return CompleteOutput(self.cfg, self.run, result, self.input, completions, observed, self.data)
@@ -133,18 +140,39 @@ class Completion(Measurement):
         """True where something is hidden whose truth is known."""
         return bool((self.input.x.isnan() & ~self.input.truth.isnan()).any())
 
-    def _errors(self, completions: Completions) -> dict[str, dict[str, Any]]:
+    def _unit(self) -> Tensor:
+        """Units of the cells: the standard deviation of the column, or the pixel itself where it is binary."""
+        scale = column_scale(self.train)
+        return torch.ones_like(scale) if self.model.joint.likelihood.binary else scale
+
+    def _errors(self, completions: Completions, judged: Judged) -> dict[str, dict[str, Any]]:
+        """Scores of the draws, of the marginal ones of the training rows, and of single completions."""
         x, truth = self.input.x, self.input.truth
         scale, binary = column_scale(self.train), self.model.joint.likelihood.binary
         rows, train = (values.flatten(1).double().numpy() for values in (x, self.train))
-        fills: dict[str, Tensor] = {
-            "mean": completions.mean,
-            "most probable": completions.most_probable,
-            "one draw": completions.draws[0],
-        }
+        fills: dict[str, Tensor] = {"mean": completions.mean, "most probable": completions.most_probable}
         for name, fill in (("mean imputation", by_mean), ("nearest neighbour", by_nearest)):
             fills[name] = torch.from_numpy(fill(train, rows)).view_as(x)
-        return {name: cell_errors(filled, truth, x, scale, binary=binary) for name, filled in fills.items()}
+        marginal = marginal_draws(self.train, ENSEMBLE, self.cfg.seed).unsqueeze(1)
+        several = {"draws": (completions.draws[0], judged)}
+        several["draws of the column"] = marginal[0].expand_as(x), self._judged(marginal)
+        found = {**several, **{name: (filled, self._judged(filled.unsqueeze(0))) for name, filled in fills.items()}}
+        return {
+            name: {**scores.scores(), **cell_errors(filled, truth, x, scale, binary=binary)}
+            for name, (filled, scores) in found.items()
+        }
+
+    def _judged(self, draws: Tensor) -> Judged:
+        """Draws, or one completion, held against the truth, some rows at a time."""
+        parts = torch.arange(len(self.input.x)).split(JUDGED)
+        unit = self._unit()
+        own = len(draws[0]) > 1
+        return Judged.cat(
+            [
+                Judged.of(draws[:, part] if own else draws, self.input.x[part], self.input.truth[part], unit)
+                for part in parts
+            ]
+        )
 
     def _result(
         self,
@@ -203,19 +231,49 @@ def mask_name(cfg: DictConfig, run: Run) -> str:
 
 
 def _difference(complete: EvalResult, observed: EvalResult) -> dict[str, Any] | None:
-    """Log p(x) - log p(x_obs), by the estimator that brackets log p(x_obs) best from below; None where it is void."""
-    exact = [estimate.name for estimate in observed.trusted if estimate.kind == "exact"]
-    name = exact[0] if exact else interval(observed.trusted_elbo, observed.trusted).lower
-    if name in {**complete.void, **observed.void}:
+    """Log p(x) - log p(x_obs) from both sides; None where log p of either is void.
+
+    The lower end is the best lower bound of log p(x) less the best upper one of log p(x_obs), the upper end the other
+    way round. ``value`` is the difference of two lower bounds, which has no side, by the estimator that brackets log
+    p(x_obs) best from below; it lies between the ends but for the noise where both bounds are as tight.
+    """
+    whole, part = _Ends.of(complete), _Ends.of(observed)
+    if whole is None or part is None or part.low.name in complete.void:
         return None
-    whole, part = (
-        next(estimate for estimate in (scores.elbo, *scores.evidence) if estimate.name == name)
-        for scores in (complete, observed)
-    )
-    values = whole.value - part.value
+    known = {one.name: one for one in (complete.elbo, *complete.evidence)}
+    value = known[part.low.name].value - part.low.value
+    exact = whole.low.kind == part.low.kind == "exact"
     return {
-        "estimator": name,
+        "estimator": part.low.name,
         "kind": "difference of two exact values" if exact else "difference of two lower bounds, itself no bound",
-        "value": values.mean().item(),
-        "standard_error": standard_error(values).item() if len(values) > 1 else None,
+        "exact": exact,
+        "value": value.mean().item(),
+        "standard_error": standard_error(value).item() if len(value) > 1 else None,
+        "low": _less(whole.low, part.high),
+        "high": _less(whole.high, part.low),
     }
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The best bounds of some data, which are one where log p is known; ``high`` is None where nothing bounds it."""
+
+    low: LogEvidence
+    high: LogEvidence | None
+
+    @classmethod
+    def of(cls, scores: EvalResult) -> "_Ends | None":
+        """The ends that the interval of the gap has as well; None where the lower one is void."""
+        found = interval(scores.trusted_elbo, scores.trusted)
+        if found.lower in scores.void:
+            return None
+        known = {one.name: one for one in (scores.elbo, *scores.evidence)}
+        return cls(known[found.lower], None if found.upper is None else known[found.upper])
+
+
+def _less(one: LogEvidence | None, other: LogEvidence | None) -> dict[str, Any] | None:
+    """One end less another, with its errors and the names of both."""
+    if one is None or other is None:
+        return None
+    # the noise of the two is drawn for other data and so is independent
+    return {**mean_of(one.value - other.value, one.variance + other.variance), "of": [one.name, other.name]}

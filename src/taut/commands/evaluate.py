@@ -1,8 +1,8 @@
 """The command that evaluates a run: measure it, write and print what was found, and put several runs side by side."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ from taut.config.run_folder import FIGURES
 from taut.evidence.summary import columns, plain
 from taut.files import write_json, write_table
 from taut.report import figures
+from taut.report.rank.candidates import score_sets
+from taut.report.read.runs import names_of, read_run
 from taut.report.tables.evaluation import comparable, comparison_tables, evaluation_tables
+from taut.report.tables.sections import section
+from taut.report.tables.terminal import answered
 from taut.training import loggers
 from taut.training.stored_run import Run
 
@@ -77,7 +81,7 @@ def compare(results: Sequence[Mapping[str, Any]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "comparison.json", plain(list(results)))
     console = Console()
-    for table in comparison_tables(results):
+    for table in [*comparison_tables(results), *differences([Path(result["folder"]) for result in results])]:
         console.print(table)
     groups = list(comparable(results).values())
     for i, group in enumerate(groups, 1):
@@ -86,6 +90,22 @@ def compare(results: Sequence[Mapping[str, Any]]) -> None:
         if figure is not None:
             figures.save(figure, folder / (f"gaps_{i}.png" if several else "gaps.png"))
     console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)
+
+
+def differences(folders: Sequence[Path]) -> Iterator[RenderableType]:
+    """Which of some evaluations is better and by how much at least, as the report says it.
+
+    Args:
+        folders: Those of the evaluations, each inside that of its run.
+    """
+    runs = []
+    for folder in dict.fromkeys(folders):
+        run = read_run(folder.parent)
+        runs.append(replace(run, tested=None, evaluations={folder.name: run.evaluations[folder.name]}))
+    places, names = {id(run): place for place, run in enumerate(runs)}, names_of(runs)
+    for scores in score_sets(runs):
+        if len(scores.entries) > 1:
+            yield from answered(section(scores, places, names))
 
 
 def comparison_figure(results: Sequence[Mapping[str, Any]], where: str = "") -> Figure | None:

@@ -1,4 +1,4 @@
-"""Errors of completions where the truth is known, and scikit-learn's imputers to compare them with."""
+"""Errors of single completions where the truth is known, and scikit-learn's imputers to compare them with."""
 
 import math
 
@@ -8,6 +8,8 @@ from jaxtyping import Float
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
+
+from taut.completion.judged import ratio
 
 
 def by_mean(train: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -63,13 +65,7 @@ def cell_errors(
 
 
 def _ratio(values: Tensor, scored: Tensor) -> dict[str, float]:
-    sums, counts = values.flatten(1).sum(1), scored.flatten(1).sum(1).double()
-    if not counts.sum():
-        return {"value": math.nan, "standard_error": math.nan}
-    mean = sums.sum() / counts.sum()
-    n = len(sums)
-    spread = (sums - mean * counts).square().sum() * n / max(1, n - 1)
-    return {"value": mean.item(), "standard_error": (spread.sqrt() / counts.sum()).item() if n > 1 else math.nan}
+    return ratio(values.flatten(1).sum(1), scored.flatten(1).sum(1).double())
 
 
 def _root(square: dict[str, float]) -> dict[str, float]:

@@ -85,8 +85,20 @@ def parsed() -> Namespace:
         raise UserError("--run and --multirun contradict each other; choose one of them.")
     # taken out before Hydra or a run folder sees them
     words, args.trust = pieces.taken(args.overrides)
+    jobs = [_listed_runs(word) for word in words]
+    args.multirun = args.multirun or any("," in word for word, listed in zip(words, jobs, strict=True) if listed)
+    if args.run and args.multirun:
+        raise UserError("--run starts one job, and a list of runs is one for each; leave --run out.")
+    words = [listed or word for word, listed in zip(words, jobs, strict=True)]
     replace_words(args, [understood(word, several=args.multirun) for word in words])
     return args
+
+
+def _listed_runs(word: str) -> str:
+    """``run=[a,b]`` as the jobs ``run=a,b``; empty for any other word, such as one that names a folder."""
+    name, _, value = word.partition("=")
+    is_list = name == "run" and value.startswith("[") and value.endswith("]") and not os.path.exists(value)
+    return f"run={value[1:-1]}" if is_list else ""
 
 
 FLAGS: tuple[tuple[str, str | None, str, dict[str, Any]], ...] = (

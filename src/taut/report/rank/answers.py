@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from taut.config.program import typed
+from taut.functional.confidence_sequence import BURN_IN, LEVEL
 from taut.report.rank import criteria
 from taut.report.rank.candidates import Candidate, Entry, ScoreSet, settings_of, singles
 from taut.report.rank.ranking import (
@@ -19,8 +20,8 @@ from taut.report.rank.ranking import (
     RankKey,
     compared,
 )
-from taut.report.rank.sentences import ALONE, Name, Words, bracket_words, how, listed
-from taut.report.rank.significance import LEVEL
+from taut.report.rank.sentences import ALONE, Name, Words, at_least, bracket_words, how, listed
+from taut.report.read.files import whole
 from taut.report.tables.evaluation import number
 
 ENOUGH = 5
@@ -90,7 +91,7 @@ def answers(scores: ScoreSet, name: Name) -> Answers:
     asked = _asked(candidates)
     found = compared(candidates, list(asked.values()), over)
     rankings = dict(zip(asked, found.rankings, strict=True))
-    words = Words(name, over)
+    words = Words(name, over, whole(scores.about.get("n")) or 0)
     made = [_log_px(rankings, candidates, words), _elbo(rankings, words), _tightest(rankings, candidates, words)]
     made += [_criterion(criterion, settings, name) for criterion in criteria.given(settings)]
     return Answers([one for one in made if one], over, _procedure(found, candidates, settings, name))
@@ -132,15 +133,25 @@ def _log_px(rankings: Rankings, candidates: Sequence[Candidate], words: Words) -
         return None
     value = bracket_words(found.first.bracket(lambda scores: scores.log_px))
     if _exact(candidates):
-        ahead = "Its log p(x) is above that of {who} by {apart}"
+        ahead = "It beats {who} by {apart}"
         return _answer("Highest log p(x)", "log p(x)", value, found, LOG_PX, words, words.sentences(found, ahead))
     sentences = words.sentences(found, "Its bound beats the bound of {who} by {apart}")
-    below = [words.name(one.candidate) for one in certain.rivals if not one.tied] if certain is not None else []
-    if below:
-        sentences.append(f"It lies above the upper bound of {listed(below)}: log p(x) is lower there.")
+    sentences += _certain(certain, words)
     if found.rivals and (certain is None or any(one.tied for one in certain.rivals)):
         sentences.append("Bounds from below order nothing but themselves: the log p(x) of another may still be higher.")
     return _answer("Highest bound on log p(x)", "log p(x)", value, found, LOG_PX, words, sentences)
+
+
+def _certain(certain: Ranking | None, words: Words) -> list[str]:
+    """Whom the first beats whatever the bounds miss: its lower bound lies above their upper one."""
+    below = [one for one in certain.rivals if not one.tied] if certain is not None else []
+    if not below:
+        return []
+    limits = [one.at_least for one in below if one.at_least is not None]
+    by = f" by {at_least(min(limits))}" if limits else ""
+    return [
+        f"It beats {listed([words.name(one.candidate) for one in below])}{by}: it lies above the upper bound there."
+    ]
 
 
 def _elbo(rankings: Rankings, words: Words) -> Answer | None:
@@ -158,7 +169,9 @@ def _tightest(rankings: Rankings, candidates: Sequence[Candidate], words: Words)
         return None
     value = bracket_words(found.first.bracket(lambda scores: scores.gap))
     if any(one.values(GAP_HIGH.score) for one in candidates):
-        sentences = words.sentences(found, "Its gap is smaller than that of {who} by at least {apart}")
+        # over seeds there are no limits: the distance of upper from lower ends is then the least that can be said
+        least = "at least " if words.over == "seeds" else ""
+        sentences = words.sentences(found, f"Its gap is smaller than that of {{who}} by {least}{{apart}}")
         return _answer("Tightest bound", "gap", value, found, GAP_HIGH, words, sentences)
     sentences = [
         *words.sentences(found, "Its lower end is below that of {who} by {apart}"),
@@ -227,11 +240,17 @@ def _procedure(
     rivals = [rival for ranking in found.rankings if ranking for rival in ranking.rivals]
     if found.over == "seeds":
         first = "Compared over seeds, two or more of each setting, on these very data: nothing is said of other data."
+        how_tested = f"Welch's t tests of {found.tested:,} ordered pairs, corrected by Holm (1979)"
     else:
-        first = f"Compared over the data{how(rivals)}, as the trained models they are: nothing is said of another seed."
-    test = "Welch's t tests" if found.over == "seeds" else "t tests"
-    pairs = f"{test} of {found.tested:,} ordered pairs, corrected by Holm (1979)"
-    sentences = [first, f"{1 - LEVEL:.0%} for all comparisons of this set together: {pairs}."]
+        first = (
+            f"Compared over the data{how(rivals)}, as the trained models they are: what is said is said of the "
+            "population that these data are a sample of, and not of another seed."
+        )
+        how_tested = (
+            f"confidence sequences of {found.tested:,} ordered pairs (Waudby-Smith et al., 2024), which hold at any "
+            f"number of data from {BURN_IN} on, so that you may look and then add data"
+        )
+    sentences = [first, f"{1 - LEVEL:.0%} for all comparisons of this set together: {how_tested}."]
     if found.over == "seeds" and min(one.seeds for one in candidates) < ENOUGH:
         sentences.append("Few seeds tell few settings apart: five or more of each do better.")
     if candidates[0].entries[0].scores.about["held_out"].lower() == "false":

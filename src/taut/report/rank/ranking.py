@@ -6,16 +6,19 @@ both have a table of them; where settings were trained from several seeds, they 
 error over the data says nothing of another training, and one over seeds nothing of other data.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 
+from taut.functional.confidence_sequence import LEVEL, needed
 from taut.report.rank.candidates import Candidate, Entry
-from taut.report.rank.significance import Differences, Means, holm, over_data, over_seeds
+from taut.report.rank.significance import EQUAL, Differences, Means, OverData, OverSeeds, holm, over_data, over_seeds
 from taut.report.read.files import Reader, whole
 from taut.report.read.runs import Run
 from taut.report.read.scores import Score, Scores
@@ -67,7 +70,10 @@ class Rival:
         error: Standard error of the difference, or None where it is unknown.
         paired: Whether datum was held against datum.
         tied: Whether it cannot be told apart from the first.
-        noise: Monte Carlo standard error of the difference at fixed data, or None where it is unknown.
+        noise: Monte Carlo standard error of the difference at fixed data, at most, or None where it is unknown.
+        at_least: What it is behind at least; None over seeds, or where nothing is known of that.
+        here: What it is behind at least on these very data, as far as the noise goes; likewise.
+        needed: Data at which it would be told apart if all stayed as it is; None over seeds, or where none would do.
     """
 
     candidate: Candidate
@@ -76,6 +82,9 @@ class Rival:
     paired: bool
     tied: bool
     noise: float | None = None
+    at_least: float | None = None
+    here: float | None = None
+    needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -127,15 +136,48 @@ def compared(candidates: Sequence[Candidate], rank_keys: Sequence[RankKey], over
         rank_keys: What is asked of them.
         over: What their errors are of: the data, for candidates of one entry, or the seeds.
     """
-    found = [_over_data(candidates, one) if over == "data" else _over_seeds(candidates, one) for one in rank_keys]
-    p_values = [one.p_values() for one in found] if len(candidates) > 1 else []
-    behind = holm(p_values) if p_values else [np.zeros((1, 1), dtype=bool)] * len(found)
-    rankings = [_ranking(candidates, *three) for three in zip(rank_keys, found, behind, strict=True)]
-    return Comparison(rankings, sum(int((~np.isnan(one)).sum()) for one in p_values), over)
+    asked = list(rank_keys)
+    if over == "seeds":
+        found = [_over_seeds(candidates, one) for one in asked]
+        p_values = [one.p_values() for one in found]
+        verdicts = [_Verdict(behind) for behind in holm(p_values)]
+        tested = sum(int((~np.isnan(one)).sum()) for one in p_values)
+    else:
+        found = [_over_data(candidates, one) for one in asked]
+        tested = sum(one.pairs for one in found)
+        verdicts = [_limited(one, LEVEL / max(tested, 1)) for one in found]
+    rankings = [_ranking(candidates, *three) for three in zip(asked, found, verdicts, strict=True)]
+    return Comparison(rankings, tested, over)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """Who is told apart from whom.
+
+    Args:
+        behind: Whether j is behind i, ``[i, j]``.
+        limits: By how much at least, where limits were made.
+        level: That of each of them.
+    """
+
+    behind: np.ndarray
+    limits: np.ndarray | None = None
+    level: float = LEVEL
+
+    @property
+    def normal(self) -> float:
+        """Standard errors of the noise to a limit at that level."""
+        return NormalDist().inv_cdf(1 - self.level)
+
+
+def _limited(found: OverData, level: float) -> _Verdict:
+    limits = found.limits(level)
+    # NaN, unknown, is above nothing
+    return _Verdict((limits > 0) & (found.mean > EQUAL), limits, level)
 
 
 def _ranking(
-    candidates: Sequence[Candidate], rank_key: RankKey, found: Differences, behind: np.ndarray
+    candidates: Sequence[Candidate], rank_key: RankKey, found: Differences, verdict: _Verdict
 ) -> Ranking | None:
     leads = [one.values(rank_key.measure.score) for one in candidates]
     # -i: of equal ones the earlier comes first
@@ -149,8 +191,11 @@ def _ranking(
             float(found.mean[first, i]),
             None if np.isnan(found.error[first, i]) else float(found.error[first, i]),
             bool(found.paired[first, i]),
-            not behind[first, i],
-            _noise(candidates[first], candidate, rank_key),
+            not verdict.behind[first, i],
+            noise := _noise(candidates[first], candidate, rank_key),
+            None if verdict.limits is None or np.isnan(verdict.limits[first, i]) else float(verdict.limits[first, i]),
+            None if verdict.limits is None or noise is None else float(found.mean[first, i]) - verdict.normal * noise,
+            _needed(found, verdict, first, i),
         )
         for i, candidate in enumerate(candidates)
         if i != first and not np.isnan(found.mean[first, i])
@@ -159,7 +204,17 @@ def _ranking(
     return Ranking(candidates[first], leads[first], rivals)
 
 
-def _over_data(candidates: Sequence[Candidate], rank_key: RankKey) -> Differences:
+def _needed(found: Differences, verdict: _Verdict, first: int, other: int) -> int | None:
+    """Data at which the two would be told apart, of a pair that is not."""
+    if not isinstance(found, OverData) or verdict.behind[first, other]:
+        return None
+    mean, error = float(found.mean[first, other]), float(found.error[first, other])
+    if not mean > EQUAL or np.isnan(error):
+        return None
+    return needed(mean, error * math.sqrt(found.n), float(found.skewness[first, other]), verdict.level)
+
+
+def _over_data(candidates: Sequence[Candidate], rank_key: RankKey) -> OverData:
     entries = [candidate.entries[0] for candidate in candidates]
     n = whole(entries[0].scores.about.get("n")) or 0 if entries else 0
     better, worse = (_means(entries, measure, n) for measure in rank_key.sides)
@@ -173,7 +228,7 @@ def _means(entries: Sequence[Entry], measure: Measure, n: int) -> Means:
     return Means(np.array(values), np.array(errors), [_values(entry, measure, n) for entry in entries])
 
 
-def _over_seeds(candidates: Sequence[Candidate], rank_key: RankKey) -> Differences:
+def _over_seeds(candidates: Sequence[Candidate], rank_key: RankKey) -> OverSeeds:
     sides = [
         [[measure.sign * value for value in candidate.values(measure.score)] for candidate in candidates]
         for measure in rank_key.sides
@@ -185,7 +240,8 @@ def _noise(first: Candidate, rival: Candidate, rank_key: RankKey) -> float | Non
     measures = zip((first, rival), rank_key.sides, strict=True)
     scores = [measure.score(one.entries[0].scores) for one, measure in measures]
     found = [None if score is None else score.noise for score in scores]
-    return None if None in found else float(np.linalg.norm([one for one in found if one is not None]))
+    # shared noise makes the two rise and fall together, or one fall where the other rises: their sum bounds both
+    return None if None in found else float(sum(one for one in found if one is not None))
 
 
 def _values(entry: Entry, measure: Measure, n: int) -> np.ndarray | None:

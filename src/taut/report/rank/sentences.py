@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from taut.functional.confidence_sequence import BURN_IN, LEVEL, MOST
 from taut.report.rank.candidates import Candidate
 from taut.report.rank.ranking import Measure, Over, Ranking, Rival
 from taut.report.rank.significance import EQUAL
 from taut.report.read.scores import Bracket, Score
-from taut.report.tables.evaluation import LABELS, number
+from taut.report.tables.evaluation import LABELS, floored, number
 
 NAMED = 3
 """Runs that are named in a sentence; the others are counted."""
@@ -65,10 +66,12 @@ class Words:
     Args:
         name: What a candidate is called.
         over: What the errors of differences are of.
+        n: Data.
     """
 
     name: Name
     over: Over
+    n: int = 0
 
     def error(self, candidate: Candidate, measure: Measure) -> str:
         """Both errors of a score, or its spread over the seeds."""
@@ -90,7 +93,8 @@ class Words:
         sentences = []
         if found.tied:
             names, nearest = [self.name(one.candidate) for one in found.tied], found.tied[0]
-            sentences.append(f"Tie with {listed(names)}: {names[0]} is {self._apart(nearest)} behind.")
+            behind = f"{names[0]} is {self._difference(nearest)} behind"
+            sentences.append(f"Cannot be told apart from {listed(names)}: {behind}{self._more_data(nearest)}.")
             sentences += self._at_fixed_data(nearest)
         if found.next is not None:
             more = sum(not one.tied for one in found.rivals) - 1
@@ -100,6 +104,12 @@ class Words:
         return sentences
 
     def _apart(self, rival: Rival) -> str:
+        """How far behind one is that is clearly so: at least, over the data."""
+        if rival.at_least is None:
+            return self._difference(rival)
+        return f"{at_least(rival.at_least)}: {self._difference(rival)}"
+
+    def _difference(self, rival: Rival) -> str:
         """Distance to the leader, with the error that decides whether it is clear."""
         if rival.error is None:
             return f"{number(rival.behind)} (error unknown)"
@@ -107,12 +117,35 @@ class Words:
         of = "seeds" if self.over == "seeds" else "the data"
         return f"{number(rival.behind)} ± {number(rival.error)} ({which} over {of})"
 
+    def _more_data(self, nearest: Rival) -> str:
+        """How many more data would tell the nearest apart, judged by what these differ by."""
+        if self.over == "seeds" or nearest.error is None:
+            return ""
+        if nearest.needed is None:
+            return "" if nearest.behind <= EQUAL else f"; not even {MOST:,} data would"
+        few = f" ({BURN_IN} are the least)" if self.n < BURN_IN else ""
+        return f"; about {rounded(nearest.needed - self.n)} more data would{few}"
+
     def _at_fixed_data(self, nearest: Rival) -> list[str]:
-        """Distance of the nearest on the very data of both, where that is all that can be said sharply."""
-        if self.over == "seeds" or nearest.paired or nearest.noise is None or nearest.behind < EQUAL:
+        """Distance of the nearest on the very data of both, where nothing can be said of others like them."""
+        if self.over == "seeds" or nearest.noise is None or nearest.behind < EQUAL:
             return []
+        if nearest.here is not None and nearest.here > EQUAL:
+            by = f"at least {floored(nearest.here)} nats ({1 - LEVEL:.0%}, Monte Carlo noise alone)"
+            return [f"On these very data {self.name(nearest.candidate)} is behind by {by}."]
         behind = f"{number(nearest.behind)} ± {number(nearest.noise)} (s.e. Monte Carlo)"
         return [f"On these very data {self.name(nearest.candidate)} is {behind} behind."]
+
+
+def at_least(limit: float) -> str:
+    """A limit, in digits that never claim more than it."""
+    return f"at least {floored(max(limit, 0.0))} nats ({1 - LEVEL:.0%}, asymptotic)"
+
+
+def rounded(number_of: int) -> str:
+    """A number to its first digit, upwards."""
+    unit = 10 ** (len(str(number_of)) - 1)
+    return f"{-(-number_of // unit) * unit:,}"
 
 
 def _errors(score: Score) -> str:

@@ -1,14 +1,16 @@
-"""Tests of which means differ: t tests whose level holds for everything that is said at once.
+"""Which means differ: statements whose level holds for everything that is said at once.
 
-Of $m$ runs every ordered pair is tested, $H_{ij}$: "the mean of i is not above that of j", and the p-values of all
-pairs and of all questions asked of the same runs go through one correction. Whichever run then comes first, and the
-same data choose it, all that is said of it was among what was tested. (Multiple comparisons with the best, Hsu, 1981;
-1996, chapter 4, compare each run with the best alone. That costs less, and allows one of several equal runs to be
-called behind; here none is, so that all pairs are paid for, as by Tukey.)
+Of $m$ runs every ordered pair is compared, "the mean of i is not above that of j", in all questions that are asked of
+the same runs. Whichever run then comes first, and the same data choose it, all that is said of it was among what was
+compared. (Multiple comparisons with the best, Hsu, 1981; 1996, chapter 4, compare each run with the best alone. That
+costs less, and allows one of several equal runs to be called behind; here none is, so that all pairs are paid for, as
+by Tukey.)
 
-The correction is that of Holm (1979), which needs nothing of how the tests depend on one another: the probability of
-one or more wrong statements is at most the level. For ten runs and one question its first step asks for 3.26 standard
-errors, where the studentised range, which is exact for independent equal errors, asks for 3.16.
+Over the data each pair gets a limit that its difference is above at any number of data
+(:mod:`taut.functional.confidence_sequence`), at the level divided by the number of pairs (Bonferroni): so a comparison
+may be looked at, given more data and looked at again, and says by how much one is ahead at least. Over seeds, of which
+there are few, the p-values of t tests go through the correction of Holm (1979), which needs nothing of how the tests
+depend on one another.
 """
 
 from collections.abc import Sequence
@@ -17,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-LEVEL = 0.05
-"""Probability of one or more wrong statements on a set of comparable scores."""
+from taut.functional.confidence_sequence import LEVEL, lower_limit
+
 EQUAL = 5e-4
 """Nats within which two means are shown as the same, so that none is called better."""
 
@@ -32,14 +34,56 @@ class Differences:
     Args:
         mean: Estimates; positive where i is better.
         error: Their standard errors.
-        freedom: Degrees of freedom of those.
         paired: Whether the two were held against one another datum by datum.
     """
 
     mean: Matrix
     error: Matrix
-    freedom: Matrix
     paired: Bool[np.ndarray, "m m"]
+
+    def _known(self, *more: Matrix) -> Bool[np.ndarray, "m m"]:
+        """The pairs that can be compared."""
+        known = ~np.isnan(sum(more, self.mean + self.error))
+        # a run against itself is no hypothesis, and would cost the others a stricter level
+        np.fill_diagonal(known, False)
+        return known
+
+
+@dataclass(frozen=True)
+class OverData(Differences):
+    """Differences over the same n data.
+
+    Args:
+        skewness: Of the differences of single data; 0 where they are not known.
+        n: Data.
+    """
+
+    skewness: Matrix
+    n: int
+
+    @property
+    def pairs(self) -> int:
+        """Number of ordered pairs that are compared."""
+        return int(self._known().sum())
+
+    def limits(self, level: float) -> Matrix:
+        """What each difference is above with probability 1 - ``level``, at every number of data; NaN where unknown."""
+        found = np.full(self.mean.shape, np.nan)
+        known = self._known()
+        std = self.error * np.sqrt(self.n)
+        found[known] = lower_limit(self.mean[known], std[known], self.skewness[known], self.n, level)
+        return found
+
+
+@dataclass(frozen=True)
+class OverSeeds(Differences):
+    """Differences over seeds.
+
+    Args:
+        freedom: Degrees of freedom of their errors.
+    """
+
+    freedom: Matrix
 
     def p_values(self) -> Matrix:
         """Probability of a difference as large as that or larger if j is in truth not behind i; NaN where unknown.
@@ -48,10 +92,7 @@ class Differences:
         """
         from scipy.special import stdtr  # half a second that a single run need not wait for
 
-        known = ~np.isnan(self.mean + self.error + self.freedom)
-        # a run against itself is no hypothesis, and would cost the others a stricter level
-        np.fill_diagonal(known, False)
-        found = np.full(self.mean.shape, np.nan)
+        known, found = self._known(self.freedom), np.full(self.mean.shape, np.nan)
         # np.where works out both sides: those without an error divide by 0 and are then left out
         with np.errstate(divide="ignore", invalid="ignore"):
             p = np.where(self.error > 0, stdtr(self.freedom, -self.mean / self.error), 0.0)
@@ -71,6 +112,15 @@ def moments(values: Float[np.ndarray, "m n"]) -> tuple[Float[np.ndarray, " m"], 
     return (pivot + mean)[:, 0], std
 
 
+def skewness(values: Float[np.ndarray, "m n"]) -> Float[np.ndarray, " m"]:
+    """Third central moment of each row over the cube of its deviation; 0 of values that do not vary."""
+    apart = values - values[:, :1]
+    apart = apart - apart.mean(1, keepdims=True)
+    variance = np.square(apart).mean(1)
+    cube = variance**1.5
+    return np.where(cube > 0, (np.square(apart) * apart).mean(1) / np.where(cube > 0, cube, 1.0), 0.0)
+
+
 @dataclass(frozen=True)
 class Means:
     """Means of m runs over the same data, more being better.
@@ -86,7 +136,7 @@ class Means:
     tables: Sequence[np.ndarray | None]
 
 
-def over_data(better: Means, worse: Means, n: int) -> Differences:
+def over_data(better: Means, worse: Means, n: int) -> OverData:
     """Differences of means over the same n data, datum by datum where both have a table of them.
 
     Elsewhere the squared errors are added as if the data were not the same. The scores of one datum by two models rise
@@ -99,17 +149,18 @@ def over_data(better: Means, worse: Means, n: int) -> Differences:
     """
     mean = better.value[:, None] - worse.value[None, :]
     error = np.hypot(better.error[:, None], worse.error[None, :])
-    paired = np.zeros(mean.shape, dtype=bool)
+    paired, skewed = np.zeros(mean.shape, dtype=bool), np.zeros(mean.shape)
     known = [(place, values) for place, values in enumerate(worse.tables) if values is not None]
     columns, theirs = [place for place, _ in known], np.array([values for _, values in known])
     for place, ours in enumerate(better.tables):
         if ours is not None and columns:
-            error[place, columns] = moments(ours - theirs)[1] / np.sqrt(n)
+            apart = ours - theirs
+            error[place, columns], skewed[place, columns] = moments(apart)[1] / np.sqrt(n), skewness(apart)
             paired[place, columns] = True
-    return Differences(mean, error, np.full(mean.shape, n - 1.0 if n > 1 else np.nan), paired)
+    return OverData(mean, error, paired, skewed, n)
 
 
-def over_seeds(better: Sequence[Sequence[float]], worse: Sequence[Sequence[float]]) -> Differences:
+def over_seeds(better: Sequence[Sequence[float]], worse: Sequence[Sequence[float]]) -> OverSeeds:
     r"""Differences of the means of groups of trainings, each with its own spread (Welch, 1947).
 
     The error is $\sqrt{s_i^2 / n_i + s_j^2 / n_j}$ with the degrees of freedom of Welch and Satterthwaite, rounded
@@ -128,7 +179,7 @@ def over_seeds(better: Sequence[Sequence[float]], worse: Sequence[Sequence[float
     # a whole number that came out a rounding error too small must not be floored to the one below
     freedoms = np.where(a + b > 0, np.floor(welch + 1e-9), freedom[0][:, None] + freedom[1][None, :])
     mean = high[:, None] - low[None, :]
-    return Differences(mean, np.sqrt(a + b), freedoms, np.zeros(mean.shape, dtype=bool))
+    return OverSeeds(mean, np.sqrt(a + b), np.zeros(mean.shape, dtype=bool), freedoms)
 
 
 def holm(p_values: Sequence[Matrix], level: float = LEVEL) -> list[Bool[np.ndarray, "m m"]]:

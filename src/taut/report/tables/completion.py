@@ -3,23 +3,27 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import RenderableType
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from taut.report.read.files import OF
-from taut.report.tables.evaluation import section, signed
+from taut.report.tables.evaluation import number, section, signed
 from taut.report.tables.table import NARROW, new_table
 
 Result = Mapping[str, Any]
-OURS = ("mean", "most probable", "one draw")
-MEANINGS = {
-    "mean": "least squared error",
-    "most probable": "of each cell by itself",
-    "one draw": "what data look like",
-    "mean imputation": "of the column",
-    "nearest neighbour": "in the training rows",
+OURS = ("draws", "mean", "most probable")
+SCORES = {
+    "energy": "energy score",
+    "crps": "CRPS",
+    "coverage_50": "in 50%",
+    "coverage_90": "in 90%",
+    "rmse": "RMSE",
+    "nrmse": "RMSE",
+    "error_rate": "error rate",
 }
+"""Columns of the table of errors, of those that there are."""
+SHARES = {"coverage_50": 0, "coverage_90": 0, "error_rate": 1}
+"""Those that are shares, and the digits of their percent."""
 
 
 def completion_tables(result: Result) -> list[RenderableType]:
@@ -43,23 +47,53 @@ def completion_tables(result: Result) -> list[RenderableType]:
 
 
 def _missing(score: Mapping[str, Any]) -> Text:
-    text = Text(f"log p(x_mis | x_obs) = log p(x) - log p(x_obs) = {signed(score)} nats per datum", style="bold")
-    return text.append(f"\n  {score['kind']} ({score['estimator']})\n", style="not bold dim")
+    text = Text(f"log p(x_mis | x_obs) = log p(x) - log p(x_obs) {_interval(score)} nats per datum", style="bold")
+    if score.get("exact"):
+        return text.append("\n  difference of two exact values\n", style="not bold dim")
+    ends = [(word, score[side]) for word, side in (("from", "low"), ("to", "high")) if score.get(side)]
+    from_to = [f"{word} {signed(end)}, {' less '.join(end['of'])}" for word, end in ends]
+    lines = [*from_to, f"{signed(score)} by {score['estimator']}: {score['kind']}"]
+    return text.append("".join(f"\n  {line}" for line in lines) + "\n", style="not bold dim")
 
 
-def _errors(result: Result) -> Table:
-    scores = {"RMSE": "rmse", "error rate": "error_rate"}
-    if "error_rate" not in result["errors"]["mean"]:
-        scores = {"RMSE in s.d. of the column": "nrmse"}
-    table = new_table("hidden cells against the truth (± s.e. over the data)", padding=NARROW)
+def _interval(score: Mapping[str, Any]) -> str:
+    """Where it lies: an interval that holds it, or one end of it, or a value that nothing bounds."""
+    low, high = ((score.get(side) or {}).get("value") for side in ("low", "high"))
+    if score.get("exact"):
+        return f"= {signed(score)}"
+    if low is not None and high is not None:
+        crossed = f"about {number((low + high) / 2)}, ends cross"
+        return crossed if high < low else f"in [{number(low)}, {number(high)}]"
+    if low is not None:
+        return f">= {number(low)}"
+    return f"about {signed(score)}" if high is None else f"<= {number(high)}"
+
+
+def _errors(result: Result) -> RenderableType:
+    """Scores of the draws first: they ask for the distribution, and RMSE for its mean."""
+    first = next(iter(result["errors"].values()))
+    binary = "error_rate" in first
+    left_out = ("coverage_50", "coverage_90", "nrmse") if binary else ("rmse",)
+    shown = {name: label for name, label in SCORES.items() if name in first and name not in left_out}
+    unit = "" if binary else ", in s.d. of the column"
+    table = new_table(f"hidden cells against the truth{unit} (± s.e. over the data)", padding=NARROW)
     table.add_column("completion", no_wrap=True)
-    for label in scores:
+    for label in shown.values():
         table.add_column(label, justify="right", no_wrap=True)
-    table.add_column("", style="dim")
-    for name, score in result["errors"].items():
-        shown = [signed(score[key], 4) for key in scores.values()]
-        table.add_row(name, *shown, MEANINGS[name], style=None if name in OURS else "dim")
-    return table
+    for name, scores in result["errors"].items():
+        cells = [_score(scores.get(key), key) for key in shown]
+        table.add_row(name, *cells, style=None if name in OURS else "dim")
+    held = "" if binary else " In 50% and 90%: cells within that interval of the draws."
+    said = "Energy score and CRPS are least for the distribution of the truth, RMSE for its mean."
+    return Group(table, Text(f"  {said}{held}\n", style="dim"))
+
+
+def _score(score: Mapping[str, Any] | None, key: str) -> str:
+    if score is None or score["value"] is None:
+        return ""
+    if key in SHARES:
+        return f"{score['value']:.{SHARES[key]}%}"
+    return signed(score)
 
 
 def _notes(result: Result) -> Text:

@@ -10,7 +10,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from taut.config.program import typed
 from taut.functional.bits import Bits
 from taut.report.read.files import OF
 from taut.report.read.scores import Scores
@@ -337,7 +336,7 @@ def _comparison_notes(results: Sequence[Result]) -> Text:
     known = [(result["run"], scores) for result in results if (scores := Scores.evaluated(result, ""))]
     lines = [(f"void: {run}: {sentence}\n", "bold red") for run, scores in known for sentence in scores.broken]
     lines += [(f"limit: {run}: {sentence}\n", "bold yellow") for run, scores in known for sentence in scores.limits]
-    return Text.assemble(*lines, (f"{typed('report')} <runs> says which of these differences are clear\n", "dim"))
+    return Text.assemble(*lines)
 
 
 def _settings(result: Result) -> list[str]:

@@ -32,11 +32,7 @@ def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Itera
     """Everything worth a look, from the answer to what failed, on a terminal of so many columns."""
     yield states(runs)
     for section in sections:
-        yield Text("")
-        yield _heading(section)
-        yield from map(_answer, section.found.answers)
-        if section.found.procedure:
-            yield Text(" ".join(section.found.procedure), style="dim")
+        yield from answered(section)
         if section.groups:
             yield Text("\nmeans over seeds; sd is the standard deviation of one training", style="dim")
             yield _table(section.group_columns, section.groups, width, notes=True)
@@ -50,6 +46,15 @@ def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Itera
     for run in runs:
         if run.state in ("failed", "interrupted", "unknown", "debug") or run.problems:
             yield _failure(run)
+
+
+def answered(section: Section) -> Iterator[RenderableType]:
+    """What a set of comparable scores says of its runs, and how that was found."""
+    yield Text("")
+    yield _heading(section)
+    yield from map(_answer, section.found.answers)
+    if section.found.procedure:
+        yield Text(" ".join(section.found.procedure), style="dim")
 
 
 def states(runs: Sequence[Run]) -> Text:

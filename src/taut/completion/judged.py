@@ -1,0 +1,103 @@
+"""Completions held against the truth: what each datum adds to the scores of draws, and the scores of all."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from taut.functional.proper_scores import covered, crps, energy_score
+from taut.functional.statistics import Moments
+from taut.functional.types import PerDatum
+
+SHARES = {"coverage_50": 0.5, "coverage_90": 0.9}
+"""Intervals whose coverage is counted."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Sums over the hidden cells of each datum whose truth is known, ``[b]``, in float64.
+
+    Args:
+        cells: How many those are.
+        energy: Energy score of them all; 0 where there are none.
+        crps: Sum of their ranked probability scores.
+        covered: By share, how many lie in the interval; empty for a single completion.
+    """
+
+    cells: PerDatum
+    energy: PerDatum
+    crps: PerDatum
+    covered: dict[str, PerDatum]
+
+    @classmethod
+    def of(
+        cls,
+        draws: Float[Tensor, "m b *x"],
+        x: Float[Tensor, "b *x"],
+        truth: Float[Tensor, "b *x"],
+        scale: Float[Tensor, "*x"],
+    ) -> "Judged":
+        """The sums of some data.
+
+        Args:
+            draws: Draws of a forecast, all cells; a single one is the forecast that is certain of it.
+            x: The data with missing cells.
+            truth: The data; NaN where the truth is not known either.
+            scale: Unit of every cell.
+        """
+        scored = x.isnan() & ~truth.isnan()
+        # a cell that is not scored is 0 in the truth and in every draw, and adds nothing to a distance
+        came = torch.where(scored, truth / scale, 0.0).double()
+        forecast = torch.where(scored, draws / scale, 0.0).double()
+
+        def over_cells(values: Tensor) -> Tensor:
+            return torch.where(scored, values, 0.0).flatten(1).sum(1)
+
+        held = {} if len(draws) == 1 else SHARES
+        return cls(
+            scored.flatten(1).sum(1).double(),
+            energy_score(forecast, came),
+            over_cells(crps(forecast, came)),
+            {name: over_cells(covered(forecast, came, share)) for name, share in held.items()},
+        )
+
+    def select(self, order: Tensor) -> "Judged":
+        """Some of the data, or all in another order."""
+        held = {name: values[order] for name, values in self.covered.items()}
+        return Judged(self.cells[order], self.energy[order], self.crps[order], held)
+
+    def cpu(self) -> "Judged":
+        """Copy the numbers to main memory."""
+        return Judged(
+            self.cells.cpu(), self.energy.cpu(), self.crps.cpu(), {k: v.cpu() for k, v in self.covered.items()}
+        )
+
+    @staticmethod
+    def cat(parts: "Sequence[Judged]") -> "Judged":
+        """The sums of further data."""
+        held = {name: torch.cat([part.covered[name] for part in parts]) for name in parts[0].covered}
+        cells, energy, ranked = (torch.cat([getattr(p, name) for p in parts]) for name in ("cells", "energy", "crps"))
+        return Judged(cells, energy, ranked, held)
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Energy score per datum, CRPS and coverage per cell, with standard errors over the data."""
+        energy = Moments.of(self.energy[self.cells > 0])
+        whole = {"value": energy.mean.item(), "standard_error": energy.standard_error.item()}
+        return {
+            "energy": whole,
+            "crps": ratio(self.crps, self.cells),
+            **{name: ratio(values, self.cells) for name, values in self.covered.items()},
+        }
+
+
+def ratio(sums: PerDatum, counts: PerDatum) -> dict[str, float]:
+    """Mean over all cells of sums over those of each datum; its standard error over the data by the delta method."""
+    total, n = counts.sum(), len(sums)
+    if not total:
+        return {"value": math.nan, "standard_error": math.nan}
+    mean = sums.sum() / total
+    spread = (sums - mean * counts).square().sum() * n / max(1, n - 1)
+    return {"value": mean.item(), "standard_error": (spread.sqrt() / total).item() if n > 1 else math.nan}
