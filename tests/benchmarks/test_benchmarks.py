@@ -14,6 +14,7 @@ from benchmarks import (
     startup,
     threads,
     to_bound,
+    tolerance,
     train,
     variance,
     work,
@@ -209,3 +210,10 @@ def test_another_c_library_is_left_alone(monkeypatch):
     keep_freed_pages()
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     keep_freed_pages()
+
+
+def test_brackets_to_a_tolerance_are_held_against_every_model(capsys):
+    rows = tolerance.main(tolerance.parser().parse_args(["--trials", "2", "--data", "2", "--tolerances", "0.5"]))
+    assert len(rows) == 2 * len(tolerance.MODELS)
+    assert all(0 <= row["held"] <= 1 and row["evaluations"] >= 256 for row in rows)
+    assert capsys.readouterr().out.count("\n| ") == len(rows) + 2
