@@ -36,9 +36,10 @@ def mixtures(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     rows = torch.from_numpy(
         np.concatenate([[[-2.0, 0.0], [2.5, 0.5]] + 0.7 * rng.normal(size=(40, 1, 2))]).reshape(-1, 2)
     )
-    joint = Joint(Categorical(2), Component((2,), 2)).double()
-    joint.likelihood.initialise(rows)
-    joint.prior.maximise({"counts": joint.likelihood.counts})
+    prior, likelihood = Categorical(2), Component((2,), 2)
+    joint = Joint(prior, likelihood).double()
+    likelihood.initialise(rows)
+    prior.maximise({"counts": likelihood.counts})
     with torch.no_grad():
         own, mirrored = (exact_inference.log_marginal(joint, torch.from_numpy(side * x)).numpy() for side in (1, -1))
     return (own - mirrored).reshape(shape)
@@ -108,7 +109,7 @@ def _first(claimed: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Count false claims, and the data that a true one takes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

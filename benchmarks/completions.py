@@ -41,7 +41,9 @@ def imputers(n: int, seed: int) -> dict[str, dict[str, dict[str, float]]]:
     with torch.no_grad():
         truth = joint.likelihood(joint.prior().sample((n,))).sample()
     x = apply_mask(truth, torch.rand(n, 4, generator=generator) < 0.5)
-    made = complete(joint, lambda rows: None, x, NoiseKeys(torch.arange(n), seed, "draws"), draws=ENSEMBLE)
+    made = complete(
+        joint, lambda rows: joint.prior().expand((1,)), x, NoiseKeys(torch.arange(n), seed, "draws"), draws=ENSEMBLE
+    )
     mean, spread = made.mean, made.draws - made.mean
     forecasts = {
         "draws of the posterior": made.draws,
@@ -59,7 +61,7 @@ def imputers(n: int, seed: int) -> dict[str, dict[str, dict[str, float]]]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

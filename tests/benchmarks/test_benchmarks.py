@@ -15,6 +15,7 @@ from benchmarks import (
     startup,
     threads,
     to_bound,
+    tolerance,
     train,
     variance,
     work,
@@ -229,3 +230,10 @@ def test_families_take_the_steps_of_a_training(monkeypatch, capsys):
     assert list(ratios) == names
     assert ratios[families.REFERENCE] == 1 < 100 * ratios["mixture, normal"]
     assert "| mixture, normal |" in capsys.readouterr().out
+
+
+def test_brackets_to_a_tolerance_are_held_against_every_model(capsys):
+    rows = tolerance.main(tolerance.parser().parse_args(["--trials", "2", "--data", "2", "--tolerances", "0.5"]))
+    assert len(rows) == 2 * len(tolerance.MODELS)
+    assert all(0 <= row["held"] <= 1 and row["evaluations"] >= 256 for row in rows)
+    assert capsys.readouterr().out.count("\n| ") == len(rows) + 2

@@ -192,6 +192,29 @@ def test_one_certificate_is_printed(default):
 
 
 @pytest.mark.usefixtures("unillustrated")
+def test_a_tolerance_is_reached_and_told(copy):
+    """The bracket stands beside the estimators, in the table of every datum, and in a paragraph of its own."""
+    run = copy("vae")
+    done = evaluated(run, "limit=12", "k=200", "evidence=importance", "tolerance=0.1")
+    assert done.code == 0, done.err
+    found = read(run)
+    told = found.result["tolerance"]
+    assert told["reached"]
+    assert told["high"] - told["low"] == pytest.approx(2 * told["half_width"])
+    assert told["half_width"] <= 0.1
+    low, high = (found.result["evidence"][f"tolerance_{end}"] for end in ("lower", "upper"))
+    assert told["low"] < low["value"] < high["value"] < told["high"]
+    assert (low["kind"], high["kind"]) == ("lower", "upper")
+    assert found.table["tolerance_lower_draws"].mean() == pytest.approx(told["draws"])
+    assert found.result["estimators"]["tolerance"] == {"nats": 0.1, "per_datum": False}
+    said = re.sub(r"\s+", " ", done.out)
+    assert "tolerance of 0.1 nats for the mean log p(x): reached" in said
+    assert "12 of 12 data got there" in said
+    error = 6 * math.hypot(low["monte_carlo_error"], found.result["evidence"]["importance"]["monte_carlo_error"])
+    assert low["value"] == pytest.approx(found.result["evidence"]["importance"]["value"], abs=error + 0.05)
+
+
+@pytest.mark.usefixtures("unillustrated")
 def test_a_collapsed_posterior_is_said_to_be_one(copy, monkeypatch):
     monkeypatch.setattr("taut.evidence.summary.ACTIVE", 1e9)
     run = copy("vae")

@@ -168,3 +168,29 @@ def test_leaving_one_out_is_the_sum_of_the_others():
     for k in range(6):
         others = torch.cat([log_w[:k], log_w[k + 1 :]]).logsumexp(0)
         torch.testing.assert_close(found[k], others, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("k", [20, 50])
+def test_the_upper_bound_of_gamma_weights_has_its_closed_form(k):
+    """w ~ Gamma(1, 1): a mean X of K - 1 has E log X = digamma(K - 1) - log(K - 1) and E 1/X = (K - 1) / (K - 2)."""
+    log_w = torch.empty(k, 100_000, dtype=torch.float64).exponential_().log()
+    exact = digamma(k - 1) - np.log(k - 1) + (k - 1) / (k - 2) - 1
+    assert_mean(bounds.leave_one_out_upper(log_w), exact, detects=0.01)
+
+
+@given(weights)
+@settings(max_examples=100, deadline=None)
+def test_the_upper_bound_is_never_below_the_lower_one_and_meets_it_where_weights_are_equal(log_w):
+    log_w = torch.tensor(log_w)
+    below, above = bounds.iwae(log_w), bounds.leave_one_out_upper(log_w)
+    assert bool((above >= below - 1e-12 * below.abs().clamp_min(1)).where(below > -torch.inf, above == torch.inf).all())
+    equal = torch.full((7, 2), -3.25, dtype=torch.float64)
+    torch.testing.assert_close(bounds.leave_one_out_upper(equal), equal[0], rtol=0, atol=1e-12)
+
+
+def test_a_weight_that_stands_alone_has_no_upper_bound():
+    alone = torch.full((4, 1), -torch.inf, dtype=torch.float64)
+    alone[2] = 0.0
+    assert bounds.leave_one_out_upper(alone).item() == torch.inf
+    with pytest.raises(ValueError, match="two weights or more"):
+        bounds.leave_one_out_upper(alone[:1])

@@ -2,6 +2,7 @@
 
 # pyright: strict, reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 import io
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -110,6 +111,9 @@ def evaluate(
     gap_apart: bool = False,
     simulated: int = 100,
     confidence: float = 0.95,
+    tolerance: float | None = None,
+    per_datum: bool = False,
+    budget: int = 200_000,
     progress: bool = False,
 ) -> EvaluationReport:
     r"""Bracket $\log p(x)$ of a run from both sides, and measure the gap; nothing is written.
@@ -125,7 +129,10 @@ def evaluate(
         seed: Seed of the noise.
         gap_apart: Take the gap apart into approximation and amortisation gap, which takes minutes.
         simulated: Data simulated from the model, for the estimators that need them.
-        confidence: Of the certificates.
+        confidence: Of the certificates, and of the bracket that ``tolerance`` asks for.
+        tolerance: Bracket the mean of $\log p(x)$ to within so many nats, with as many samples as it takes.
+        per_datum: Bracket that of every datum.
+        budget: Evaluations of $\log p(x, z)$ that ``tolerance`` may take for each datum; a gradient counts as three.
         progress: Show bars.
 
     Raises:
@@ -137,6 +144,8 @@ def evaluate(
         raise UserError(f"split={split!r} is not known; choose {', '.join(get_args(Split))}.")
     if not 0 < confidence < 1:
         raise UserError(f"confidence={confidence!r} must lie between 0 and 1.")
+    if tolerance is not None and not 0 < tolerance < math.inf:
+        raise UserError(f"tolerance={tolerance!r} must be a finite number above 0, or None.")
     estimators = [estimator_of(one, whole("k", k)) for one in evidence]
     cfg: dict[str, Any] = {
         "k": whole("k", k),
@@ -145,6 +154,9 @@ def evaluate(
         "seed": whole("seed", seed, 0),
         "simulated": whole("simulated", simulated),
         "confidence": confidence,
+        "tolerance": None if tolerance is None else float(tolerance),
+        "per_datum": per_datum,
+        "budget": whole("budget", budget, 1000),
         "progress": progress,
         "unfit": "refuse",
         "out": "evaluation",

@@ -13,9 +13,10 @@ from taut.evidence import Evidence
 from taut.evidence.diagnostics import collapse
 from taut.evidence.gap import GapDecomposition
 from taut.evidence.information import Information
-from taut.evidence.loop import EvalResult, EvalTask, decompose_gap, measure_information, simulated
+from taut.evidence.loop import EvalResult, EvalTask, decompose_gap, judged, measure_information, simulated
 from taut.evidence.optimal_q import Family, Search
 from taut.evidence.summary import assessed, information_summary, taken_apart
+from taut.evidence.tolerance import Bracketed, Goal, bracket
 from taut.functional.consistency import Judge, Value
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
@@ -72,6 +73,7 @@ class Evaluation(Measurement):
                 "carry; set gap.apart=false."
             )
         self.search = Search(cfg.gap.steps, cfg.gap.samples, cfg.gap.lr)
+        self.goal = None if cfg.tolerance is None else Goal(cfg.tolerance, cfg.per_datum, cfg.confidence, cfg.budget)
         self.choose_estimators()
 
     @property
@@ -81,11 +83,16 @@ class Evaluation(Measurement):
     def run_all(self) -> Evaluated:
         """Run every stage, one after another."""
         started = time.perf_counter()
-        measured, gaps, of_model = {}, {}, None
+        measured, gaps, of_model, tolerance = {}, {}, None, None
         with Stages(self.processes.first and self.cfg.get("progress", True)).running() as stages:
             split = self.cfg.split
             measured[split] = self._measured(split, self.cfg.limit, stages)
             information = self._information(split, stages)
+            if self.goal is not None:
+                bracketed = self._bracketed(self.goal, stages)
+                more = [*measured[split].evidence, bracketed.lower, bracketed.upper]
+                measured[split] = judged(replace(measured[split], evidence=more), self._task(split, self.cfg.limit))
+                tolerance = bracketed.summary(self.goal)
             measured[split] = void_if_kl_is_negative(measured[split], information, split)
             if any(estimator.simulated for estimator in self.estimators):
                 of_model = self._simulated(stages)
@@ -93,11 +100,16 @@ class Evaluation(Measurement):
                 if split not in measured:
                     measured[split] = self._measured(split, self.cfg.gap.limit, stages)
                 gaps[split] = self._decomposed(split, len(measured[split].elbo.value), stages)
-        result = self._result(measured, information, gaps, of_model, time.perf_counter() - started)
+        result = self._result(measured, information, gaps, of_model, tolerance, time.perf_counter() - started)
         return Evaluated(result, measured, gaps, self.data)
 
     def _measured(self, split: str, limit: int | None, stages: Stages) -> EvalResult:
         return self.measure(self._task(split, limit), split, stages)
+
+    def _bracketed(self, goal: Goal, stages: Stages) -> Bracketed:
+        task = self._task(self.cfg.split, self.cfg.limit)
+        pilots, fresh = (self.stage(name, task, stages) for name in ("pilots", "draws to the tolerance"))
+        return bracket(task, goal, Family.of(self.model.q), self.processes, pilots, fresh)
 
     def _information(self, split: str, stages: Stages) -> Information:
         task = self._task(split, self.cfg.limit)
@@ -123,6 +135,7 @@ class Evaluation(Measurement):
         information: Information,
         gaps: dict[str, GapDecomposition],
         of_model: EvalResult | None,
+        tolerance: dict[str, Any] | None,
         seconds: float,
     ) -> dict[str, Any]:
         cfg, main = self.cfg, assessed(measured[self.cfg.split], self.cfg.confidence)
@@ -141,11 +154,17 @@ class Evaluation(Measurement):
             "information": None if "elbo" in measured[cfg.split].void else summary,
             "k": cfg.k,
             "simulated": None if of_model is None else assessed(of_model, cfg.confidence),
+            "tolerance": tolerance,
             "apart": apart,
             "gap_warnings": [unsettled(split, gap) for split, gap in apart.items() if gap["settled"] < ENOUGH_SETTLED],
             "limits": self.model.limits(self.data.rows_of(cfg.split)[: cfg.limit].to(self.processes.device)),
             "skipped": self.skipped,
         }
+
+    def _asked(self) -> dict[str, dict[str, Any]]:
+        """The tolerance beside the settings of the estimators: values of another one stand in no column with these."""
+        goal = self.goal
+        return {} if goal is None else {"tolerance": {"nats": goal.tolerance, "per_datum": goal.per_datum}}
 
     def _collapsed(self, summary: dict[str, Any]) -> str | None:
         """A warning where an encoder has collapsed; a q without one is as asked for, and one datum tells nothing."""
@@ -163,7 +182,7 @@ class Evaluation(Measurement):
             "held_out": self.data.held_out and cfg.split != "train" and not self.other_data,
             "seed": cfg.seed,
             "confidence": cfg.confidence,
-            "estimators": {name: settings(node) for name, node in cfg.evidence.items()},
+            "estimators": {name: settings(node) for name, node in cfg.evidence.items()} | self._asked(),
             **self.about_measurement(precision, seconds),
         }
 

@@ -43,7 +43,7 @@ KEYS = {
     },
     "evaluate": {
         *("run", "ckpt_path", "k", "split", "limit", "seed", "evidence", "unfit", "simulated", "confidence", "gap"),
-        *("share", "threads", "out", "trainer", "data", "mask"),
+        *("share", "threads", "out", "trainer", "data", "mask", "tolerance", "per_datum", "budget"),
     },
     "complete": {
         *("run", "ckpt_path", "data", "mask", "k", "draws", "split", "limit", "seed", "refine", "confidence", "unfit"),

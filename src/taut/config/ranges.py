@@ -135,10 +135,13 @@ RANGES = {
     "fill": (TypeAdapter(Literal["mean", "most_probable", "draws"]), "mean, most_probable or draws"),
     "draws": A_FEW,
     "repetitions": (TypeAdapter(Annotated[int, Field(strict=True, ge=2)]), "an integer >= 2"),
-    **dict.fromkeys(("overwrite", "fresh", "rehearse", "apart", "lr_find"), (TypeAdapter(Switch), "true or false")),
+    **dict.fromkeys(
+        ("overwrite", "fresh", "rehearse", "apart", "lr_find", "per_datum"), (TypeAdapter(Switch), "true or false")
+    ),
     "refine": (TypeAdapter(Switch | Literal["auto"]), "true, false or auto"),
     **dict.fromkeys(("limit", "blocks", "timeout_min", "cpus_per_task", "gpus_per_node"), A_COUNT_OR_NULL),
     **dict.fromkeys(("timeout", "mem_gb"), A_POSITIVE_OR_NULL),
+    "budget": (TypeAdapter(Annotated[int, Field(strict=True, ge=1000, le=10**9)]), "an integer from 1,000 to 10^9"),
     "n_jobs": A_COUNT,
     "trials": A_COUNT,
     "score": (
@@ -175,7 +178,7 @@ RANGES = {
 
 OWN_RANGES: dict[str, dict[str, Range]] = {
     "train": {"evaluate": (TypeAdapter(str | None), "words for an evaluation in one string, or null")},
-    "evaluate": {"out": A_FOLDER_NAME},
+    "evaluate": {"out": A_FOLDER_NAME, "tolerance": A_POSITIVE_OR_NULL},
     "complete": {
         "limit": (TypeAdapter(Count | None | Literal["auto"]), "an integer >= 1, null or auto"),
         **dict.fromkeys(("components", "images", "pixels"), A_FEW),

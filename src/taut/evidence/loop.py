@@ -119,7 +119,13 @@ def measure(question: EvalTask, estimators: Sequence[Evidence], processes: Proce
     batches = batches_of(mine, question.k, estimators)
     parts = [_batch(question.rows(index, processes), estimators, question.k, clock) for index in batches]
     # a process without data takes part, too: the others would wait for it for ever
-    answer = in_order(processes.gathered((mine, EvalResult.cat(parts) if parts else None)), EvalResult.cat)
+    return judged(
+        in_order(processes.gathered((mine, EvalResult.cat(parts) if parts else None)), EvalResult.cat), question
+    )
+
+
+def judged(answer: EvalResult, question: EvalTask) -> EvalResult:
+    """What was measured, with what is void among it."""
     where = f"{question.split.rpartition('/')[2]} data"
     return replace(answer, void=impossible([answer.elbo, *answer.evidence], mass=question.target.mass, where=where))
 
@@ -163,13 +169,28 @@ def measure_information(question: EvalTask, processes: Processes, stage: Stage) 
 
 
 def refine(
-    question: EvalTask, family: Family, search: Search, processes: Processes, stage: Stage
+    question: EvalTask,
+    family: Family,
+    search: Search,
+    processes: Processes,
+    stage: Stage,
+    some: Int[Tensor, " m"] | None = None,
 ) -> Callable[[Int[Tensor, " b"]], Proposal]:
-    """The best member of q's family for each datum, by local optimisation: a proposal for :class:`EvalTask`."""
-    mine = processes.rows(len(question.x))
+    """The best member of q's family for each datum, by local optimisation: a proposal for :class:`EvalTask`.
+
+    Args:
+        question: The data.
+        family: The family of q and its encoder.
+        search: How to search.
+        processes: The processes that share the data.
+        stage: Where progress is shown.
+        some: The rows that are refined, this process's; all of its rows if not given.
+    """
+    mine = processes.rows(len(question.x)) if some is None else some
     clock = Clock(stage, len(mine), [1.0])
     table: Tensor | None = None
-    for index in mine.split(MOST_DATA):
+    # to split nothing gives one part without data
+    for index in mine.split(MOST_DATA) if len(mine) else ():
         rows = question.rows(index, processes)
         rows.tick = clock.ticker(len(index), 0)
         with exact_arithmetic(rows.x.device):

@@ -156,6 +156,23 @@ def jackknife_parts(log_w: LogWeights) -> LogWeights:
     return torch.where(whole.isfinite(), k * whole - (k - 1) * without, whole) if k > 1 else log_w
 
 
+def leave_one_out_upper(log_w: LogWeights) -> PerDatum:
+    r"""$\frac1K \sum_k (\log X_k + w_k / X_k - 1)$, $X_k$ the mean of all weights but $w_k$: an upper bound on average.
+
+    True because $\log a \le \log x + a / x - 1$ and $w_k$, of mean a, does not depend on $X_k$ (Struski et al., 2023,
+    with one weight in the place of Y). As far above $\log p(x)$ as :func:`iwae` is below, $v / 2K$ to first order with
+    the relative variance v of the weights. $+\infty$ where a weight stands alone.
+
+    Raises:
+        ValueError: If there is a single weight.
+    """
+    k = log_w.shape[0]
+    if k < 2:
+        raise ValueError("an upper bound needs two weights or more")
+    others = leave_one_out(log_w) - log(k - 1)
+    return torch.where(others.isfinite(), others + (log_w - others).exp() - 1, torch.inf).mean(0)
+
+
 def block_curve(log_w: LogWeights) -> Float[Tensor, "sizes b"]:
     """:func:`block_bound` at every one of :func:`block_sizes`, each made of the sums of the size before it."""
     samples = log_w.shape[0]

@@ -60,7 +60,8 @@ class Mixed(Likelihood):
         families: Mapping[Any, str] | None = None,
     ) -> None:
         super().__init__()
-        self.x_shape, self.families = tuple(x_shape), dict(families or {})
+        self.x_shape = tuple(x_shape)
+        self.families: dict[Any, str] = dict(families or {})
         if len(self.x_shape) != 1:
             raise UserError("likelihood=mixed is for the columns of a table; choose another likelihood for images.")
         if len(self.families) != self.x_shape[0]:

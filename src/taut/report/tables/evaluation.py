@@ -17,7 +17,22 @@ from taut.report.tables.table import NARROW, new_table
 
 WIDE = 104
 MOST_DIMENSIONS = 10
-LABELS: dict[str, str] = {"elbo": "ELBO", "u_k": "U_K", "ais": "AIS", "bdmc": "BDMC", "sumo": "SUMO"}
+LABELS: dict[str, str] = {
+    "elbo": "ELBO",
+    "u_k": "U_K",
+    "ais": "AIS",
+    "bdmc": "BDMC",
+    "sumo": "SUMO",
+    "tolerance_lower": "tolerance",
+    "tolerance_upper": "tolerance",
+}
+METHODS = {"importance": "draws of q", "refined": "the best q", "ais": "AIS", "exact": "the exact value"}
+LIMITS = {
+    "k-hat": "k-hat above 0.7",
+    "annealing steps": "the last number of annealing steps, k-hat still above 0.7",
+    "budget": "the budget",
+    "pilot": "a pilot that saw too small a variance",
+}
 
 Result = Mapping[str, Any]
 
@@ -33,6 +48,7 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     tables: list[RenderableType] = [Text(result["name"], style="bold")]
     tables += section(_rows(result), result, of=_of(result), wide=wide)
     tables += [Text(f"{result['reported']['words']}.", style="bold"), Text("")] if result.get("reported") else []
+    tables += _tolerance(result["tolerance"], result["n"], _of(result)) if result.get("tolerance") else []
     tables += _information(result["information"]) if result["information"] else []
     if result["simulated"]:
         # of those cells are missing only where the model hides them itself
@@ -203,6 +219,25 @@ def _certificate(result: Result, of: str) -> list[RenderableType]:
         return []
     text = f"certified: the mean log {of} of {_these(result['n'])} is {' and '.join(parts)}, however bad the weights"
     return [Text(text, style="dim")]
+
+
+def _tolerance(found: Mapping[str, Any], n: int, of: str) -> list[RenderableType]:
+    """Whether the bracket is as narrow as asked, how many data got there, what limits the others, and the cost."""
+    what = f"log {of} of every datum" if found["per_datum"] else f"the mean log {of}"
+    reached = "reached" if found["reached"] else "not reached"
+    title = Text(f"tolerance of {found['tolerance']:g} nats for {what}: {reached}", style="bold")
+    low, high = floored(found["low"]), ceiled(found["high"])
+    there = round(found["share"] * n)
+    rest = "".join(f"; {count:,} limited by {LIMITS.get(name, name)}" for name, count in found["limits"].items())
+    methods = ", ".join(f"{METHODS.get(name, name)} for {count:,}" for name, count in found["methods"].items())
+    lines = [
+        f"the mean log {of} of {_these(n)} lies in [{low}, {high}] with {found['confidence']:.0%} confidence, "
+        f"{number(found['value'])} ± {number(found['half_width'])}, unless the draws miss a mode",
+        f"{there:,} of {_data(n)} got there{rest}",
+        f"{methods}; {found['draws']:,.0f} draws and {found['evaluations']:,.0f} evaluations of p(x, z) per datum, "
+        "pilots, searches and gradients included",
+    ]
+    return [title, *map(_aside, lines), Text("")]
 
 
 def _information(information: Mapping[str, Any]) -> list[RenderableType]:
