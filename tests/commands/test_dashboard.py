@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from taut.commands.dashboard.command import main, parsed
+from taut.commands.dashboard.pages import sections
 from taut.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +75,18 @@ def test_a_sweep_shows_its_own_runs_alone(written):
 def test_a_wrong_word_is_one_sentence(words, said):
     with pytest.raises(UserError, match=re.escape(said)):
         parsed(words)
+
+
+def test_a_dry_run_names_every_section_and_panel_on_one_screen(capsys, monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_ERROR_REPORTING"):
+        monkeypatch.setenv(name, "")
+    assert main(["--dry-run", "sweep=a", "project=mine"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == 'workspace "taut: a" of project mine'
+    assert len(lines) < 45
+    for name, panels in sections().items():
+        assert f"  {name}" in lines
+        assert {f"    {panel.title}" for panel in panels if hasattr(panel, "title")} <= set(lines)
 
 
 def test_nothing_half_written_is_left(tmp_path, capsys, monkeypatch):
@@ -155,6 +168,6 @@ def test_help_imports_nothing_heavy_and_shows_three_examples(programs):
 def test_a_look_at_the_pages_opens_no_connection(programs, tmp_path):
     trace = tmp_path / "trace"
     command = ["strace", "-f", "-e", "trace=socket,connect", "-o", trace, sys.executable, ROOT / "dashboard.py"]
-    done = subprocess.run([*command, "--dry-run", "sweep=a"], capture_output=True, text=True, timeout=60)
-    assert json.loads(done.stdout)["report"]
+    subprocess.run([*command, "sweep=a", "out=pages.json"], cwd=tmp_path, timeout=60, check=True)
+    assert json.loads((tmp_path / "pages.json").read_text())["report"]
     assert "AF_INET" not in trace.read_text()

@@ -17,13 +17,13 @@ Save a W&B workspace that shows how tight the bounds of all runs are, and with s
 
   {typed} entity=me project=taut                                a workspace over all runs of the project
   {typed} entity=me project=taut sweep=outputs/sweeps/k_grid    of one sweep, and a report page on it
-  {typed} --dry-run                                             print what would be saved; no connection
+  {typed} --dry-run                                             print its sections and panels; no connection
 
 Keys
   entity    W&B user or team; needed to save
   project   W&B project, taut if not given
   sweep     the folder of a sweep, or the W&B group of its runs
-  out       a file for what would be saved (JSON); nothing is sent
+  out       a file for all that would be saved (JSON); nothing is sent
 
 Saving needs the extra `dashboard` ({extra}) and a W&B API key (`wandb login`).
 Runs reach W&B with logger.mode=online, or later with `wandb sync outputs/wandb/offline-run-*`.
@@ -44,7 +44,7 @@ class Request:
         project: W&B project.
         sweep: W&B group of the runs of a sweep.
         out: File for the pages, in place of a server.
-        dry: Whether to print the pages instead.
+        dry: Whether to print what is on the pages instead.
     """
 
     entity: str = ""
@@ -98,13 +98,14 @@ def _run(request: Request) -> None:
     if not offline:
         _save(request)
         return
-    text = json.dumps(_pages(request), indent=2) + "\n"
-    if request.out is None:
-        # the reader may be head or a pager that was closed
-        with suppress(BrokenPipeError):
-            print(text, end="")
-    else:
-        _write(request.out, text)
+    if request.out is not None:
+        _write(request.out, json.dumps(_pages(request), indent=2) + "\n")
+        return
+    from taut.commands.dashboard.pages import outline
+
+    # the reader may be head or a pager that was closed
+    with suppress(BrokenPipeError):
+        print(outline(request.project, request.sweep))
 
 
 def _refuse_missing_extra() -> None:

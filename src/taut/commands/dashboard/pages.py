@@ -181,7 +181,7 @@ def workspace(entity: str, project: str, sweep: str | None) -> ws.Workspace:
     return ws.Workspace(
         entity=entity,
         project=project,
-        name=f"taut: {sweep or 'how tight are the bounds?'}",
+        name=_title(sweep),
         sections=[
             ws.Section(name=name, panels=panels, is_open=place < OPEN, pinned=place == 0)
             for place, (name, panels) in enumerate(sections().items())
@@ -229,6 +229,20 @@ def _of(sweep: str) -> str:
 def _grouping(section: str) -> list[str]:
     """Seeds are put together where means are looked at."""
     return ["config.choices.model", "config.k"] if section == "Gap against K" else []
+
+
+def outline(project: str, sweep: str | None) -> str:
+    """What is on the pages, for a reader: every section, and its panels by their titles."""
+    lines = [f'workspace "{_title(sweep)}" of project {project}']
+    for name, panels in sections().items():
+        titles = [getattr(panel, "title", None) or "settings and scores that differ" for panel in panels]
+        lines += [f"  {name}", *(f"    {title}" for title in titles)]
+    report_too = [] if sweep is None else [f"report on {sweep}: the same sections, with words"]
+    return "\n".join([*lines, *report_too, "out=<file>.json writes all of it."])
+
+
+def _title(sweep: str | None) -> str:
+    return f"taut: {sweep or 'how tight are the bounds?'}"
 
 
 def as_json(page: ws.Workspace | wr.Report) -> dict[str, Any]:
