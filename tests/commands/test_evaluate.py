@@ -24,7 +24,7 @@ from taut.report import figures
 from taut.runtime.processes import Processes
 from taut.training.loggers.records import flat
 
-FEW = ["gap.steps=8", "gap.limit=5", "limit=6", "simulated=4", "k=20"]
+FEW = ["gap.steps=8", "gap.limit=5", "limit=6", "k=20"]
 ANNEALED = [f"evidence.{name}.{key}" for name in ("ais", "bdmc") for key in ("steps=3", "chains=3", "leapfrog=2")]
 
 
@@ -405,6 +405,7 @@ def test_the_full_report_of_a_vae(gap):
         *("naive", "uniform", "importance", "jackknife", "sumo", "ais", "struski"),
     }
     assert set(result["simulated"]["evidence"]) > {"u_k", "bdmc"}
+    assert result["simulated"]["n"] == result["n"] == 6  # as many as rows, since nobody says how many
     assert {path.name for path in (report.folder / "figures").iterdir()} == {
         *("bracket.png", "thermodynamic.png", "gaps.png", "equal_cost.png", "gap_apart.png")
     }

@@ -28,7 +28,7 @@ from taut.api.measurement import fitting
 from taut.errors import UserError
 from taut.evidence import Evidence
 from taut.evidence.gap import GapDecomposition
-from taut.evidence.loop import EvalResult, EvalTask, decompose_gap, measure, measure_information, simulated
+from taut.evidence.loop import SIMULATED, EvalResult, EvalTask, decompose_gap, measure, measure_information, simulated
 from taut.evidence.optimal_q import Search
 from taut.evidence.reported import compared
 from taut.evidence.summary import assessed, information_summary, taken_apart
@@ -107,7 +107,8 @@ class Audit:
     def _simulated(self, stages: Stages) -> EvalResult | None:
         if not any(estimator.simulated for estimator in self.estimators):
             return None
-        z, x = simulated(self.subject.target, self.cfg.simulated, self.cfg.seed, self.processes)
+        n = self.cfg.simulated or min(SIMULATED, len(self.x))
+        z, x = simulated(self.subject.target, n, self.cfg.seed, self.processes)
         task = EvalTask(self.subject.target, x, "simulated", self.cfg.seed, self.cfg.k, z)
         return self._measured(task, "simulated", stages)
 
@@ -176,7 +177,7 @@ def audit(
     k: int = 1000,
     seed: int = 0,
     gap_apart: bool = False,
-    simulated: int = 100,
+    simulated: int | None = None,
     confidence: float = 0.95,
     progress: bool = False,
 ) -> EvaluationReport:
@@ -205,7 +206,8 @@ def audit(
         k: Number of samples K of the ELBO, and of the estimators that are given by name and take one.
         seed: Seed of the noise.
         gap_apart: Take the gap apart into approximation and amortisation gap, for a Gaussian q; it takes minutes.
-        simulated: Data simulated from the model, for the estimators that need them.
+        simulated: Data simulated from the model, for the estimators that need them; ``None`` for as many as rows, at
+            most 100.
         confidence: Of the certificates.
         progress: Show bars.
 
@@ -222,7 +224,7 @@ def audit(
     cfg: dict[str, Any] = {
         "k": k,
         "seed": whole("seed", seed, 0),
-        "simulated": whole("simulated", simulated),
+        "simulated": None if simulated is None else whole("simulated", simulated),
         "confidence": confidence,
         "progress": progress,
         "reported": reported,

@@ -109,7 +109,7 @@ def evaluate(
     k: int = 1000,
     seed: int = 0,
     gap_apart: bool = False,
-    simulated: int = 100,
+    simulated: int | None = None,
     confidence: float = 0.95,
     tolerance: float | None = None,
     per_datum: bool = False,
@@ -128,7 +128,8 @@ def evaluate(
         k: Number of samples K of the ELBO, and of the estimators that are given by name and take one.
         seed: Seed of the noise.
         gap_apart: Take the gap apart into approximation and amortisation gap, which takes minutes.
-        simulated: Data simulated from the model, for the estimators that need them.
+        simulated: Data simulated from the model, for the estimators that need them; ``None`` for as many as rows, at
+            most 100.
         confidence: Of the certificates, and of the bracket that ``tolerance`` asks for.
         tolerance: Bracket the mean of $\log p(x)$ to within so many nats, with as many samples as it takes.
         per_datum: Bracket that of every datum.
@@ -152,7 +153,7 @@ def evaluate(
         "split": split,
         "limit": None if limit is None else whole("limit", limit),
         "seed": whole("seed", seed, 0),
-        "simulated": whole("simulated", simulated),
+        "simulated": None if simulated is None else whole("simulated", simulated),
         "confidence": confidence,
         "tolerance": None if tolerance is None else float(tolerance),
         "per_datum": per_datum,

@@ -13,7 +13,7 @@ from taut.evidence import Evidence
 from taut.evidence.diagnostics import collapse
 from taut.evidence.gap import GapDecomposition
 from taut.evidence.information import Information
-from taut.evidence.loop import EvalResult, EvalTask, decompose_gap, judged, measure_information, simulated
+from taut.evidence.loop import SIMULATED, EvalResult, EvalTask, decompose_gap, judged, measure_information, simulated
 from taut.evidence.optimal_q import Family, Search
 from taut.evidence.summary import assessed, information_summary, taken_apart
 from taut.evidence.tolerance import Bracketed, Goal, bracket
@@ -95,7 +95,7 @@ class Evaluation(Measurement):
                 tolerance = bracketed.summary(self.goal)
             measured[split] = void_if_kl_is_negative(measured[split], information, split)
             if any(estimator.simulated for estimator in self.estimators):
-                of_model = self._simulated(stages)
+                of_model = self._simulated(len(measured[self.cfg.split].elbo.value), stages)
             for split in self.cfg.gap.splits if self.cfg.gap.apart else []:
                 if split not in measured:
                     measured[split] = self._measured(split, self.cfg.gap.limit, stages)
@@ -115,9 +115,10 @@ class Evaluation(Measurement):
         task = self._task(split, self.cfg.limit)
         return measure_information(task, self.processes, self.stage("information", task, stages))
 
-    def _simulated(self, stages: Stages) -> EvalResult:
+    def _simulated(self, rows: int, stages: Stages) -> EvalResult:
         """Data of the model itself: the z they came from is an exact draw of p(z given x), as upper bounds need it."""
-        z, x = simulated(self.target, self.cfg.simulated, self.cfg.seed, self.processes)
+        n = self.cfg.simulated or min(SIMULATED, rows)
+        z, x = simulated(self.target, n, self.cfg.seed, self.processes)
         return self.measure(EvalTask(self.target, x, "simulated", self.cfg.seed, self.cfg.k, z), "simulated", stages)
 
     def _decomposed(self, split: str, n: int, stages: Stages) -> GapDecomposition:

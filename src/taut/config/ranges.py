@@ -30,7 +30,8 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Quadrants = list[Literal["upper_left", "upper_right", "lower_left", "lower_right"]]
 
 A_COUNT = (TypeAdapter(Count), "an integer >= 1")
-A_FEW = (TypeAdapter(Annotated[int, Field(strict=True, ge=1, le=10**6)]), "an integer from 1 to 1,000,000")
+Few = Annotated[int, Field(strict=True, ge=1, le=10**6)]
+A_FEW = (TypeAdapter(Few), "an integer from 1 to 1,000,000")
 A_COUNT_OR_NULL = (TypeAdapter(Count | None), "an integer >= 1, or null")
 A_SEED = (TypeAdapter(Seed), "an integer from 0 to 4294967295")
 A_POSITIVE = (TypeAdapter(Positive), "a finite number above 0")
@@ -118,7 +119,8 @@ RANGES = {
     ),
     "devices": DEVICES,
     "num_nodes": A_COUNT,
-    **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "simulated", "samples"), A_FEW),
+    **dict.fromkeys(("steps", "chains", "leapfrog", "runs", "samples"), A_FEW),
+    "simulated": (TypeAdapter(Few | None), "an integer from 1 to 1,000,000, or null"),
     **dict.fromkeys(("_partial_", "_recursive_"), (TypeAdapter(Switch), "true or false")),
     "_convert_": (TypeAdapter(Literal["none", "partial", "object", "all"]), "none, partial, object or all"),
     "x_levels": (TypeAdapter(dict[str, Any] | None), "null, because it is read from the data"),

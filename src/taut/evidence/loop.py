@@ -130,6 +130,10 @@ def judged(answer: EvalResult, question: EvalTask) -> EvalResult:
     return replace(answer, void=impossible([answer.elbo, *answer.evidence], mass=question.target.mass, where=where))
 
 
+SIMULATED = 100
+"""Most data that are simulated where nobody says how many: as many as rows are measured, for they cost as much each."""
+
+
 def simulated(target: Target, n: int, seed: int, processes: Processes) -> tuple[Tensor, Tensor]:
     """Draw n pairs (z, x) from the model, the same whatever else was measured."""
     assert target.simulate is not None
