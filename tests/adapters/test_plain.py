@@ -193,6 +193,7 @@ REFUSED = {
     },
     "it must be a tensor of shape .2, 1., .k, b.": {"q": Encoder(), "log_joint": lambda x, z: PRIOR.log_prob(z).sum(0)},
     "A builtins.dict cannot be audited; give an object with log_joint": {"model": {}},
+    "A module of torch, here Encoder, says no density; give its parts and a likelihood": {"model": Encoder()},
     "gap.apart=true looks for the best q of each datum by its parameters": {
         "q": Functions(),
         "log_joint": log_joint,

@@ -50,6 +50,8 @@ def test_the_marginal_likelihood_of_scvi_is_too_high_by_log_128_over_100(model):
     }
     error = max(values.std() / 20**0.5 for values in found.values())
     assert error < 0.02
+    # the figures of docs/audit.md; the weights of a training differ between machines
+    assert (found[64].mean(), exact["value"]) == pytest.approx((-43.280, -43.525), abs=0.5)
     # what both are too low by at 100 and 128 samples, at most
     assert abs(found[64].mean() - found[100].mean() - math.log(128 / 100)) < 4 * 1.5 * error
     assert abs(found[100].mean() - exact["value"]) < 4 * (error + exact["monte_carlo_error"]) + 0.02

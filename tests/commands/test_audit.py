@@ -53,6 +53,7 @@ def test_a_model_is_loaded_and_its_table_printed_and_written(here, monkeypatch):
     assert len((folder / "data.csv").read_text().splitlines()) == 11
     assert f"{result['evidence']['importance']['value']:.3f}" in done.out
     assert "reported -30 lies above the upper bound" in " ".join(done.out.split())
+    assert "both of these 10 data; a bound counts with twice its Monte Carlo error" in done.out
     assert result["reported"]["words"].endswith("it is no log-likelihood, unless q misses a mode")
     assert (result["data"], result["split"], result["held_out"], result["n"]) == ("digits", "test", True, 10)
     assert set(result["simulated"]["evidence"]) == {"elbo", "importance", "jackknife", "struski", "u_k"}
