@@ -48,8 +48,8 @@ def test_a_model_is_loaded_and_its_table_printed_and_written(here, monkeypatch):
     done = command("audit", *words)
     assert done.code == 0, done.err
     (folder,) = (here / "outputs" / "audits").iterdir()
-    result = json.loads((folder / "result.json").read_text())
-    assert {path.name for path in folder.iterdir()} == {"result.json", "data.csv", "config.yaml"}
+    result = json.loads((folder / "audit.json").read_text())
+    assert {path.name for path in folder.iterdir()} == {"audit.json", "data.csv", "config.yaml"}
     assert len((folder / "data.csv").read_text().splitlines()) == 11
     assert f"{result['evidence']['importance']['value']:.3f}" in done.out
     assert "reported -30 lies above the upper bound" in " ".join(done.out.split())
