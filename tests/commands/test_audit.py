@@ -68,6 +68,14 @@ def test_a_table_and_an_exact_model(here, monkeypatch):
     assert "gap = log p(x) - ELBO = 0.000" in done.out
 
 
+def test_the_config_of_an_audit_is_shown_and_nothing_is_imported(here):
+    """``--cfg`` is answered by Hydra itself, which has a group of the name."""
+    done = command("audit", "--cfg", "job", "model=somebodys:load", "trust=somebodys", "k=7")
+    assert (done.code, done.err) == (0, "")
+    assert "model:\n  load: somebodys:load\n" in done.out
+    assert not (here / "imported").exists()
+
+
 REFUSED = {
     "data=digits": "audit.py needs a function that gives the model: add model=<module>:<function> and "
     "trust=[<package>], as in model=mylab.vae:load trust=[mylab].",
