@@ -107,6 +107,8 @@ class Command:
             UserError: If it may not or cannot be done.
         """
         args = overrides.parsed()
+        if self.name == "audit":
+            overrides.replace_words(args, overrides.as_loader(args.overrides))
         if self.name == "train":
             overrides.replace_words(args, with_layers(args.overrides))
         self.again = [*_flags(args), *as_word(args.trust)]
@@ -120,9 +122,7 @@ class Command:
         if args.cfg or args.info or args.shell_completion:
             hydra.main(**VERSION_BASE, config_path=str(self.conf), config_name=self.name)(self._job)()
             return
-        if self.name == "audit":
-            overrides.replace_words(args, overrides.as_added(overrides.as_loader(args.overrides)))
-        elif self.name != "train":
+        if self.name != "train":
             overrides.replace_words(args, overrides.as_added(args.overrides))
         with self.held, Composer(self.name, self.conf, args) as composer:
             cfg = self._checked(args, composer)

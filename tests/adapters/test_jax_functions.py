@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from adapters.linear import BIAS, NOISE, WEIGHT, assert_agrees, code, data, truth
+from scipy.stats import multivariate_normal
 from torch.distributions import Independent, Normal
 
 import taut
@@ -108,9 +109,14 @@ def test_numpyros_programs_agree_with_scipy(sites):
     """A scale that is no part of the density, parameters that were not put in, or sites in another order."""
     x = data(15)
     adapter = programs(sites)
-    report = taut.audit(adapter, data=x, k=2000, evidence=["importance", "struski"])
+    report = taut.audit(adapter, data=x, k=2000)
     assert_agrees(report, x)
+    of_model = report.result["simulated"]["evidence"]
+    assert abs(of_model["u_k"]["value"] - of_model["importance"]["value"]) < 0.05
+    entropy = multivariate_normal(cov=WEIGHT @ WEIGHT.T + NOISE**2 * np.eye(4)).entropy()
+    assert abs(of_model["u_k"]["value"] + entropy) < 4 * of_model["u_k"]["standard_error"]
     assert (adapter.subject(x).family is not None) == (sites == 1)
+    assert (report.result["information"] is not None) == (sites == 1)
 
 
 def test_numpyros_guide_of_other_sites_is_refused():

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from adapters.linear import NOISE, Encoder, assert_agrees, data, decoder
+from adapters.linear import NOISE, Encoder, assert_agrees, data, decoder, truth
 from scipy import integrate, stats
 from torch import nn
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
@@ -97,6 +97,18 @@ def test_data_simulated_from_the_parts_bound_log_p_from_above(form):
     entropy = stats.multivariate_normal(cov=decoder_covariance()).entropy()
     assert abs(of_model["u_k"]["value"] + entropy) < 4 * error
     assert abs(of_model["u_k"]["value"] - of_model["importance"]["value"]) < 0.05
+
+
+def test_chains_through_a_decoder_bracket_simulated_data():
+    """A decoder behind no_grad, or x of another z than the chains start from."""
+    chains = {"steps": 10, "chains": 8, "leapfrog": 2}
+    evidence = [taut.evidence.AIS(**chains), taut.evidence.BDMC(**chains)]
+    report = taut.audit(**PARTS["modules"], data=data(4), k=200, simulated=20, evidence=evidence)
+    assert (
+        abs(report.evidence["ais"]["value"] - truth(data(4)).mean()) < 4 * report.evidence["ais"]["monte_carlo_error"]
+    )
+    of_model = report.result["simulated"]["evidence"]
+    assert -0.1 < of_model["bdmc"]["value"] - of_model["ais"]["value"] < 0.2
 
 
 def decoder_covariance():
@@ -193,6 +205,7 @@ REFUSED = {
     },
     "it must be a tensor of shape .2, 1., .k, b.": {"q": Encoder(), "log_joint": lambda x, z: PRIOR.log_prob(z).sum(0)},
     "A builtins.dict cannot be audited; give an object with log_joint": {"model": {}},
+    "A module of torch, here Encoder, says no density; give its parts and a likelihood": {"model": Encoder()},
     "gap.apart=true looks for the best q of each datum by its parameters": {
         "q": Functions(),
         "log_joint": log_joint,

@@ -62,6 +62,9 @@ def test_the_loss_of_an_iwae_is_a_surrogate_above_its_bound():
     error = reported.std().item() / 200**0.5
     report = taut.audit(model, data=x, k=2000, reported=reported.mean().item())
     upper = report.evidence["struski"]
+    # the figures of docs/audit.md
+    assert reported.mean().item() == pytest.approx(-2.057, abs=0.01)
+    assert upper["value"] == pytest.approx(-2.340, abs=0.01)
     assert reported.mean().item() - upper["value"] > 4 * (error + upper["monte_carlo_error"])
     assert report.result["reported"]["words"].endswith("it is no log-likelihood, unless q misses a mode")
     bound = torch.stack([torch.tensor(model.get_nll(x, n_samples=50, batch_size=50)) for _ in range(3)])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from adapters.linear import NOISE, data, decoder, truth
+from adapters.linear import NOISE, Encoder, assert_agrees, data, decoder, truth
 
 import taut
 from taut.adapters.proposal import proposal_from
@@ -33,6 +33,19 @@ def test_a_flow_is_a_q(flow):
     bias = len(x) * found["monte_carlo_error"] ** 2 / 2
     assert abs(found["value"] - truth(x).mean()) < 4 * found["monte_carlo_error"] + bias < 0.15
     assert next(flow.parameters()).dtype == torch.float32
+
+
+def test_a_flow_is_a_prior():
+    """A flow that is scored in single precision: with all layers the identity it is a standard normal prior."""
+    prior = zuko.flows.NICE(2, transforms=1, hidden_features=(8,))
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.zero_()
+    x, evidence = data(20), ["importance", "struski", "naive"]
+    model = {"q": Encoder(), "likelihood": "gaussian", "decoder": decoder(), "scale": NOISE}
+    report = taut.audit(**model, prior=prior, data=x, k=2000, simulated=20, evidence=evidence)
+    assert_agrees(report, x)
+    assert report.evidence["naive"]["kind"] == "lower"
 
 
 def test_the_gap_of_a_flow_is_not_taken_apart(flow):

@@ -48,11 +48,12 @@ def test_a_model_is_loaded_and_its_table_printed_and_written(here, monkeypatch):
     done = command("audit", *words)
     assert done.code == 0, done.err
     (folder,) = (here / "outputs" / "audits").iterdir()
-    result = json.loads((folder / "result.json").read_text())
-    assert {path.name for path in folder.iterdir()} == {"result.json", "data.csv", "config.yaml"}
+    result = json.loads((folder / "audit.json").read_text())
+    assert {path.name for path in folder.iterdir()} == {"audit.json", "data.csv", "config.yaml"}
     assert len((folder / "data.csv").read_text().splitlines()) == 11
     assert f"{result['evidence']['importance']['value']:.3f}" in done.out
     assert "reported -30 lies above the upper bound" in " ".join(done.out.split())
+    assert "both of these 10 data; a bound counts with twice its Monte Carlo error" in done.out
     assert result["reported"]["words"].endswith("it is no log-likelihood, unless q misses a mode")
     assert (result["data"], result["split"], result["held_out"], result["n"]) == ("digits", "test", True, 10)
     assert set(result["simulated"]["evidence"]) == {"elbo", "importance", "jackknife", "struski", "u_k"}
@@ -65,6 +66,14 @@ def test_a_table_and_an_exact_model(here, monkeypatch):
     done = command("audit", "model=somebodys:iris", *words, "limit=null")
     assert done.code == 0, done.err
     assert "gap = log p(x) - ELBO = 0.000" in done.out
+
+
+def test_the_config_of_an_audit_is_shown_and_nothing_is_imported(here):
+    """``--cfg`` is answered by Hydra itself, which has a group of the name."""
+    done = command("audit", "--cfg", "job", "model=somebodys:load", "trust=somebodys", "k=7")
+    assert (done.code, done.err) == (0, "")
+    assert "model:\n  load: somebodys:load\n" in done.out
+    assert not (here / "imported").exists()
 
 
 REFUSED = {

@@ -28,7 +28,7 @@ from taut.errors import UserError
 
 EXPERIMENTS = {"gap": "evaluate", "lecture": "complete"}
 """Those of other commands than train."""
-COMMANDS = ("train", "evaluate", "complete")
+COMMANDS = ("train", "evaluate", "complete", "audit")
 
 
 README = re.findall(r"^python train\.py(.*)$", (CONF.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)

@@ -2114,4 +2114,18 @@ MUTANTS = [
         "return Given(self, x)",
         "tests/model/test_self_masking.py",
     ),
+    Mutant(
+        "the log-variance of somebody's q taken for the logarithm of its scale",
+        "adapters/proposal.py",
+        "(log_variance.double() / 2).exp()",
+        "log_variance.double().exp()",
+        "tests/adapters/test_plain.py::test_every_form_of_a_linear_model_agrees_with_scipy[modules]",
+    ),
+    Mutant(
+        "an upper bound of samples of q alone that leaves no way out",
+        "evidence/reported.py",
+        "MISSED if not upper.unbiased else",
+        "MISSED if upper.unbiased else",
+        "tests/evidence/test_reported.py",
+    ),
 ]

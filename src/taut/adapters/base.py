@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from taut.adapters.proposal import family_of, proposal_from
+from taut.adapters.zuko import in_float64, is_flow
 from taut.errors import UserError
 from taut.evidence.optimal_q import Family
 from taut.evidence.target import Target
@@ -160,6 +161,7 @@ def prior_of(given: Any, q: Distribution) -> Distribution:
     Raises:
         UserError: If it is none, or its events are of another shape.
     """
+    given = in_float64(given) if is_flow(given) and not isinstance(given, Distribution) else given
     prior = given if isinstance(given, Distribution) else given()
     if not isinstance(prior, Distribution):
         raise UserError(f"prior must be a distribution of torch, or give one when it is called, got {prior!r}.")

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from taut.adapters.base import Adapter, Subject, checked, prior_of
 from taut.adapters.proposal import Sampled, family_of, gaussian
-from taut.adapters.sites import Layout, plate_of_data
+from taut.adapters.sites import Layout, plate_of_data, repeated
 from taut.errors import UserError
 from taut.evidence.target import Target
 
@@ -72,7 +72,9 @@ class NumPyro(Adapter):
 
     z of K draws for each of b data is put before the model as one batch of ``k * b`` data: its plate must be as long as
     x, as in ``with numpyro.plate("data", len(x))``. Where several sites are latent, z is their concatenation in the
-    order of the guide, each without bounds. Densities are taken without the scales of ``handlers.scale``.
+    order of the guide, each without bounds. Densities are taken without the scales of ``handlers.scale``. Where x
+    enters the model as its one observation alone, data are simulated by ``handlers.uncondition``. One latent site that
+    is Gaussian, alike for all x, is the prior.
 
     Args:
         model: The model.
@@ -94,17 +96,26 @@ class NumPyro(Adapter):
     def subject(self, x: Tensor) -> Subject:
         with torch.random.fork_rng(devices=[]):
             layout = self._layout(x)
+            own = self._gaussian(self.model, layout, x[:10])
+            alone = len(x) > 1 and self._observes_alone(x, layout)
         log_q = _of_jax(lambda x, z: self._log_prob(self.guide, layout, x, z))
 
         def sample(x: Tensor, k: int) -> Tensor:
             return _called(lambda rows: self._drawn(layout, rows, k), x)
 
         def q(x: Tensor) -> Distribution:
-            given = self._gaussian(layout, x)
+            given = self._gaussian(self.guide, layout, x)
             return Sampled(x, sample, log_q, torch.Size(layout.z_shape)) if given is None else given
 
         log_joint = _of_jax(lambda x, z: self._log_prob(self.model, layout, x, z))
-        return checked(Subject(Target(log_joint, q, mass=layout.mass), family_of(q, x)), x)
+
+        def simulate(n: int) -> tuple[Tensor, Tensor]:
+            z, made = _called(lambda rows: self._simulated(layout, rows), x[torch.arange(n) % len(x)])
+            return z.double(), made.to(x)
+
+        prior = None if own is None else repeated(own)
+        target = Target(log_joint, q, prior, simulate=simulate if alone else None, mass=layout.mass)
+        return checked(Subject(target, family_of(q, x)), x)
 
     def _layout(self, x: Tensor) -> Layout:
         """Latent sites, their shapes, and the plate of the data, from two traces of different length."""
@@ -136,19 +147,40 @@ class NumPyro(Adapter):
         return reduce(add, parts).reshape(z.shape[:2])
 
     def _drawn(self, layout: Layout, x: Any, k: int) -> Any:
+        trace = self._traced(self.guide, x[None].repeat(k, 0).reshape(-1, *x.shape[1:]))
+        return self._joined(trace, layout, k * len(x)).reshape(k, len(x), *layout.z_shape)
+
+    def _joined(self, trace: Any, layout: Layout, n: int) -> Any:
         import jax.numpy as jnp
 
-        trace = self._traced(self.guide, x[None].repeat(k, 0).reshape(-1, *x.shape[1:]))
-        flat = jnp.concatenate([trace[name]["value"].reshape(k * len(x), -1) for name in layout.shapes], 1)
-        return flat.reshape(k, len(x), *layout.z_shape)
+        return jnp.concatenate([trace[name]["value"].reshape(n, -1) for name in layout.shapes], 1)
 
-    def _gaussian(self, layout: Layout, x: Tensor) -> Distribution | None:
-        """Q of one site that is a Gaussian of independent coordinates, as one of torch."""
+    def _observes_alone(self, x: Tensor, layout: Layout) -> bool:
+        """Whether x is the one observation of the model, and its density given z is that of no other x."""
+        drawn = self._drawn(layout, _array(x[:1]), 1)[0]
+        traces = [self._traced(self.model, _array(row), layout.sites(drawn)) for row in (x[:1], x[1:2])]
+        sites = [[site for name, site in _sampled(trace) if name not in layout.shapes] for trace in traces]
+        if any(len(found) != 1 for found in sites) or sites[0][0]["value"].size != x[0].numel():
+            return False
+        first, second = (np.asarray(found[0]["fn"].log_prob(sites[0][0]["value"])) for found in sites)
+        return np.allclose(first, second)
+
+    def _simulated(self, layout: Layout, x: Any) -> tuple[Any, Any]:
+        """Pairs (z, x) of the model, as many as x has rows, of whose values none is read."""
+        from numpyro import handlers
+
+        trace = self._traced(handlers.uncondition(self.model), x)
+        z = self._joined(trace, layout, len(x)).reshape(len(x), *layout.z_shape)
+        (made,) = [site["value"] for name, site in _sampled(trace) if name not in layout.shapes]
+        return z, made.reshape(x.shape)
+
+    def _gaussian(self, program: Callable[..., Any], layout: Layout, x: Tensor) -> Distribution | None:
+        """The one site of a program, where it is a Gaussian of independent coordinates, as a distribution of torch."""
         import numpyro.distributions as dist
 
         def of_site(rows: Any) -> Any:
             (name,) = layout.shapes
-            fn = self._traced(self.guide, rows)[name]["fn"]
+            fn = self._traced(program, rows)[name]["fn"]
             while isinstance(fn, dist.Independent | dist.ExpandedDistribution):
                 fn = fn.base_dist
             if not isinstance(fn, dist.Normal):

@@ -10,6 +10,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
+from taut.adapters.zuko import in_float64, is_flow
 from taut.errors import UserError
 from taut.evidence.optimal_q import Family
 from taut.functional.precision import in_double
@@ -79,9 +80,7 @@ def proposal_from(q: Any, x: Tensor) -> Callable[[Tensor], Distribution]:
             f"q must be a function of x that gives a distribution of torch, or mean and log-variance of a Gaussian, or "
             f"an object with sample(x, k) and log_prob(x, z), got {q!r}."
         )
-    if any(kind.__module__.startswith("zuko.") for kind in type(q).__mro__):
-        from taut.adapters.zuko import in_float64  # the package is there, for q is of it
-
+    if is_flow(q):
         flow = in_float64(q)
         return lambda x: whole(flow(x.flatten(1).double()), len(x))
     dtype = next((one.dtype for one in q.parameters()), x.dtype) if isinstance(q, nn.Module) else x.dtype

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, constraints
+from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
 from taut.adapters.base import Adapter, Subject, checked, modules_in
 from taut.adapters.proposal import Sampled, family_of, whole
-from taut.adapters.sites import Layout, plate_of_data
+from taut.adapters.sites import Layout, plate_of_data, repeated
 from taut.errors import UserError
 from taut.evidence.target import Target, innermost
 
@@ -41,7 +41,7 @@ class Pyro(Adapter):
     def subject(self, x: Tensor) -> Subject:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             layout = self._layout(x)
-            prior = _gaussian_prior(self._traced(self.model, x[:10]), layout)
+            prior = self._prior(x[:10], layout)
             alone = len(x) > 1 and self._observes_alone(x, layout)
         q = self._one_site(layout) if len(layout.shapes) == 1 else self._several_sites(layout)
 
@@ -102,6 +102,13 @@ class Pyro(Adapter):
 
         return lambda x: Sampled(x, sample, log_prob, torch.Size([layout.size]), layout.support)
 
+    def _prior(self, x: Tensor, layout: Layout) -> Distribution | None:
+        """The prior of one Gaussian site, where it is alike for all data."""
+        if len(layout.shapes) > 1:
+            return None
+        (name,) = layout.shapes
+        return repeated(whole(self._traced(self.model, x).nodes[name]["fn"], len(x)))
+
     def _observes_alone(self, x: Tensor, layout: Layout) -> bool:
         """Whether x is the one observation of the model, and its density given z is that of no other x."""
         z = layout.sites(self._one_draw(x, layout))
@@ -133,20 +140,6 @@ def _sampled(trace: Any) -> Iterator[tuple[str, Any]]:
     for name, site in trace.nodes.items():
         if site["type"] == "sample" and not site_is_subsample(site):
             yield name, site
-
-
-def _gaussian_prior(trace: Any, layout: Layout) -> Distribution | None:
-    """The prior of one Gaussian site, where it is alike for all data."""
-    if len(layout.shapes) > 1:
-        return None
-    (name,) = layout.shapes
-    prior = whole(trace.nodes[name]["fn"], len(trace.nodes[name]["value"]))
-    if not isinstance(prior, Independent) or not isinstance(prior.base_dist, Normal):
-        return None
-    mean, deviation = prior.mean, prior.stddev
-    if not (torch.equal(mean, mean[:1].expand_as(mean)) and torch.equal(deviation, deviation[:1].expand_as(mean))):
-        return None
-    return Independent(Normal(mean[0], deviation[0], validate_args=False), mean.dim() - 1, validate_args=False)
 
 
 def _support(supports: list[Constraint], shapes: Mapping[str, tuple[int, ...]]) -> Constraint:

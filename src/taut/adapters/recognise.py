@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+from torch import nn
+
 from taut.adapters.base import Adapter, Auditable, Functions
 from taut.errors import UserError
 
@@ -28,4 +30,10 @@ def adapter_of(model: Any) -> Adapter:
         place = PACKAGES.get(kind.__module__.partition(".")[0])
         if place is not None and (found := import_module(place).adapted(model)) is not None:
             return found
+    if isinstance(model, nn.Module):
+        raise UserError(
+            f"A module of torch, here {type(model).__qualname__}, says no density; give its parts and a likelihood: "
+            "taut.audit(q=model.encoder, decoder=model.decoder, likelihood='bernoulli', data=x), or "
+            "taut.adapters.plain.Plain of them."
+        )
     raise UserError(f"A {type(model).__module__}.{type(model).__qualname__} cannot be audited; give {OTHERS}.")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.distributions import constraints
+from torch.distributions import Distribution, Independent, Normal, constraints
 from torch.distributions.constraints import Constraint
 
 from taut.errors import UserError
@@ -61,6 +61,16 @@ class Layout:
         others = tuple(axis for axis in range(log_prob.ndim) if axis != at)
         # to torch no axes are all of them
         return log_prob.sum(others) if others else log_prob
+
+
+def repeated(batch: Distribution) -> Distribution | None:
+    """The Gaussian of independent coordinates that a batch repeats for every datum; None where it is none."""
+    if not isinstance(batch, Independent) or not isinstance(batch.base_dist, Normal):
+        return None
+    mean, deviation = batch.mean, batch.stddev
+    if not (torch.equal(mean, mean[:1].expand_as(mean)) and torch.equal(deviation, deviation[:1].expand_as(mean))):
+        return None
+    return Independent(Normal(mean[0], deviation[0], validate_args=False), mean.dim() - 1, validate_args=False)
 
 
 def plate_of_data(one: Mapping[str, Any], two: Mapping[str, Any]) -> str:

@@ -4,6 +4,11 @@ from copy import deepcopy
 from typing import Any
 
 
+def is_flow(given: Any) -> bool:
+    """Whether something is of a class of zuko's."""
+    return any(kind.__module__.startswith("zuko.") for kind in type(given).__mro__)
+
+
 def in_float64(flow: Any) -> Any:
     """A copy of a flow whose networks compute in float64: from x to its distribution.
 

@@ -65,7 +65,7 @@ class Audit:
             ``evaluate.py``, ``reported``, and ``progress`` where no bars are wanted.
         adapter: The model.
         x: The data.
-        about: What of ``result.json`` says which data these are: at least ``split``.
+        about: What of the result says which data these are: at least ``split``.
 
     Raises:
         UserError: If model and data do not go together, or an estimator does not fit.

@@ -17,17 +17,20 @@ from taut.api.evaluation_figures import evaluation_figures
 from taut.commands.base import refuse_others
 from taut.config import pieces
 from taut.config.instantiate import check_targets_resolved, instance
-from taut.config.run_folder import FIGURES, versions, write_result
+from taut.config.run_folder import FIGURES, FORMAT, versions
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.evidence.summary import columns, plain
-from taut.files import write_table
+from taut.files import write_json, write_table
 from taut.report import figures
 from taut.report.tables.evaluation import evaluation_tables
 
+RESULT = "audit.json"
+"""Every number, by another name than in a run folder: an audit is no run that a report ranks."""
+
 
 def audit(cfg: DictConfig) -> dict[str, Any]:
-    """Audit the model that ``cfg`` names, and return what goes into ``result.json``.
+    """Audit the model that ``cfg`` names, and return what goes into ``audit.json``.
 
     Raises:
         UserError: If the model cannot be loaded, or does not go with the data or with an estimator.
@@ -72,7 +75,7 @@ def loaded(place: str) -> Any:
 
 
 def _rows(cfg: DictConfig, adapter: Adapter) -> tuple[torch.Tensor, dict[str, Any]]:
-    """The rows to score, and what ``result.json`` says of them."""
+    """The rows to score, and what ``audit.json`` says of them."""
     if cfg.data is None:
         return rows_of(adapter, None)[: cfg.limit], {"split": "data"}
     data = instance(cfg.data, Data, mask=None)
@@ -90,7 +93,7 @@ def _rows(cfg: DictConfig, adapter: Adapter) -> tuple[torch.Tensor, dict[str, An
 
 
 def _publish(cfg: DictConfig, found: Evaluated, split: str) -> None:
-    """Write the folder of the audit, ``result.json`` last, and print the tables."""
+    """Write the folder of the audit, its numbers last, and print the tables."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in evaluation_figures(found.result, found.measured, found.data, split):
@@ -98,7 +101,7 @@ def _publish(cfg: DictConfig, found: Evaluated, split: str) -> None:
     write_table(folder / "data.csv", columns(found.measured[split], found.gaps.get(split)))
     OmegaConf.save(cfg, folder / "config.yaml")
     found.result["versions"] = versions("arviz-stats")
-    write_result(folder, plain(found.result))
+    write_json(folder / RESULT, {"format": FORMAT, **plain(found.result)})
     console = Console()
     for table in evaluation_tables(found.result, console.width):
         console.print(table)

@@ -47,7 +47,7 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     wide = width >= WIDE
     tables: list[RenderableType] = [Text(result["name"], style="bold")]
     tables += section(_rows(result), result, of=_of(result), wide=wide)
-    tables += [Text(f"{result['reported']['words']}.", style="bold"), Text("")] if result.get("reported") else []
+    tables += _reported(result)
     tables += _tolerance(result["tolerance"], result["n"], _of(result)) if result.get("tolerance") else []
     tables += _information(result["information"]) if result["information"] else []
     if result["simulated"]:
@@ -57,6 +57,14 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     if result["apart"]:
         tables.append(_apart(result))
     return [*tables, *_notes(result)]
+
+
+def _reported(result: Result) -> list[RenderableType]:
+    """Where the number lies that another program reports, if one was given."""
+    if not result.get("reported"):
+        return []
+    how = f"both of {_these(result['n'])}; a bound counts with twice its Monte Carlo error"
+    return [Text(f"{result['reported']['words']}.", style="bold"), _aside(how), Text("")]
 
 
 def _rows(result: Result) -> str:
