@@ -27,7 +27,7 @@ MIWAE = [
     *["likelihood=student_t", "likelihood.min_scale=0.001", "q=student_t", "network.activation=relu"],
     *["data.batch_size=32", "optimizer.lr=2e-4"],
 ]
-NOT_MIWAE = ["latent_dim=29", "data.batch_size=64"]
+NOT_MIWAE = ["latent_dim=29", "data.batch_size=16"]
 PUBLISHED = {501: (0.2870, -6.910), 1001: (0.2867, -3.611)}
 
 
