@@ -1836,6 +1836,13 @@ MUTANTS = [
         "tests/commands/test_complete.py::test_its_result_says_what_was_hidden_and_what_every_number_is",
     ),
     Mutant(
+        "the between of Rubin's rules as if of infinitely many tables",
+        "completion/rubin.py",
+        "return (1 + 1 / self.count) * self.between",
+        "return self.between",
+        "tests/completion/test_rubin.py::test_the_rules_are_those_worked_by_hand",
+    ),
+    Mutant(
         "gaps held against the upper ends of the others",
         "report/rank/answers.py",
         '"gap": RankKey(GAP_HIGH, GAP_LOW)',
