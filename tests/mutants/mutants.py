@@ -49,6 +49,7 @@ PROCESSES = INVARIANCE + "::test_one_two_and_three_processes_agree"
 HOLES = "tests/functional/test_missing_cells.py"
 IMPUTER = "tests/completion/test_imputer.py"
 LEVELS = "tests/report/test_significance.py"
+PROPER = "tests/functional/test_proper_scores.py"
 SEQUENCES = "tests/functional/test_confidence_sequence.py"
 RANKS = "tests/report/test_ranking.py"
 SEEDS = "tests/report/test_seeds.py"
@@ -1819,6 +1820,27 @@ MUTANTS = [
         "2 * (v + 1) / (n * v) * math.log(0.5 + math.sqrt(v + 1) / (2 * level))",
         "1 / n) * math.sqrt(2 * math.log(0.5 / level)",
         SEQUENCES + "::test_the_margin_is_that_of_the_mixture",
+    ),
+    Mutant(
+        "ranked scores that are fair to no small number of draws",
+        "functional/proper_scores.py",
+        "draws.sort(0).values, 1) / (m * (m - 1))",
+        "draws.sort(0).values, 1) / (m * m)",
+        PROPER + "::test_the_crps_of_zeros_and_ones_is_the_brier_score",
+    ),
+    Mutant(
+        "a bracket of log p(x_mis given x_obs) from two lower bounds",
+        "commands/complete.py",
+        '"low": _less(whole.low, part.high),',
+        '"low": _less(whole.low, part.low),',
+        "tests/commands/test_complete.py::test_its_result_says_what_was_hidden_and_what_every_number_is",
+    ),
+    Mutant(
+        "the between of Rubin's rules as if of infinitely many tables",
+        "completion/rubin.py",
+        "return (1 + 1 / self.count) * self.between",
+        "return self.between",
+        "tests/completion/test_rubin.py::test_the_rules_are_those_worked_by_hand",
     ),
     Mutant(
         "gaps held against the upper ends of the others",

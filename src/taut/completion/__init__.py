@@ -4,12 +4,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from taut.completion.complete import Completions, Fill, complete, fill_in
+from taut.completion.rubin import Pooled, pool
 from taut.functional.missing import apply_mask, observed
 
 if TYPE_CHECKING:
     from taut.completion.imputer import Imputer
 
-__all__ = ["Completions", "Fill", "Imputer", "apply_mask", "complete", "fill_in", "observed"]
+__all__ = ["Completions", "Fill", "Imputer", "Pooled", "apply_mask", "complete", "fill_in", "observed", "pool"]
 
 
 def __getattr__(name: str) -> Any:

@@ -82,12 +82,21 @@ def fill_in(
     joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: NoiseKeys, fill: Fill, *, k: int = 1000
 ) -> Float[Tensor, "b *x"]:
     """One of the answers of :func:`complete`, without the cost of the others; of draws, one."""
+    if fill == "draw":
+        return sample(joint, proposal, x, keys, 1, k=k)[0]
     with exact_arithmetic(x.device), seeding.forked(x.device):
         posterior = latents(joint, proposal, x, keys, k, 1)
-        if fill == "draw":
-            return _draws(joint, posterior, x, keys.for_purpose("completion"), 1)[0]
         mean = _mean(joint, posterior, x)
         return mean if fill == "mean" else _most_probable(joint, posterior, x, mean)
+
+
+def sample(
+    joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: NoiseKeys, draws: int, *, k: int = 1000
+) -> Float[Tensor, "m b *x"]:
+    """The draws of :func:`complete`, without the cost of its other answers."""
+    with exact_arithmetic(x.device), seeding.forked(x.device):
+        posterior = latents(joint, proposal, x, keys, k, draws)
+        return _draws(joint, posterior, x, keys.for_purpose("completion"), draws)
 
 
 def _mean(joint: Joint, posterior: Latents, x: Tensor) -> Float[Tensor, "b *x"]:

@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 from torch import Tensor
 
-from taut.completion.complete import Fill, fill_in
+from taut.completion.complete import Fill, fill_in, sample
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.functional import bounds, seeding
@@ -35,6 +35,9 @@ from taut.training.stored_run import Run
 ROWS = 256
 """Rows completed at once."""
 
+INTERVAL_DRAWS = 199
+"""Draws behind an interval: the ranks of a value among them are two hundred, two for each percent."""
+
 FLOOR = 1e-3
 """Smallest variance of the mixture in any direction, as a fraction of the columns' variances."""
 
@@ -50,7 +53,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         run: Folder of a trained run. Columns are found by name if X has them (a data frame) and the run's file has a
             header, by position otherwise; values are in the units of the run's data.
         fill: ``mean``, $E[x_{mis} \mid x_{obs}]$, the least squared error; ``most_probable``, the mode of every cell;
-            or ``draw``, one draw of $p(x_{mis} \mid x_{obs})$: several seeds are multiple imputations (Rubin, 1987).
+            or ``draw``, one draw of $p(x_{mis} \mid x_{obs})$.
         k: Number of importance samples K where the posterior of a run's model is not known exactly.
         components: Number of Gaussians C of the mixture.
         seed: Seed of the start of the mixture and of all draws, which are keyed by the number of the row.
@@ -101,11 +104,60 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """X with its missing cells filled: an array, a data frame of pandas, or a tensor, as X is one."""
         check_is_fitted(self)
         x = validated(self, X, reset=False)
-        filled = self._of_all(self._filled, x)
-        inside = np.empty(x.shape)
-        inside[:, self.columns_] = filled.flatten(1).double().numpy()
-        # from X itself: the model may have rounded observed cells to its precision
-        return Kind.of(X).restored(torch.from_numpy(np.where(np.isnan(x), inside, x).astype(x.dtype)))
+        return self._restored(X, x, self._of_all(self._filled, x))
+
+    def sample(self, X: Any, count: int = 20) -> list[Any]:
+        r"""Tables with draws of $p(x_{mis} \mid x_{obs})$ in the missing cells, independent given the model.
+
+        Args:
+            X: A table with missing cells.
+            count: Number of tables.
+        """
+        check_is_fitted(self)
+        whole("count", count, 1)
+        x = validated(self, X, reset=False)
+        return [self._restored(X, x, table) for table in self._sampled(x, count)]
+
+    def interval(self, X: Any, share: float = 0.9) -> tuple[Any, Any]:
+        """The lower and upper ends of central intervals, each of which holds its cell with this probability.
+
+        They are order statistics of 199 draws, by which a draw of the model lies inside with exactly this probability.
+        Both ends of a cell that is observed are its value.
+
+        Args:
+            X: A table with missing cells.
+            share: The probability, in whole percent.
+
+        Raises:
+            UserError: If the share is not 0.01, 0.02, ..., or 0.99.
+        """
+        check_is_fitted(self)
+        outside = (1 - share) * (INTERVAL_DRAWS + 1) / 2
+        if not 1 - 1e-9 <= outside <= INTERVAL_DRAWS / 2 or abs(outside - round(outside)) > 1e-9:
+            raise UserError(f"share={share} must be a whole number of percent from 0.01 to 0.99, such as 0.9.")
+        x = validated(self, X, reset=False)
+        # least and greatest of equal numbers are one
+        ordered = self._sampled(x, INTERVAL_DRAWS).sort(0).values
+        low, high = (self._restored(X, x, ordered[place]) for place in (round(outside) - 1, -round(outside)))
+        return low, high
+
+    def imputations(self, X: Any, count: int = 20) -> list[Any]:
+        """Tables for multiple imputation: analyse each, and put the results together by ``taut.completion.pool``.
+
+        Each is filled by a draw of a model of its own, trained on rows of the fitted table that are drawn with
+        replacement (Honaker & King, 2010): what the parameters might be otherwise, draws of one model do not tell, and
+        errors pooled from those are too small for small tables. The model of a run stays as it is.
+
+        Args:
+            X: A table with missing cells.
+            count: Number of tables.
+        """
+        check_is_fitted(self)
+        if self.run is not None:
+            return self.sample(X, count)
+        whole("count", count, 1)
+        x = validated(self, X, reset=False)
+        return [self._restored(X, x, self._sampled(x, 1, *self._again(i), f"impute {i}")[0]) for i in range(count)]
 
     def score_samples(self, X: Any) -> Any:
         r"""$\log p(x_{obs})$ of each row in nats: exact for the mixture, and for a run whose model has it.
@@ -133,6 +185,37 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _filled(self, x: Tensor, keys: NoiseKeys) -> Tensor:
         return fill_in(self.joint_, lambda rows: self.q_(x[rows]), x, keys, self.fill, k=self.k)
 
+    def _restored(self, like: Any, x: np.ndarray, filled: Tensor) -> Any:
+        """What the model has filled in, as X is one."""
+        inside = np.empty(x.shape)
+        inside[:, self.columns_] = filled.flatten(1).double().numpy()
+        # from X itself: the model may have rounded observed cells to its precision
+        return Kind.of(like).restored(torch.from_numpy(np.where(np.isnan(x), inside, x).astype(x.dtype)))
+
+    def _sampled(
+        self, x: np.ndarray, count: int, joint: Joint | None = None, q: Any = None, purpose: str = "impute"
+    ) -> Float[Tensor, "m n *x"]:
+        """Draws by the model, or by another one."""
+        model, proposal = joint or self.joint_, q or self.q_
+
+        def drawn(part: Tensor, keys: NoiseKeys) -> Tensor:
+            keys = NoiseKeys(keys.index, keys.seed, purpose)
+            return sample(model, lambda rows: proposal(part[rows]), part, keys, count, k=self.k).transpose(0, 1)
+
+        return self._of_all(drawn, x).transpose(0, 1)
+
+    def _again(self, i: int) -> tuple[Joint, Exact]:
+        """A mixture of rows drawn with replacement, and its posterior."""
+        generator = torch.Generator().manual_seed(seeding.key(self.seed, "bootstrap", i))
+        rows = self.rows_
+        while True:
+            some = rows[torch.randint(len(rows), (len(rows),), generator=generator)]
+            # a column that is observed in few rows may be in none of these, and then teaches nothing
+            if not some.isnan().all(0).any():
+                break
+        joint = fit_mixture(some, self.components, floor=FLOOR, seed=self.seed)
+        return joint, Exact(joint, rows.shape[1:])
+
     def _score(self, x: Tensor, keys: NoiseKeys) -> Tensor:
         if exact_inference.tractable(self.joint_):
             return exact_inference.log_marginal(self.joint_, x)
@@ -147,7 +230,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _train(self, x: np.ndarray, names: list[str] | None) -> None:
         rows = torch.from_numpy(x.astype(np.float64))
         refuse_unlearnable(rows.numpy(), names)
-        self.columns_ = np.arange(x.shape[1])
+        self.columns_, self.rows_ = np.arange(x.shape[1]), rows
         self.joint_ = fit_mixture(rows, self.components, floor=FLOOR, seed=self.seed)
         self.q_ = Exact(self.joint_, rows.shape[1:])
 
