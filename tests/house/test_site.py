@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 import taut
+import taut.completion
+import taut.evidence
 import taut.testing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,10 +55,18 @@ def test_every_link_and_every_anchor_leads_somewhere(path):
         assert not anchor or anchor in _anchors(target), link
 
 
-@pytest.mark.parametrize("module", [taut, taut.evidence, taut.testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [taut, taut.evidence, taut.completion, taut.testing], ids=lambda module: module.__name__
+)
 def test_every_public_name_is_in_the_reference(module):
     described = set(re.findall(r"^::: ([\w.]+)$", REFERENCE, re.MULTILINE))
-    told = {"taut.__version__", "taut.evidence", "taut.evidence.Kind"}  # in words
+    told = {
+        "taut.__version__",
+        "taut.evidence",
+        "taut.evidence.Kind",
+        "taut.completion.Fill",
+        "taut.completion.Imputer",
+    }
     assert {f"{module.__name__}.{name}" for name in module.__all__} <= described | told
 
 
