@@ -23,6 +23,7 @@ BESIDE = [
 ]
 CODE = re.compile(r"```.*?\n```|`[^`\n]*`", re.DOTALL)
 FENCED = re.compile(r"```.*?\n```", re.DOTALL)
+ITEM = re.compile(r"^\s*(?:[-*]|\d+\.) ", re.MULTILINE)
 LINK = re.compile(r"\]\((?!\w+:)([^)\s]+)\)")
 REFERENCE = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "api").glob("*.md"))
 
@@ -53,6 +54,14 @@ def test_every_link_and_every_anchor_leads_somewhere(path):
         target = Path(posixpath.normpath(path.parent / place)) if place else path
         assert target.exists(), link
         assert not anchor or anchor in _anchors(target), link
+
+
+@pytest.mark.parametrize("path", [*PAGES, *BESIDE], ids=lambda path: str(path.relative_to(ROOT)))
+def test_lists_are_lists_on_the_site_as_well(path):
+    """It wants an empty line before a list, and four spaces before what else belongs to an item."""
+    for paragraph in re.split(r"\n(?:[^\S\n]*\n)+", FENCED.sub("", path.read_text(encoding="utf-8"))):
+        assert ITEM.match(paragraph) or not ITEM.search(paragraph), paragraph
+        assert not re.match(r" {1,3}\S", paragraph), paragraph
 
 
 @pytest.mark.parametrize(
