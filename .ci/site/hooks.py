@@ -43,9 +43,13 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 def relinked(markdown: str, path: str) -> str:
-    """The text of a page of the repository with its relative links as those of the site; code is left alone."""
+    r"""The text of a page of the repository with its relative links as those of the site.
+
+    Code is left alone, but for ``\|``: within a table a repository shows a bar, and the site would show the stroke.
+    """
     parts = CODE.split(markdown)
     parts[::2] = [LINK.sub(lambda link: _relinked(link[1], path), part) for part in parts[::2]]
+    parts[1::2] = [part if part.startswith("```") else part.replace(r"\|", "|") for part in parts[1::2]]
     return "".join(parts)
 
 
