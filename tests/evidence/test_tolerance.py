@@ -80,7 +80,7 @@ def test_q_is_refined_where_it_is_poor_and_nowhere_else():
     known = linear_gaussian(2, 4, 8, width=1.5)
     off = torch.tensor([0.0, 6.0] * 4).unsqueeze(1)
     own = known.target.q(known.x)
-    scale = own.base_dist.scale
+    scale = own.stddev
 
     def distribution(parameters):
         mean, log_scale = parameters.chunk(2, -1)

@@ -2114,4 +2114,32 @@ MUTANTS = [
         "return Given(self, x)",
         "tests/model/test_self_masking.py",
     ),
+    Mutant(
+        "a weight in the mean that it is held against",
+        "functional/bounds.py",
+        "others = leave_one_out(log_w) - log(k - 1)",
+        "others = log_sum_exp(log_w) - log(k) + 0 * log_w",
+        BOUNDS + "::test_the_upper_bound_of_gamma_weights_has_its_closed_form",
+    ),
+    Mutant(
+        "draws in proportion to the variance",
+        "functional/allocation.py",
+        "shape = (variance / cost).sqrt()",
+        "shape = variance / cost",
+        "tests/functional/test_allocation.py::test_no_sizes_of_this_spread_are_cheaper",
+    ),
+    Mutant(
+        "a value of the draws that chose it",
+        "evidence/tolerance.py",
+        'f"value/{METHODS[method]}/{steps}"',
+        'f"pilot/{METHODS[method]}/{steps}/{k}"',
+        "tests/evidence/test_tolerance.py::test_pilots_are_thrown_away_and_sizes_fixed_before_the_draws_that_count",
+    ),
+    Mutant(
+        "two halves that are wholes",
+        "evidence/modes.py",
+        "return torch.logaddexp(densities[0], copies) - math.log(2)",
+        "return torch.logaddexp(densities[0], copies)",
+        "tests/evidence/test_modes.py::test_the_mixture_is_a_density_and_draws_come_from_it",
+    ),
 ]
