@@ -11,6 +11,7 @@ from benchmarks import (
     families,
     imputation,
     mixture,
+    modes,
     published_imputation,
     startup,
     threads,
@@ -236,4 +237,12 @@ def test_brackets_to_a_tolerance_are_held_against_every_model(capsys):
     rows = tolerance.main(tolerance.parser().parse_args(["--trials", "2", "--data", "2", "--tolerances", "0.5"]))
     assert len(rows) == 2 * len(tolerance.MODELS)
     assert all(0 <= row["held"] <= 1 and row["evaluations"] >= 256 for row in rows)
+    assert capsys.readouterr().out.count("\n| ") == len(rows) + 2
+
+
+def test_missed_modes_are_looked_for_in_every_cell(capsys):
+    words = ["--trials", "2", "--k", "500", "--dims", "2", "--distances", "4", "8"]
+    rows = modes.main(modes.parser().parse_args(words))
+    assert [row["distance"] for row in rows] == [4, 8]
+    assert all(0 <= row[kind] <= 1 for row in rows for kind in modes.KINDS)
     assert capsys.readouterr().out.count("\n| ") == len(rows) + 2

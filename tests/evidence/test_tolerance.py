@@ -40,7 +40,7 @@ def test_brackets_of_single_data_hold_the_truth_as_often_as_they_say(goal):
 
 def test_brackets_of_the_mean_hold_it_as_often_as_they_say():
     known, goal = linear_gaussian(1, 3, 3, width=1.3, shift=0.5), Goal(0.05, confidence=0.9)
-    truth, trials = known.log_px.mean().item(), 50
+    truth, trials = known.log_px.mean().item(), 30
     every = [bracketed(known, goal, seed=seed).summary(goal) for seed in range(trials)]
     outside = sum(not one["low"] <= truth <= one["high"] for one in every)
     assert outside <= stats.binom.ppf(1 - CHANCE, trials, 0.1)
@@ -80,7 +80,7 @@ def test_q_is_refined_where_it_is_poor_and_nowhere_else():
     known = linear_gaussian(2, 4, 8, width=1.5)
     off = torch.tensor([0.0, 6.0] * 4).unsqueeze(1)
     own = known.target.q(known.x)
-    scale = own.base_dist.scale
+    scale = own.stddev
 
     def distribution(parameters):
         mean, log_scale = parameters.chunk(2, -1)

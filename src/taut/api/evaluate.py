@@ -17,7 +17,7 @@ from taut.api.evaluation import Evaluated, Evaluation
 from taut.api.evaluation_figures import evaluation_figures
 from taut.api.load import Run, load
 from taut.errors import UserError, nearest
-from taut.evidence import AIS, BDMC, UK, Evidence, Exact, Importance, Jackknife, Naive, Struski, Sumo, Uniform
+from taut.evidence import AIS, BDMC, UK, Evidence, Exact, Importance, Jackknife, Modes, Naive, Struski, Sumo, Uniform
 from taut.evidence.summary import columns
 from taut.functional.arrays import whole
 from taut.report.tables.evaluation import evaluation_tables
@@ -27,7 +27,7 @@ from taut.runtime.untouched import untouched
 Split = Literal["train", "val", "test"]
 ESTIMATORS: dict[str, type[Evidence]] = {
     estimator.name: estimator
-    for estimator in (Exact, Naive, Uniform, Importance, Jackknife, Sumo, AIS, Struski, UK, BDMC)
+    for estimator in (Exact, Naive, Uniform, Importance, Jackknife, Sumo, AIS, Struski, UK, BDMC, Modes)
 }
 DEFAULT = ("importance", "jackknife", "struski")
 WIDTH = 100

@@ -19,6 +19,7 @@ from taut.evidence.exact import Exact
 from taut.evidence.importance import Importance, elbo
 from taut.evidence.jackknife import Jackknife
 from taut.evidence.log_evidence import Kind, LogEvidence
+from taut.evidence.modes import Modes
 from taut.evidence.naive import Naive
 from taut.evidence.rows import Rows
 from taut.evidence.struski import Struski
@@ -37,6 +38,7 @@ __all__ = [
     "Jackknife",
     "Kind",
     "LogEvidence",
+    "Modes",
     "Naive",
     "Rows",
     "Struski",

@@ -19,6 +19,8 @@ MAX_BIAS = 0.5
 """Nats by which a bias correction may move importance sampling."""
 MAX_CORRECTION = 1.0
 """Nats of E[Y/X] - 1 above which Struski's bound says little."""
+MAX_MISSED = 0.1
+"""Share of the posterior that q may miss."""
 ACCEPTANCE = (0.3, 0.95)
 """Range of HMC's acceptance where the tuning has settled."""
 ACTIVE = 1e-2
@@ -44,7 +46,7 @@ def reliability_warnings(evidence: LogEvidence) -> list[ReliabilityWarning]:
 
     A lower bound with bad weights is still a lower bound: what is in doubt is its distance to log p(x).
     """
-    reasons = [*_infinite(evidence), *_weights(evidence), *_chains(evidence), *_tails(evidence)]
+    reasons = [*_infinite(evidence), *_missed(evidence), *_weights(evidence), *_chains(evidence), *_tails(evidence)]
     return [ReliabilityWarning(short, f"{evidence.name}: {sentence}") for short, sentence in reasons]
 
 
@@ -79,6 +81,20 @@ def _infinite(evidence: LogEvidence) -> list[tuple[str, str]]:
             short, meaning = "no finite bound", "and bounds nothing there"
         reasons.append((short, f"it is +infinite for {lost} of {len(value)} data, {meaning}."))
     return reasons
+
+
+def _missed(evidence: LogEvidence) -> list[tuple[str, str]]:
+    missed = evidence.diagnostics.get("missed")
+    if missed is None or not (alarmed := missed > MAX_MISSED).any():
+        return []
+    n, share = int(alarmed.sum()), missed[alarmed].mean()
+    return [
+        (
+            "q misses a mode",
+            f"q misses a mode of {n} of {len(missed)} data, with {share:.0%} of the posterior on average: every value "
+            "that rests on draws of q alone is too low there, upper bounds included.",
+        )
+    ]
 
 
 def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:
