@@ -1956,8 +1956,8 @@ MUTANTS = [
     Mutant(
         "a start dropped before it is over its plateau",
         "objective/restarts.py",
-        "patience, size = torch.inf, ",
-        "patience, size = PATIENCE, ",
+        "found = _led(template, x, _started(template, x, seeds), tolerance)",
+        "found = _led(template, x, _started(template, x, seeds), tolerance, PATIENCE)",
         "tests/objective/test_restarts.py::test_a_start_that_is_behind_and_gains_is_not_dropped",
     ),
     Mutant(

@@ -131,7 +131,7 @@ def test_of_a_large_table_starts_go_to_their_ends_in_some_rows_first(monkeypatch
     monkeypatch.setattr(Component, "expect", watched)
     best_of(joint, x, range(4), 1e-6)
     some, every = ([starts for rows, starts in passes if rows == n] for n in (300, 1200))
-    assert (some[0], every[0]) == (4, 2), "two are far behind in the few rows"
+    assert (some[0], every[0]) == (4, 3), "one is far behind in the few rows"
     assert sum(every) < sum(some)
     alone = max(_alone(x, seed, "full", 1e-6) for seed in range(4))
     assert expect(joint, x)[0].mean().item() >= alone - 1e-4

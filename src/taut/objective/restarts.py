@@ -15,7 +15,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from taut.model.joint import Joint
@@ -74,7 +74,7 @@ def best_of(joint: Joint, x: Float[Tensor, "n *x"], seeds: Sequence[int], tolera
         found = _led(template, x, _started(template, x, seeds), tolerance)
     else:
         chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seeds[0]))[:size]
-        first, others = _contenders(template, x[chosen.to(x.device)], seeds, tolerance)
+        first, others = _contenders(template, x, chosen.to(x.device), seeds, tolerance)
         found = _led(template, x, first, tolerance, PATIENCE) + others
     # those that others were dropped for may have come to the floor since
     while not any(one.ended and one.bounded for one in found) and (dropped := [o for o in found if not o.ended]):
@@ -97,23 +97,25 @@ def _measured(likelihood: Component, x: Tensor) -> Component:
     return template
 
 
-def _started(template: Component, x: Tensor, seeds: Sequence[int]) -> list[Mixture]:
-    """The mixtures of the clusters that k-means finds."""
-    count = len(template.offsets)
-    inside = template.starting_rows(x.flatten(1))
-    table = _table(template, len(x), [_of(template, 0, count)] * len(seeds))
-    table.start(inside, *(clusters(inside, count, seed) for seed in seeds))
+def _started(
+    template: Component, x: Tensor, seeds: Sequence[int], chosen: Int[Tensor, " m"] | slice = slice(None)
+) -> list[Mixture]:
+    """The mixtures of the clusters that k-means finds among all rows, of what is in the chosen ones."""
+    count, inside = len(template.offsets), template.starting_rows(x.flatten(1))
+    some = inside[chosen]
+    table = _table(template, len(some), [_of(template, 0, count)] * len(seeds))
+    table.start(some, *(clusters(inside, count, seed, some=some) for seed in seeds))
     return [_of(table, start, count) for start in range(len(seeds))]
 
 
 def _contenders(
-    template: Component, x: Tensor, seeds: Sequence[int], tolerance: float
+    template: Component, x: Tensor, chosen: Int[Tensor, " m"], seeds: Sequence[int], tolerance: float
 ) -> tuple[list[Mixture], list[Mixture]]:
     """Where EM leads the starts in some rows: those that may be the best in all rows, and those that are far behind.
 
     One that comes to the floor of a variance among so few rows is left where it began, to try among all.
     """
-    started = _started(template, x, seeds)
+    started, x = _started(template, x, seeds, chosen), x[chosen]
     led = _led(template, x, started, tolerance)
     log_px, _ = _table(template, len(x), led).expect(x, _log_weights(torch.cat([o.counts for o in led]), len(led)))
     far = _far(log_px, torch.tensor([one.bounded for one in led])).tolist()
