@@ -233,7 +233,7 @@ def _loaded(folder: Path, trust: str | Sequence[str]) -> tuple[LatentVariableMod
     return model, data
 
 
-ROUNDS, OF_SEVERAL, GAIN = 60, 200, 1e-6
+ROUNDS, OF_SEVERAL, GAIN = 30, 200, 1e-6
 """Rounds of EM at most, of several Gaussians, and nats a row below which two of them gain too little to go on."""
 LONGEST = 100.0
 """Times a leap may be as long as the round that it goes on from."""
@@ -244,9 +244,9 @@ FEW = 4096
 def fit_mixture(x: Float[Tensor, "n d"], components: int, *, floor: float, seed: int = 0) -> Joint:
     r"""The mixture that EM on the observed cells ends at (Ghahramani & Jordan, 1994).
 
-    It stops when two rounds add less than 1e-6 nats a row to $\log p(x_{obs})$, or after 60, of several Gaussians after
+    It stops when two rounds add less than 1e-6 nats a row to $\log p(x_{obs})$, or after 30, of several Gaussians after
     200. With one, every second round is followed by a leap to where the last two point (SQUAREM; Varadhan & Roland,
-    2008), without which it takes 200 to come as far: with $r = \theta_1 - \theta_0$ and $v = \theta_2 - 2 \theta_1 +
+    2008), without which it takes 80 to come as far: with $r = \theta_1 - \theta_0$ and $v = \theta_2 - 2 \theta_1 +
     \theta_0$ to $\theta_0 + 2 a r + a^2 v$, $a = |r| / |v|$. One after which $\log p(x_{obs})$ is lower is taken back.
     With several, a leap may end near a lower maximum.
 
