@@ -37,7 +37,8 @@ def ours(rows: np.ndarray, components: int, n_init: int, seed: int) -> tuple[flo
     from taut.model.joint import Joint
     from taut.model.likelihood.component import Component
     from taut.model.prior.categorical import Categorical
-    from taut.objective.em import Maximiser, best_of, expect
+    from taut.objective.em import Maximiser, expect
+    from taut.objective.restarts import best_of
 
     x, likelihood = torch.as_tensor(rows), Component(rows.shape[1:], components)
     joint = Joint(Categorical(components), likelihood)

@@ -17,7 +17,8 @@ from taut.model.prior.normal import Normal
 from taut.model.q.diagonal import Diagonal
 from taut.model.q.exact import Exact
 from taut.objective.elbo import Elbo
-from taut.objective.em import Em, best_of
+from taut.objective.em import Em
+from taut.objective.restarts import best_of
 from taut.training.models import VAE, MixtureOfGaussians
 
 X = (torch.rand(50, 6, generator=torch.Generator().manual_seed(1)) < 0.4).float()

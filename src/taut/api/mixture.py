@@ -41,7 +41,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         n_components: Number of Gaussians C.
         covariance_type: ``full``, ``diag`` or ``spherical``.
         tol: EM has converged where an iteration changes the mean of $\log p(x)$ by less, in nats.
-        n_init: Number of starts by k-means, of which the best is kept once EM has led all of them to their ends.
+        n_init: Number of starts by k-means, of which the best is kept once EM has led them to their ends: of a large
+            table first in some of its rows, and in all rows those that may then be the best.
         max_iter: Iterations, at most.
         min_variance: Floor of every variance, as a fraction of that of the columns.
         seed: Seed of the starts, and of ``sample``.

@@ -14,7 +14,8 @@ from taut.model.likelihood.component import Component
 from taut.model.likelihood.factor import Factor
 from taut.model.likelihood.linear import Linear
 from taut.model.prior.categorical import Categorical
-from taut.objective.em import Em, best_of
+from taut.objective.em import Em
+from taut.objective.restarts import best_of
 from taut.training.module import LatentVariableModel, require
 from taut.training.plain_loaders import rows_of
 
@@ -47,8 +48,9 @@ class MixtureOfGaussians(LatentVariableModel):
 
     Args:
         components: Number of categories C, which prior and likelihood share.
-        n_init: Number of starts by k-means that EM goes on from until it converges, all at once, before training goes
-            on from the best.
+        n_init: Number of starts by k-means that EM leads to their ends, all at once, before training goes on from the
+            best; of a large table first in some of its rows, and in all rows those that may then be the best
+            (:mod:`taut.objective.restarts`).
         **shell: See :class:`~taut.training.module.LatentVariableModel`.
     """
 

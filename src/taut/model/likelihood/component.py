@@ -29,7 +29,9 @@ DISTANCE_ROWS = 2**14
 """Rows whose distances are held at once."""
 
 
-def clusters(rows: Float[Tensor, "n d"], count: int, seed: int, *, tries: int = 1) -> Int[Tensor, " n"]:
+def clusters(
+    rows: Float[Tensor, "n d"], count: int, seed: int, *, tries: int = 1, some: Float[Tensor, "m d"] | None = None
+) -> Int[Tensor, " m"]:
     """The number of each row's cluster: k-means from a k-means++ start (Arthur & Vassilvitskii, 2007).
 
     Args:
@@ -37,20 +39,22 @@ def clusters(rows: Float[Tensor, "n d"], count: int, seed: int, *, tries: int = 
         count: Number of clusters.
         seed: Seed of the start, and of the choice of rows.
         tries: Number of starts, of which the one with the nearest centres is taken.
+        some: The rows whose clusters are asked for; all of them by default.
     """
+    wanted = rows if some is None else some
     # here, where it is needed: scikit-learn takes long to import
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
     if count == 1:
-        return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+        return torch.zeros(len(wanted), dtype=torch.long, device=rows.device)
     chosen = rows if len(rows) <= KMEANS_ROWS else rows[_some(len(rows), seed).to(rows.device)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: some stay empty
         means = KMeans(count, n_init=tries, random_state=seed)  # pyright: ignore[reportArgumentType] (its stub's fault)
         fitted = means.fit(chosen.double().cpu().numpy())
     centres = torch.as_tensor(fitted.cluster_centers_).to(rows)
-    return torch.cat([torch.cdist(part, centres).argmin(-1) for part in rows.split(DISTANCE_ROWS)])
+    return torch.cat([torch.cdist(part, centres).argmin(-1) for part in wanted.split(DISTANCE_ROWS)])
 
 
 def _some(n: int, seed: int) -> Tensor:
