@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "lecture.py"
 
@@ -46,7 +47,8 @@ def run(monkeypatch, tmp_path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.app.run()
-    return module.app.names, "\n".join(texts)
+    yield module.app.names, "\n".join(texts)
+    pyplot.close("all")
 
 
 def test_the_notebook_brackets_log_px(run, tmp_path):

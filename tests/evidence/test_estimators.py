@@ -107,7 +107,7 @@ def test_the_upper_bound_is_of_the_proposal_it_is_given():
         torch.testing.assert_close(UK(k).estimate(rows).value, poor.log_px, rtol=0, atol=1e-9)
 
 
-def test_forward_and_reverse_annealing_enclose_the_evidence_in_ten_dimensions():
+def test_forward_and_reverse_annealing_enclose_the_evidence_in_ten_dimensions(trainings):
     target, x, z, truth = linear_gaussian(10, 20, 8)
     low, high = (one(target, x, z=z) for one in (AIS(1000, 8, 4), BDMC(1000, 8, 4)))
     assert (high.mean - low.mean) + 0.03 >= 0

@@ -58,7 +58,7 @@ def test_a_datum_has_one_value(estimator, monkeypatch):
 
 
 @pytest.mark.parametrize("estimator", [AIS(80), BDMC(80)], ids=lambda one: one.name)
-def test_annealing_amplifies_no_rounding(estimator, monkeypatch):
+def test_annealing_amplifies_no_rounding(trainings, estimator, monkeypatch):
     """On a steep decoder HMC makes nats out of the last bit: the calls that hold a datum always have one shape."""
     target = steep()
     with torch.random.fork_rng():

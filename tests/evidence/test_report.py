@@ -114,7 +114,7 @@ def test_simulated_data_do_not_depend_on_the_arithmetic_of_the_caller():
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            evaluation._simulated(Stages(False))
+            evaluation._simulated(3, Stages(False))
     finally:
         torch.set_float32_matmul_precision("highest")
     assert seen == [("highest", False, False)]

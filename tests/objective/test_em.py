@@ -181,7 +181,7 @@ def test_every_step_of_em_with_holes_climbs(kind):
 
 
 @kinds
-def test_em_with_holes_ends_where_the_observed_likelihood_is_flat(kind):
+def test_em_with_holes_ends_where_the_observed_likelihood_is_flat(trainings, kind):
     """By Fisher's identity the fixed point of EM is a stationary point; the gradient is by autograd through log p."""
     x = _with_holes()
     joint, _, objective = build(*KINDS[kind], x_shape=(3,))
