@@ -39,7 +39,7 @@ def test_a_stored_run_is_completed(tmp_path):
     done = command("complete", f"run={run}", "mask=top_half", "limit=5", "k=100", "threads=1")
     assert done.code == 0, done.err
     before, found = (_result(place / "completion_top_half") for place in (STORED / "vae", run))
-    assert found["observed"]["evidence"].keys() == before["observed"]["evidence"].keys()
+    assert found["observed"]["evidence"].keys() > before["observed"]["evidence"].keys()  # more are asked today
     for estimator, score in before["observed"]["evidence"].items():
         assert found["observed"]["evidence"][estimator]["value"] == pytest.approx(score["value"], abs=1e-4), estimator
 

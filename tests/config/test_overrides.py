@@ -53,15 +53,34 @@ def test_a_comma_separates_jobs_where_several_are_asked_for(tmp_path, monkeypatc
 )
 def test_a_list_of_runs_is_one_job_for_each(typed, words, several, tmp_path, monkeypatch):
     """A folder whose name reads as a list is one run, and no other key has jobs in brackets."""
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "[there]").mkdir()
+    for name in ("[there]", "a", "b"):
+        (tmp_path / name).mkdir()
     monkeypatch.setattr("sys.argv", ["evaluate.py", typed.replace("[a,~", "[~/a,~")])
     args = parsed()
-    assert (args.overrides, args.multirun) == (words, several)
+    assert (args.overrides, args.multirun) == ([word.replace("/home/me", str(tmp_path)) for word in words], several)
 
 
-def test_a_list_of_runs_is_not_one_job(monkeypatch):
+@pytest.mark.parametrize("typed", ["run=[true,false]", "run=[null]", "run=[]", "run=[1,2]", "run=[{a:1}]", "run=[[a]]"])
+def test_a_list_of_other_things_is_no_list_of_runs(typed, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["evaluate.py", typed])
+    args = parsed()
+    assert (args.overrides, args.multirun) == ([typed], False)
+
+
+def test_a_list_with_a_folder_that_is_not_there_starts_no_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "run=[a,b]"])
+    with pytest.raises(UserError, match=r"^run=b is not the folder of a run: there is no such folder\.$"):
+        parsed()
+
+
+def test_a_list_of_runs_is_not_one_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
     monkeypatch.setattr("sys.argv", ["evaluate.py", "--run", "run=[a,b]"])
     with pytest.raises(
         UserError, match=r"^--run starts one job, and a list of runs is one for each; leave --run out\.$"

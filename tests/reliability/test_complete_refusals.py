@@ -70,6 +70,7 @@ REFUSED = {
     "run=mog refine=true": "refine=true improves an amortised q",
     "run=mog evidence=ais": "evidence=ais moves z along gradients",
     "experiment=lecture lecture.pixels=17": r"lecture\.pixels must be 1 to 16, .* got 17\.",
+    "experiment=lecture limit=5": r"experiment=lecture .* has no limit; leave it out, or set lecture\.images",
     "experiment=lecture lecture.images=1000": r"lecture\.images must be 1 to 360, the number of test images, got 1000",
 }
 

@@ -56,7 +56,7 @@ def test_every_score_has_its_row_value_errors_and_kind():
     labels = {"KL", "reconstruction"}
     assert labels <= {line.split()[0] for line in text if line.strip()}
     everything = " ".join(text)
-    for words in ("360 data", "digits, binarisation dynamic", "fit 32.5 s, test 4.0 s (90 images/s)"):
+    for words in ("360 data", "digits, binarisation dynamic", "fit 32.5 s, test 4.0 s (90 rows/s)"):
         assert words in everything
     assert "Warning" not in everything
 

@@ -21,7 +21,7 @@ from taut.config.overrides import child_command
 from taut.config.run_folder import sole_writer_of, versions, write_result
 from taut.errors import UserError
 from taut.evidence.summary import plain
-from taut.files import atomic_folder
+from taut.files import RESULT, atomic_folder
 from taut.runtime.processes import Processes
 from taut.training import loggers
 from taut.training.build import set_up_torch
@@ -122,6 +122,7 @@ def publish(output: Output) -> None:
     output.result["versions"] = versions("arviz-stats")
     if not output.run.folder.is_dir():
         raise gone(output.run.folder)
+    earlier = (output.folder / RESULT).exists()
     # a kill or a full disk leaves the earlier results as they were
     with atomic_folder(output.folder) as partial:
         output.write_details(partial)
@@ -131,6 +132,8 @@ def publish(output: Output) -> None:
     console = Console()
     for table in output.tables(console.width):
         console.print(table)
+    if earlier:
+        console.print("[dim]In place of the results of an earlier command in the same folder:[/]", highlight=False)
     for path in (output.folder, *exported):
         # without rich's line breaks and colours of digits, so that the path can be copied
         console.print(f"[dim]{path}[/]", highlight=False, soft_wrap=True)

@@ -94,11 +94,26 @@ def parsed() -> Namespace:
     return args
 
 
+NO_NAME = re.compile(r"(?i:true|false|null|[-+]?(?:nan|inf|[\d.]+(?:e[-+]?\d+)?))?|.*[\[\]{}:].*")
+"""What is a value of another type in a list, and no name of a folder."""
+
+
 def _listed_runs(word: str) -> str:
-    """``run=[a,b]`` as the jobs ``run=a,b``; empty for any other word, such as one that names a folder."""
+    """``run=[a,b]`` as the jobs ``run=a,b``; empty for any other word, such as one that names a folder.
+
+    Raises:
+        UserError: If one of the list is no folder: the others would be evaluated first.
+    """
     name, _, value = word.partition("=")
-    is_list = name == "run" and value.startswith("[") and value.endswith("]") and not os.path.exists(value)
-    return f"run={value[1:-1]}" if is_list else ""
+    if name != "run" or not value.startswith("[") or not value.endswith("]") or os.path.exists(value):
+        return ""
+    runs = [run.strip() for run in value[1:-1].split(",")]
+    if any(NO_NAME.fullmatch(run) for run in runs):
+        return ""  # the range of run tells it
+    for run in runs:
+        if not os.path.isdir(os.path.expanduser(run)):
+            raise UserError(f"run={run} is not the folder of a run: there is no such folder.")
+    return f"run={value[1:-1]}"
 
 
 FLAGS: tuple[tuple[str, str | None, str, dict[str, Any]], ...] = (

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 SECONDS_BETWEEN_LINES = 5.0
 """Least time between two lines of a stage where there is no terminal."""
+GROWTH = 0.25
+"""Share of the time gone by that passes before the next line: 27 lines in an hour, and not one for each slow row."""
 
 
 class Bars:
@@ -77,9 +79,9 @@ class Stages:
         finally:
             self.bars.stop()
 
-    def stage(self, name: str, images: int) -> "Stage":
-        """A stage that will work through so many images."""
-        return Stage(self.bars, name, images)
+    def stage(self, name: str, rows: int) -> "Stage":
+        """A stage that will work through so many rows."""
+        return Stage(self.bars, name, rows)
 
 
 class Stage:
@@ -88,11 +90,11 @@ class Stage:
     Args:
         bars: Where it is shown.
         name: What it does.
-        images: Number of images it works through.
+        rows: Number of rows it works through.
     """
 
-    def __init__(self, bars: Bars, name: str, images: int) -> None:
-        self.bars, self.name, self.images = bars, name, images
+    def __init__(self, bars: Bars, name: str, rows: int) -> None:
+        self.bars, self.name, self.rows = bars, name, rows
         self.bar = bars.add(name, total=1.0)
         self.started = self.printed = time.perf_counter()
 
@@ -101,9 +103,9 @@ class Stage:
         now = time.perf_counter()
         seconds = now - self.started
         # a clock of low resolution may not have moved
-        rate = self.images * share / max(seconds, 1e-9)
-        news = f"{self.images * share:,.0f}/{self.images:,} images, {rate:,.1f}/s"
+        rate = self.rows * share / max(seconds, 1e-9)
+        news = f"{self.rows * share:,.0f}/{self.rows:,} rows, {rate:,.1f}/s"
         self.bars.update(self.bar, completed=share, news=news)
-        if share > 0 and now - self.printed > SECONDS_BETWEEN_LINES:
+        if share > 0 and now - self.printed > max(SECONDS_BETWEEN_LINES, GROWTH * seconds):
             self.printed = now
             self.bars.print(f"{self.name}: {news}, {seconds / share - seconds:.0f} s left")

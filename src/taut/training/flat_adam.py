@@ -1,8 +1,8 @@
 r"""Adam over all parameters at once, where they lie end to end in memory.
 
 torch's own updates one tensor after another, and looks all of them up again at every step. Parameters, gradients and
-moments that are parts of four long arrays are updated by one call: a twelfth of a step at K = 1, where
-``python -m benchmarks.train --k 1`` spends it. State and checkpoints are those of ``torch.optim.Adam``.
+moments that are parts of four long arrays are updated by one call, in half of the time: a twentieth of a step at K = 1
+(``python -m benchmarks.train --k 1``). State and checkpoints are those of ``torch.optim.Adam``.
 """
 
 from collections.abc import Callable

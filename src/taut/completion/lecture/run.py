@@ -28,6 +28,8 @@ from taut.report.figures.style import BLUE, GREEN, HALO, HOLE, INK, ORANGE, bare
 from taut.report.tables.evaluation import number, signed
 from taut.report.tables.table import NARROW, new_table
 
+READ = ("experiment", "lecture", "seed", "threads", "hydra")
+"""Keys of the command that mean something here, where model and data are the lecture's own."""
 COLOURS = {"uniform": ORANGE, "learned q": BLUE, "posterior": GREEN}
 
 
@@ -35,8 +37,10 @@ def give(cfg: DictConfig) -> dict[str, Any]:
     """Run the lecture, print its table, write its picture and numbers; return the numbers.
 
     Raises:
-        UserError: If more pixels are to be hidden than completions can be summed for.
+        UserError: If a key is typed that means nothing here, or more pixels are to be hidden than completions can be
+            summed for.
     """
+    _refuse_unread(HydraConfig.get().overrides.task)
     started = time.perf_counter()
     console = Console()
     data = Digits(batch_size=None, binarisation="threshold")
@@ -57,6 +61,16 @@ def give(cfg: DictConfig) -> dict[str, Any]:
         console.print(table)
     console.print(f"[dim]{folder / 'lecture.png'}[/]", highlight=False, soft_wrap=True)
     return result
+
+
+def _refuse_unread(words: Sequence[str]) -> None:
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] not in READ:
+            raise UserError(
+                f"experiment=lecture trains a model of its own on digits and has no {key}; leave it out, or set "
+                "lecture.images, lecture.pixels, lecture.k, lecture.components, lecture.repetitions or seed."
+            )
 
 
 def described(outcome: Lecture) -> dict[str, Any]:

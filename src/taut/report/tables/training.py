@@ -88,7 +88,7 @@ def caption(result: Result) -> Text:
     """Source of the numbers, the seconds, and a warning line for each reason to distrust them."""
     seconds = result["seconds"]
     # a test of no measurable time must not divide by 0
-    rate = f" ({result['n'] / max(seconds['test'], 1e-9):,.0f} images/s)" if result["n"] else ""
+    rate = f" ({result['n'] / max(seconds['test'], 1e-9):,.0f} rows/s)" if result["n"] else ""
     data = f"{result['data']}, binarisation {result['binarisation']}"
     same = "" if result.get("held_out", True) else ", the training rows"
     lines = [
