@@ -51,7 +51,7 @@ def test_what_cannot_be_pooled_is_refused(estimates, variances, said):
     assert str(caught.value) == said
 
 
-def test_the_error_of_a_mean_is_that_of_the_observed_cells():
+def test_the_error_of_a_mean_is_that_of_the_observed_cells(trainings):
     """Cells missing at random from a single column tell nothing: T = s^2 / n of the 15 that are there.
 
     Draws of one fitted model would say 3/4 of that, and one imputation half of it.

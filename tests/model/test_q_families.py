@@ -63,7 +63,7 @@ def test_low_rank_keeps_its_digits_where_it_is_narrow():
 
 
 @pytest.mark.parametrize("name", ["low_rank", "student_t"])
-def test_the_best_member_of_a_family_on_a_gaussian_posterior(name):
+def test_the_best_member_of_a_family_on_a_gaussian_posterior(trainings, name):
     """Rank 2 holds every covariance of three coordinates; independent ones do not, and tails are no help."""
     known = linear_gaussian(3, 5, 1)
     family, _ = _family(name, 3)

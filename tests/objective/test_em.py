@@ -47,7 +47,7 @@ def test_every_step_of_full_batch_em_climbs(covariance):
 
 
 @pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full"])
-def test_em_from_the_same_start_ends_where_scikit_learn_does(covariance):
+def test_em_from_the_same_start_ends_where_scikit_learn_does(trainings, covariance):
     x = _clusters()
     joint, _, objective = build("model=mog", "model.components=4", f"likelihood.covariance={covariance}", x_shape=(3,))
     joint.likelihood.initialise(x)
@@ -168,7 +168,7 @@ def _with_holes(n: int = 80) -> torch.Tensor:
 
 
 @kinds
-def test_every_step_of_em_with_holes_climbs(kind):
+def test_every_step_of_em_with_holes_climbs(trainings, kind):
     for seed in range(2):
         torch.manual_seed(seed)
         x = _with_holes()

@@ -61,7 +61,7 @@ def _near_the_optimum():
     return joint, q, x
 
 
-def test_the_signal_of_q_drowns_under_iwae_and_grows_under_dreg_and_for_the_model():
+def test_the_signal_of_q_drowns_under_iwae_and_grows_under_dreg_and_for_the_model(trainings):
     """Rainforth et al. (2018): K^-1/2, K^1/2 for the model, and with DReG (Tucker et al., 2019) K^1/2 for q as well.
 
     The powers hold for large K; at these they are off by up to 0.1.
