@@ -4,6 +4,7 @@ from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
@@ -58,6 +59,15 @@ def build(*overrides: str, x_shape: tuple[int, ...] = X) -> tuple[Joint, Posteri
 def part(group: str, *overrides: str) -> DictConfig:
     """One group of a composed config: to compose a whole one for each combination would take most of the time."""
     return config(*overrides)[group]
+
+
+def perturbed(*overrides: str, x_shape: tuple[int, ...] = (1, 2, 2)) -> tuple[Joint, Posterior, Objective]:
+    """The same with parameters that are nowhere near their start, where much is 0 or equal."""
+    joint, q, objective = build(*overrides, x_shape=x_shape)
+    with torch.no_grad():
+        for parameter in (*joint.parameters(), *q.parameters()):
+            parameter.add_(0.7 * torch.randn_like(parameter))
+    return joint, q, objective
 
 
 SMALL_PRIOR = {

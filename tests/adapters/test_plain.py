@@ -165,7 +165,7 @@ def test_the_parameters_of_a_gaussian_q_make_it_again(q):
 
 def test_the_gap_is_taken_apart_by_the_parameters_of_q(monkeypatch):
     """The best independent q of a linear model is narrower by WIDER: amortisation is what that is worth."""
-    monkeypatch.setattr("taut.api.audit.STEPS", 200)
+    monkeypatch.setattr("taut.api.evaluate.STEPS", 200)
     report = taut.audit(**PARTS["modules"], data=data(4), k=500, evidence=["importance"], gap_apart=True)
     apart = report.result["apart"]["data"]
     # KL of N(m, (w s)^2) less that of N(m, s^2): log of the widths, and their squares, of two coordinates

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 from budget import assert_mean
-from pieces import build
+from pieces import build, perturbed
 from torch import Tensor
 
 from taut.errors import UserError
@@ -33,11 +33,7 @@ def _log_joint(joint, x: Tensor) -> Tensor:
 
 
 def _perturbed(*words: str, bits: int, x_shape: tuple[int, ...] = (1, 2, 2)):
-    joint, q, objective = build(*BITS, *words, f"latent_dim={bits}", x_shape=x_shape)
-    with torch.no_grad():
-        for parameter in (*joint.parameters(), *q.parameters()):
-            parameter.add_(0.7 * torch.randn_like(parameter))
-    return joint, q, objective
+    return perturbed(*BITS, *words, f"latent_dim={bits}", x_shape=x_shape)
 
 
 def test_the_bound_of_ten_bits_is_below_a_sum_over_1024_states_and_evidence_finds_that_sum():

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 from budget import assert_mean
-from pieces import build
+from pieces import build, perturbed
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -32,11 +32,7 @@ def _log_joint(joint, x: Tensor) -> Tensor:
 
 
 def _perturbed(*words: str, d: int):
-    joint, q, objective = build(*CATEGORIES, *words, f"latent_dim={d}", x_shape=(1, 2, 2))
-    with torch.no_grad():
-        for parameter in (*joint.parameters(), *q.parameters()):
-            parameter.add_(0.7 * torch.randn_like(parameter))
-    return joint, q, objective
+    return perturbed(*CATEGORIES, *words, f"latent_dim={d}")
 
 
 def test_the_bound_is_below_a_sum_over_all_states_and_evidence_finds_that_sum():

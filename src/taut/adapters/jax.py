@@ -156,7 +156,7 @@ class NumPyro(Adapter):
         return jnp.concatenate([trace[name]["value"].reshape(n, -1) for name in layout.shapes], 1)
 
     def _observes_alone(self, x: Tensor, layout: Layout) -> bool:
-        """Whether x is the one observation of the model, and its density given z is that of no other x."""
+        """Tell whether x is the one observation of the model, and its density given z is that of no other x."""
         drawn = self._drawn(layout, _array(x[:1]), 1)[0]
         traces = [self._traced(self.model, _array(row), layout.sites(drawn)) for row in (x[:1], x[1:2])]
         sites = [[site for name, site in _sampled(trace) if name not in layout.shapes] for trace in traces]

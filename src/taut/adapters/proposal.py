@@ -159,7 +159,7 @@ def whole(q: Distribution, b: int) -> Distribution:
 
 
 def _of_tensors(part: Any) -> bool:
-    """Whether a distribution is made of tensors and of other distributions, with no function or network inside."""
+    """Tell whether a distribution is made of tensors and of other distributions, with no function or network inside."""
     if isinstance(part, Distribution | Transform) and not isinstance(part, nn.Module):
         return all(_of_tensors(value) for name, value in vars(part).items() if name != "_inv")
     if isinstance(part, list | tuple) and not isinstance(part, torch.Size):

@@ -110,7 +110,7 @@ class Pyro(Adapter):
         return repeated(whole(self._traced(self.model, x).nodes[name]["fn"], len(x)))
 
     def _observes_alone(self, x: Tensor, layout: Layout) -> bool:
-        """Whether x is the one observation of the model, and its density given z is that of no other x."""
+        """Tell whether x is the one observation of the model, and its density given z is that of no other x."""
         z = layout.sites(self._one_draw(x, layout))
         traces = [self._traced(self.model, row, z) for row in (x[:1], x[1:2])]
         sites = [[site for name, site in _sampled(trace) if name not in layout.shapes] for trace in traces]

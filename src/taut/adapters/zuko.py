@@ -5,7 +5,7 @@ from typing import Any
 
 
 def is_flow(given: Any) -> bool:
-    """Whether something is of a class of zuko's."""
+    """Tell whether something is of a class of zuko's."""
     return any(kind.__module__.startswith("zuko.") for kind in type(given).__mro__)
 
 

@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from taut.adapters.base import Adapter, Functions
 from taut.adapters.plain import Output, Plain
 from taut.adapters.recognise import adapter_of
-from taut.api.evaluate import EvaluationReport, estimator_of
+from taut.api.evaluate import EvaluationReport, shared_settings
 from taut.api.evaluation import (
     ENOUGH_SETTLED,
     Evaluated,
@@ -40,9 +40,6 @@ from taut.runtime.untouched import untouched
 DEFAULT = ("importance", "jackknife", "struski", "u_k")
 NOISE = "audit"
 """What the noise is keyed by beside the row: the data were seen by another program, and by no noise of ours."""
-
-STEPS = 1000
-"""Of the local search for the best q of each datum, as in ``evaluate.py``."""
 
 
 @dataclass(frozen=True)
@@ -216,22 +213,12 @@ def audit(
         RunError: If a value is not a number.
     """
     adapter = _adapter(model, prior, likelihood, q, decoder, output, scale, log_joint, simulate)
-    if not 0 < confidence < 1:
-        raise UserError(f"confidence={confidence!r} must lie between 0 and 1.")
-    k = whole("k", k)
-    estimators = [estimator_of(one, k) for one in (DEFAULT if evidence is None else evidence)]
-    gap = {"apart": gap_apart, "limit": 100, "steps": STEPS, "samples": 16, "lr": 0.05}
+    chosen = DEFAULT if evidence is None else evidence
     cfg: dict[str, Any] = {
-        "k": k,
-        "seed": whole("seed", seed, 0),
-        "simulated": None if simulated is None else whole("simulated", simulated),
-        "confidence": confidence,
-        "progress": progress,
+        **shared_settings(chosen, k, seed, gap_apart, simulated, confidence, progress),
         "reported": reported,
         # the user's own choice is not left out without a word
         "unfit": "skip" if evidence is None else "refuse",
-        "evidence": {one.name: one for one in estimators},
-        "gap": gap,
     }
     x = rows_of(adapter, data)[: None if limit is None else whole("limit", limit)]
     with untouched(), evaluating(adapter.modules):

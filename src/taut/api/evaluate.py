@@ -100,6 +100,10 @@ class EvaluationReport:
         return pa.table({name: values.numpy() for name, values in table.items()}).to_pandas()
 
 
+STEPS = 1000
+"""Of the local search for the best q of each datum."""
+
+
 def evaluate(
     run: Run | str | Path,
     *,
@@ -143,39 +147,59 @@ def evaluate(
     run = run if isinstance(run, Run) else load(run)
     if split not in get_args(Split):
         raise UserError(f"split={split!r} is not known; choose {', '.join(get_args(Split))}.")
-    if not 0 < confidence < 1:
-        raise UserError(f"confidence={confidence!r} must lie between 0 and 1.")
     if tolerance is not None and not 0 < tolerance < math.inf:
         raise UserError(f"tolerance={tolerance!r} must be a finite number above 0, or None.")
-    estimators = [estimator_of(one, whole("k", k)) for one in evidence]
     cfg: dict[str, Any] = {
-        "k": whole("k", k),
+        **shared_settings(evidence, k, seed, gap_apart, simulated, confidence, progress),
         "split": split,
         "limit": None if limit is None else whole("limit", limit),
-        "seed": whole("seed", seed, 0),
-        "simulated": None if simulated is None else whole("simulated", simulated),
-        "confidence": confidence,
         "tolerance": None if tolerance is None else float(tolerance),
         "per_datum": per_datum,
         "budget": whole("budget", budget, 1000),
-        "progress": progress,
         "unfit": "refuse",
         "out": "evaluation",
-        "evidence": {one.name: one for one in estimators},
-        "gap": {
-            "apart": gap_apart,
-            "splits": ["test", "train"],
-            "limit": 100,
-            "steps": 1000,
-            "samples": 16,
-            "lr": 0.05,
-        },
     }
     settings = DictConfig(cfg, flags={"allow_objects": True})
     processes = Processes(device=run.model.device)
     with untouched(run.stored.precision):
         loaded = (run.model.module, run.data, run.checkpoint)
         return EvaluationReport(Evaluation(settings, run.stored, processes, loaded).run_all(), split)
+
+
+def shared_settings(
+    evidence: Sequence[str | Evidence],
+    k: int,
+    seed: int,
+    gap_apart: bool,
+    simulated: int | None,
+    confidence: float,
+    progress: bool,
+) -> dict[str, Any]:
+    """Settings that an evaluation and an audit have in common, as their configs name them.
+
+    Raises:
+        UserError: If one is out of range.
+    """
+    if not 0 < confidence < 1:
+        raise UserError(f"confidence={confidence!r} must lie between 0 and 1.")
+    k = whole("k", k)
+    estimators = [estimator_of(one, k) for one in evidence]
+    return {
+        "k": k,
+        "seed": whole("seed", seed, 0),
+        "simulated": None if simulated is None else whole("simulated", simulated),
+        "confidence": confidence,
+        "progress": progress,
+        "evidence": {one.name: one for one in estimators},
+        "gap": {
+            "apart": gap_apart,
+            "splits": ["test", "train"],
+            "limit": 100,
+            "steps": STEPS,
+            "samples": 16,
+            "lr": 0.05,
+        },
+    }
 
 
 def estimator_of(asked: str | Evidence, k: int) -> Evidence:

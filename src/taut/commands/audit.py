@@ -21,7 +21,7 @@ from taut.config.run_folder import FIGURES, FORMAT, versions
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.evidence.summary import columns, plain
-from taut.files import write_json, write_table
+from taut.files import atomic_folder, write_json, write_table
 from taut.report import figures
 from taut.report.tables.evaluation import evaluation_tables
 
@@ -93,15 +93,15 @@ def _rows(cfg: DictConfig, adapter: Adapter) -> tuple[torch.Tensor, dict[str, An
 
 
 def _publish(cfg: DictConfig, found: Evaluated, split: str) -> None:
-    """Write the folder of the audit, its numbers last, and print the tables."""
+    """Write the folder of the audit, whole or not at all, and print the tables."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in evaluation_figures(found.result, found.measured, found.data, split):
-        figures.save(figure, folder / FIGURES / f"{name}.png")
-    write_table(folder / "data.csv", columns(found.measured[split], found.gaps.get(split)))
-    OmegaConf.save(cfg, folder / "config.yaml")
     found.result["versions"] = versions("arviz-stats")
-    write_json(folder / RESULT, {"format": FORMAT, **plain(found.result)})
+    with atomic_folder(folder) as partial:
+        for name, figure in evaluation_figures(found.result, found.measured, found.data, split):
+            figures.save(figure, partial / FIGURES / f"{name}.png")
+        write_table(partial / "data.csv", columns(found.measured[split], found.gaps.get(split)))
+        OmegaConf.save(cfg, partial / "config.yaml")
+        write_json(partial / RESULT, {"format": FORMAT, **plain(found.result)})
     console = Console()
     for table in evaluation_tables(found.result, console.width):
         console.print(table)

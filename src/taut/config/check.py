@@ -308,7 +308,7 @@ def _objects(container: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _trains(container: dict[str, Any]) -> bool:
-    """Whether a config is one of a training: it alone says what is minimised."""
+    """Tell whether a config is one of a training: it alone says what is minimised."""
     return "objective" in container
 
 

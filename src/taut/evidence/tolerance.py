@@ -270,7 +270,7 @@ class Survey:
         return ess
 
     def _better(self, at: Tensor, kind: tuple[int, int], price: PerDatum, khat: PerDatum) -> Bool[Tensor, " m"]:
-        """Whether a method takes the place of the one so far: a second pilot of the same one always does."""
+        """Tell whether a method takes the place of the one so far: a second pilot of the same one always does."""
         sound, was_sound = khat <= SOUND, self.khat[at] <= SOUND
         cheaper = price < self.variance[at] * self.cost[at]
         same = (self.method[at] == kind[0]) & (self.steps[at] == kind[1])

@@ -60,7 +60,7 @@ def energy_score(draws: Float[Tensor, "m b *x"], truth: Float[Tensor, "b *x"]) -
 
 
 def covered(draws: Float[Tensor, "m *x"], truth: Float[Tensor, "*x"], share: float) -> Float[Tensor, "*x"]:
-    """Whether the central interval of a share holds the truth, by its rank among the draws.
+    """Tell whether the central interval of a share holds the truth, by its rank among the draws.
 
     The rank of the truth among m draws of its own distribution is each of the m + 1 with the same probability. Where
     values repeat, as of counts, it is one of several: the part of those that lies inside.

@@ -230,7 +230,7 @@ def _certificate(result: Result, of: str) -> list[RenderableType]:
 
 
 def _tolerance(found: Mapping[str, Any], n: int, of: str) -> list[RenderableType]:
-    """Whether the bracket is as narrow as asked, how many data got there, what limits the others, and the cost."""
+    """Tell whether the bracket is as narrow as asked, how many data got there, what limits the others, and the cost."""
     what = f"log {of} of every datum" if found["per_datum"] else f"the mean log {of}"
     reached = "reached" if found["reached"] else "not reached"
     title = Text(f"tolerance of {found['tolerance']:g} nats for {what}: {reached}", style="bold")

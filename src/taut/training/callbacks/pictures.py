@@ -200,13 +200,15 @@ class Pictures(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         binarisation = "" if data.binarisation == "none" else f" ({data.binarisation})"
         observed = "" if data.mask is None else ", observed cells"
+        # of a sum that is done no draws are taken
+        draws = "" if model.log_px_kind == "exact" else f", k = {model.k}"
         return Subject(
             model=model,
             x=_rows(data, stage).to(model.device),
             columns=None if data.columns is None else tuple(data.columns),
             stage=stage,
             count=self.count,
-            caption=f"{type(model).__name__}, k = {model.k}, on {data.name}{binarisation}{observed}, {stage} split",
+            caption=f"{type(model).__name__}{draws}, on {data.name}{binarisation}{observed}, {stage} split",
         )
 
     def _draw_history(self, trainer: Trainer, model: Any) -> None:
