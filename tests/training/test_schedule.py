@@ -1,5 +1,7 @@
 """The published schedule at its pass boundaries, and every schedule across a resume."""
 
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from taut.errors import UserError
 from taut.training.schedulers import burda, burda_factor
 
 SCHEDULES = sorted(path.stem for path in Path(__file__).parents[2].glob("conf/scheduler/*.yaml"))
@@ -22,6 +25,21 @@ def test_stages_last_three_to_the_i_passes_3280_in_all():
     assert len(published) == 3280
     assert factors == pytest.approx(published, rel=1e-14)
     assert burda_factor(5000) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("epochs", [200, 3280, 32800])
+def test_a_compressed_schedule_changes_where_the_same_share_of_it_is_over(epochs):
+    """Stage i begins with the first epoch that is no earlier than (3^i - 1) / 2 passes of 3280, in exact fractions."""
+    begins = [math.ceil(Fraction(epochs * (3**i - 1), 2 * 3280)) for i in range(8)]
+    stages = [max(i for i in range(8) if begins[i] <= epoch) for epoch in range(epochs)]
+    factors = [burda_factor(epoch, epochs) for epoch in range(epochs)]
+    assert factors == pytest.approx([10 ** (-stage / 7) for stage in stages], rel=1e-14)
+    assert rates(burda(optimizer(), epochs), 3) == pytest.approx([1e-3 * factor for factor in factors[:3]], rel=1e-12)
+
+
+def test_a_schedule_of_no_epochs_is_refused():
+    with pytest.raises(UserError, match=r"^scheduler\.epochs must be at least 1, not 0"):
+        burda(optimizer(), 0)
 
 
 def rates(scheduler, epochs):
