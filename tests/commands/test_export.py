@@ -124,7 +124,7 @@ def test_the_classes_of_a_strangers_run_are_asked_for(run, tmp_path, capsys):
     assert capsys.readouterr().err == "The run theirs needs classes of mylab; add trust=[mylab] if you know it.\n"
 
 
-def test_the_readme_says_how(exported):
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_commands_says_how(exported):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^taut export (.*?)  +#", text, re.MULTILINE)
     assert [word.partition("=")[0] for word in re.sub("<.*?>", "x", line).split()] == ["run", "to"]

@@ -1,4 +1,4 @@
-"""Every command of the README is run: tiny where it trains, composed and checked where it needs a GPU or a download."""
+"""Every command of the README and docs/commands.md is run: tiny, or composed and checked where it needs a download."""
 
 import itertools
 import json
@@ -19,13 +19,14 @@ from taut.config.check import check
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLES = "a,b\n" + "".join(f"{a},{a * a}\n" for a in range(30)) + ",4\n5,\n"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/commands.md")]
 
 
 def _commands(script: str) -> list[list[str]]:
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    blocks = [block for page in PAGES for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)]
     lines = [line for block in blocks for line in block.splitlines() if line.startswith(f"python {script}")]
-    return [shlex.split(line.replace("<", "").replace(">", ""), comments=True)[2:] for line in lines]
+    found = [tuple(shlex.split(re.sub("[<>]", "", line), comments=True)[2:]) for line in lines]
+    return [[*words] for words in dict.fromkeys(found)]  # each once, though both pages may have it
 
 
 COMMANDS = _commands("train.py")

@@ -31,9 +31,10 @@ EXPERIMENTS = {"gap": "evaluate", "lecture": "complete"}
 COMMANDS = ("train", "evaluate", "complete", "audit")
 
 
-README = re.findall(r"^python train\.py(.*)$", (CONF.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+PAGES = [(CONF.parent / name).read_text(encoding="utf-8") for name in ("README.md", "docs/commands.md")]
+TYPED = dict.fromkeys(line for page in PAGES for line in re.findall(r"^python train\.py(.*)$", page, re.MULTILINE))
 SINGLE = [
-    words for words in map(lambda line: shlex.split(line, comments=True), README) if not {"-m", "--help"} & {*words}
+    words for words in map(lambda line: shlex.split(line, comments=True), TYPED) if not {"-m", "--help"} & {*words}
 ]
 SINGLE = [words for words in SINGLE if not any(word.startswith(("trust=", "+sweep=", "resume=")) for word in words)]
 

@@ -79,6 +79,16 @@ def test_every_public_name_is_in_the_reference(module):
     assert {f"{module.__name__}.{name}" for name in module.__all__} <= described | told
 
 
+def test_the_page_of_commands_lists_every_choice():
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = {group: set(re.findall(r"(?<!\[)`(\w+)`", choices)) for group, choices in rows}
+    assert listed.keys() >= {"model", "prior", "q", "likelihood", "objective", "data", "evidence", "strategy"}
+    for group, choices in listed.items():
+        of_wandb = {"wandb_bayes", "wandb_grid", "wandb_random"}  # files of W&B's own program
+        files = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")} - {"default"} - of_wandb
+        assert choices == files, group
+
+
 def test_every_symptom_has_something_to_type():
     page = (DOCS / "questions.md").read_text(encoding="utf-8")
     answers = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
