@@ -12,9 +12,8 @@ from torch import Tensor
 
 from benchmarks import report
 from taut.completion import apply_mask, complete
-from taut.completion.accuracy import cell_errors
 from taut.completion.imputer import fit_mixture
-from taut.completion.judged import Judged
+from taut.completion.judged import Judged, cell_errors
 from taut.functional.proper_scores import ENSEMBLE, marginal_draws
 from taut.functional.sampling import NoiseKeys
 

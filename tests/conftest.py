@@ -28,9 +28,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else what the tests start inherits deaf ears
 torch.set_num_threads(1)
 MATHEMATICS = [
-    "completion.accuracy",
     "completion.complete",
-    "completion.latents",
+    "completion.judged",
     "completion.lecture",
     "distributions",
     "evidence",

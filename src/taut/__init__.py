@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from taut import evidence
     from taut.api.audit import audit
     from taut.api.evaluate import EvaluationReport, evaluate
-    from taut.api.load import Run, load
     from taut.api.mixture import GaussianMixture
-    from taut.api.model import Model
+    from taut.api.model import Model, Run, load
     from taut.api.variational import IWAE, VAE
     from taut.completion.imputer import Imputer
     from taut.errors import RunError, UserError
@@ -45,13 +44,13 @@ _MODULES = {
     "IWAE": "taut.api.variational",
     "Imputer": "taut.completion.imputer",
     "Model": "taut.api.model",
-    "Run": "taut.api.load",
+    "Run": "taut.api.model",
     "RunError": "taut.errors",
     "UserError": "taut.errors",
     "VAE": "taut.api.variational",
     "audit": "taut.api.audit",
     "evaluate": "taut.api.evaluate",
-    "load": "taut.api.load",
+    "load": "taut.api.model",
 }
 
 

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from scipy.stats import multivariate_normal
 from sklearn.impute import KNNImputer, SimpleImputer
 
-from taut.completion.accuracy import by_mean, by_nearest, cell_errors
+from taut.completion.judged import by_mean, by_nearest, cell_errors
 from taut.training.stored_run import Run
 
 SHORT = ["threads=1", "k=20", "limit=6", "draws=2"]

@@ -9,8 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from pieces import CONF
 
-from taut.commands.new.command import main
-from taut.commands.new.kinds import KINDS
+from taut.commands.new.command import KINDS, main
 from taut.config.instantiate import instantiate
 from taut.training.build import build_data, build_model
 

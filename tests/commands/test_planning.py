@@ -9,7 +9,7 @@ import pytest
 from evaluations import ROOT
 from omegaconf import OmegaConf
 
-from taut.commands.sweep import dry_run
+from taut.commands.sweep import configs as configs_of_jobs
 from taut.commands.sweep.cluster import Cluster
 from taut.commands.sweep.configs import Configs
 from taut.commands.sweep.driver import Driver
@@ -100,9 +100,9 @@ def test_each_model_is_built_once_whatever_the_seed_and_anew_where_it_is_refused
         built.append((raw["k"], raw["data"]["batch_size"], raw["seed"]))
         return "refused" if (raw["k"], raw["seed"]) == (2, 5) else None
 
-    monkeypatch.setattr(dry_run, "_Builder", lambda: build)
-    monkeypatch.setattr(dry_run.subprocess, "run", in_this_process)
-    refusals = dry_run.rehearse([configs.composed(job) for job in words])
+    monkeypatch.setattr(configs_of_jobs, "Builder", lambda: build)
+    monkeypatch.setattr(configs_of_jobs.subprocess, "run", in_this_process)
+    refusals = configs_of_jobs.rehearse([configs.composed(job) for job in words])
     assert refusals == [None, None, None, None, "refused", None, "refused", None]
     # what depends on the seed is built for each, and so is what another seed has been refused
     assert built == [
@@ -114,7 +114,7 @@ def test_each_model_is_built_once_whatever_the_seed_and_anew_where_it_is_refused
 
 
 def in_this_process(words, *, input, **_):
-    return subprocess.CompletedProcess(words, 0, json.dumps(dry_run._all(*json.loads(input))), "")
+    return subprocess.CompletedProcess(words, 0, json.dumps(configs_of_jobs.build_all(*json.loads(input))), "")
 
 
 def unexplained(error, words):

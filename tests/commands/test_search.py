@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 
 from benchmarks.search import Curve, replayed
 from taut.commands.sweep.plan import Plan
-from taut.commands.sweep.search import pruning, study
+from taut.commands.sweep.search import study
 from taut.commands.sweep.search.outcome import track, written
 from taut.commands.sweep.search.scores import Score, front, incomparable, samples
 from taut.commands.sweep.search.space import Space
@@ -189,7 +189,7 @@ def test_the_best_is_one_and_the_front_is_all_that_no_other_beats():
 def reported(known, values, errors, state=TrialState.RUNNING):
     trial = known.ask({"x": FloatDistribution(0, 1)})
     for step, (value, error) in enumerate(zip(values, errors, strict=True), 1):
-        pruning.note(trial, step, value, error)
+        study.note(trial, step, value, error)
     if state == TrialState.COMPLETE:
         known.tell(trial, max(values))
     return known.trials[trial.number]
@@ -212,16 +212,16 @@ def known():
 )
 def test_a_trial_is_behind_if_it_is_so_by_more_than_both_errors(known, score, error, stopped):
     trial = reported(known, [-30.0, score], [0.3, error])
-    assert (pruning.behind(known, trial) is not None) == stopped
+    assert (study.behind(known, trial) is not None) == stopped
     always = optuna.pruners.ThresholdPruner(lower=math.inf)
-    assert pruning.BeyondErrors(always).prune(known, trial) == stopped
+    assert study.BeyondErrors(always).prune(known, trial) == stopped
     # whom no pruner stops is not stopped, however far behind
-    assert not pruning.BeyondErrors(optuna.pruners.NopPruner()).prune(known, trial)
+    assert not study.BeyondErrors(optuna.pruners.NopPruner()).prune(known, trial)
 
 
 def test_the_sentence_says_how_far_behind(known):
     trial = reported(known, [-30.0, -23.0], [0.3, 0.4])
-    assert pruning.behind(known, trial) == (
+    assert study.behind(known, trial) == (
         "3.000 nats behind the best trial (number 0) at epoch 2, where 3 standard errors are 1.500"
     )
 
@@ -241,20 +241,20 @@ def equal(noise, seed, trials, rows=200, epochs=12):
 def test_trainings_that_are_equally_good_are_not_pruned(tmp_path, pruner):
     """A pruner by itself stops most of them; behind their errors at most 1 of 40 is stopped (here none)."""
     counts = {}
-    for z in (0.0, pruning.Z):
+    for z in (0.0, study.Z):
         known = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
-        inner = pruning.pruner(pruner, 12)
-        assert isinstance(inner, pruning.BeyondErrors)
-        known.pruner = pruning.BeyondErrors(inner.pruner, z)
+        inner = study.pruner(pruner, 12)
+        assert isinstance(inner, study.BeyondErrors)
+        known.pruner = study.BeyondErrors(inner.pruner, z)
         counts[z] = sum(_is_pruned(known, curve) for curve in equal(1.5, 0, 44))
     assert counts[0.0] >= 15
-    assert counts[pruning.Z] <= 1
+    assert counts[study.Z] <= 1
 
 
 def _is_pruned(known, curve):
     trial = known.ask({"x": FloatDistribution(0, 1)})
     for step, (value, error) in enumerate(zip(curve.score, curve.error, strict=True), 1):
-        pruning.note(trial, step, value, error)
+        study.note(trial, step, value, error)
         if trial.should_prune():
             known.tell(trial, state=TrialState.PRUNED)
             return True
@@ -269,7 +269,7 @@ def test_a_training_that_is_far_behind_is_pruned(tmp_path):
 
     search, replay = replayed(tmp_path, ["k=range(0,30)"], curve, trials=20, epochs=10)
     states = [trial.state for trial in search.study.trials]
-    assert states[: pruning.BEFORE] == [TrialState.COMPLETE] * pruning.BEFORE
+    assert states[: study.BEFORE] == [TrialState.COMPLETE] * study.BEFORE
     assert states.count(TrialState.PRUNED) >= 5
     assert replay.seconds < 0.8 * 10 * len(replay.words)
     # the best of all that were tried was never stopped

@@ -10,8 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.taut.launcher import combinations
-from taut.commands.sweep.configs import Config, Shared
-from taut.commands.sweep.dry_run import rehearse
+from taut.commands.sweep.configs import Config, Shared, rehearse
 from taut.commands.sweep.search.space import Space
 from taut.config import compose as _resolvers  # noqa: F401
 from taut.config.check import check

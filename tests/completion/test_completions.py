@@ -11,8 +11,7 @@ from pieces import build
 from scipy.stats import chisquare, norm
 
 from taut.completion import Completions, apply_mask, complete, observed
-from taut.completion.complete import modes
-from taut.completion.latents import MAX_KERNELS, Latents, latents
+from taut.completion.complete import MAX_KERNELS, Latents, latents, modes
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import NoiseKeys
 from taut.model import exact_inference

@@ -12,7 +12,7 @@ import pytest
 import torch
 from data.refusals import refused, table
 
-from taut.data.readers import array_file, text_file
+from taut.data.readers import array_file, layout
 from taut.data.table import Table
 
 refusal = partial(refused, table)
@@ -102,7 +102,7 @@ def test_refused_csv(tmp_path, kind):
 
 
 def test_a_line_without_end_is_not_read_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_file, "LONGEST", 1 << 20)
+    monkeypatch.setattr(layout, "LONGEST", 1 << 20)
     with (tmp_path / "my.csv").open("wb") as file:
         file.write(b"1,2\n1,")
         file.seek(1 << 31)  # sparse: two gigabytes of nothing

@@ -19,7 +19,7 @@ PIECES = "tests/contract/test_pieces.py"
 ORACLE = "tests/model/test_exact_inference.py"
 LINEAR = "tests/model/test_linear_gaussian.py"
 EM = "tests/objective/test_em.py"
-MOMENTS = "tests/functional/test_e_step.py"
+MOMENTS = "tests/functional/test_em_sums.py"
 FLOOR = "tests/model/test_floor.py"
 EVALUATION = "tests/evidence/test_score.py"
 METRICS = "tests/training/test_metrics.py"
@@ -406,7 +406,7 @@ MUTANTS = [
     ),
     Mutant(
         "a whitened component off its mean",
-        "functional/e_step.py",
+        "functional/em_sums.py",
         "-inverse @ self.means",
         "inverse @ self.means",
         MOMENTS + "::test_a_narrow_component_is_scored_as_well_as_its_numbers_are_known",
@@ -1247,7 +1247,7 @@ MUTANTS = [
     ),
     Mutant(
         "holes taken for their means in EM",
-        "functional/m_step.py",
+        "functional/em_sums.py",
         " + (spread * of_masks.unsqueeze(1)) @ spread.mT",
         "",
         HOLES + "::test_expected_sums_with_holes_are_those_of_many_completions",
@@ -1423,16 +1423,16 @@ MUTANTS = [
     ),
     Mutant(
         "weights of completions not normalised",
-        "completion/latents.py",
+        "completion/complete.py",
         "return normalised_weights(self.log_w)",
         "return self.log_w.exp()",
         COMPLETIONS + "::test_the_mean_is_the_closed_form[mixture]",
     ),
     Mutant(
         "resampling off by one",
-        "completion/latents.py",
-        "picked.clamp_max(len(steps) - 1)",
-        "(picked + 1).clamp_max(len(steps) - 1)",
+        "functional/resampling.py",
+        "right=True).clamp_max(len(steps) - 1)",
+        "right=True).add(1).clamp_max(len(steps) - 1)",
         COMPLETIONS + "::test_draws_of_z_follow_the_weights",
     ),
     Mutant(
@@ -1655,42 +1655,42 @@ MUTANTS = [
     ),
     Mutant(
         "products of two coordinates counted once",
-        "functional/e_step.py",
+        "functional/em_sums.py",
         "torch.where(i == j, 0.5, 1.0).to(precision)",
         "0.5",
         MOMENTS + "::test_sums_are_those_under_the_exact_posterior[full]",
     ),
     Mutant(
         "natural parameters without the log-determinant",
-        "functional/e_step.py",
+        "functional/em_sums.py",
         " + log_det + (linear",
         " + (linear",
         MOMENTS + "::test_sums_are_those_under_the_exact_posterior[spherical]",
     ),
     Mutant(
         "2 pi for one coordinate",
-        "functional/e_step.py",
+        "functional/em_sums.py",
         "size * log(2 * pi)",
         "log(2 * pi)",
         MOMENTS + "::test_sums_are_those_under_the_exact_posterior[diagonal]",
     ),
     Mutant(
         "sums of the last stretch alone",
-        "functional/e_step.py",
+        "functional/em_sums.py",
         "sums.features.addmm_(features, table.mT)",
         "sums = sums._replace(features=features @ table.mT)",
         MOMENTS + "::test_stretches_of_any_length_give_the_same[diagonal]",
     ),
     Mutant(
         "responsibilities that do not add up to one",
-        "functional/e_step.py",
+        "functional/em_sums.py",
         "own.mul_(total.reciprocal_())",
         "own.mul_(1.0)",
         MOMENTS + "::test_sums_are_those_under_the_exact_posterior[full]",
     ),
     Mutant(
         "natural parameters whatever they round to",
-        "functional/e_step.py",
+        "functional/em_sums.py",
         "if not len(self.rough):",
         "if True:",
         MOMENTS + "::test_the_rounding_is_below_its_bound_and_a_narrow_component_is_scored_without_it",
@@ -1935,7 +1935,7 @@ MUTANTS = [
     ),
     Mutant(
         "sums of a narrow component by products that cancel",
-        "functional/e_step.py",
+        "functional/em_sums.py",
         "    first[rough], second[rough] = sums.first, sums.second\n",
         "",
         FLOOR + "::test_columns_that_are_nearly_collinear_reach_their_closed_form[1e-06]",

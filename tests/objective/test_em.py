@@ -7,7 +7,7 @@ from pieces import build
 from sklearn.mixture import GaussianMixture
 
 from taut.completion import complete
-from taut.functional import m_step as sums_of_rows
+from taut.functional import em_sums
 from taut.functional.missing import apply_mask
 from taut.functional.sampling import NoiseKeys
 from taut.model import exact_inference
@@ -213,7 +213,7 @@ def test_em_with_nothing_missing_is_the_complete_one(kind):
     else:
         own = joints[1][0].likelihood
         rows, factors = own.units.inside(x), own.factors().detach()
-        own.maximise(own._shaped(sums_of_rows.expected(rows, z.mean, own.offsets.detach(), factors)))
+        own.maximise(own._shaped(em_sums.of_incomplete_rows(rows, z.mean, own.offsets.detach(), factors)))
     joints[0][0].likelihood.maximise(joints[0][0].likelihood.statistics(x, z))
     for one, other in zip(joints[0][0].likelihood.parameters(), joints[1][0].likelihood.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from taut.config.resume import is_run
+from taut.config.program import conf
+from taut.config.resume import Past, is_run, unchanged_config
+from taut.config.run_folder import CONFIG, FORMAT, FORMAT_FILE
+from taut.errors import UserError
 from taut.training.checkpoint import newest_good
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,3 +160,63 @@ def test_the_real_command_stops_on_ctrl_c(programs, tmp_path):
     assert process.returncode == 130
     assert said.splitlines()[-1].endswith(f"python {ROOT / 'train.py'} resume=run")
     assert newest_good(tmp_path / "run" / "checkpoints") is not None
+
+
+@pytest.fixture
+def continued(tmp_path):
+    """The config by which a run goes on whose stored one lacks a key, and the one that its words compose today."""
+    with initialize_config_dir(str(conf()), version_base="1.3"):
+
+        def of_train(words):
+            return compose("train", words)
+
+        def continued(*words, without, format_=FORMAT):
+            then = of_train(list(words))
+            OmegaConf.set_struct(then, False)
+            group, _, leaf = without.rpartition(".")
+            del (OmegaConf.select(then, group) if group else then)[leaf]
+            (tmp_path / CONFIG).parent.mkdir()
+            OmegaConf.save(then, tmp_path / CONFIG)
+            (tmp_path / FORMAT_FILE).write_text(json.dumps({"format": format_}))
+            return unchanged_config(Past(tmp_path, list(words), [], []), of_train), of_train(list(words))
+
+        yield continued
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        ("", "layers"),  # null
+        ("", "lr_find"),  # false
+        ("", "data.dequantise"),  # an argument, null by default
+        ("objective=iwae k=5", "objective.outer"),  # 1
+        ("objective=iwae k=5", "objective.backward"),  # what a continuation may say anew
+        ("", "callbacks.speed"),
+        ("", "trainer.deterministic"),
+    ],
+)
+def test_a_key_that_taut_has_gained_makes_no_run_foreign(continued, words, without):
+    """A run made before there was layers= was refused: what it lacks is done today as it was done then."""
+    going_on, today = continued(*words.split(), without=without)
+    assert going_on == today
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        ("layers=[10,5] prior=layers prior.sizes=${layers} q=layers", "layers"),
+        ("data=mnist data.binarisation=none data.dequantise=uniform", "data.dequantise"),
+        ("prior=mixture", "prior.components"),
+        ("objective=iwae k=6 objective.outer=2", "objective.outer"),
+        ("", "latent_dim"),
+        ("", "callbacks.best"),
+    ],
+)
+def test_a_key_whose_value_changes_what_is_trained_does(continued, words, without):
+    with pytest.raises(UserError, match=f"{without} is no longer what it was; restore them, or start a new run"):
+        continued(*words.split(), without=without)
+
+
+def test_what_a_run_of_an_older_format_lacks_is_as_it_was(continued):
+    going_on, today = continued(without="latent_dim", format_=FORMAT - 1)
+    assert going_on == today

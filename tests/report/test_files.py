@@ -15,8 +15,7 @@ from taut.errors import UserError
 from taut.report.rank.candidates import score_sets
 from taut.report.read.configs import differing, flat
 from taut.report.read.files import LARGEST, Reader
-from taut.report.read.find import find
-from taut.report.read.runs import names_of, read_run
+from taut.report.read.runs import find, names_of, read_run
 from taut.report.tables.sections import section, state_cells
 from taut.training.callbacks import history
 

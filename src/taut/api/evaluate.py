@@ -15,7 +15,7 @@ from rich.console import Console
 
 from taut.api.evaluation import Evaluated, Evaluation
 from taut.api.evaluation_figures import evaluation_figures
-from taut.api.load import Run, load
+from taut.api.model import Run, load
 from taut.errors import UserError, nearest
 from taut.evidence import AIS, BDMC, UK, Evidence, Exact, Importance, Jackknife, Modes, Naive, Struski, Sumo, Uniform
 from taut.evidence.summary import columns

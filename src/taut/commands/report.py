@@ -50,8 +50,7 @@ def report(asked: argparse.Namespace) -> Path:
     from taut.report.page.searches import searches
     from taut.report.rank.candidates import score_sets
     from taut.report.read.files import legible
-    from taut.report.read.find import find
-    from taut.report.read.runs import names_of, read_run
+    from taut.report.read.runs import find, names_of, read_run
     from taut.report.tables.sections import section
     from taut.report.tables.terminal import shown
 

@@ -49,11 +49,10 @@ from taut.training.callbacks.pictures import Pictures
 from taut.training.callbacks.run_folder import RunFolder, ended_without
 from taut.training.callbacks.threads import Threads
 from taut.training.checkpoint import AtomicCheckpointIO, newest_good
-from taut.training.continuation import refuse_unfit, start_from
 from taut.training.metrics import Summary, bits_of
 from taut.training.module import LatentVariableModel
 from taut.training.rate_search import Search, search
-from taut.training.restoring import told_what_does_not_fit
+from taut.training.restoring import refuse_unfit, start_from, told_what_does_not_fit
 from taut.training.strategies import whole_weights
 
 

@@ -1,24 +1,109 @@
 """Completions of data with missing cells: the mean, the most probable cells, and draws."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, MultivariateNormal, OneHotCategorical
 
-from taut.completion.latents import Latents, latents
+from taut.completion.judged import Judged
 from taut.distributions.cells import MixedColumns
+from taut.evidence.loop import Clock, EvalTask, batches_of, in_order
 from taut.functional import seeding
+from taut.functional.bounds import effective_sample_size, normalised_weights
 from taut.functional.missing import observed
 from taut.functional.precision import exact_arithmetic
+from taut.functional.proper_scores import ENSEMBLE
+from taut.functional.resampling import pick
 from taut.functional.sampling import NoiseKeys, Proposal, chunk_size_on
-from taut.functional.types import PerDatum
+from taut.functional.types import LogWeights, PerDatum
+from taut.model import exact_inference
+from taut.model.draws import weighted_draws
 from taut.model.joint import Joint
+from taut.runtime.processes import Processes
+from taut.runtime.progress import Stage
 
 Fill = Literal["mean", "most_probable", "draw"]
+
+MAX_KERNELS = 128
+"""Draws of z whose mixture stands for the density of a cell where its most probable value is sought."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    r"""$p(z \mid x_{obs}) \approx \sum_k \tilde w_k \delta_{z_k}$ for each datum.
+
+    Args:
+        z: ``[k, b, *z]``.
+        log_w: Log-weights, nats.
+        exact: Whether this is the posterior itself: every category with its probability, or draws of equal weight.
+        centre: $E[z \mid x_{obs}]$ where the posterior is known and the mean of x is linear in z.
+        gaussian: Whether x given the observed cells is one Gaussian, so that its mean is its mode.
+    """
+
+    z: Float[Tensor, "k b *z"]
+    log_w: LogWeights
+    exact: bool
+    centre: Float[Tensor, "b *z"] | None = None
+    gaussian: bool = False
+
+    @classmethod
+    def equal(cls, z: Float[Tensor, "k b *z"]) -> "Latents":
+        """Draws of the posterior, all of one weight."""
+        return cls(z, torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device), exact=True)
+
+    def at(self, i: int) -> "Latents":
+        """Draws of datum i."""
+        return Latents(self.z[:, i : i + 1], self.log_w[:, i : i + 1], self.exact)
+
+    @property
+    def weights(self) -> LogWeights:
+        """The normalised weights."""
+        return normalised_weights(self.log_w)
+
+    @property
+    def ess(self) -> PerDatum:
+        """Effective number of draws; NaN where the posterior is exact and nothing is lost."""
+        return torch.full_like(self.log_w[0], torch.nan) if self.exact else effective_sample_size(self.log_w)
+
+    def thinned(self) -> "Latents":
+        """At most ``MAX_KERNELS`` draws of each datum, evenly among the weights where there are more."""
+        if len(self.z) <= MAX_KERNELS:
+            return self
+        even = (torch.arange(MAX_KERNELS, dtype=torch.float64, device=self.z.device) + 0.5) / MAX_KERNELS
+        return Latents.equal(torch.cat([self.at(i).resampled(even) for i in range(self.z.shape[1])], 1))
+
+    def resampled(self, uniform: Float[Tensor, " n"]) -> Float[Tensor, "n 1 *z"]:
+        """The z of one datum that each uniform number picks (sampling-importance-resampling; Rubin, 1987)."""
+        return self.z[pick(self.weights[:, 0], uniform)]
+
+
+def latents(joint: Joint, proposal: Proposal, x: Float[Tensor, "b *x"], keys: NoiseKeys, k: int, draws: int) -> Latents:
+    """Every category, draws of a known posterior, or importance samples: the best of these that the model admits.
+
+    Use it inside :func:`taut.functional.seeding.forked`. The importance samples are those of ``evidence=importance``.
+
+    Args:
+        joint: The model.
+        proposal: q, for a model whose posterior is not known.
+        x: Data with missing cells.
+        keys: What the noise is keyed by.
+        k: Number of importance samples K.
+        draws: Number of independent draws that are wanted of a known posterior.
+    """
+    prior = joint.prior()
+    if isinstance(prior, OneHotCategorical):
+        z = prior.enumerate_support().unsqueeze(1).expand(-1, len(x), -1)
+        return Latents(z, joint.log_prob(x, z).double(), exact=True)
+    if exact_inference.tractable(joint):
+        n = max(draws, MAX_KERNELS)
+        z, log_w = weighted_draws(None, lambda rows: exact_inference.posterior(joint, x[rows]), x, keys, n)
+        posterior = exact_inference.posterior(joint, x)
+        return Latents(z, log_w, True, posterior.mean, isinstance(posterior, MultivariateNormal))
+    return Latents(*weighted_draws(joint.log_prob, proposal, x, keys, k), exact=False)
 
 
 @dataclass(frozen=True)
@@ -97,6 +182,51 @@ def sample(
     with exact_arithmetic(x.device), seeding.forked(x.device):
         posterior = latents(joint, proposal, x, keys, k, draws)
         return _draws(joint, posterior, x, keys.for_purpose("completion"), draws)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What completions are held against.
+
+    Args:
+        x: The data without holes; NaN where nobody knows.
+        scale: Unit of every cell.
+    """
+
+    x: Float[Tensor, "n *x"]
+    scale: Float[Tensor, "*x"]
+
+
+def complete_data(
+    joint: Joint, question: EvalTask, draws: int, processes: Processes, stage: Stage, truth: Truth | None = None
+) -> tuple[Completions, Judged | None]:
+    """Completions of data with missing cells, and the scores of their draws where the truth is known.
+
+    Args:
+        joint: The model.
+        question: The data.
+        draws: Draws of each datum that are kept; ``ENSEMBLE`` are made, and the first kept, where they are scored.
+        processes: The processes that share the work.
+        stage: The stage on the progress bar.
+        truth: What the draws are scored by.
+    """
+    mine = processes.rows(len(question.x))
+    clock = Clock(stage, len(mine), [1.0])
+    parts, judged = [], []
+    many = draws if truth is None else max(draws, ENSEMBLE)
+    for index in batches_of(mine, question.k):
+        rows = question.rows(index, processes)
+        # to main memory, since draws of a whole split may not fit that of a GPU
+        made = complete(joint, rows.q, rows.x, rows.keys, k=question.k, draws=many).cpu()
+        if truth is not None:
+            judged.append(Judged.of(made.draws[:ENSEMBLE], rows.x.cpu(), truth.x[index], truth.scale))
+        # a copy, or the draws that are not kept would stay in memory with those that are
+        parts.append(replace(made, draws=made.draws[:draws].clone()))
+        clock.finished(len(index))
+    completions = in_order(processes.gathered((mine, Completions.cat(parts) if parts else None)), Completions.cat)
+    if truth is None:
+        return completions, None
+    return completions, in_order(processes.gathered((mine, Judged.cat(judged) if judged else None)), Judged.cat)
 
 
 def _mean(joint: Joint, posterior: Latents, x: Tensor) -> Float[Tensor, "b *x"]:

@@ -191,7 +191,7 @@ def _check_arguments(key: str, node: dict[str, Any], found: Any) -> None:
         if name in known:
             # an object is built by its own target, and judged there; the shape is filled in from the data
             if not any(True for _ in nodes(value)) and not (name == "x_shape" and value is None):
-                check_type(_join(key, name), value, known[name])
+                check_type(_join(key, name), value, known[name].annotation)
         elif not others:
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known))}."
@@ -205,16 +205,28 @@ def arguments(target: str) -> tuple[dict[str, Any], bool]:
         UserError: If it may not be built from a config, or does not exist.
     """
     check_targets({"it": {"_target_": target}})
-    return _parameters(_located("it", target))
+    known, others = _parameters(_located("it", target))
+    return {name: parameter.annotation for name, parameter in known.items()}, others
 
 
-def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
-    """Arguments with their types, and whether there may be others; ``**rest`` in a class of ours is its bases'."""
-    known: dict[str, Any] = {}
+def default_of(target: str, name: str) -> Any:
+    """The default of an argument of a class of ours; ``inspect.Parameter.empty`` where it has none.
+
+    Raises:
+        UserError: If the class may not be built from a config, or does not exist.
+    """
+    check_targets({"it": {"_target_": target}})
+    parameter = _parameters(_located("it", target))[0].get(name)
+    return inspect.Parameter.empty if parameter is None else parameter.default
+
+
+def _parameters(found: Any) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Arguments by name, and whether there may be others; ``**rest`` in a class of ours is its bases'."""
+    known: dict[str, inspect.Parameter] = {}
     for owner in found.__mro__ if inspect.isclass(found) else [found]:
         parameters = _signature(owner.__init__ if inspect.isclass(owner) else owner)
         named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
-        known = {p.name: p.annotation for p in named} | known
+        known = {p.name: p for p in named} | known
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return known, False
         if not (inspect.isclass(owner) and (owner.__module__.startswith("taut.") or pieces.holds(owner.__module__))):

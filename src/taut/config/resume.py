@@ -10,15 +10,16 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from taut.config.aliases import current_targets, current_word
-from taut.config.check import EM
+from taut.config.check import EM, GAINED
 from taut.config.checkpoint_files import ANEW, refuse_to_start_anew
 from taut.config.data_paths import as_typed, located
 from taut.config.foreign import read_metrics, read_object
-from taut.config.instantiate import check_targets
+from taut.config.instantiate import check_targets, default_of
 from taut.config.logger_keys import GROUP
 from taut.config.overrides import key, merged, quoted
 from taut.config.pieces import NeedsTrust
 from taut.config.plain_yaml import read_config, read_values
+from taut.config.program import conf
 from taut.config.run_folder import (
     CONFIG,
     EARLIER_RESULT,
@@ -161,14 +162,13 @@ def unchanged_config(past: Past, compose: Callable[[list[str]], DictConfig]) -> 
     _refuse_untrusted(past.folder)
     composed = compose(past.stored)
     now = OmegaConf.to_container(composed)
-    # of an older run they lack what they have gained since, whose defaults are what was done before
-    gained = read_object(past.folder / FORMAT_FILE).get("format", 0) < FORMAT
+    older = read_object(past.folder / FORMAT_FILE).get("format", 0) < FORMAT
     changed = next(
         (
             name
             for name in _differences(then, now)
             # a logger only watches, and older configs describe one without a name
-            if not (gained and _lacks(then, name)) and not _is_of(name, [GROUP])
+            if not _is_of(name, [GROUP]) and not (_lacks(then, name) and (older or _is_gained(then, composed, name)))
         ),
         None,
     )
@@ -187,6 +187,18 @@ def _refuse_untrusted(folder: Path) -> None:
         raise error.of_run(folder.name) from error
     except UserError:  # judged with its interpolations resolved, once it is composed
         return
+
+
+def _is_gained(then: Any, composed: DictConfig, name: str) -> bool:
+    """Tell whether a key that a run lacks is one that taut has gained, at the value by which it does what it did."""
+    if _may_change(name):
+        return True
+    group, _, leaf = name.rpartition(".")
+    value = _plain_value(OmegaConf.select(composed, name, throw_on_resolution_failure=False))
+    if not group:
+        return leaf in GAINED and value == read_values(conf() / "train.yaml").get(leaf)
+    target = _value(then, f"{group}._target_")
+    return isinstance(target, str) and value == _plain_value(default_of(target, leaf))
 
 
 MAY_CHANGE = (
@@ -220,7 +232,7 @@ def refuse_other_run(before: DictConfig, now: DictConfig, new: Sequence[str]) ->
                 f"resume: {changed}={_value(after, changed)} would change nothing, since objective=em makes no steps "
                 "by gradients; leave it out."
             )
-        if _is_of(changed, MAY_NOT) or not _is_of(changed, MAY_CHANGE):
+        if not _may_change(changed):
             word = next((word for word in new if _is_of(changed, [key(word)])), f"{changed}={_value(after, changed)}")
             raise UserError(
                 f"resume: {word} would make it another run: its {changed} is {_value(then, changed)}; leave the word "
@@ -238,6 +250,16 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(cfg)
     assert isinstance(container, dict)
     return {str(name): part for name, part in container.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _may_change(name: str) -> bool:
+    return _is_of(name, MAY_CHANGE) and not _is_of(name, MAY_NOT)
 
 
 def _is_of(name: str, keys: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-r"""Some of K draws, in the place of all: an unbiased choice by normalised weights.
+r"""Choices of some of K weighted draws: with replacement, and an unbiased one without.
 
 A gradient $\sum_k \tilde w_k g_k$ costs a backward pass through every draw, although few of them have a weight. Burda
 et al. (2016) draw one k with probability $\tilde w_k$ and go back through it alone. Here m draws are chosen without
@@ -49,3 +49,17 @@ def threshold(weights: Float[Tensor, "k b"], m: int) -> Float[Tensor, " b"]:
     candidates = rest / (m - torch.arange(m, device=weights.device)).unsqueeze(-1)
     first = (largest[:m] <= candidates).int().argmax(0, keepdim=True)
     return candidates.gather(0, first).squeeze(0)
+
+
+def pick(weights: Float[Tensor, " k"], u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Pick a draw by its weight for each uniform number, with replacement.
+
+    This is sampling-importance-resampling (Rubin, 1987), and systematic where the numbers are evenly spaced.
+
+    Args:
+        weights: Normalised weights.
+        u: Numbers in [0, 1).
+    """
+    steps = weights.cumsum(0)
+    # times the last sum, which rounding keeps from being 1; clamped, as the product may round up to it
+    return torch.searchsorted(steps, u * steps[-1], right=True).clamp_max(len(steps) - 1)

@@ -1,7 +1,14 @@
-"""Configs of a sweep's jobs: composed and checked once for all jobs that differ in nothing but their seed."""
+"""Configs of a sweep's jobs: composed, checked and built once, before the first job is started.
 
+Jobs that differ in nothing but their seed are composed and checked together; what does not go together shows when the
+data and the model of each kind are built, in one process (:func:`rehearse`).
+"""
+
+import json
 import re
-from collections.abc import Callable, Hashable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,11 +17,12 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
 from taut.config.check import check
 from taut.config.overrides import key
-from taut.config.pieces import NeedsTrust
-from taut.errors import UserError
+from taut.config.pieces import NeedsTrust, look_here
+from taut.errors import RunError, UserError
 from taut.runtime import devices
 
 Compose = Callable[[list[str]], DictConfig]
@@ -179,3 +187,82 @@ def _interpolations(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _interpolations(part, name)
     elif isinstance(value, str) and "${" in value:
         yield name, value
+
+
+def rehearse(configs: Sequence[Config]) -> list[str | None]:
+    """For each config, the sentence with which building its data or its model would be refused, or None.
+
+    A process of its own does it: the one that drives a sweep imports nothing heavy.
+
+    Raises:
+        RunError: If that process breaks down.
+    """
+    if not configs:
+        return []
+    shared = list(dict.fromkeys(config.shared for config in configs))
+    kinds = list(dict.fromkeys(config.kind for config in configs))
+    places, numbers = ({one: i for i, one in enumerate(ones)} for ones in (shared, kinds))
+    jobs = [(places[config.shared], config.own, numbers[config.kind]) for config in configs]
+    raw = json.dumps([[each.container for each in shared], jobs])
+    with Console(stderr=True).status(f"Building {len(kinds)} models to see whether they can be ..."):
+        done = subprocess.run(  # noqa: S603 (this module, by the running interpreter)
+            # -P: else Python would look for every module in the working directory first
+            [sys.executable, "-P", "-m", __name__],
+            input=raw,
+            capture_output=True,
+            text=True,
+        )
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        raise RunError(f"Building the jobs failed; sweep.rehearse=false leaves it out.\n{done.stderr}") from error
+
+
+def build_all(shared: Sequence[dict[str, Any]], jobs: Sequence[tuple[int, dict[str, Any], int]]) -> list[str | None]:
+    """Build each kind once in this process; one that is refused again for each of its seeds, which split the data.
+
+    Args:
+        shared: Configs, as :class:`Config` has them.
+        jobs: Of each job the place of its config among them, its own values, and the number of its kind.
+    """
+    look_here()
+    build, built = Builder(), set[int]()
+    refusals: list[str | None] = []
+    for place, own, kind in jobs:
+        refusals.append(None if kind in built else build(shared[place] | own))
+        if refusals[-1] is None:
+            built.add(kind)
+    return refusals
+
+
+class Builder:
+    """Builds what configs describe, loading data anew only where they differ from those of the job before."""
+
+    def __init__(self) -> None:
+        self._loaded: list[Any] | None = None
+        self._data: Any = None
+
+    def __call__(self, raw: dict[str, Any]) -> str | None:
+        """The sentence with which a config is refused."""
+        from taut.config.instantiate import check_targets_resolved
+        from taut.training.build import build_data, build_model, fill_in, set_up_torch
+
+        cfg = OmegaConf.create(raw)
+        container: Any = OmegaConf.to_container(cfg, resolve=True)
+        wanted = [container[key] for key in ("data", "mask", "trainer", "seed")]
+        try:
+            check_targets_resolved(cfg)
+            set_up_torch(cfg)
+            if wanted != self._loaded:
+                self._loaded, self._data = None, build_data(cfg)
+                self._loaded = wanted
+            fill_in(cfg, self._data)
+            build_model(cfg, self._data)
+        except UserError as error:
+            return str(error)
+        return None
+
+
+if __name__ == "__main__":
+    # on a line of its own, the last one: libraries print too, and not always whole lines
+    print("\n" + json.dumps(build_all(*json.load(sys.stdin))))

@@ -17,8 +17,7 @@ from rich.progress import track
 from rich.text import Text
 
 from taut.commands.sweep import engines
-from taut.commands.sweep.configs import Compose, Config, Configs, Explain
-from taut.commands.sweep.dry_run import rehearse
+from taut.commands.sweep.configs import Compose, Config, Configs, Explain, rehearse
 from taut.commands.sweep.job import LOCK, LOG, Job, Status
 from taut.commands.sweep.plan import Plan, digest, refuse_changes
 from taut.commands.sweep.show import Progress

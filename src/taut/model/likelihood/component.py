@@ -14,11 +14,11 @@ from torch.distributions import Distribution
 
 from taut.distributions.component import ComponentNormal
 from taut.errors import UserError
-from taut.functional import e_step, m_step
+from taut.functional import em_sums
 from taut.functional.column_units import Units, measured
+from taut.functional.em_sums import Sums
 from taut.functional.gaussian import bounded
 from taut.functional.incomplete import Incomplete
-from taut.functional.m_step import Sums
 from taut.functional.missing import filled
 from taut.functional.threads import each_alone
 from taut.model.likelihood.base import Likelihood
@@ -203,7 +203,7 @@ class Component(Likelihood):
             inside: Data without missing cells, in ``units``.
             labels: The component of every row; several, one after the other, where this table is of several mixtures.
         """
-        sums = [m_step.of_clusters(inside, own, len(self.offsets) // len(labels)) for own in labels]
+        sums = [em_sums.of_clusters(inside, own, len(self.offsets) // len(labels)) for own in labels]
         counts, means, second = (torch.cat(part) for part in zip(*sums, strict=True))
         # an empty component has sums of 0, and 0 / 0 would be NaN
         few, spread = counts < self.needed, second / counts.clamp_min(1.0)[:, None, None]
@@ -218,11 +218,11 @@ class Component(Likelihood):
         return self.offsets.shape[1] + 1 if self.full else 2
 
     def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> Sums:
-        """The sums of :mod:`taut.functional.m_step` at the parameters as they are, without correlations a diagonal."""
+        """The sums of :mod:`taut.functional.em_sums` at the parameters as they are, without correlations a diagonal."""
         return self._sums(self.units.inside(x.flatten(1)), posterior.mean.double())  # one-hot z: responsibilities
 
     def _sums(self, rows: Float[Tensor, "b d"], r: Float[Tensor, "b c"]) -> Sums:
-        form = m_step.expected if rows.isnan().any() else m_step.complete
+        form = em_sums.of_incomplete_rows if rows.isnan().any() else em_sums.of_complete_rows
         return self._shaped(form(rows, r, self.offsets.double(), self.factors().double()))
 
     def _shaped(self, found: Sums) -> Sums:
@@ -251,7 +251,7 @@ class Component(Likelihood):
             gaussians = weights, self.offsets.double(), self.factors().double()
             work = partial(self._with_holes, gaussians=gaussians)
             found = _joined(each_alone(work, x.parts) if weights.device.type == "cpu" else [*map(work, x.parts)])
-        elif e_step.pays(prod(self.x_shape), self.full):
+        elif em_sums.pays(prod(self.x_shape), self.full):
             found = self._in_one_pass(x.flatten(1), weights)
         else:
             found = _joined([self._by_table(rows, weights) for rows in x.flatten(1).split(ROWS)])
@@ -259,8 +259,8 @@ class Component(Likelihood):
 
     def _in_one_pass(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Sums]:
         rows, factors = self.units.inside(x), self.factors().double()
-        gaussians = e_step.Gaussians(weights.flatten(), self.offsets.double(), factors, self.full)
-        log_px, found = e_step.expect(gaussians, rows, mixtures=len(weights))
+        gaussians = em_sums.Gaussians(weights.flatten(), self.offsets.double(), factors, self.full)
+        log_px, found = em_sums.e_step(gaussians, rows, mixtures=len(weights))
         return log_px - self.unit.log().sum(), found
 
     def _with_holes(
@@ -292,7 +292,7 @@ class Component(Likelihood):
         self._set_factors(alive, factors[alive], spread)
         # as they were rounded when stored: the sums must be relative to what the next E-step reads
         new = self.offsets.double(), self.factors().double()
-        statistics.update(self._shaped(m_step.moved(statistics, (means, factors), new)))
+        statistics.update(self._shaped(em_sums.moved(statistics, (means, factors), new)))
 
     def _set_factors(self, which: Tensor, factors: Float[Tensor, "m d d"], spread: Float[Tensor, "m d d"]) -> None:
         r"""Set the covariances to $F M F^\top$, in ``units``, or to the nearest this table can hold."""
@@ -352,4 +352,4 @@ class Component(Likelihood):
 
 
 def _joined(parts: "list[tuple[Tensor, Sums]]") -> "tuple[Tensor, Sums]":
-    return torch.cat([log_px for log_px, _ in parts], -1), reduce(m_step.added, (sums for _, sums in parts))
+    return torch.cat([log_px for log_px, _ in parts], -1), reduce(em_sums.added, (sums for _, sums in parts))

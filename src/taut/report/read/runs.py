@@ -1,13 +1,14 @@
-"""One run as its folder tells it: state, scores, history, config, pictures."""
+"""Runs in the folders a user names, and each as its folder tells it: state, scores, history, config, pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from taut.config.aliases import current_target
 from taut.config.run_folder import (
+    CHECKPOINTS,
     CONFIG,
     FIGURES,
     FORMAT_FILE,
@@ -15,12 +16,15 @@ from taut.config.run_folder import (
     LOG,
     METRICS,
     OVERRIDES,
+    PLAN,
     RESULT,
     RESUMED_CONFIG,
     STATUS,
     choice_of,
+    jobs_of,
 )
 from taut.config.secrets import redacted_by_name
+from taut.errors import UserError
 from taut.files import is_held
 from taut.report.read.configs import differing, flat, keys_given
 from taut.report.read.files import Reader, legible, number, part, whole, word
@@ -31,6 +35,11 @@ CHOICES = ("model", "data", "prior", "q", "likelihood", "objective")
 LONGEST_REASON = 500
 MOST_FOLDERS = 20
 """Evaluations and completions that are read of one run."""
+DEEPEST = 3
+"""Levels of folders that are searched for runs."""
+SIGNS = (OVERRIDES, RESULT, STATUS, METRICS)
+"""What a run may have left, in whatever state it is; to continue or to evaluate one takes its ``OVERRIDES``."""
+SKIPPED = ("wandb", "mlartifacts", CHECKPOINTS, FIGURES, "evaluations")
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -317,3 +326,102 @@ def _words(varied: Mapping[str, Sequence[str]], index: int, without: Sequence[st
 
 def _word(name: str, value: str) -> str:
     return value if name in VALUE_ALONE else f"{name.rpartition('.')[2]}={value}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of a run.
+
+    Args:
+        folder: Its folder.
+        sweep: Name of the sweep it belongs to; empty for none.
+        words: What the sweep starts it with.
+    """
+
+    folder: Path
+    sweep: str = ""
+    words: Sequence[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Runs and sweeps found in the folders a user named.
+
+    Args:
+        runs: Where the runs lie.
+        sweeps: Folders of the sweeps.
+        problems: Plans that could not be read.
+    """
+
+    runs: Sequence[Place]
+    sweeps: Sequence[Path]
+    problems: Sequence[str]
+
+
+def find(folders: Sequence[Path]) -> Found:
+    """Every run in some folders: runs, sweeps, and folders of either.
+
+    Raises:
+        UserError: If one of the folders is missing, or holds neither a run nor a sweep.
+    """
+    runs: dict[Path, Place] = {}
+    sweeps: list[Path] = []
+    problems: list[str] = []
+    for folder in folders:
+        sources = list(_sources(folder))
+        if not sources:
+            _refuse(folder)
+        for one in dict.fromkeys(sources):
+            if _is_sweep(one):
+                sweeps.append(one)
+            for place in _jobs(one, problems) if _is_sweep(one) else [Place(one)]:
+                runs.setdefault(place.folder.resolve(), place)
+    return Found(list(runs.values()), list(dict.fromkeys(sweeps)), list(dict.fromkeys(problems)))
+
+
+def holds_run(folder: Path) -> bool:
+    """Tell whether a run has left something in a folder."""
+    return any((folder / sign).is_file() for sign in SIGNS)
+
+
+def _refuse(folder: Path) -> NoReturn:
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a directory; name the folder of a run, of a sweep, or of several runs.")
+    raise UserError(
+        f"{folder} is neither a run nor a sweep, and contains none; name a folder such as outputs/runs/<run>, "
+        "outputs/sweeps/<sweep> or outputs/runs."
+    )
+
+
+def _is_sweep(folder: Path) -> bool:
+    return (folder / PLAN).is_file()
+
+
+def _sources(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
+    if _is_sweep(folder) or holds_run(folder):
+        yield folder
+    elif deepest:
+        for child in _children(folder):
+            yield from _sources(child, deepest - 1)
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        found = [one for one in folder.iterdir() if one.is_dir() and one.name not in SKIPPED and one.name[0] != "."]
+    except OSError:
+        return []
+    return sorted(found)
+
+
+def _jobs(sweep: Path, problems: list[str]) -> list[Place]:
+    """The jobs of a plan in its order; where it cannot be read, the folders that hold runs."""
+    reader = Reader(sweep)
+    listed = jobs_of(reader.mapping(PLAN))
+    jobs = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    named = {word(one.get("folder")): one.get("words") for one in jobs if word(one.get("folder"))}
+    # a plan that others wrote may not lead out of the folder of its sweep
+    inside = {name: words for name, words in named.items() if Path(name).name == name and name != ".."}
+    problems += [f"{sweep.name}/{problem}" for problem in reader.problems]
+    if not inside:
+        return [Place(child, sweep.name) for child in _children(sweep) if holds_run(child)]
+    return [Place(sweep / name, sweep.name, words if isinstance(words, list) else []) for name, words in inside.items()]

@@ -10,10 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from taut.commands.sweep import engines
 from taut.commands.sweep.job import ENDED, PRUNE, Job, Status
-from taut.commands.sweep.search import pruning, scores
+from taut.commands.sweep.search import scores
 from taut.commands.sweep.search.scores import Score
 from taut.commands.sweep.search.space import Space
-from taut.commands.sweep.search.study import JOB, KIND, WRONG, opened, sampler, unfinished
+from taut.commands.sweep.search.study import JOB, KIND, WRONG, behind, note, opened, pruner, sampler, unfinished
 from taut.commands.sweep.show import Progress
 from taut.commands.sweep.supervise import Command
 from taut.files import write_atomically
@@ -83,7 +83,7 @@ class Search:
         words = [*self.space.fixed.values(), *(f"{key} in {axis}" for key, axis in self.space.axes.items())]
         about = {"the score": list(self.score.names), "the words": words}
         self.study = opened(self.folder, about, len(self.score.names))
-        self.study.pruner = pruning.pruner(self.cfg.sweep.pruner, self.base.trainer.max_epochs)
+        self.study.pruner = pruner(self.cfg.sweep.pruner, self.base.trainer.max_epochs)
         left = unfinished(self.study, self.space.axes)
         if self.again:
             self._retry()
@@ -189,9 +189,9 @@ class Search:
             step = int(row["epoch"]) + 1
             if column not in row or step in told:
                 continue
-            pruning.note(trial, step, row[column], row.get(scores.error_of(column)))
+            note(trial, step, row[column], row.get(scores.error_of(column)))
             if not ended and trial.should_prune():
-                why = pruning.behind(self.study, self._known()[trial.number])
+                why = behind(self.study, self._known()[trial.number])
                 write_atomically(folder / PRUNE, f"{why}")
                 return
 

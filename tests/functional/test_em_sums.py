@@ -9,7 +9,7 @@ import torch
 from pieces import build
 from sklearn.mixture import GaussianMixture
 
-from taut.functional import e_step
+from taut.functional import em_sums
 from taut.functional.gaussian import log_densities
 from taut.model import exact_inference
 from taut.objective.em import expect
@@ -77,10 +77,10 @@ def test_sums_are_those_under_the_exact_posterior(covariance):
     torch.testing.assert_close(sums["prior"]["counts"], expected["counts"].detach())
 
 
-def _gaussians(joint) -> e_step.Gaussians:
+def _gaussians(joint) -> em_sums.Gaussians:
     likelihood, full = joint.likelihood, joint.likelihood.covariance == "full"
     means, factors = likelihood.offsets, likelihood.factors()
-    return e_step.Gaussians(joint.prior().logits.detach(), means.detach(), factors.detach(), full)
+    return em_sums.Gaussians(joint.prior().logits.detach(), means.detach(), factors.detach(), full)
 
 
 def _flat(found: tuple[torch.Tensor, dict[str, torch.Tensor]]) -> list[torch.Tensor]:
@@ -92,9 +92,9 @@ def test_stretches_of_any_length_give_the_same(covariance):
     x = _rows(101)
     joint, _ = _mixture(covariance, x)
     gaussians, rows = _gaussians(joint), joint.likelihood.units.inside(x)
-    whole = e_step.expect(gaussians, rows)
+    whole = em_sums.e_step(gaussians, rows)
     for length in (1, 7, 100):
-        parts = e_step.expect(gaussians, rows, stretch=length * sum(gaussians.natural.shape))
+        parts = em_sums.e_step(gaussians, rows, stretch=length * sum(gaussians.natural.shape))
         for one, other in zip(_flat(parts), _flat(whole), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-10)
 
@@ -103,10 +103,10 @@ def test_threads_share_the_rows_and_leave_torch_as_it_was():
     x = _rows(101)
     joint, _ = _mixture("full", x)
     gaussians, rows, before = _gaussians(joint), joint.likelihood.units.inside(x), torch.get_num_threads()
-    alone = e_step.expect(gaussians, rows)
+    alone = em_sums.e_step(gaussians, rows)
     torch.set_num_threads(3)
     try:
-        shared = [e_step.expect(gaussians, rows, stretch=1000) for _ in range(2)]
+        shared = [em_sums.e_step(gaussians, rows, stretch=1000) for _ in range(2)]
         with ThreadPoolExecutor(1) as later:
             assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == 3
     finally:
@@ -130,13 +130,13 @@ def test_the_rounding_is_below_its_bound_and_a_narrow_component_is_scored_withou
     joint.likelihood.log_scales.data[needle] = (1e-3 / joint.likelihood.unit).log()
     gaussians, rows = _gaussians(joint), joint.likelihood.units.inside(x)
     features = rows.new_empty(gaussians.natural.shape[1], len(x))
-    e_step.fill(features, rows, full=True)
+    em_sums.fill(features, rows, full=True)
     exact = log_densities(rows, gaussians.means, gaussians.scale_tril).mT + gaussians.log_weights.unsqueeze(-1)
     weights = exact.softmax(0)
     error = ((gaussians.natural @ features - exact).abs() * weights).sum(1) / weights.sum(1)
     assert (error <= gaussians.rounding).all()
-    assert error[needle] > e_step.ROUNDING
-    assert e_step.Scorer.of(gaussians).rough.tolist() == [needle]
+    assert error[needle] > em_sums.ROUNDING
+    assert em_sums.Scorer.of(gaussians).rough.tolist() == [needle]
     torch.testing.assert_close(expect(joint, x)[0], exact_inference.log_marginal(joint, x).detach(), rtol=0, atol=1e-8)
 
 
@@ -144,7 +144,7 @@ def test_a_narrow_component_is_scored_as_well_as_its_numbers_are_known():
     """Against rational numbers. 1e-16 of 3 is 3e-10 of a deviation, felt times 2 x 5.7 of them: 4e-9 nats."""
     mean, x = torch.tensor([[3.0, -2.0]]), torch.tensor([[3.0 + 4e-6, -2.0 - 3e-6]])
     factor = torch.tensor([[[1e-6, 0.0], [0.5e-6, 1e-6]]])
-    log_px, _ = e_step.expect(e_step.Gaussians(torch.zeros(1), mean, factor, full=True), x)
+    log_px, _ = em_sums.e_step(em_sums.Gaussians(torch.zeros(1), mean, factor, full=True), x)
     difference = [Fraction(a) - Fraction(b) for a, b in zip(x[0].tolist(), mean[0].tolist(), strict=True)]
     rows = [[Fraction(a) for a in row] for row in factor[0].tolist()]
     first = difference[0] / rows[0][0]
@@ -167,7 +167,7 @@ def test_a_column_in_the_millions_leaves_nothing_to_feel():
     """Means that are large beside the deviations, for every component: x is relative to the middle of the rows."""
     x = _rows() + 1e6
     joint, _ = _mixture("full", x)
-    assert (_gaussians(joint).rounding < e_step.ROUNDING).all()
+    assert (_gaussians(joint).rounding < em_sums.ROUNDING).all()
 
 
 def test_a_cluster_that_shrinks_to_the_floor_climbs():
@@ -177,7 +177,7 @@ def test_a_cluster_that_shrinks_to_the_floor_climbs():
     for _ in range(60):
         trace.append(objective.expect(joint, x).sum().item())
         objective.end_of_epoch()
-    assert (_gaussians(joint).rounding > e_step.ROUNDING).any()
+    assert (_gaussians(joint).rounding > em_sums.ROUNDING).any()
     assert min(np.diff(trace)) > -1e-9 * abs(trace[-1])
 
 

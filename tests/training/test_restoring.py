@@ -15,7 +15,7 @@ from taut.training.callbacks.checkpoints import early_stopping, recent
 from taut.training.callbacks.history import History, read
 from taut.training.callbacks.progress import Speed
 from taut.training.checkpoint import AtomicCheckpointIO
-from taut.training.continuation import refuse_unfit
+from taut.training.restoring import refuse_unfit
 
 
 class SaveAt(Callback):

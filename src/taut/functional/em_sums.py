@@ -1,6 +1,10 @@
-r"""The E-step of Gaussians as two matrix products, by their natural parameters (Wainwright & Jordan, 2008, section 3).
+r"""The sums of EM for mixtures of Gaussians: what an E-step adds up over rows, and an M-step needs.
 
-With $f(x) = [1, x_i, x_i x_j]_{i \le j}$, or $[1, x_i, x_i^2]$ without correlations, and $P_c = \Sigma_c^{-1}$:
+They are of r, r w and r w w' per component, with $r = p(c \mid x)$ and $w = L_c^{-1} (x - m_c)$ at the parameters they
+are taken under: relative to the component they are of, however narrow it is, they lose no digit.
+
+An E-step without missing cells is two matrix products, by the natural parameters (Wainwright & Jordan, 2008, section
+3). With $f(x) = [1, x_i, x_i x_j]_{i \le j}$, or $[1, x_i, x_i^2]$ without correlations, and $P_c = \Sigma_c^{-1}$:
 
 - $\log \pi_c N(x; m_c, \Sigma_c) = \eta_c \cdot f(x)$ with $\eta_c = [\log \pi_c - \frac12 (D \log 2 \pi + \log
   |\Sigma_c| + m_c^\top P_c m_c),\; P_c m_c,\; -\frac12 P_{c,ii},\; -P_{c,ij}]$, one product for all x and c;
@@ -21,7 +25,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from taut.functional.gaussian import Partial
+from taut.functional.missing import patterns
 from taut.functional.threads import each_alone
+
+Sums = dict[str, Tensor]
+"""Of r, r w and r w w' per component: ``counts`` ``[c]``, ``first`` ``[c, d]`` and ``second`` ``[c, d, d]``."""
 
 STRETCH = 2**18
 """Numbers of a stretch: 2 MiB of features and densities, of which each is met twice."""
@@ -97,7 +106,7 @@ class Gaussians:
         return self.log_weights[which] - log_det - 0.5 * self.means.shape[-1] * log(2 * pi)
 
 
-class Sums(NamedTuple):
+class FeatureSums(NamedTuple):
     """Sums that an E-step makes: r f(x) of all components, and r w and r w w' of the rough ones."""
 
     features: Float[Tensor, "f c"]
@@ -105,9 +114,9 @@ class Sums(NamedTuple):
     second: Float[Tensor, "m d d"]
 
 
-def expect(
+def e_step(
     gaussians: Gaussians, x: Float[Tensor, "n d"], *, mixtures: int = 1, stretch: int = STRETCH
-) -> tuple[Float[Tensor, "s n"], dict[str, Tensor]]:
+) -> tuple[Float[Tensor, "s n"], Sums]:
     r"""$\log p(x)$ in nats, and the sums of $r = p(c \mid x)$, r w and r w w' with $w = L_c^{-1} (x - m_c)$.
 
     Each of torch's threads goes through a part of the rows on its own: they meet once, not in every small operation,
@@ -124,11 +133,11 @@ def expect(
     threads = torch.get_num_threads()
     # nothing to share out: one thread, one stretch, or a device that shares its work out by itself
     if threads == 1 or len(x) <= rows or x.device.type != "cpu":
-        log_px, sums = _expect(scorer, x, rows)
+        log_px, sums = _e_step(scorer, x, rows)
         return log_px, relative(gaussians, scorer.rough, sums)
-    parts = each_alone(lambda part: _expect(scorer, part, rows), x.tensor_split(min(threads, len(x))))
+    parts = each_alone(lambda part: _e_step(scorer, part, rows), x.tensor_split(min(threads, len(x))))
     # in the order of the parts, so that the sums round alike
-    sums = Sums(*(torch.stack(part).sum(0) for part in zip(*(sums for _, sums in parts), strict=True)))
+    sums = FeatureSums(*(torch.stack(part).sum(0) for part in zip(*(sums for _, sums in parts), strict=True)))
     return torch.cat([log_px for log_px, _ in parts], -1), relative(gaussians, scorer.rough, sums)
 
 
@@ -170,11 +179,11 @@ class Scorer:
         return whitened
 
 
-def _expect(scorer: Scorer, x: Tensor, rows: int) -> tuple[Tensor, Sums]:
+def _e_step(scorer: Scorer, x: Tensor, rows: int) -> tuple[Tensor, FeatureSums]:
     (count, width), (m, size, _) = scorer.natural.shape, scorer.whitening.shape
     # one buffer for all stretches, so that it stays in the cache
     buffer = x.new_empty(width + count, min(len(x), rows))
-    sums = Sums(x.new_zeros(width, count), x.new_zeros(m, size), x.new_zeros(m, size, size))
+    sums = FeatureSums(x.new_zeros(width, count), x.new_zeros(m, size), x.new_zeros(m, size, size))
     log_px = x.new_empty(scorer.mixtures, len(x))
     for part, out in zip(x.split(rows), log_px.split(rows, -1), strict=True):
         features, table = buffer[:width, : len(part)], buffer[width:, : len(part)]
@@ -194,7 +203,7 @@ def _expect(scorer: Scorer, x: Tensor, rows: int) -> tuple[Tensor, Sums]:
     return log_px, sums
 
 
-def relative(gaussians: Gaussians, rough: Int[Tensor, " m"], sums: Sums) -> dict[str, Tensor]:
+def relative(gaussians: Gaussians, rough: Int[Tensor, " m"], sums: FeatureSums) -> Sums:
     """Counts, and the sums of r w and r w w' (its diagonal alone without correlations), of every component."""
     by_name, means, inverse = unpacked(sums.features.mT, gaussians), gaussians.means, gaussians.inverse
     counts, first, second = (by_name[name] for name in ("counts", "first", "second"))
@@ -234,10 +243,71 @@ def pairs(size: int, full: bool) -> tuple[Tensor, Tensor]:
     return i, i
 
 
-def unpacked(sums: Float[Tensor, "c f"], gaussians: Gaussians) -> dict[str, Tensor]:
+def unpacked(sums: Float[Tensor, "c f"], gaussians: Gaussians) -> Sums:
     r"""The sums of r, r x and r x x' (its diagonal alone without correlations) among those of f."""
     size = gaussians.means.shape[-1]
     second = sums.new_zeros(len(sums), size, size)
     i, j = pairs(size, gaussians.full)
     second[:, i, j] = second[:, j, i] = sums[:, size + 1 :]
     return {"counts": sums[:, 0], "first": sums[:, 1 : size + 1], "second": second}
+
+
+def of_clusters(
+    rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"], count: int
+) -> tuple[Float[Tensor, " c"], Float[Tensor, "c d"], Float[Tensor, "c d d"]]:
+    """Number of rows, mean, and sum of squares and products about the mean, of each cluster of rows."""
+    counts = labels.bincount(minlength=count)
+    # stable: the rows of a cluster are summed in one order, so its sums round alike
+    own = rows[labels.argsort(stable=True)].split(counts.tolist())
+    # an empty cluster gets a mean of 0 instead of 0 / 0
+    means = torch.stack([some.sum(0) for some in own]) / counts.clamp_min(1).unsqueeze(-1)
+    # about the mean: a difference of sums of squares would cancel
+    second = [(some - mean).mT @ (some - mean) for some, mean in zip(own, means, strict=True)]
+    return counts.to(means), means, torch.stack(second)
+
+
+def of_complete_rows(
+    rows: Float[Tensor, "b d"], r: Float[Tensor, "b c"], means: Float[Tensor, "c d"], factors: Float[Tensor, "c d d"]
+) -> Sums:
+    """Sums over data without missing cells under responsibilities r."""
+    whitened = torch.linalg.solve_triangular(factors, (rows - means.unsqueeze(1)).mT, upper=False)
+    weighted = whitened * r.mT.unsqueeze(1)
+    return {"counts": r.sum(0), "first": weighted.sum(-1), "second": weighted @ whitened.mT}
+
+
+def of_incomplete_rows(
+    rows: Float[Tensor, "b d"], r: Float[Tensor, "b c"], means: Float[Tensor, "c d"], factors: Float[Tensor, "c d d"]
+) -> Sums:
+    """Sums with the missing cells filled in expectation, under each component (Ghahramani & Jordan, 1994)."""
+    first, second = torch.zeros_like(means), torch.zeros_like(factors)
+    for pattern in patterns(rows):
+        part, weight = Partial.of(pattern, means, factors), r[pattern.rows]
+        difference = (part.mean(rows) - means).flatten(0, 1).movedim(0, -1)  # [c, d, p n]
+        spread = part.missing_factor.movedim(0, 2).flatten(2)  # [c, d, p d]
+        solved = torch.linalg.solve_triangular(factors, torch.cat([difference, spread], -1), upper=False)
+        whitened, spread = solved.split([difference.shape[-1], spread.shape[-1]], -1)
+        weighted = whitened * weight.flatten(0, 1).mT.unsqueeze(1)
+        of_masks = weight.sum(1).mT.repeat_interleave(rows.shape[1], -1)  # [c, p d]
+        first += weighted.sum(-1)
+        second += weighted @ whitened.mT + (spread * of_masks.unsqueeze(1)) @ spread.mT
+    return {"counts": r.sum(0), "first": first, "second": second}
+
+
+def added(one: Sums, other: Sums) -> Sums:
+    """Entry by entry."""
+    return {name: value + other[name] for name, value in one.items()}
+
+
+def moved(
+    sums: Sums,
+    old: tuple[Float[Tensor, "c d"], Float[Tensor, "c d d"]],
+    new: tuple[Float[Tensor, "c d"], Float[Tensor, "c d d"]],
+) -> Sums:
+    """Turn sums into those relative to other means and factors."""
+    turn = torch.linalg.solve_triangular(new[1], old[1], upper=False)
+    far = torch.linalg.solve_triangular(new[1], (old[0] - new[0]).unsqueeze(-1), upper=False).squeeze(-1)
+    counts, turned = sums["counts"].unsqueeze(-1), (turn @ sums["first"].unsqueeze(-1)).squeeze(-1)
+    cross = turned.unsqueeze(-1) * far.unsqueeze(-2)
+    second = turn @ sums["second"] @ turn.mT + cross + cross.mT
+    second = second + counts.unsqueeze(-1) * far.unsqueeze(-1) * far.unsqueeze(-2)
+    return {"counts": sums["counts"], "first": turned + counts * far, "second": second}

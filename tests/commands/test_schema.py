@@ -18,12 +18,12 @@ from referencing import Registry, Resource
 from reliability.test_cli import MISTAKES
 
 from taut.__main__ import main
+from taut.commands.schema import schemas
 from taut.config.argument_types import check_type
 from taut.config.check import check, check_range, ranges_of
 from taut.config.descriptions import of_choice, of_keys
 from taut.config.instantiate import arguments
 from taut.config.plain_yaml import read_values
-from taut.config.schema import schemas
 from taut.errors import UserError
 
 EXPERIMENTS = {"gap": "evaluate", "lecture": "complete"}
@@ -192,6 +192,21 @@ def test_descriptions_are_the_comments_of_the_files(made):
     choices = root["properties"]["defaults"]["items"]["anyOf"][1]["patternProperties"][pattern]["anyOf"][0]["anyOf"]
     said = {choice["const"]: choice["description"] for choice in choices if "const" in choice}
     assert said["stl"] == of_choice((CONF / "objective" / "stl.yaml").read_text(encoding="utf-8"))
+
+
+def test_choices_within_a_folder_of_a_group_are_offered_by_their_whole_names(made):
+    """An editor would else complete half of the experiments, and not know a class that only these name."""
+    patterns = made["train"].schema["properties"]["defaults"]["items"]["anyOf"][1]["patternProperties"]
+    offered = {
+        choice["const"]
+        for pattern, each in patterns.items()
+        if "?experiment(" in pattern
+        for choice in each["anyOf"][0]["anyOf"]
+        if "const" in choice
+    }
+    folder = CONF / "experiment"
+    assert offered == {str(path.relative_to(folder))[: -len(".yaml")] for path in folder.rglob("*.yaml")}
+    assert "families/q_flow" in offered
 
 
 def test_what_the_schema_takes_is_taken(made):
