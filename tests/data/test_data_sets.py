@@ -19,6 +19,8 @@ from sklearn.datasets import load_digits
 from taut.data import digits
 from taut.data.base import Data, Splits
 from taut.data.caltech101_silhouettes import Caltech101Silhouettes
+from taut.data.concrete import MEANS as MIXTURE_MEANS
+from taut.data.concrete import ROWS, Concrete
 from taut.data.digits import Digits
 from taut.data.faithful import Faithful
 from taut.data.frey_faces import FreyFaces
@@ -40,6 +42,7 @@ SHAPES = {
     "caltech101_silhouettes": ((1, 28, 28), (4100, 2264, 2307)),
     "frey_faces": ((1, 28, 20), (1565, 200, 200)),
     "faithful": ((2,), (272, 272, 272)),
+    "concrete": ((9,), (824, 103, 103)),
     "synthetic": ((2,), (600, 200, 200)),
     "table": ((3,), (80, 10, 10)),
     "images": ((1, 8, 6), (80, 10, 10)),
@@ -68,10 +71,22 @@ def build(name: str, tmp_path: Path, **options) -> Data:
     if name == "table":
         options["path"] = tmp_path / "my.csv"
         np.savetxt(options["path"], np.random.default_rng(0).normal(size=(100, 3)), delimiter=",")
+    if name == "concrete":
+        options["dir"] = mixtures(tmp_path)
     if name == "images":
         options["path"] = tmp_path / "my.npy"
         np.save(options["path"], np.random.default_rng(0).integers(256, size=(100, 8, 6), dtype=np.uint8))
     return instantiate(config, **options)
+
+
+def mixtures(folder: Path, add: float = 0.0, rows: int = ROWS, header: str = "") -> Path:
+    """A data folder with a made table of the size of the published one, and of its means where nothing is added."""
+    x = np.random.default_rng(0).normal(size=(rows, len(MIXTURE_MEANS)))
+    x += np.array(list(MIXTURE_MEANS.values())) - x.mean(0)
+    x[:, 3] += add
+    (folder / "concrete").mkdir(parents=True, exist_ok=True)
+    np.savetxt(folder / "concrete/concrete.csv", x, fmt="%.2f", delimiter=",", header=header, comments="")
+    return folder
 
 
 @pytest.mark.parametrize("name", names("data"))
@@ -128,6 +143,21 @@ def test_faithful_is_the_published_table(float64):
     assert torch.allclose(rows.std(0), torch.tensor([1.141371, 13.594974]), atol=5e-7)
     assert data.columns == ("eruptions", "waiting")
     assert not data.held_out
+
+
+@pytest.mark.parametrize(
+    "header", ["", "a,b,c,d,e,f,g,h,i", '"Cement (component 1)(kg in a m^3 mixture)",b,c,d,e,f,g,h,i']
+)
+def test_concrete_is_known_by_its_size_and_means(tmp_path, header):
+    data = Concrete(batch_size=None, dir=mixtures(tmp_path, header=header), val_fraction=0, test_fraction=0)
+    assert data.stored.train.shape == (ROWS, 9)
+    assert data.columns[0] == "cement"
+    for number, changed in enumerate(({"add": 0.2}, {"rows": ROWS - 1})):
+        folder = mixtures(tmp_path / str(number), **changed)
+        with pytest.raises(UserError, match=r"is not the published table of 1030 rows and 9 columns.*data=table"):
+            Concrete(batch_size=None, dir=folder).setup()
+    with pytest.raises(UserError, match=r"concrete\.csv is not in .*save the table Concrete_Data\.xls"):
+        Concrete(batch_size=None, dir=tmp_path / "nowhere").setup()
 
 
 def test_faithful_can_hold_rows_out(float64):

@@ -9,12 +9,12 @@ import torch
 from budget import assert_mean, assert_not_above
 from evidence.models import bernoulli_mixture, boxed, curved, pair
 from scipy.special import digamma
+from torch.distributions import Exponential, Independent
 
 from taut.errors import UserError
 from taut.evidence import AIS, BDMC, UK, Importance, Naive, Rows, Struski, Sumo, Target, Uniform, annealing
 from taut.evidence.gap import thermodynamic_curve
 from taut.evidence.jackknife import second_order
-from taut.evidence.struski import bound_parts
 from taut.evidence.sumo import _lengths, survival, telescoped
 from taut.functional import bounds
 from taut.testing import gaussian_mixture, linear_gaussian
@@ -146,18 +146,25 @@ def test_u_k_puts_one_posterior_sample_among_k():
 
 
 def test_struski_digits_and_its_side():
-    """+0.0076 at k = 10 for the same pair: 64 blocks of ten."""
-    known = pair(n=1500)
-    found = Struski(640, 64)(known.target, known.x)
-    assert_mean(found.value, 0.0076, detects=0.01)
-    assert_mean(found.value - found.diagnostics["correction"], -0.0071, detects=0.01)
+    """+0.0076 at k = 10 for the same pair, with the means of ten of fifteen weights as X; -0.0071 without Y/X - 1."""
+    known = pair(n=6000)
+    found = Struski(15, 3)(known.target, known.x)
+    chance = Importance(15)(known.target, known.x).value.exp() - 1  # of the same samples: mean 0, and most of the noise
+    assert_mean(found.value - chance, 0.0076, detects=0.002)
+    assert_mean(found.value - found.diagnostics["correction"] - chance, -0.0071, detects=0.002)
 
 
-def test_struski_takes_every_block_against_every_other():
-    log_means = torch.randn(4, 3)
-    w = log_means.exp().numpy()
-    by_hand = [np.log(w[i]) + np.mean([w[j] / w[i] for j in range(4) if j != i], 0) - 1 for i in range(4)]
-    np.testing.assert_allclose(bound_parts(log_means), np.stack(by_hand), rtol=1e-12)
+@pytest.mark.parametrize(("k", "blocks"), [(12, 3), (12, 12)])
+def test_struski_takes_every_block_against_the_mean_of_all_others(k, blocks):
+    """Weights z of an exponential q: E log X = digamma(n) - log n and E 1/X = n / (n - 1), X a mean of n of them."""
+    q = lambda x: Independent(Exponential(torch.ones(len(x), 1)), 1)  # noqa: E731
+    target, x = Target(lambda x, z: (z.log() - z).sum(-1), q), torch.zeros(8000, 1)
+    n = k - k // blocks
+    assert_mean(Struski(k, blocks)(target, x).value, digamma(n) - math.log(n) + n / (n - 1) - 1, detects=0.04)
+
+
+def test_struski_divides_the_samples_into_many_blocks():
+    assert [Struski(k).blocks for k in (7, 60, 1000, 1024)] == [7, 60, 50, 64]
     assert Struski(7)(pair().target, torch.zeros(1, 1)).value.isfinite()
     with pytest.raises(UserError, match="multiple of 4"):
         Struski(1009)

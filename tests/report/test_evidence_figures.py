@@ -380,7 +380,7 @@ class TestStackedGaps:
         """Noise can make the ends of the approximation gap cross: then it is neither, but near their middle."""
         ends = {"low": {"value": 2.0, "standard_error": 0.1}, "high": None if high is None else {"value": high}}
         part = {"approximation": ends, "amortisation": {"value": 4.0, "standard_error": 0.3}, "exact": exact}
-        figure = comparison_figure([{"name": "run", "apart": {"test": part}}])
+        figure = comparison_figure([{"apart": {"test": part}}], ["run"])
         assert texts(figure)[-1] == total
 
     def test_the_first_row_is_on_top(self):

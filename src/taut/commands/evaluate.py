@@ -1,6 +1,5 @@
 """The command that evaluates a run: measure it, write and print what was found, and put several runs side by side."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +85,9 @@ def compare(results: Sequence[Mapping[str, Any]]) -> None:
     groups = list(comparable(results).values())
     for i, group in enumerate(groups, 1):
         several = len(groups) > 1
-        figure = comparison_figure(group, f": {group[0]['data']}, {group[0]['binarisation']}" if several else "")
+        figure = comparison_figure(
+            group, _called(group), f": {group[0]['data']}, {group[0]['binarisation']}" if several else ""
+        )
         if figure is not None:
             figures.save(figure, folder / (f"gaps_{i}.png" if several else "gaps.png"))
     console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)
@@ -108,11 +109,19 @@ def differences(folders: Sequence[Path]) -> Iterator[RenderableType]:
             yield from answered(section(scores, places, names))
 
 
-def comparison_figure(results: Sequence[Mapping[str, Any]], where: str = "") -> Figure | None:
+def _called(results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    """Short names of the runs of some evaluations: what they differ in."""
+    return names_of([read_run(Path(result["folder"]).parent) for result in results]).labels
+
+
+def comparison_figure(results: Sequence[Mapping[str, Any]], labels: Sequence[str], where: str = "") -> Figure | None:
     """The gap of every run in its two parts, if it was taken apart; ``where`` tells several such pictures apart."""
-    named = Counter(result["name"] for result in results)
-    rows = []
-    for result in results:
-        name = result["name"] if named[result["name"]] == 1 else f"{result['name']} ({result['run']})"
-        rows += [bar(f"{name}, {split}", gap) for split, gap in result["apart"].items()]
-    return figures.stacked_gaps(rows, title=f"The gap taken apart{where}") if rows else None
+    splits = {split for result in results for split in result["apart"]}
+    # a split that all bars are of is said once
+    only = f", {min(splits)} split" if len(splits) == 1 else ""
+    rows = [
+        bar(label if only else f"{label}, {split}", gap)
+        for label, result in zip(labels, results, strict=True)
+        for split, gap in result["apart"].items()
+    ]
+    return figures.stacked_gaps(rows, title=f"The gap taken apart{where}{only}") if rows else None

@@ -97,8 +97,17 @@ class SelfMasked(Heads):
         seen = observed(value)
         r = filled((value - self.shift) / self.scale).to(self.f.dtype)
         shown = logsigmoid(-(self.slope * r + self.level))
-        which = torch.where(seen, shown, self.missing.log_probability)
+        which = torch.where(seen, shown, self._log_missing(~seen))
         return super().log_prob(value) + which.flatten(-axes).sum(-1)
+
+    def _log_missing(self, missing: Tensor) -> Tensor:
+        """Log-probability that a cell is missing, where it is."""
+        if missing.is_cuda or missing.shape != self.f.shape[self.f.dim() - missing.dim() :]:
+            return self.missing.log_probability
+        # on a CPU the eight terms are most of a training step, and few cells need them
+        slope, level = (value.expand(missing.shape)[missing] for value in (self.slope, self.level))
+        cells = Missing.of(self.f[..., missing], self.variance_in_units[..., missing], slope, level)
+        return torch.zeros_like(self.f).masked_scatter(missing, cells.log_probability)
 
     @property
     def variance_in_units(self) -> Tensor:
