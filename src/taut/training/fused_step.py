@@ -111,10 +111,11 @@ def fused_step(joint: Joint, q: Posterior, objective: Objective) -> "FusedStep |
         return None
     if not _plain([*joint.modules(), *q.modules()]) or getattr(likelihood, "shared", False):
         return None
-    memory = Memory()
-    encoder = Layers([*q.encoder.net.children()], memory)
-    decoder = Layers([*likelihood.decoder.net.children()][:-1], memory)
-    return FusedStep(q, encoder, decoder, scorer(likelihood, likelihood.decoder.last, memory), objective, rule, memory)
+    gradients = Gradients()
+    encoder = Layers([*q.encoder.net.children()], gradients)
+    decoder = Layers([*likelihood.decoder.net.children()][:-1], gradients)
+    scored = scorer(likelihood, likelihood.decoder.last, gradients)
+    return FusedStep(q, encoder, decoder, scored, objective, rule, gradients)
 
 
 def _plain(modules: Sequence[nn.Module]) -> bool:
@@ -132,27 +133,49 @@ def _plain(modules: Sequence[nn.Module]) -> bool:
     )
 
 
-class Memory:
-    """What a step writes into, kept from one step to the next: fresh memory is neither in a cache nor free."""
+class Room:
+    """Rows to write into, kept from one step to the next: fresh memory is neither in a cache nor free.
 
-    def __init__(self) -> None:
-        self._rows: dict[Any, Tensor] = {}
-        self.gradients: dict[Tensor, Tensor] = {}
+    Args:
+        width: Numbers of a row.
+    """
 
-    def rows(self, name: Any, n: int, width: int) -> Float[Tensor, "n w"]:
-        """Room for n rows, under a name."""
-        kept = self._rows.get(name)
-        if kept is None or kept.shape[0] < n:
-            kept = self._rows[name] = torch.empty(n, width)
+    def __init__(self, width: int) -> None:
+        self._kept = torch.empty(0, width)
+
+    def rows(self, n: int) -> Float[Tensor, "n w"]:
+        """So many of them."""
+        kept = self._kept
+        if kept.shape[0] < n:
+            kept = self._kept = torch.empty(n, kept.shape[1])
         return kept if kept.shape[0] == n else kept[:n]
 
-    def gradient(self, parameter: Tensor) -> Tensor:
-        """Room for the gradient by a parameter."""
-        kept = self.gradients.get(parameter)
-        if kept is None:
-            with torch.inference_mode(False):  # clipping changes them outside
-                kept = self.gradients[parameter] = torch.empty_like(parameter)
-        return kept
+
+class Gradients(dict[Tensor, Tensor]):
+    """The gradient of each parameter, written over by each step."""
+
+    def __missing__(self, parameter: Tensor) -> Tensor:
+        with torch.inference_mode(False):  # clipping changes them outside of a step
+            self[parameter] = torch.empty_like(parameter)
+        return self[parameter]
+
+
+class Layer(NamedTuple):
+    """A linear layer.
+
+    Args:
+        weight: Its matrix.
+        bias: What is added.
+        tanh: Whether a tanh is behind it.
+        output: Where its output is written.
+        input: Where the gradient by what enters it is.
+    """
+
+    weight: Float[Tensor, "o i"]
+    bias: Float[Tensor, " o"]
+    tanh: bool
+    output: Room
+    input: Room
 
 
 class Layers:
@@ -162,61 +185,60 @@ class Layers:
 
     Args:
         modules: Those of an MLP, in turn.
-        memory: Where to write.
+        gradients: Where to write.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], memory: Memory) -> None:
-        pairs = pairwise([*modules, None])
-        self.linear = [
-            (layer.weight, layer.bias, isinstance(after, Tanh))
-            for layer, after in pairs
+    def __init__(self, modules: Sequence[nn.Module], gradients: Gradients) -> None:
+        self.gradients = gradients
+        self.layers = [
+            Layer(layer.weight, layer.bias, isinstance(after, Tanh), Room(layer.out_features), Room(layer.in_features))
+            for layer, after in pairwise([*modules, None])
             if isinstance(layer, nn.Linear)
         ]
-        self.memory = memory
 
     def forward(self, value: Float[Tensor, "n i"]) -> list[Tensor]:
         """What enters each layer, and the output of the last."""
-        values, rows = [value], len(value)
-        for weight, bias, tanh in self.linear:
-            value = self.memory.rows((weight, "output"), rows, len(weight))
+        values, n = [value], value.shape[0]
+        for weight, bias, tanh, output, _ in self.layers:
+            out = output.rows(n)
             if tanh:
-                torch.addmm(bias, values[-1], weight.mT, beta=2, alpha=2, out=value).sigmoid_()
-                torch.add(MINUS_ONE, value, alpha=2, out=value)
+                torch.addmm(bias, values[-1], weight.mT, beta=2, alpha=2, out=out).sigmoid_()
+                torch.add(MINUS_ONE, out, alpha=2, out=out)
             else:
-                torch.addmm(bias, values[-1], weight.mT, out=value)
-            values.append(value)
+                torch.addmm(bias, values[-1], weight.mT, out=out)
+            values.append(out)
         return values
 
     def backward(self, by_output: Float[Tensor, "n o"], values: list[Tensor], *, to_input: bool) -> Tensor:
         """The gradient by what enters the first layer, or by its output; writes over that by the output of the last."""
-        by, memory = by_output, self.memory
-        for number in range(len(self.linear) - 1, -1, -1):
-            weight, bias, tanh = self.linear[number]
+        by, n = by_output, by_output.shape[0]
+        for number in range(len(self.layers) - 1, -1, -1):
+            weight, bias, tanh, _, by_input = self.layers[number]
             if tanh:
                 tanh_backward(by, values[number + 1], grad_input=by)
-            torch.mm(by.mT, values[number], out=memory.gradient(weight))
-            torch.sum(by, 0, out=memory.gradient(bias))
+            torch.mm(by.mT, values[number], out=self.gradients[weight])
+            torch.sum(by, 0, out=self.gradients[bias])
             if number or to_input:
-                by = torch.mm(by, weight, out=memory.rows((weight, "input"), len(by), weight.shape[1]))
+                by = torch.mm(by, weight, out=by_input.rows(n))
         return by
 
 
 class Pixels:
     """Binary pixels behind the last map of a decoder."""
 
-    def __init__(self, likelihood: Bernoulli, last: Tensor, memory: Memory) -> None:
-        self.offset, self.last, self.memory = likelihood.offset, last, memory
+    def __init__(self, likelihood: Bernoulli, last: Tensor, gradients: Gradients) -> None:
+        self.offset, self.last, self.gradients = likelihood.offset, last, gradients
+        self.room = Room(len(last))
 
     def score(self, x: Float[Tensor, "b *x"], h: Float[Tensor, "k b h"]) -> tuple[LogWeights, Back]:
         """The log-density of x for each draw, and its way back."""
         sign = bernoulli.signs(x.flatten(1).to(h.dtype), whole=True)
-        room = self.memory.rows("pixels", h.shape[0] * h.shape[1], sign.shape[1])
+        room = self.room.rows(h.shape[0] * h.shape[1])
         log_px, u, low = bernoulli.scored(h, self.last, self.offset.flatten(), sign, whole=True, out=room)
 
         def back(gradient: LogWeights, rows: Rows | None) -> Tensor:
-            room = self.memory.gradient(self.last), self.memory.gradient(self.offset).view(-1)
-            some = [_some(of, rows) for of in (h, u)]
-            by_h, *_ = bernoulli.slopes(gradient, some[0], self.last, sign, some[1], low, out=room)
+            room = self.gradients[self.last], self.gradients[self.offset].view(-1)
+            by_h, *_ = bernoulli.slopes(gradient, _some(h, rows), self.last, sign, _some(u, rows), low, out=room)
             return by_h.flatten(0, 1)
 
         return log_px, back
@@ -232,8 +254,8 @@ class Pixels:
 class Heads:
     """Gaussian cells whose mean and variance are two heads of a decoder."""
 
-    def __init__(self, likelihood: Gaussian, last: Tensor, memory: Memory) -> None:
-        self.likelihood, self.last, self.memory = likelihood, last, memory
+    def __init__(self, likelihood: Gaussian, last: Tensor, gradients: Gradients) -> None:
+        self.likelihood, self.last, self.gradients = likelihood, last, gradients
 
     def score(self, x: Float[Tensor, "b *x"], h: Float[Tensor, "k b h"]) -> tuple[LogWeights, Back]:
         """The log-density of x for each draw, and its way back."""
@@ -246,8 +268,8 @@ class Heads:
         def back(gradient: LogWeights, rows: Rows | None) -> Tensor:
             by_f, by_g = (_some(of, rows) for of in by_heads)
             by_output = (torch.stack([by_f, by_g], 2) * gradient[..., None, None]).flatten(2).flatten(0, 1)
-            torch.mm(by_output.mT, _some(h, rows).flatten(0, 1), out=self.memory.gradient(last))
-            torch.sum(by_output, 0, out=self.memory.gradient(made.offset).view(-1))
+            torch.mm(by_output.mT, _some(h, rows).flatten(0, 1), out=self.gradients[last])
+            torch.sum(by_output, 0, out=self.gradients[made.offset].view(-1))
             return by_output @ last
 
         return log_px - units, back
@@ -408,7 +430,7 @@ class FusedStep:
         scorer: The last map and the density behind it.
         objective: Whose bound is reported.
         rule: Its gradient.
-        memory: What they all write into.
+        gradients: What they all write into.
     """
 
     binary = False
@@ -422,10 +444,10 @@ class FusedStep:
         scorer: Pixels | Heads,
         objective: Objective,
         rule: Rules,
-        memory: Memory,
+        gradients: Gradients,
     ) -> None:
         self.q, self.encoder, self.decoder, self.scorer = q, encoder, decoder, scorer
-        self.objective, self.rule, self.memory = objective, rule, memory
+        self.objective, self.rule, self.gradients = objective, rule, gradients
 
     @torch.inference_mode()
     def __call__(self, x: Float[Tensor, "b *x"], k: int, kl_weight: float) -> Step | None:
@@ -450,4 +472,4 @@ class FusedStep:
         by_z = self.decoder.backward(by_features, features, to_input=True)
         by_q = rule.by_q(by_z.view(-1, *latents.mean.shape))
         self.encoder.backward(by_q, seen, to_input=False)
-        return Step(rule.bound, rule.surrogate, self.memory.gradients)
+        return Step(rule.bound, rule.surrogate, self.gradients)
