@@ -24,8 +24,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, linear, logsig
 from taut.distributions.cells import Cells
 from taut.functional.missing import filled
 
-FACTORS = 28
-"""Probabilities multiplied before a logarithm is taken, a row of MNIST; in float32 they may be 0.045 on average."""
+FACTORS = 32
+"""Probabilities multiplied before a logarithm is taken; in float32 they may be 0.065 on average."""
 MINUS_ONE = torch.tensor(-1.0)
 
 
