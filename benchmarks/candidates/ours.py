@@ -81,7 +81,7 @@ def train(clock: Clock, k: int, weights: str, fused: bool, threads: int | None =
     trained = TrainingMonitor(0, device)
     step = fused_step(joint, q, objective) if fused else None
     if step is not None:
-        step.memory.gradients |= optimizer.lay()
+        step.gradients |= optimizer.lay()
         step.binary = loader.binary
     steps = count()
     clock.tick(0)

@@ -1199,8 +1199,8 @@ MUTANTS = [
     Mutant(
         "pixels folded the wrong way",
         "distributions/bernoulli.py",
-        "2 * x - 1",
-        "1 - 2 * x",
+        "torch.add(MINUS_ONE, x, alpha=2)",
+        "torch.add(-MINUS_ONE, x, alpha=-2)",
         PIXELS + "::test_folded_pixels_are_torchs[dtype0-shape0]",
     ),
     Mutant(

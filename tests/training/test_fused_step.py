@@ -3,7 +3,6 @@ import pytest
 import torch
 from torch import nn
 
-from taut.model.draws import draw
 from taut.training.fused_step import fused_step
 
 B = 7
@@ -12,6 +11,8 @@ OBJECTIVES = {
     "sampled elbo": ["objective=elbo", "objective.kl=sampled"],
     "iwae": ["objective=iwae"],
     "dreg": ["objective=dreg"],
+    "iwae back through 2": ["objective=iwae", "objective.backward=2"],
+    "dreg back through 3": ["objective=dreg", "objective.backward=3"],
 }
 TABLE = ["likelihood=gaussian"]
 
@@ -35,7 +36,7 @@ def by_autograd(joint, q, objective, x, k, beta, seed=9):
     """Bound, surrogate and gradients of the ordinary step."""
     parameters = [*joint.parameters(), *q.parameters()]
     torch.manual_seed(seed)
-    draws = draw(joint, q, x, k, path_only=objective.path_only, kl_weight=beta)
+    draws = objective.draw(joint, q, x, k, beta)
     surrogate = objective.surrogate(draws)
     return objective.bound(draws.log_w_detached), surrogate, torch.autograd.grad(surrogate, parameters)
 
@@ -92,7 +93,6 @@ def test_a_log_variance_beyond_its_limits_gets_no_gradient():
         ["network=conv"],
         ["network.activation=relu"],
         ["objective=stl"],
-        ["objective=iwae", "objective.backward=2"],
         ["objective=iwae", "objective.outer=2", "k=4"],
         ["likelihood=gaussian", "likelihood.shared=true"],
         ["prior=uniform"],

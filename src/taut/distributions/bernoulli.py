@@ -10,6 +10,7 @@ logits takes one pass over u, and that of each draw is put on its features, whic
 """
 
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from taut.functional.missing import filled
 
 FACTORS = 32
 """Probabilities multiplied before a logarithm is taken; in float32 they may be 0.065 on average."""
+MINUS_ONE = torch.tensor(-1.0)
 
 
 def fused_log_prob(
@@ -48,7 +50,7 @@ def fused_log_prob(
 
 def signs(x: Tensor, whole: bool = False) -> Tensor:
     """1 for a white pixel, -1 for a black one, 0 for one that is not observed, unless it is known that none is."""
-    sign = 2 * x - 1
+    sign = torch.add(MINUS_ONE, x, alpha=2)
     return sign if whole else sign.nan_to_num_(0.0)
 
 
@@ -85,7 +87,7 @@ def scored(
         u.masked_fill_(sign == 0, 1.0)
     log_p = log_product(u)
     # a product of FACTORS small probabilities can be below every number of this precision
-    if not log_p.sum().isfinite():
+    if not isfinite(log_p.sum().item()):
         lost = ~log_p.isfinite()
         log_p[lost] = _one_by_one(h[lost], weight, offset, sign.expand_as(u)[lost])
     return log_p, u, logits.dtype
@@ -124,8 +126,8 @@ def log_product(p: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
     r"""$\sum_i \log p_i$ of probabilities, as logarithms of products of a few; $-\infty$ where one is too small."""
     whole = p.shape[-1] - p.shape[-1] % FACTORS
     products = p[..., :whole].unflatten(-1, (whole // FACTORS, FACTORS)).prod(-1)
-    # a product of no factors is 1, so an empty remainder changes nothing
-    products = torch.cat([products, p[..., whole:].prod(-1, keepdim=True)], -1)
+    if whole < p.shape[-1]:
+        products = torch.cat([products, p[..., whole:].prod(-1, keepdim=True)], -1)
     # a subnormal product has lost digits: the -inf of a 0 tells the caller to score pixel by pixel
     return torch.threshold_(products, torch.finfo(p.dtype).tiny, 0.0).log_().sum(-1)
 

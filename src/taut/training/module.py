@@ -154,7 +154,7 @@ class LatentVariableModel(L.LightningModule, ABC):
         self._fused = fused = fused_step(self.joint, self.q, self.objective) if plain else None
         if fused is not None:
             laid = [optimizer.lay() for optimizer in self.trainer.optimizers if isinstance(optimizer, FlatAdam)]
-            fused.memory.gradients |= laid[0] if laid else {}
+            fused.gradients |= laid[0] if laid else {}
             fused.binary = getattr(self.trainer.train_dataloader, "binary", False)
         if self._settings is not None:
             for group in self.trainer.optimizers[0].param_groups:
