@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from taut.api.model import Model
 from taut.config.run_folder import RESULT, read_result
 from taut.data.base import Data
-from taut.report.tables.evaluation import number
+from taut.report.numbers import number
 from taut.runtime.untouched import untouched
 from taut.training.stored_run import Run as StoredRun
 

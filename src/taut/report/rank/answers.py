@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from taut.config.program import typed
 from taut.functional.confidence_sequence import BURN_IN, LEVEL
+from taut.report.numbers import number
 from taut.report.rank import criteria
 from taut.report.rank.candidates import Candidate, Entry, ScoreSet, settings_of, singles
 from taut.report.rank.ranking import (
@@ -22,7 +23,6 @@ from taut.report.rank.ranking import (
 )
 from taut.report.rank.sentences import ALONE, Name, Words, at_least, bracket_words, how, listed
 from taut.report.read.files import whole
-from taut.report.tables.evaluation import number
 
 ENOUGH = 5
 """Seeds of a setting from which on a difference of some three standard deviations is found among a few settings."""
