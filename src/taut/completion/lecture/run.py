@@ -180,10 +180,10 @@ def lecture_figure(
     """
     figure = canvas(11.2, 0.8 + 1.3 * len(methods))
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    parts = figure.subfigures(1, 3, width_ratios=[0.42, 1.1, 1.0], wspace=0.02)
-    _given(parts[0], image, seen)
-    _completions(parts[1], seen, {name: method["shown"] for name, method in methods.items()})
-    _estimates(parts[2], np.asarray(sizes), methods)
+    given, completed, estimates = figure.subfigures(1, 3, width_ratios=[0.42, 1.1, 1.0], wspace=0.02)  # type: ignore[misc]
+    _given(given, image, seen)
+    _completions(completed, seen, {name: method["shown"] for name, method in methods.items()})
+    _estimates(estimates, np.asarray(sizes), methods)
     return figure
 
 

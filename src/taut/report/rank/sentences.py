@@ -14,6 +14,7 @@ from taut.report.tables.evaluation import LABELS
 NAMED = 3
 """Runs that are named in a sentence; the others are counted."""
 ALONE = "The only one that was scored in this way."
+ALONE_IN_SET = "the only run that was scored in this way"
 
 Name = Callable[[Candidate], str]
 
