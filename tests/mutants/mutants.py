@@ -798,7 +798,7 @@ MUTANTS = [
     ),
     Mutant(
         "an upper certificate rounded down",
-        "report/tables/evaluation.py",
+        "report/numbers.py",
         "return _whole(value, digits, math.ceil)",
         "return _whole(value, digits, math.floor)",
         REPORT + "::test_the_certificate_in_the_report_is_rounded_outwards",
@@ -1086,7 +1086,7 @@ MUTANTS = [
     ),
     Mutant(
         "a certificate rounded up",
-        "report/tables/evaluation.py",
+        "report/numbers.py",
         "return number(rounded(value / unit) * unit, digits)",
         "return number(value, digits)",
         REPORT + "::test_a_certificate_is_never_printed_above_itself[-23.6066--23.607]",

@@ -10,7 +10,7 @@ from made_runs import config, evaluation, large_sweep, result, status, table, wr
 from taut.commands.report import main
 
 pytestmark = pytest.mark.skipif(shutil.which("chromedriver") is None, reason="needs chromium and chromedriver")
-WIDTHS = (375, 900, 1600)
+WIDTHS = (390, 1024, 1440)
 DRAWN = ("gap_k", "gap_epoch", "parallel", "bracket", "apart")
 
 
@@ -61,14 +61,6 @@ def _open(browser, page, width=1200):
     return browser
 
 
-def _seen(browser, *plots):
-    """Look at plots, so that they are drawn."""
-    find = f"document.querySelectorAll('{', '.join(f'.plot[data-plot={plot}]' for plot in plots)}')"
-    for place in range(browser.execute_script(f"return {find}.length")):
-        browser.execute_script(f"{find}[{place}].scrollIntoView()")
-        _until(browser, f"return !!{find}[{place}].querySelector('.main-svg, .empty')")
-
-
 def _until(browser, script):
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -88,35 +80,54 @@ def _column(browser, place, table=0):
 def _head(browser, label):
     heads = browser.find_elements("css selector", "table.runs:first-of-type thead th")
     labels = browser.execute_script(
-        "return [...document.querySelector('table.runs').tHead.rows[0].cells].map(c => c.innerText)"
+        "return [...document.querySelector('table.runs').tHead.rows[0].cells].map(c => c.textContent)"
     )
-    place = [text.strip().split("\n")[0] for text in labels].index(label)
+    place = [" ".join(text.split()) for text in labels].index(label)
     return place, heads[place].find_element("tag name", "button")
 
 
-def _traces(browser, plot):
+def _marks(browser, plot):
+    """How many lines, dots, bars and whiskers each chart of a kind has."""
     script = (
-        "return [...document.querySelectorAll(`.plot[data-plot=${arguments[0]}] .canvas`)].map(canvas => "
-        "[canvas.querySelectorAll('.scatterlayer .trace').length, "
-        "canvas.querySelectorAll('.barlayer .point path').length, "
-        "canvas.querySelectorAll('.errorbar, .errorbars path').length])"
+        "return [...document.querySelectorAll(`.plot[data-plot=${arguments[0]}] svg`)].map(chart => "
+        "['line', 'dot', 'bar', 'whisker'].map(kind => chart.querySelectorAll('.' + kind).length))"
     )
     return browser.execute_script(script, plot)
 
 
 def test_nothing_is_complained_of_and_every_plot_is_drawn(opened):
-    _seen(opened, *DRAWN)
     assert opened.get_log("browser") == []
     for plot in DRAWN:
-        found = _traces(opened, plot)
+        found = _marks(opened, plot)
         assert found, plot
-        assert all(sum(one[:2]) > 0 for one in found), plot
-    assert _traces(opened, "parallel") == [[12, 0, 0]] * 2, "a line for each run"
-    tested, measured = _traces(opened, "gap_k")
-    assert tested[2] >= 12, "an error bar for each run"
-    assert measured[2] >= 12
-    assert _traces(opened, "apart")[0][1] >= 24, "two parts for each run"
-    assert _traces(opened, "gap_epoch")[0][0] >= 12 + 2
+        assert all(sum(one[:3]) > 0 for one in found), plot
+    axes = opened.execute_script(
+        "return [...document.querySelectorAll('.plot[data-plot=parallel] svg')]"
+        ".map(chart => chart.querySelectorAll('.label[font-size=\"12\"]').length)"
+    )
+    assert [lines - poles for (lines, *_), poles in zip(_marks(opened, "parallel"), axes, strict=True)] == [12] * 2
+    for lines, dots, bars, whiskers in _marks(opened, "gap_k"):
+        assert (dots, bars, whiskers) == (12, 0, 12), "a dot and an error bar for each run"
+        assert lines >= 2, "a line for each series"
+    assert _marks(opened, "apart")[0][2] >= 24, "two parts for each run"
+    assert _marks(opened, "gap_epoch")[0][:2] == [12, 12], "a curve for each run, and its test"
+
+
+def test_marks_lie_where_their_numbers_are(opened):
+    """The dots of the bracket, from pixels back to nats by two ticks of the axis."""
+    found = opened.execute_script(
+        "const chart = document.querySelector('.plot[data-plot=bracket] svg');"
+        "const number = text => Number(text.replace('\u2212', '-'));"
+        "const ticks = [...chart.querySelectorAll('.tick[text-anchor=middle]')]"
+        ".map(t => [Number(t.getAttribute('x')), number(t.textContent)]).filter(([, value]) => !Number.isNaN(value));"
+        "const dots = [...chart.querySelectorAll('circle.dot')];"
+        "return [ticks, dots.map(dot => [Number(dot.getAttribute('cx')), dot.dataset.tip])]"
+    )
+    (a, low), (b, high) = found[0][0], found[0][-1]
+    assert len(found[1]) == 12
+    for pixel, tip in found[1]:
+        said = float(tip.split("ELBO ")[1].split(" ")[0].replace("\u2212", "-"))
+        assert low + (pixel - a) / (b - a) * (high - low) == pytest.approx(said, abs=0.002)
 
 
 @pytest.mark.parametrize("label", ["test: ELBO", "test: gap", "test: log p(x)", "run", "model"])
@@ -152,24 +163,29 @@ def test_a_key_sorts_as_well(opened):
     assert opened.execute_script("return document.activeElement.closest('th').ariaSort") == "ascending"
 
 
+def _drawn(browser):
+    """Runs in the first chart of parallel lines."""
+    return browser.execute_script(
+        "return document.querySelector('.plot[data-plot=parallel]').querySelectorAll('[data-tip]').length"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "left"), [("iwae", 4), ("model=iwae", 0), ("k=5", 3), ("vae k=50 seed=0", 1), ("nothing", 0), ("", 12)]
 )
 def test_the_filter_leaves_what_has_every_word(opened, words, left):
-    _seen(opened, "parallel")
     box = opened.find_element("id", "filter")
     box.clear()
     box.send_keys(words)
     if words:
         _until(opened, "return document.getElementById('matches').textContent !== ''")
     assert len(_column(opened, 0)) == left
-    assert _traces(opened, "parallel")[0][0] == left, "the plots follow"
+    assert _drawn(opened) == left, "the plots follow"
 
 
 def test_the_theme_is_toggled_and_the_plots_with_it(opened):
     ground = "return getComputedStyle(document.body).backgroundColor"
-    grid = "return document.querySelector('.plot .xtick text').style.fill"
-    _seen(opened, "gap_k")
+    grid = "return getComputedStyle(document.querySelector('.plot .tick')).fill"
     before = opened.execute_script(ground), opened.execute_script(grid)
     opened.find_element("id", "theme").click()
     after = opened.execute_script(ground), opened.execute_script(grid)
@@ -196,13 +212,19 @@ def test_the_system_decides_first(browser, page, scheme):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_screen(browser, page, width):
     _open(browser, page, width)
-    _seen(browser, *DRAWN)
     assert browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [width, width]
+    tables = browser.execute_script(
+        "return [...document.querySelectorAll('.scroll')].map(one => "
+        "[one.scrollWidth > one.clientWidth, !one.nextElementSibling.hidden, one.tabIndex, one.ariaLabel])"
+    )
+    assert [wide for wide, *_ in tables] == [told for _, told, *_ in tables], "a table that scrolls says so"
+    assert all(index == 0 and name for *_, index, name in tables), "and is reached by a key"
+    if width == 390:
+        assert any(wide for wide, *_ in tables)
 
 
 def test_series_are_switched_off_in_the_legend(opened):
-    counted = "return document.querySelectorAll('.plot[data-plot=gap_k] .scatterlayer .point').length"
-    _seen(opened, "gap_k")
+    counted = "return document.querySelectorAll('.plot[data-plot=gap_k] .dot').length"
     before = opened.execute_script(counted)
     button = opened.find_element("css selector", ".plot[data-plot=gap_k] .legend button")
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
@@ -225,7 +247,7 @@ def test_pictures_are_shown_and_enlarged(opened):
 
 def test_all_is_printed_at_the_width_of_paper(opened):
     opened.execute_script("dispatchEvent(new Event('beforeprint'))")
-    widths = "return [...document.querySelectorAll('.main-svg:first-child')].map(one => one.clientWidth)"
+    widths = "return [...document.querySelectorAll('.plot svg')].map(one => one.clientWidth)"
     assert opened.execute_script(widths) == [680] * opened.execute_script(
         "return document.querySelectorAll('.plot').length"
     )
@@ -253,6 +275,44 @@ def test_one_run_has_a_page_too(browser, tmp_path):
     run = write_run(tmp_path / "run", result(), found=(evaluation(values, gaps), table(values, gaps)))
     assert main([str(run)]) == 0
     _open(browser, run / "report.html")
-    _seen(browser, *DRAWN)
     assert browser.get_log("browser") == []
-    assert "Needs two runs or more" in browser.find_element("tag name", "main").text
+    said = browser.find_element("tag name", "main").text
+    assert said.count("the only run that was scored in this way") == 2, "once for the test, once for the evaluation"
+    kinds = browser.execute_script("return [...document.querySelectorAll('.plot')].map(one => one.dataset.plot)")
+    assert not {"gap_k", "parallel"} & set(kinds), "no chart that compares a run with nothing"
+    assert _marks(browser, "bracket")
+
+
+def test_every_control_is_reached_by_the_tab_key_and_shows_it(opened):
+    from selenium.webdriver.common.keys import Keys
+
+    reached = []
+    opened.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
+    for _ in range(60):
+        opened.switch_to.active_element.send_keys(Keys.TAB)
+        one = opened.execute_script(
+            "const e = document.activeElement, s = getComputedStyle(e);"
+            "return [e.tagName, (e.ariaLabel || e.labels?.[0]?.textContent || e.textContent).trim(), s.outlineStyle]"
+        )
+        reached.append(one)
+    assert all(name for _, name, _ in reached if name != "BODY"), "each has a name"
+    seen = [tag for tag, _, outline in reached if tag in ("BUTTON", "A", "INPUT", "DIV") and outline != "none"]
+    assert len(seen) == len([tag for tag, *_ in reached if tag in ("BUTTON", "A", "INPUT", "DIV")])
+    names = [name for _, name, _ in reached]
+    assert "Filter" in names
+    assert any(name.startswith("table of runs") for name in names)
+
+
+def test_tables_have_heads_and_charts_have_names(opened):
+    bare = opened.execute_script(
+        "return [...document.querySelectorAll('table.runs, table.settings')].filter(table => "
+        "[...table.tHead.rows[0].cells].some(c => c.scope !== 'col') || "
+        "[...table.tBodies[0].rows].some(row => row.cells[0].scope !== 'row')).length"
+    )
+    assert bare == 0
+    charts = opened.execute_script(
+        "return [...document.querySelectorAll('.chart')]"
+        ".map(chart => [chart.getAttribute('role'), chart.getAttribute('aria-label')])"
+    )
+    assert charts
+    assert all(role == "img" and label for role, label in charts)

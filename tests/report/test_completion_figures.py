@@ -112,6 +112,13 @@ def test_the_lecture_shows_every_method_and_its_gap():
     figure = lecture_figure(sizes, methods, image=image, seen=seen, title="t")
     said = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert said.count("?") == 4
-    assert {"6.00", "1.25", "0.00", "uniform", "learned q", "posterior"} <= set(said)
-    (curve,) = [axes for axes in figure.axes if axes.get_xscale() == "log"]
-    assert np.allclose(curve.lines[1].get_ydata(), methods["uniform"]["mean"])
+    assert {f"gap at K = 1: {gap} nats" for gap in ("6.000", "1.250", "0.000")} <= set(said)
+    names = [axes.get_ylabel() for axes in figure.axes]
+    assert [name for name in names if name in methods] == list(methods)
+    panels = [axes for axes in figure.axes if axes.get_xscale() == "log"]
+    for axes, method in zip(panels, methods.values(), strict=True):
+        assert np.allclose(axes.lines[1].get_ydata(), method["mean"])
+        (band,) = axes.collections
+        assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(method["high"].max())
+        assert axes.get_ylim() == panels[0].get_ylim()
+    assert not [axes for axes in figure.axes if not axes.get_visible()], "no empty place"

@@ -14,6 +14,7 @@ from taut.commands.evaluate import comparison_figure
 from taut.report import figures
 from taut.report.figures.bracket import enclosed
 from taut.report.figures.style import BLUE, GREY, INK, ORANGE, legible, precise, spread
+from taut.report.tables.evaluation import interval_words
 
 KS = np.array([1, 2, 5, 10, 50, 100, 1000, 5000])
 CURVE = np.array([-95.5, -94.0, -92.5, -92.0, -90.75, -90.5, -89.75, -89.0])
@@ -89,18 +90,30 @@ class TestBracket:
     @pytest.mark.parametrize(
         ("levels", "words"),
         [
-            (BOTH, "gap in [7.00, 7.75] nats"),
-            ((*BOTH, level("exact", -88.25, "exact")), "gap = 7.25 nats"),
-            ((BOTH[0],), "gap ≥ 7.00 nats"),
-            ((), "gap ≥ 6.50 nats"),
-            ((BOTH[0], level("struski", None, "upper")), "gap ≥ 7.00 nats"),
-            ((BOTH[0], level("struski", np.inf, "upper"), BOTH[1]), "gap in [7.00, 7.75] nats"),
-            ((level("ais", -93.0, "lower"), level("sumo", -80.0, "estimate")), "gap ≥ 6.50 nats"),
-            ((level("ais", -88.0, "lower"), level("struski", -88.5, "upper")), "gap near 7.00 to 7.50 nats"),
+            (BOTH, "gap in [7.000, 7.750] nats"),
+            ((*BOTH, level("exact", -88.25, "exact")), "gap = 7.250 nats"),
+            ((BOTH[0],), "gap ≥ 7.000 nats"),
+            ((), "gap ≥ 6.500 nats"),
+            ((BOTH[0], level("struski", None, "upper")), "gap ≥ 7.000 nats"),
+            ((BOTH[0], level("struski", np.inf, "upper"), BOTH[1]), "gap in [7.000, 7.750] nats"),
+            ((level("ais", -93.0, "lower"), level("sumo", -80.0, "estimate")), "gap ≥ 6.500 nats"),
+            ((level("ais", -88.0, "lower"), level("struski", -88.5, "upper")), "gap about 7.250 nats, ends cross"),
         ],
     )
     def test_the_gap_is_the_best_bounds_less_the_elbo(self, levels, words):
-        assert f"ELBO -95.50\n{words}" in said(bracketed(*levels))
+        assert f"ELBO -95.500\n{words}" in said(bracketed(*levels))
+
+    @pytest.mark.parametrize(
+        ("high", "exact"), [(0.3318, False), (None, False), (0.3282, False), (0.3284, True)], ids=str
+    )
+    def test_the_gap_has_the_digits_of_the_terminal(self, high, exact):
+        """The words of the table of an evaluation, in the signs of a figure."""
+        low, elbo = 0.3284, -24.0
+        levels = [level("e", elbo + low, "exact" if exact else "lower")]
+        levels += [] if high is None or exact else [level("u", elbo + high, "upper")]
+        gap = {"low": {"value": low}, "high": None if high is None else {"value": high}, "exact": exact}
+        words = interval_words(gap).replace(">=", "≥").partition(", ends")[0]
+        assert f"gap {words} nats" in said(bracketed(*levels, curve=elbo + np.linspace(0, 0.3, 8)))
 
     def test_the_band_runs_from_the_best_lower_to_the_best_upper_bound(self):
         looser = (level("sumo", -88.0, "estimate"), level("struski", -87.0, "upper"), level("naive", -90.0, "lower"))
@@ -150,9 +163,9 @@ class TestBracket:
         bottom, top = figure.axes[0].get_ylim()
         assert top - bottom < 3 * (CURVE[-1] - CURVE[0])
         for words in (
-            "↑ u_k -12.00 (upper)",
-            "↓ naive -500.00 (lower)\n↓ uniform: no finite value (lower)",
-            "gap in [7.00, 83.50]",
+            "↑ u_k -12.000 (upper)",
+            "↓ naive -500.000 (lower)\n↓ uniform: no finite value (lower)",
+            "gap in [7.000, 83.500]",
         ):
             assert words in said(figure)
         assert {one.get_text()[:3] for one in at_right(figure.axes[0])} == {"imp", "ais"}
@@ -181,8 +194,8 @@ class TestBracket:
         figure = bracketed(level("exact", -3.2, "exact"), curve=np.full(8, -3.2) + 1e-15 * np.arange(8))
         bottom, top = figure.axes[0].get_ylim()
         assert top - bottom > 0.05
-        assert "gap = 0.00 nats" in said(figure)
-        assert "exact -3.20" in texts(figure)
+        assert "gap = 0.000 nats" in said(figure)
+        assert "exact -3.200" in texts(figure)
 
     def test_an_elbo_of_minus_infinity_is_said(self):
         figure = bracketed(*BOTH, curve=np.r_[-np.inf, CURVE[1:]])
@@ -190,7 +203,7 @@ class TestBracket:
         assert np.isfinite(figure.axes[0].get_ylim()).all()
 
     def test_the_common_error_is_said_at_the_axis(self):
-        assert "(± 10.22 over the data, for all alike)" in bracketed(error=10.221).axes[0].get_ylabel()
+        assert "(± 10.221 over the data, for all alike)" in bracketed(error=10.221).axes[0].get_ylabel()
 
 
 def test_enclosed_takes_the_curve_for_a_lower_bound():
@@ -217,8 +230,8 @@ def test_spread_shares_what_room_there_is():
 
 @pytest.mark.parametrize(
     ("value", "scale", "words"),
-    [(-6.0, 6.0, "\u22126.00"), (0.00977, 0.00977, "0.0098"), (-1e-9, 1.0, "0.00"), (1e-16, 1e-16, "0.00"),
-     (np.inf, 1.0, "not finite"), (1.0, np.nan, "1.00"), (2.0, 1e9, "2.00")],
+    [(-6.0, 6.0, "\u22126.000"), (0.00977, 0.00977, "0.0098"), (-1e-9, 1.0, "0.000"), (1e-16, 1e-16, "0.000"),
+     (np.inf, 1.0, "not finite"), (1.0, np.nan, "1.000"), (2.0, 1e9, "2.000")],
 )  # fmt: skip
 def test_precise_shows_two_digits_of_the_scale(value, scale, words):
     assert precise(value, scale) == words
@@ -237,12 +250,12 @@ class TestThermodynamic:
         figure = thermodynamic()
         (caption,) = [figure.get_supxlabel().replace("\u2212", "-")]
         trapezoid = (-95 / 2 - 92 - 90 - 88.5 - 87.5 / 2) / 4
-        assert f"area = gap\n≈ {trapezoid + 95:.2f} nats" in texts(figure)
-        assert "ELBO -95.00" in texts(figure)
-        assert "$\\log p(x)$ -90.00, exact" in texts(figure)
-        assert f"left sum (solid steps) {(-95 - 92 - 90 - 88.5) / 4:.2f}: a lower bound" in caption
+        assert f"area = gap\n≈ {trapezoid + 95:.3f} nats" in texts(figure)
+        assert "ELBO -95.000" in texts(figure)
+        assert "$\\log p(x)$ -90.000, exact" in texts(figure)
+        assert f"left sum (solid steps) {(-95 - 92 - 90 - 88.5) / 4:.3f}: a lower bound" in caption
         right = (-92 - 90 - 88.5 - 87.5) / 4
-        assert f"right sum (dotted steps) {right:.2f}: no bound when made from q-samples" in caption
+        assert f"right sum (dotted steps) {right:.3f}: no bound when made from q-samples" in caption
         assert "estimate" not in caption
 
     def test_the_shaded_region_is_between_the_curve_and_the_elbo(self):
@@ -271,7 +284,7 @@ class TestThermodynamic:
         ("kind", "words"), [("lower", "best lower bound"), ("upper", "best upper bound"), ("estimate", "estimate")]
     )
     def test_the_level_says_its_kind(self, kind, words):
-        assert f"$\\log p(x)$ -90.00, {words}" in texts(thermodynamic(log_px_kind=kind))
+        assert f"$\\log p(x)$ -90.000, {words}" in texts(thermodynamic(log_px_kind=kind))
 
     @pytest.mark.parametrize("log_px", [None, np.inf, -np.inf])
     def test_no_level_without_a_finite_value(self, log_px):
@@ -288,7 +301,7 @@ class TestThermodynamic:
         figure = thermodynamic(integrand=-5 + 1e-15 * np.array([0, 1, -1, 2, 0]), elbo=-5.0, log_px=-5.0)
         bottom, top = figure.axes[0].get_ylim()
         assert top - bottom == pytest.approx(0.1)
-        assert "area = gap\n≈ 0.00 nats" in texts(figure)
+        assert "area = gap\n≈ 0.000 nats" in texts(figure)
 
 
 class TestHistogram:
@@ -300,7 +313,7 @@ class TestHistogram:
     def test_every_datum_is_counted_and_the_mean_is_marked(self):
         figure = histogram(self.LOW, exact=True)
         assert self.drawn(figure)[-1] == 200
-        assert texts(figure) == [f"gap: mean {self.LOW.mean():.2f} (solid line)"]
+        assert texts(figure) == [f"gap: mean {self.LOW.mean():.3f} (solid line)"]
         (line,) = figure.axes[0].lines
         assert line.get_xdata()[0] == pytest.approx(self.LOW.mean())
         assert figure.axes[0].get_xlabel() == "gap of a datum, nats"
@@ -312,9 +325,9 @@ class TestHistogram:
         assert self.drawn(figure) == [195, 200]
         mean = high[3:].mean()
         first, second = texts(figure)
-        assert first == f"lower end of the gap: mean {self.LOW.mean():.2f} (solid line)"
+        assert first == f"lower end of the gap: mean {self.LOW.mean():.3f} (solid line)"
         assert second == (
-            f"upper end of the gap: mean of the finite {mean:.2f} (dashed line), 3 infinite, 2 beyond the edge"
+            f"upper end of the gap: mean of the finite {mean:.3f} (dashed line), 3 infinite, 2 beyond the edge"
         )
         assert figure.axes[0].get_xlim()[1] < 100
 
@@ -331,7 +344,7 @@ class TestHistogram:
         figure = histogram(low, exact=True)
         assert self.drawn(figure)[-1] == len(low)
         assert np.ptp(figure.axes[0].get_xlim()) > 0.3
-        assert f"mean {low.mean() + 0.0:.2f} ".replace("-0.00", "0.00") in said(figure)
+        assert f"mean {low.mean() + 0.0:.3f} ".replace("-0.000", "0.000") in said(figure)
 
     def test_gaps_that_are_infinite_are_counted(self):
         low = np.r_[self.LOW, np.inf]
@@ -347,7 +360,7 @@ class TestHistogram:
         for tile, image, row in zip(tiles, images, worst, strict=False):
             np.testing.assert_array_equal(tile.images[0].get_array(), image)
             assert tile.images[0].get_clim() == (0, 1)
-            assert tile.get_xlabel() == f"row {row}\n{self.LOW[row]:.2f}"
+            assert tile.get_xlabel() == f"row {row}\n{self.LOW[row]:.3f}"
 
     def test_no_images_no_strip(self):
         assert len(histogram(self.LOW, rows=[1, 2]).axes) == 1
@@ -368,12 +381,12 @@ class TestStackedGaps:
             "amortisation gap": [(0, 4), (0, 0.5)],
             "approximation gap": [(4, 6.25), (0.5, 1.5)],
         }
-        assert {"6.25", "≥ 1.50"} <= set(texts(figure))
+        assert {"6.250", "≥ 1.500"} <= set(texts(figure))
         assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["run", "other"]
 
     @pytest.mark.parametrize(
         ("high", "exact", "total"),
-        [(2.5, False, "≥ 6.00"), (None, False, "≥ 6.00"), (1.5, False, "≈ 5.75"), (2.0, True, "6.00")],
+        [(2.5, False, "≥ 6.000"), (None, False, "≥ 6.000"), (1.5, False, "≈ 5.750"), (2.0, True, "6.000")],
         ids=["an interval", "no upper end", "ends that cross", "exact"],
     )
     def test_the_total_says_what_the_table_says(self, high, exact, total):
@@ -390,9 +403,9 @@ class TestStackedGaps:
     @pytest.mark.parametrize(
         ("approximation", "amortisation", "spans", "total"),
         [
-            (-0.5, 4.0, ((0, 4), (-0.5, 0)), "3.50"),
-            (2.0, -1.0, ((-1, 0), (0, 2)), "1.00"),
-            (-2.0, -1.0, ((-1, 0), (-3, -1)), "-3.00"),
+            (-0.5, 4.0, ((0, 4), (-0.5, 0)), "3.500"),
+            (2.0, -1.0, ((-1, 0), (0, 2)), "1.000"),
+            (-2.0, -1.0, ((-1, 0), (-3, -1)), "-3.000"),
         ],
     )
     def test_negative_parts_are_left_of_zero(self, approximation, amortisation, spans, total):
@@ -420,7 +433,7 @@ class TestStackedGaps:
     @pytest.mark.parametrize("zero", [0.0, 1e-16, -1e-16])
     def test_no_gap_is_shown_as_zero(self, zero):
         figure = stacked(bar(zero, 0.0, errors=(0.0, None)))
-        assert texts(figure) == ["0.00"]
+        assert texts(figure) == ["0.000"]
         assert figure.axes[0].get_xlim()[1] > 0.1
 
     def test_what_is_not_finite_is_said(self):
@@ -449,17 +462,17 @@ class TestEqualCost:
         naive, importance = self.curves(figure)
         np.testing.assert_allclose(naive.get_ydata(), [400, 200, 100])
         np.testing.assert_allclose(importance.get_ydata(), [6, 2, 0.5])
-        assert axes.get_ylabel().replace("\u2212", "-") == "nats below log p(x), -88.00"
+        assert axes.get_ylabel().replace("\u2212", "-") == "nats below log p(x), -88.000"
         assert axes.yaxis_inverted()
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-        assert texts(figure) == ["z from the prior\n-188.00 ± 1.00", "z from q\n-88.50 ± 1.00"]
+        assert texts(figure) == ["z from the prior\n-188.000 ± 1.000", "z from q\n-88.500 ± 1.000"]
         assert self.marked(figure, "^") == self.marked(figure, "X") == [[], []]
 
     def test_without_an_exact_value_the_best_stands_in_and_is_marked(self):
         figure = cost(exact=None, naive=[-488.0, -288.0, -188.0], importance=[-94.0, -90.0, -88.5])
-        assert figure.axes[0].get_ylabel().replace("\u2212", "-") == "nats below the best of these, -88.50"
+        assert figure.axes[0].get_ylabel().replace("\u2212", "-") == "nats below the best of these, -88.500"
         assert self.marked(figure, "^") == [[], [100]]
-        assert "z from q\n-88.50 ± 1.00\n▲ the best of these" in texts(figure)
+        assert "z from q\n-88.500 ± 1.000\n▲ the best of these" in texts(figure)
 
     def test_the_best_is_the_best_of_all_curves_wherever_it_is(self):
         figure = cost(exact=None, importance=[-94.0, -88.5, -89.0], naive=[-488.0, -288.0, -188.0])
@@ -485,7 +498,7 @@ class TestEqualCost:
         for line in figure.axes[0].lines:
             assert all(top <= y <= bottom for y in line.get_ydata())
         uniform, naive, _ = texts(figure)
-        assert uniform == "z uniform\n-700.00 ± 1.00\n✕ -∞ at 2 of 3"
+        assert uniform == "z uniform\n-700.000 ± 1.000\n✕ -∞ at 2 of 3"
         assert naive == "z from the prior\n✕ -∞: only zero weights\nfor at least one x"
 
     def test_all_lost_is_still_a_picture(self):

@@ -25,28 +25,33 @@ def curve(**settings):
     return figures.bound_versus_k(KS, MEAN, ERROR, **settings)
 
 
-def test_the_bound_curve_holds_means_and_errors():
+def test_the_bound_curve_holds_the_means_and_says_the_error_they_share():
+    """Whiskers over the data would be as long for all K, and say nothing about the rise of the curve."""
     axes = curve(log_px=-90.25).axes[0]
-    (container,) = axes.containers
-    line, _, (bars,) = container
+    assert not axes.containers
+    line = next(line for line in axes.lines if line.get_marker() == "o")
     np.testing.assert_array_equal(line.get_xdata(), KS)
     np.testing.assert_array_equal(line.get_ydata(), MEAN)
-    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
-    np.testing.assert_allclose(ends, np.stack([MEAN - ERROR, MEAN + ERROR], 1))
     assert axes.get_xscale() == "log"
+    assert axes.get_ylabel() == "nats per datum\n(± 0.100 over the data, for all K alike)"
+
+
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+def test_an_error_that_is_unknown_is_not_said(unknown):
+    axes = figures.bound_versus_k(KS, MEAN, np.full(5, unknown)).axes[0]
     assert axes.get_ylabel() == "nats per datum"
 
 
 @pytest.mark.parametrize(
     ("settings", "gap", "ceiling"),
     [
-        ({"log_px": -90.25}, "gap = 4.25 nats", "exact $\\log p(x)$ -90.25"),
+        ({"log_px": -90.25}, "gap = 4.250 nats", "exact $\\log p(x)$ -90.250"),
         (
             {"log_px": -90.5, "log_px_kind": "lower"},
-            "gap $\\geq$ 4.00 nats",
-            "$\\log p(x)$, lower bound -90.50",
+            "gap $\\geq$ 4.000 nats",
+            "$\\log p(x)$, lower bound -90.500",
         ),
-        ({}, "gap $\\geq$ 3.75 nats", "$\\log p(x)$, lower bound -90.75"),
+        ({}, "gap $\\geq$ 3.750 nats", "$\\log p(x)$, lower bound -90.750"),
     ],
 )
 def test_the_gap_is_an_equality_only_where_log_px_is_exact(settings, gap, ceiling):
@@ -163,9 +168,15 @@ def test_the_latent_plane_puts_large_z2_on_top():
     np.testing.assert_array_equal(points.get_offsets(), mean)
     np.testing.assert_array_equal(points.get_array(), elbo)
     np.testing.assert_allclose(plane.collections[0].get_widths(), 0.2)
-    decoded = figure.axes[1].images[0].get_array()
-    assert decoded[:2, :2].min() == 1
-    assert decoded[2:].max() == decoded[:, 2:].max() == 0
+    right = figure.axes[1]
+    decoded = np.array(right.images[0].get_array())
+    assert decoded.shape == (3 * 3 - 1, 3 * 3 - 1), "a line between neighbours"
+    assert decoded[2::3].min() == decoded[:, 2::3].min() == 1
+    tiles = [[decoded[3 * i : 3 * i + 2, 3 * j : 3 * j + 2].mean() for j in range(3)] for i in range(3)]
+    assert tiles == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    left, end, bottom, top = right.images[0].get_extent()
+    # three tiles of equal width, whose centres are at -3, 0 and 3
+    assert (left, end, bottom, top) == (-4.5, 4.5, -4.5, 4.5)
 
 
 def test_history_draws_what_was_validated_and_leaves_holes():
@@ -176,7 +187,7 @@ def test_history_draws_what_was_validated_and_leaves_holes():
     ]
     axes = figures.history(rows, log_px_kind="exact").axes[0]
     drawn = {line.get_label(): line for line in axes.lines}
-    np.testing.assert_array_equal(drawn["ELBO"].get_xdata(), [0, 2])
+    np.testing.assert_array_equal(drawn["ELBO"].get_xdata(), [1, 3])
     np.testing.assert_array_equal(drawn["ELBO"].get_ydata(), [-3, -1])
     np.testing.assert_array_equal(drawn["bound at k"].get_ydata(), [-2.5, -0.8])
     np.testing.assert_array_equal(drawn[r"$\log p(x)$, exact"].get_ydata(), [-2, -0.5])

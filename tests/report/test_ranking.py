@@ -295,8 +295,13 @@ def test_bounds_of_different_k_have_winners_of_their_own(tmp_path):
 
 
 def test_one_run_is_compared_with_nothing(tmp_path):
-    found = _said(score_sets(_runs(tmp_path, [result()])), "Highest bound on log p(x)")
-    assert (found.verdict, found.sentences[0]) == ("alone", "The only one that was scored in this way.")
+    """Said once, not of each of its scores."""
+    (scores,) = score_sets(_runs(tmp_path, [result()]))
+    found = answers(scores, lambda one: one.entries[0].run.name)
+    assert found.alone == f"{scores.entries[0].run.name}: the only run that was scored in this way"
+    assert {one.verdict for one in found.answers} == {"alone"}
+    assert [sentence for one in found.answers for sentence in one.sentences if "only" in sentence] == []
+    assert answers(score_sets(_runs(tmp_path / "two", [result(), result(seed=1)]))[0], str).alone == ""
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import NoiseKeys
 from taut.model.draws import draw_keyed
 from taut.model.likelihood.base import Likelihood
-from taut.report.tables.evaluation import number
+from taut.report.numbers import number
 from taut.runtime.untouched import untouched
 from taut.training.module import LatentVariableModel
 from taut.training.stored_run import Run as StoredRun

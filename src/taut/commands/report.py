@@ -66,9 +66,9 @@ def report(asked: argparse.Namespace) -> Path:
         console.print(part)
     leaders = [places[id(answer.first.entries[0].run)] for each in sections for answer in each.found.answers]
     kinds = pictures(runs, list(dict.fromkeys([*leaders, *range(len(runs))])))
-    title = ", ".join(folder.resolve().name for folder in folders[:3]) + (" …" if len(folders) > 3 else "")
+    title = names.labels[0] if len(runs) == 1 else _title(folders)
     shown_searches = list(searches(found.sweeps))
-    page.write(out, page.render(title, runs, names, sections, kinds, found.problems, shown_searches))
+    page.write(out, page.render(title, runs, names, sections, kinds, found.problems, shown_searches, out.parent))
     console.print(Text(legible(_shown(out)), style="dim"), soft_wrap=True)
     return out
 
@@ -81,6 +81,11 @@ def _out(asked: Path | None, folders: Sequence[Path]) -> Path:
         return out
     single = len(folders) == 1 and any((folders[0] / name).exists() for name in (PLAN, HYDRA, RESULT))
     return (folders[0] if single else Path("outputs")) / "report.html"
+
+
+def _title(folders: Sequence[Path]) -> str:
+    more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+    return f"{folders[0].resolve().name}{more}"
 
 
 def _shown(path: Path) -> str:

@@ -54,6 +54,8 @@ class MixtureOfGaussians(LatentVariableModel):
         **shell: See :class:`~taut.training.module.LatentVariableModel`.
     """
 
+    title = "Mixture of Gaussians"
+
     def __init__(self, components: int, n_init: int = 1, **shell: Any) -> None:
         super().__init__(**shell)
         self.n_init = n_init
@@ -110,6 +112,8 @@ class PPCA(LatentVariableModel):
     held against. Under ``objective=em`` it starts at the maximum of the likelihood where no cell is missing.
     """
 
+    title = "Probabilistic PCA"
+
     def check_joint(self, joint: Joint) -> None:
         solvable = isinstance(joint.likelihood, Linear) and tractable(joint)
         require(solvable, "ppca", "a linear likelihood under a Gaussian or mixture prior", joint)
@@ -121,6 +125,8 @@ class FA(LatentVariableModel):
     $\log p(x) = \log N(x; \mu, W W^\top + \mathrm{diag}\, \psi)$. Unlike probabilistic PCA, every column has a noise
     of its own, so the fit is the same in every unit of every column.
     """
+
+    title = "Factor analysis"
 
     def check_joint(self, joint: Joint) -> None:
         solvable = isinstance(joint.likelihood, Factor) and tractable(joint)

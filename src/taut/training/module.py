@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import lightning as L
 import torch
@@ -63,6 +63,9 @@ class LatentVariableModel(L.LightningModule, ABC):
         k_test: Importance samples at test, rounded likewise.
         seed: Seed of all noise.
     """
+
+    title: ClassVar[str] = ""
+    """Name of the model in the titles of figures; empty: that of its class."""
 
     def __init__(
         self,

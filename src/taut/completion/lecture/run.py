@@ -24,8 +24,10 @@ from taut.errors import UserError
 from taut.files import atomic_folder
 from taut.functional.statistics import standard_error
 from taut.report import figures
-from taut.report.figures.style import BLUE, GREEN, HALO, HOLE, INK, ORANGE, bare, canvas, styled
-from taut.report.tables.evaluation import number, signed
+from taut.report.figures.bound import k_axis
+from taut.report.figures.style import BLUE, GREEN, HALO, HOLE, INK, ORANGE, bare, canvas, precise, styled
+from taut.report.numbers import number
+from taut.report.tables.evaluation import signed
 from taut.report.tables.table import NARROW, new_table
 
 READ = ("experiment", "lecture", "seed", "threads", "hydra")
@@ -164,7 +166,9 @@ def lecture_figure(
     seen: np.ndarray,
     title: str,
 ) -> Figure:
-    """Completions of one image by every method; the log-estimate against K; the gap at K = 1.
+    """The image, completions of it by every method, and beside them the method's log-estimate against K.
+
+    Each method has a panel of its own, on the same axes: bands of several in one would hide each other.
 
     Args:
         sizes: The numbers of completions K.
@@ -174,26 +178,26 @@ def lecture_figure(
         seen: The mask, true where observed, ``[h, w]``.
         title: Written above.
     """
-    figure = canvas(11.2, 4.9)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
-    left, right = figure.subfigures(1, 2, width_ratios=[0.8, 1.2], wspace=0.03)  # type: ignore[misc]
-    _images(left, image, seen, {name: method["shown"] for name, method in methods.items()})
-    curve, bars = right.subplots(1, 2, width_ratios=[2.5, 1.0])
-    _curves(curve, np.asarray(sizes), methods)
-    _bars(bars, {name: method["gap"] for name, method in methods.items()})
+    figure = canvas(11.2, 0.8 + 1.3 * len(methods))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    given, completed, estimates = figure.subfigures(1, 3, width_ratios=[0.42, 1.1, 1.0], wspace=0.02)  # type: ignore[misc]
+    _given(given, image, seen)
+    _completions(completed, seen, {name: method["shown"] for name, method in methods.items()})
+    _estimates(estimates, np.asarray(sizes), methods)
     return figure
 
 
-def _images(figure: SubFigure, image: np.ndarray, seen: np.ndarray, shown: Mapping[str, np.ndarray]) -> None:
-    columns = max(len(images) for images in shown.values())
-    grid = figure.subplots(1 + len(shown), columns, squeeze=False)
-    for axes in grid[0, 2:]:
-        axes.set_visible(False)
-    _image(grid[0, 0], image, seen, marks=True)
-    _image(grid[0, 1], image, seen)
-    grid[0, 0].set_title("observed", fontsize=9, pad=4, fontweight="normal", loc="center")
-    grid[0, 1].set_title("truth", fontsize=9, pad=4, fontweight="normal", loc="center")
-    for line, (name, images) in zip(grid[1:], shown.items(), strict=True):
+def _given(figure: SubFigure, image: np.ndarray, seen: np.ndarray) -> None:
+    observed, truth = figure.subplots(2, 1)
+    _image(observed, image, seen, marks=True)
+    _image(truth, image, seen)
+    observed.set_title("observed", fontsize=10, pad=4, fontweight="normal", loc="center")
+    truth.set_title("truth", fontsize=10, pad=4, fontweight="normal", loc="center")
+
+
+def _completions(figure: SubFigure, seen: np.ndarray, shown: Mapping[str, np.ndarray]) -> None:
+    grid = figure.subplots(len(shown), max(len(images) for images in shown.values()), squeeze=False)
+    for line, (name, images) in zip(grid, shown.items(), strict=True):
         for axes, completed in zip(line, images, strict=True):
             _image(axes, completed, seen)
         line[0].set_ylabel(name, color=COLOURS.get(name, INK), fontweight="bold", labelpad=6)
@@ -213,31 +217,25 @@ def _image(axes: Axes, image: np.ndarray, seen: np.ndarray, *, marks: bool = Fal
     bare(axes)
 
 
-def _curves(axes: Axes, sizes: np.ndarray, methods: Mapping[str, Mapping[str, Any]]) -> None:
-    axes.axhline(0, color=INK, linewidth=1.2)
-    axes.text(sizes[-1], 0.12, "log p(x_obs), all completions summed", ha="right", va="bottom", fontsize=9)
-    for name, method in methods.items():
+def _estimates(figure: SubFigure, sizes: np.ndarray, methods: Mapping[str, Mapping[str, Any]]) -> None:
+    panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, (name, method) in zip(panels, methods.items(), strict=True):
         colour = COLOURS.get(name, INK)
-        axes.fill_between(sizes, method["low"], method["high"], color=colour, alpha=0.15, linewidth=0)
+        axes.axhline(0, color=INK, linewidth=1.2)
+        axes.fill_between(sizes, method["low"], method["high"], color=colour, alpha=0.18, linewidth=0)
         axes.plot(sizes, method["mean"], color=colour, marker="o", markersize=4)
-        place = (sizes[1], method["mean"][1])
-        up = place[1] > -0.05
-        offset, va = ((8, 4), "bottom") if up else ((8, -4), "top")
-        axes.annotate(name, place, offset, textcoords="offset points", va=va, color=colour, path_effects=HALO)
+        axes.annotate(
+            f"gap at K = 1: {precise(method['gap'])} nats",
+            (0.98, 0.06),
+            xycoords="axes fraction",
+            ha="right",
+            color=colour,
+            path_effects=HALO,
+        )
+        k_axis(axes, sizes, most=8)
+        axes.label_outer()
     low = min(float(np.min(method["mean"])) for method in methods.values())
-    axes.set(
-        xscale="log", xlabel="completions K (band: 90% of the estimates)", ylim=(1.35 * low, max(1.0, -0.15 * low))
-    )
-    axes.set_ylabel("log-estimate minus log p(x_obs), nats")
-    axes.set_title("K completions instead of all", fontsize=10)
-
-
-def _bars(axes: Axes, gaps: Mapping[str, float]) -> None:
-    for i, (name, gap) in enumerate(gaps.items()):
-        axes.bar(i, gap, color=COLOURS.get(name, INK), width=0.7)
-        axes.text(i, gap, f"{gap:.2f}", ha="center", va="bottom", fontsize=9)
-    axes.set(xticks=range(len(gaps)), yticks=[])
-    axes.set_xticklabels([name.replace(" ", "\n") for name in gaps], fontsize=9)
-    axes.grid(visible=False)
-    axes.margins(y=0.15)
-    axes.set_title("gap at K = 1\n= KL(q ‖ posterior)", fontsize=10)
+    panels[0].set_ylim(1.35 * low, max(1.0, -0.15 * low))
+    panels[0].set_title("0 is log p(x_obs), all completions summed", fontsize=10, fontweight="normal")
+    panels[-1].set_xlabel("completions K (band: 90% of the estimates)")
+    figure.supylabel("log-estimate minus log p(x_obs), nats", fontsize=10)

@@ -9,7 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from taut.report.figures.style import BLUE, GREY, HALO, INK, ORANGE, PURPLE, canvas, nats, styled
+from taut.report.figures.style import (
+    BLUE,
+    GREY,
+    HALO,
+    INK,
+    ORANGE,
+    PURPLE,
+    canvas,
+    legible,
+    per_datum,
+    precise,
+    styled,
+)
 
 
 @styled
@@ -30,7 +42,8 @@ def bound_versus_k(
     Args:
         ks: Numbers of importance samples, ascending, starting at 1.
         mean: Mean of $L_K$ over the data, nats.
-        standard_error: Standard error of that mean over the data, nats.
+        standard_error: Standard error of that mean over the data, nats. It is of how data differ, which moves all
+            points alike, so it is said in words: whiskers would suggest that the curve might be flat.
         log_px: Mean of $\log p(x)$, nats, or ``None`` when the last bound stands in for it.
         log_px_kind: Whether ``log_px`` is ``exact`` or a ``lower`` bound.
         title: What the picture is of.
@@ -41,18 +54,18 @@ def bound_versus_k(
     top = float(mean[-1]) if log_px is None else float(log_px)
     _shade_gap(axes, float(mean[0]), top, exact=exact)
     _ceiling(axes, top, exact=exact)
-    axes.errorbar(ks, mean, yerr=standard_error, color=BLUE, marker="o", markersize=5, capsize=3, elinewidth=1.2)
+    axes.plot(ks, mean, color=BLUE, marker="o", markersize=5)
     axes.annotate(
-        f"ELBO {nats(mean[0])}",
+        f"ELBO {precise(mean[0])}",
         (ks[0], mean[0]),
-        (8, -4),
+        (8, -7),
         textcoords="offset points",
         va="top",
         color=BLUE,
         path_effects=HALO,
     )
     k_axis(axes, ks)
-    axes.set(ylabel="nats per datum", title=title)
+    axes.set(ylabel=per_datum(float(standard_error[-1]), "all K"), title=title)
     axes.margins(y=0.14)
     return figure
 
@@ -61,9 +74,9 @@ def _shade_gap(axes: Axes, elbo: float, top: float, *, exact: bool) -> None:
     axes.axhspan(elbo, top, color=ORANGE, alpha=0.10, linewidth=0)
     sign = "=" if exact else r"$\geq$"
     axes.annotate(
-        f"gap {sign} {nats(top - elbo)} nats",
+        f"gap {sign} {precise(top - elbo, top - elbo)} nats",
         (0.985, elbo),
-        (0, 6),
+        (0, 7),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
         ha="right",
@@ -76,9 +89,9 @@ def _ceiling(axes: Axes, top: float, *, exact: bool) -> None:
     label = r"exact $\log p(x)$" if exact else r"$\log p(x)$, lower bound"
     axes.axhline(top, color=INK if exact else GREY, linestyle="-" if exact else (0, (5, 3)), linewidth=1.3)
     axes.annotate(
-        f"{label} {nats(top)}",
+        f"{label} {precise(top)}",
         (0.01, top),
-        (0, 4),
+        (0, 7),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
         color=INK if exact else GREY,
@@ -86,10 +99,10 @@ def _ceiling(axes: Axes, top: float, *, exact: bool) -> None:
     )
 
 
-def k_axis(axes: Axes, ks: Int[np.ndarray, " n"]) -> None:
-    """A logarithmic axis with the numbers of samples written out."""
+def k_axis(axes: Axes, ks: Int[np.ndarray, " n"], most: int = 12) -> None:
+    """Set a logarithmic axis with the numbers of samples written out, at most so many of them."""
     axes.set_xscale("log")
-    shown = [int(k) for k in ks] if len(ks) <= 12 else [int(k) for k in ks[:: 1 + len(ks) // 12]]
+    shown = [int(k) for k in legible(ks, most)]
     axes.set_xticks(shown, [f"{k:,}".replace(",", "\u2009") for k in shown])
     # a logarithmic axis would write powers of ten between the numbers of samples
     axes.minorticks_off()
@@ -113,21 +126,21 @@ def history(
     r"""Bound, ELBO and $\log p(x)$ on the validation split against the epoch.
 
     Args:
-        rows: One mapping per epoch with ``epoch`` and any of ``val/bound``, ``val/elbo``, ``val/log_px``
-            (nats); a missing value is left out of its line.
+        rows: One mapping per epoch with ``epoch``, counted from 0 and drawn from 1, and any of ``val/bound``,
+            ``val/elbo``, ``val/log_px`` (nats); a missing value is left out of its line.
         log_px_kind: ``exact`` or ``lower``: how the line for $\log p(x)$ is to be read.
         title: What the picture is of.
     """
     figure = canvas()
     axes = figure.add_subplot()
-    epoch = np.array([row["epoch"] for row in rows], dtype=float)
+    epoch = np.array([row["epoch"] + 1 for row in rows], dtype=float)
     series = {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name, *_ in LINES}
     for name, label, colour, width in LINES:
         _line(axes, epoch, series[name], _named(label, name, log_px_kind), color=colour, linewidth=width)
     _shade_between(axes, epoch, series, "gap" if log_px_kind == "exact" else "gap, at least")
     _fit_view(axes, series)
     axes.set(xlabel="epoch", ylabel="nats per datum", title=title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="best", reverse=True)
     return figure

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from taut.report.figures.bound import k_axis
-from taut.report.figures.style import BLUE, GREEN, GREY, HALO, INK, ORANGE, canvas, legible, precise, spread, styled
+from taut.report.figures.style import BLUE, GREEN, GREY, HALO, INK, ORANGE, canvas, per_datum, precise, spread, styled
+from taut.report.numbers import digits_for, interval
 
 LOOK = {
     "exact": (INK, "-"),
@@ -19,7 +20,7 @@ LOOK = {
     "upper": (ORANGE, (0, (5, 3))),
     "estimate": (GREY, ":"),
 }
-FAR = 3.0
+FAR = 1.0
 """A level further away than so many times the gap is told in words rather than drawn."""
 
 FLAT = 0.05
@@ -74,11 +75,9 @@ def bracket(
     _edge(axes, above, "↑", 0.985, "top")
     _edge(axes, below, "↓", 0.015, "bottom")
     _gap(axes, elbo, band, span, len(below))
-    k_axis(axes, legible(ks))
+    k_axis(axes, ks)
     axes.set_title(fill(title, 58))
-    axes.set_ylabel("nats per datum")
-    if error is not None:
-        axes.set_ylabel(f"nats per datum\n(± {precise(error, error)} over the data, for all alike)")
+    axes.set_ylabel(per_datum(error))
     return figure
 
 
@@ -170,17 +169,13 @@ def _edge(axes: Axes, far: Sequence[Level], arrow: str, y: float, va: str) -> No
 def _gap(axes: Axes, elbo: float, band: Enclosed, span: float, below: int) -> None:
     if isfinite(elbo):
         axes.axhline(elbo, color=BLUE, linewidth=0.8, alpha=0.5)
-    low, high = (precise(end - elbo, band.low - elbo) for end in band[:2])
-    if not isfinite(band.low - elbo):
-        words = "no finite gap"
-    elif band.exact:
-        words = f"gap = {low} nats"
-    elif not isfinite(band.high):
-        words = f"gap ≥ {low} nats (no finite upper bound)"
-    elif band.high < band.low:
-        words = f"gap near {high} to {low} nats (noise)"
-    else:
-        words = f"gap in [{low}, {high}] nats"
+    low, high = band.low - elbo, band.high - elbo
+    upper = high if isfinite(high) else None
+    # the words and digits of the terminal, in the signs of a figure
+    said = interval(low, upper, exact=band.exact, digits=digits_for(low), unit=" nats")
+    words = f"gap {said}".replace(">=", "≥").replace("-", "\u2212") if isfinite(low) else "no finite gap"
+    if isfinite(low) and not band.exact and upper is None:
+        words += " (no finite upper bound)"
     axes.annotate(
         f"ELBO {precise(elbo, span / 3)}\n{words}",
         (0.985, 0),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from taut.report.figures.bound import k_axis
-from taut.report.figures.style import GREY, HALO, OKABE_ITO, canvas, legible, precise, spread, styled
+from taut.report.figures.style import GREY, HALO, OKABE_ITO, canvas, precise, spread, styled
 
 WORDS = {"naive": "z from the prior", "uniform": "z uniform", "importance": "z from q"}
 MINUS_INFINITY = "✕ \u2212∞: only zero weights\nfor at least one x"
@@ -50,7 +50,7 @@ def equal_cost(
         for (name, one), (_, y) in zip(curves.items(), ends, strict=True)
     ]
     _labels(axes, ends, words)
-    k_axis(axes, legible(ks))
+    k_axis(axes, ks)
     axes.set(xlabel="samples of z per datum, the same for all", ylabel=f"nats below {what}, {precise(best, 1)}")
     axes.set_title(fill(title, 58))
     return figure

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from taut.report.figures.images import grey_scale, tile_row
 from taut.report.figures.style import BLUE, bare, canvas, styled
@@ -32,13 +33,18 @@ def latent_plane(
         extent: The grid covers ``[-extent, extent]`` on both axes.
         title: What the picture is of.
     """
-    figure = canvas(5.4 if grid is None else 10.2, 4.8)
+    figure = canvas(5.4 if grid is None else 8.8, 4.7 if grid is None else 4.4)
     panels = np.atleast_1d(figure.subplots(1, 1 if grid is None else 2))
     _scatter(figure, panels[0], mean, std, colour, colour_label)
-    panels[0].set(xlabel="$z_1$", ylabel="$z_2$", title=title, aspect="equal")
-    panels[0].set_aspect("equal", adjustable="datalim")
+    panels[0].set(xlabel="$z_1$", ylabel="$z_2$", title="Means of q, one dot a datum", aspect="equal")
+    # one frame for both panels, so that a place of the plane is at the same place in both
+    reach = max(extent, 1.04 * float(np.abs(mean).max(initial=0.0)))
+    panels[0].set(xlim=(-reach, reach), ylim=(-reach, reach))
+    panels[0].xaxis.set_major_locator(MultipleLocator(max(1, round(reach / 3))))
+    panels[0].yaxis.set_major_locator(MultipleLocator(max(1, round(reach / 3))))
     if grid is not None:
-        _decoded(panels[1], grid, extent)
+        _decoded(panels[1], grid, extent, reach)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
     return figure
 
 
@@ -74,11 +80,17 @@ def _scatter(
     bar.set_label(colour_label)
 
 
-def _decoded(axes: Axes, grid: Float[np.ndarray, "g g c h w"], extent: float) -> None:
+def _decoded(axes: Axes, grid: Float[np.ndarray, "g g c h w"], extent: float, reach: float) -> None:
+    """The decoder's mean at each place, side by side with a line between them, on the frame of the other panel."""
     low, high = grey_scale(grid.reshape(-1, *grid.shape[2:]))
-    strips = [tile_row(row, len(row), low, high, gap=0) for row in grid[::-1]]
-    frame = (-extent, extent, -extent, extent)
-    axes.imshow(np.concatenate(strips), cmap="gray", vmin=0, vmax=1, extent=frame, interpolation="nearest")
+    strips = [tile_row(row, len(row), low, high, gap=1) for row in grid[::-1]]
+    line = np.ones_like(strips[0][:1])
+    picture = np.concatenate([part for strip in strips for part in (strip, line)][:-1])
+    # the centre of a tile lies at its place
+    edge = extent * len(grid) / max(len(grid) - 1, 1)
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(-edge, edge, -edge, edge), interpolation="nearest")
     bare(axes)
     ticks = [-extent, 0, extent]
+    limits = (-max(reach, edge), max(reach, edge))
+    axes.set(xlim=limits, ylim=limits)
     axes.set(xticks=ticks, yticks=ticks, xlabel="$z_1$", ylabel="$z_2$", title="Decoder mean at each place")

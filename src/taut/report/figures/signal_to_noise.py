@@ -41,7 +41,7 @@ def _panel(axes: Axes, ks: Sequence[int], curves: Mapping[str, Curve]) -> None:
         axes.errorbar(ks, values, yerr=errors, label=name, color=colour, marker="o", markersize=4, capsize=3)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    k_axis(axes, np.asarray(ks))
+    k_axis(axes, np.asarray(ks), most=8)
     known = [value for values, _ in curves.values() for value in values if value > 0]
     if known and len(ks) > 1:
         middle, where = float(np.exp(np.mean(np.log(known)))), float(np.exp(np.mean(np.log([ks[0], ks[-1]]))))

@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Callable, Iterable
 from functools import wraps
-from math import floor, inf, isfinite, log10
+from math import inf, isfinite, log10
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from taut.files import write_atomically
+from taut.report.numbers import digits_for, number
 
 
 def spread(values: Iterable[float], distance: float, low: float = -inf, high: float = inf) -> list[float]:
@@ -39,9 +40,14 @@ def spread(values: Iterable[float], distance: float, low: float = -inf, high: fl
     return placed.tolist()
 
 
-def legible(ks: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
-    """The numbers of samples that can be written under a logarithmic axis without touching, both ends among them."""
-    apart = log10(ks[-1] / ks[0]) / 12
+def legible(ks: Int[np.ndarray, " n"], most: int = 12) -> Int[np.ndarray, " m"]:
+    """The numbers of samples that can be written under a logarithmic axis without touching, both ends among them.
+
+    Args:
+        ks: All of them, ascending.
+        most: How many stand side by side at equal distances.
+    """
+    apart = log10(ks[-1] / ks[0]) / most
     kept = [ks[-1]]
     for k in ks[-2:0:-1]:
         if min(log10(kept[-1] / k), log10(k / ks[0])) > apart:
@@ -49,13 +55,22 @@ def legible(ks: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
     return np.unique([ks[0], *kept])
 
 
-def precise(value: float, scale: float) -> str:
-    """Number in decimals that show two digits of ``scale``, at least two; the minus sign of the axes, no minus zero."""
-    if not isfinite(value):
-        return "not finite"
-    decimals = min(max(2, 1 - floor(log10(scale))), 6) if isfinite(scale) and scale > 1e-6 else 2
-    # + 0.0 turns minus zero into zero
-    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\u2212")
+def precise(value: float, scale: float = 1.0) -> str:
+    """Number in the decimals of a table, more where two digits of ``scale`` take them; the minus sign of the axes."""
+    return number(value, digits_for(scale)).replace("-", "\u2212") if isfinite(value) else "not finite"
+
+
+def per_datum(error: float | None, curves: str = "all") -> str:
+    """Name of an axis of nats per datum, with the standard error over the data where one is common to all curves.
+
+    Args:
+        error: That standard error, nats: it moves all values alike and says nothing about their distances.
+        curves: Who shares it.
+    """
+    unit = "nats per datum"
+    if error is None or not isfinite(error):
+        return unit
+    return f"{unit}\n(± {precise(error, error)} over the data, for {curves} alike)"
 
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -113,12 +128,6 @@ def canvas(width: float = 6.4, height: float = 4.2) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
-
-
-def nats(value: float) -> str:
-    """Two decimals with the minus sign the axes use, and never a minus zero."""
-    # + 0.0 turns minus zero into zero
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\u2212")
 
 
 def bare(axes: Axes) -> None:

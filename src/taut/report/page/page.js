@@ -27,6 +27,7 @@ function filter(words) {
   for (const one of every("[data-runs]")) one.hidden = !one.dataset.runs.split(" ").some((run) => shown.has(Number(run)));
   document.getElementById("matches").textContent = wanted.length ? `${shown.size} of ${DATA.runs.length} runs` : "";
   redraw();
+  told();
 }
 
 const box = document.getElementById("filter");
@@ -65,10 +66,7 @@ function remembered(theme) {
   }
 }
 
-function themed() {
-  toggle.textContent = dark() ? "Light" : "Dark";
-  redraw();
-}
+const themed = () => { toggle.textContent = dark() ? "Light" : "Dark"; };
 
 toggle.addEventListener("click", () => {
   root.dataset.theme = dark() ? "light" : "dark";
@@ -77,18 +75,24 @@ toggle.addEventListener("click", () => {
 });
 media.addEventListener("change", themed);
 
+/* Tables that are wider than the page say so. */
+function told() {
+  for (const table of every(".scroll")) table.nextElementSibling.hidden = table.scrollWidth <= table.clientWidth;
+}
+
 /* Pictures: written into the page as text, turned into images when they are looked at. */
 let uris = null;
 
 function gallery(kind) {
   uris ??= JSON.parse(document.getElementById("uris").textContent);
-  const place = document.querySelector(".gallery");
+  const place = document.querySelector(".gallery"), word = document.querySelector(`.choices [data-kind="${kind}"]`).textContent;
   place.replaceChildren(...uris[kind].map(([run, uri]) => {
     const figure = made("figure"), button = made("button", "", { type: "button" }), label = DATA.runs[run].label;
     figure.dataset.run = run;
     figure.hidden = !shown.has(run);
-    button.append(made("img", "", { src: uri, alt: label, loading: "lazy", decoding: "async" }));
-    button.addEventListener("click", () => enlarge(uri, label));
+    const alt = `${word}: ${label}`;
+    button.append(made("img", "", { src: uri, alt, loading: "lazy", decoding: "async" }));
+    button.addEventListener("click", () => enlarge(uri, alt));
     figure.append(button, made("figcaption", label));
     return figure;
   }));
@@ -104,54 +108,37 @@ function enlarge(uri, label) {
 
 for (const button of every(".choices button")) button.addEventListener("click", () => gallery(Number(button.dataset.kind)));
 
-/* The plotting library: unpacked once, then every plot is drawn when it comes into sight. */
-async function library() {
-  const packed = Uint8Array.from(atob(document.getElementById("library").textContent), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  document.head.append(made("script", await new Response(stream).text()));
-  return window.Plotly;
-}
+/* The charts are drawn at once, pictures when they come into sight. */
+const figures = [];
 
-const figures = new Map();
-
-function redraw() {
-  for (const figure of figures.values()) if (figure.seen) draw(figure);
+function redraw(width) {
+  for (const figure of figures) draw(figure, width);
 }
 
 function watch() {
   const look = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) {
-      if (!isIntersecting) continue;
-      look.unobserve(target);
-      if (target.id === "pictures") gallery(0);
-      else { figures.get(target).seen = true; draw(figures.get(target)); }
-    }
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    look.disconnect();
+    gallery(0);
   }, { rootMargin: "300px" });
-  for (const element of every(".plot")) {
-    figures.set(element, { element, seen: false, off: new Set() });
-    look.observe(element);
-  }
   every("#pictures").forEach((section) => look.observe(section));
 }
 
 addEventListener("beforeprint", () => {
   if (document.getElementById("pictures") && !uris) gallery(0);
-  for (const figure of figures.values()) { figure.seen = true; draw(figure, 680); }
+  redraw(PRINTED);
 });
-addEventListener("afterprint", redraw);
+addEventListener("afterprint", () => redraw());
 
 root.dataset.theme = remembered() ?? "";
 if (!root.dataset.theme) delete root.dataset.theme;
-addEventListener("load", async () => {
-  try {
-    await library();
-  } catch {
-    for (const canvas of every(".canvas")) canvas.replaceChildren(made("p", "The plots need a browser of 2023 or later.", { className: "empty" }));
-    return;
-  }
+addEventListener("load", () => {
+  figures.push(...every(".plot").map((element) => ({ element, off: new Set() })));
+  redraw();
   watch();
   themed();
+  told();
   let width = innerWidth;
-  addEventListener("resize", later(() => { if (innerWidth !== width) { width = innerWidth; redraw(); } }, 150));
+  addEventListener("resize", later(() => { if (innerWidth !== width) { width = innerWidth; redraw(); told(); } }, 150));
   root.dataset.ready = "true";
 });

@@ -1,14 +1,12 @@
-"""One self-contained page: the template filled in, with the plotting library, the numbers and the pictures inside."""
+"""One self-contained page: the template filled in, with the charts' script, the numbers and the pictures inside."""
 
 import base64
-import gzip
 import hashlib
 import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from taut.report.page import plots
 from taut.report.page.plots import Kind
 from taut.report.page.searches import Shown
 from taut.report.read import configs
-from taut.report.read.files import Reader
+from taut.report.read.files import Reader, legible
 from taut.report.read.runs import STATES, Names, Run
 from taut.report.tables.cells import MARKS
 from taut.report.tables.sections import Section, state_cells
@@ -38,6 +36,7 @@ def render(
     kinds: Sequence[Kind],
     notes: Sequence[str],
     searches: Sequence[Shown] = (),
+    base: Path = Path(),
 ) -> str:
     """The page.
 
@@ -49,10 +48,11 @@ def render(
         kinds: Their pictures.
         notes: What could not be read of the sweeps.
         searches: The searches among the sweeps.
+        base: The folder that the page is written into.
     """
     from jinja2 import Environment, StrictUndefined
 
-    script, style, library = _asset("page.js") + _asset("plots.js"), _asset("page.css"), _library()
+    script, style = _asset("page.js") + _asset("plots.js"), _asset("page.css")
     # escaped: names, reasons and logs come from files that others wrote
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["minus"] = lambda text: re.sub(r"(?<![\w.])-(?=[\d.])", "\u2212", text)
@@ -65,18 +65,18 @@ def render(
         states=_states(runs),
         sections=sections,
         links=_links(sections),
+        charts=[_charts(section) for section in sections],
         marks=MARKS,
         waiting=list(_groups(runs)),
         kinds=kinds,
-        failures=list(_failures(runs, names)),
+        failures=list(_failures(runs, names, base)),
         notes=notes,
         searches=searches,
         settings=configs.differing([configs.settings(run.config) for run in runs]),
         versions=_versions(runs),
         style=style,
         script=script,
-        library=_packed(library),
-        hashes=[_hash(library), _hash(script)],
+        digest=_hash(script),
         data=_embedded(_numbers(runs, names, sections)),
         pictures=_embedded(_uris(kinds)),
     )
@@ -126,6 +126,16 @@ def _links(sections: Sequence[Section]) -> list[str]:
     return links
 
 
+def _charts(section: Section) -> list[str]:
+    """Charts that a set is worth: of a single run none that compares, and none of a gap that is known."""
+    if len(section.rows) > 1:
+        return ["gap_k", "parallel", "bracket", *(["gap_epoch"] if section.scores.source == "test" else [])]
+    gap = section.scores.entries[0].scores.gap
+    if gap is None or gap.exact:
+        return []
+    return ["bracket", *(["gap_epoch"] if section.scores.source == "test" else [])]
+
+
 def _states(runs: Sequence[Run]) -> list[tuple[str, int]]:
     counted = Counter(run.state for run in runs)
     return [(state, counted[state]) for state in STATES[::-1] if counted[state]]
@@ -143,33 +153,26 @@ def _groups(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
         yield {"heading": heading or "without a bound so far", "places": places, "cells": cells, "drawn": drawn}
 
 
-def _failures(runs: Sequence[Run], names: Names) -> Iterator[dict[str, Any]]:
+def _near(path: Path, base: Path) -> Path:
+    """A path as the reader of the page finds it: from the folder of the page, if it lies below."""
+    path, base = path.absolute(), base.absolute()
+    return path.relative_to(base) if path.is_relative_to(base) else Path(*path.parts[-3:])
+
+
+def _failures(runs: Sequence[Run], names: Names, base: Path) -> Iterator[dict[str, Any]]:
     for place, run in enumerate(runs):
         if run.state in BAD or run.problems:
             log = run.log if run.state in BAD else ""
             # a log was written by any library: secrets and control characters in it stay out of the page
             tail = CONTROL.sub("", redacted_by_name(Reader(run.folder).tail(log).replace("\r", "\n"))) if log else ""
-            yield {"place": place, "label": names.labels[place], "run": run, "log": log, "tail": tail.strip()}
+            path = legible(_near(run.folder / log, base))
+            yield {"place": place, "label": names.labels[place], "run": run, "path": path, "tail": tail.strip()}
 
 
 def _versions(runs: Sequence[Run]) -> dict[str, list[tuple[str, int]]]:
     """Versions of every library and of the data, with the number of runs made with each."""
     names = dict.fromkeys(name for run in runs for name in run.versions)
     return {name: Counter(run.versions[name] for run in runs if name in run.versions).most_common() for name in names}
-
-
-@cache
-def _library() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs()
-
-
-@cache
-def _packed(text: str) -> str:
-    """A script as text of a third of its size, which browsers unpack themselves."""
-    # without the time, so that the same runs give the same page
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode("ascii")
 
 
 def _hash(script: str) -> str:

@@ -106,9 +106,10 @@ def _short(value: float | None) -> Any:
 
 
 MOST_OF_A_KIND = 24
-MOST_BYTES = 12_000_000
-"""Bytes of all pictures of a page, before they are written as text."""
-LARGE, WIDEST, MOST_PIXELS = 200_000, 1_400, 40_000_000
+MOST_BYTES = 700_000
+"""Bytes of all pictures of a page before they are written as text, which adds a third: the page of 15 runs stays below
+1.5 MB, so that it can be sent by mail."""
+SMALL, LARGEST, WIDEST, MOST_PIXELS = 8_000, 4_000_000, 1_000, 40_000_000
 FIRST = ("images_test", "completion", "clusters", "latent", "bracket", "bound_versus_k_test", "gap_apart")
 """Kinds that come before the others: by the beginning of their names, without the folder."""
 
@@ -143,19 +144,34 @@ def pictures(runs: Sequence[Run], order: Sequence[int]) -> list[Kind]:
         runs: All runs of the report.
         order: Places of the runs, the best first: they are shown where there is no room for all.
     """
-    names = sorted({kind for run in runs for kind in run.pictures}, key=_rank)
+    having = {name: [place for place in order if name in _final(runs[place])] for name in _kinds(runs)}
     room, kinds = MOST_BYTES, []
-    for name in names:
-        having = [place for place in order if name in runs[place].pictures]
-        shown = []
-        for place in having[:MOST_OF_A_KIND]:
-            image = _image(runs[place].pictures[name]) if room > 0 else None
-            if image is not None:
-                room -= len(image[1])
-                shown.append(Picture(place, f"data:{image[0]};base64,{base64.b64encode(image[1]).decode('ascii')}"))
+    for left, (name, places) in enumerate(having.items()):
+        # kinds share what is left evenly: what one does not need falls to those after it
+        share, shown = room // (len(having) - left), []
+        for place in places[:MOST_OF_A_KIND]:
+            image = _image(runs[place].pictures[name]) if share > 0 else None
+            if image is None:
+                continue
+            share -= len(image[1])
+            # the first of a kind always: it says what there is
+            if share < 0 and shown:
+                break
+            room -= len(image[1])
+            shown.append(Picture(place, f"data:{image[0]};base64,{base64.b64encode(image[1]).decode('ascii')}"))
         if shown:
-            kinds.append(Kind(name.replace("_", " "), shown, len(having)))
+            kinds.append(Kind(name.replace("_", " "), shown, len(places)))
     return kinds
+
+
+def _kinds(runs: Sequence[Run]) -> list[str]:
+    return sorted({kind for run in runs for kind in _final(run)}, key=_rank)
+
+
+def _final(run: Run) -> list[str]:
+    """Kinds of the pictures of a run, without those of the validation that the test has drawn, too."""
+    names = run.pictures
+    return [name for name in names if not (name.endswith("_val") and f"{name.removesuffix('val')}test" in names)]
 
 
 def _rank(name: str) -> tuple[int, str]:
@@ -164,11 +180,11 @@ def _rank(name: str) -> tuple[int, str]:
 
 
 def _image(path: Path) -> tuple[str, bytes] | None:
-    """Type and bytes of a picture, made smaller where it is huge; ``None`` for what is no picture."""
+    """Type and bytes of a picture, made smaller where that is possible; ``None`` for what is no picture."""
     from PIL import Image
 
     try:
-        content = read_regular(path, 20 * LARGE)
+        content = read_regular(path, LARGEST)
         # one format: a damaged or hostile file meets no other decoder of PIL
         with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             warnings.simplefilter("error")
@@ -176,18 +192,15 @@ def _image(path: Path) -> tuple[str, bytes] | None:
             if image.width * image.height > MOST_PIXELS:
                 return None
             image.load()
-            return ("image/png", content) if _is_small(image.width, content) else ("image/webp", _smaller(image))
+            smaller = content if len(content) <= SMALL else _smaller(image)
+            return ("image/png", content) if len(content) <= len(smaller) else ("image/webp", smaller)
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError):
         return None
-
-
-def _is_small(width: int, content: bytes) -> bool:
-    return width <= WIDEST and len(content) <= LARGE
 
 
 def _smaller(image: Any) -> bytes:
     made = image.convert("RGB")
     made.thumbnail((WIDEST, 10 * WIDEST))
     out = io.BytesIO()
-    made.save(out, "WEBP", quality=85)
+    made.save(out, "WEBP", quality=80)
     return out.getvalue()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from taut.config.program import typed
 from taut.functional.confidence_sequence import BURN_IN, LEVEL
+from taut.report.numbers import number
 from taut.report.rank import criteria
 from taut.report.rank.candidates import Candidate, Entry, ScoreSet, settings_of, singles
 from taut.report.rank.ranking import (
@@ -20,9 +21,8 @@ from taut.report.rank.ranking import (
     RankKey,
     compared,
 )
-from taut.report.rank.sentences import ALONE, Name, Words, at_least, bracket_words, how, listed
+from taut.report.rank.sentences import ALONE, ALONE_IN_SET, Name, Words, at_least, bracket_words, how, listed
 from taut.report.read.files import whole
-from taut.report.tables.evaluation import number
 
 ENOUGH = 5
 """Seeds of a setting from which on a difference of some three standard deviations is found among a few settings."""
@@ -67,11 +67,13 @@ class Answers:
         answers: One for each question.
         over: What errors of differences are of: the data, or the seeds.
         procedure: How it was compared, and with which confidence; empty for a single run.
+        alone: Says of a single run that there is nothing to compare it with; empty for several.
     """
 
     answers: Sequence[Answer]
     over: Over
     procedure: Sequence[str]
+    alone: str = ""
 
 
 def answers(scores: ScoreSet, name: Name) -> Answers:
@@ -94,7 +96,12 @@ def answers(scores: ScoreSet, name: Name) -> Answers:
     words = Words(name, over, whole(scores.about.get("n")) or 0)
     made = [_log_px(rankings, candidates, words), _elbo(rankings, words), _tightest(rankings, candidates, words)]
     made += [_criterion(criterion, settings, name) for criterion in criteria.given(settings)]
-    return Answers([one for one in made if one], over, _procedure(found, candidates, settings, name))
+    answered = [one for one in made if one]
+    if len(scores.entries) == 1:
+        # said once, and not of each of its scores
+        answered = [replace(one, sentences=[each for each in one.sentences if each != ALONE]) for one in answered]
+        return Answers(answered, over, [], f"{name(candidates[0])}: {ALONE_IN_SET}")
+    return Answers(answered, over, _procedure(found, candidates, settings, name))
 
 
 def best_validations(scores: ScoreSet, name: Callable[[Entry], str]) -> list[tuple[str, str, str]]:

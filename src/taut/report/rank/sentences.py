@@ -4,15 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taut.functional.confidence_sequence import BURN_IN, LEVEL, MOST
+from taut.report.numbers import floored, number
 from taut.report.rank.candidates import Candidate
 from taut.report.rank.ranking import Measure, Over, Ranking, Rival
 from taut.report.rank.significance import EQUAL
 from taut.report.read.scores import Bracket, Score
-from taut.report.tables.evaluation import LABELS, floored, number
+from taut.report.tables.evaluation import LABELS
 
 NAMED = 3
 """Runs that are named in a sentence; the others are counted."""
 ALONE = "The only one that was scored in this way."
+ALONE_IN_SET = "the only run that was scored in this way"
 
 Name = Callable[[Candidate], str]
 

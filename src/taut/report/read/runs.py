@@ -267,17 +267,31 @@ def names_of(runs: Sequence[Run]) -> Names:
     varied = _without_repeats(differing([run.about for run in runs]))
     order = sorted(varied, key=lambda name: (*_place(name), name))
     varied = {name: varied[name] for name in order}
-    labels = [_words(varied, index, ()) or run.name for index, run in enumerate(runs)]
+    labels = [_words(varied, index, ()) or described(run) for index, run in enumerate(runs)]
     if max(map(len, labels), default=0) > LONGEST:
         labels = [run.name for run in runs]
     labels = [run.name if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)]
-    labels = [
-        legible(run.folder) if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)
-    ]
+    tails = _tails([run.folder for run in runs])
+    labels = [tail if labels.count(label) > 1 else label for tail, label in zip(tails, labels, strict=True)]
     series = [
         _words(varied, index, ("k", *REPEATS)) or run.about.get("model", "runs") for index, run in enumerate(runs)
     ]
     return Names(labels, series, varied)
+
+
+def described(run: Run) -> str:
+    """Model, data, k and seed of a run, as far as they are known; else the name of its folder."""
+    words = [_word(key, run.about[key]) for key in ("model", "data", "k", "seed") if run.about.get(key)]
+    return " ".join(words) or run.name
+
+
+def _tails(folders: Sequence[Path]) -> list[str]:
+    """The ends of paths that tell them apart, and no more of the machine they lie on."""
+    for parts in range(2, max((len(folder.parts) for folder in folders), default=0)):
+        tails = ["/".join(folder.parts[-parts:]) for folder in folders]
+        if len(set(tails)) == len(tails):
+            return [legible(tail) for tail in tails]
+    return [legible(folder) for folder in folders]
 
 
 def shared_words(names: Names, runs: Sequence[int], without: Sequence[str]) -> list[str]:

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
+from taut.report.numbers import number
 from taut.report.rank.candidates import Candidate, Pick, ScoreSet, Source
 from taut.report.rank.ranking import ELBO, GAP_LOW, LOG_PX
 from taut.report.rank.sentences import bracket_words, label
 from taut.report.rank.significance import moments
 from taut.report.read.runs import Names
 from taut.report.read.scores import Bracket, Score
-from taut.report.tables.evaluation import number
 from taut.report.tables.training import LOW_ESS
 
 MARKS = {"first": "●", "tied": "○"}

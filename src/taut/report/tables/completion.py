@@ -6,8 +6,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from taut.report.numbers import number
 from taut.report.read.files import OF
-from taut.report.tables.evaluation import number, section, signed
+from taut.report.tables.evaluation import section, signed
 from taut.report.tables.table import NARROW, new_table
 
 Result = Mapping[str, Any]

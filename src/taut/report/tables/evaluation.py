@@ -1,8 +1,7 @@
 """The tables of an evaluation: every estimator, the interval for the gap, its parts, and what not to trust."""
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taut.functional.bits import Bits
+from taut.report.numbers import DIGITS, ceiled, floored, interval, number
 from taut.report.read.files import OF
 from taut.report.read.scores import Scores
 from taut.report.tables.table import NARROW, new_table
@@ -84,45 +84,12 @@ def signed(score: Mapping[str, Any] | None, digits: int = 3) -> str:
     return f"{number(score['value'], digits)}{tail}"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number of nats; empty where there is none, no minus zero."""
-    # NaN differs from itself
-    if value is None or value != value:
-        return ""
-    # + 0.0 turns minus zero into zero
-    return f"{value:.3e}" if abs(value) >= 1e7 else f"{round(value, digits) + 0.0:.{digits}f}"
-
-
-def floored(value: float, digits: int = 3) -> str:
-    """A number that holds from below, in digits that never claim more than it."""
-    return _whole(value, digits, math.floor)
-
-
-def ceiled(value: float, digits: int = 3) -> str:
-    """A number that holds from above, in digits that never claim more than it."""
-    return _whole(value, digits, math.ceil)
-
-
-def _whole(value: float, digits: int, rounded: Callable[[float], int]) -> str:
-    if not math.isfinite(value):
-        return number(value, digits)
-    # the digits that number() will show, so that it does not round a bound to the wrong side
-    unit = 10.0**-digits if abs(value) < 1e7 else 10.0 ** (math.floor(math.log10(abs(value))) - 3)
-    return number(rounded(value / unit) * unit, digits)
-
-
-def interval_words(gap: Mapping[str, Any], digits: int = 3) -> str:
-    """The gap as ``= a``, ``in [a, b]`` or ``>= a``; ``about a`` where noise makes the ends cross; void as the ELBO."""
-    low, high = gap["low"]["value"], gap["high"]
+def interval_words(gap: Mapping[str, Any], digits: int = DIGITS) -> str:
+    """The gap in words, see :func:`taut.report.numbers.interval`; void as the ELBO."""
+    high = gap["high"]
     if gap.get("void"):
         return "is void"
-    if gap["exact"]:
-        return f"= {number(low, digits)}"
-    if high is None:
-        return f">= {number(low, digits)}"
-    if high["value"] < low:
-        return f"about {number((low + high['value']) / 2, digits)}, ends cross"
-    return f"in [{number(low, digits)}, {number(high['value'], digits)}]"
+    return interval(gap["low"]["value"], None if high is None else high["value"], exact=gap["exact"], digits=digits)
 
 
 def _of(result: Result) -> str:

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from taut.config.run_folder import read_result
 from taut.files import write_atomically
+from taut.report.numbers import number
 from taut.report.read.scores import void_of
 from taut.report.read.search import SearchResult
-from taut.report.tables.evaluation import number
 from taut.report.tables.table import new_table
 from taut.report.tables.training import CRITERIA
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from taut.report.rank.answers import Answer
+from taut.report.rank.answers import Answer, Answers
 from taut.report.read.files import legible
 from taut.report.read.runs import STATES, Run
 from taut.report.tables.cells import MARKS, Cell, Column, Row
@@ -52,7 +52,10 @@ def answered(section: Section) -> Iterator[RenderableType]:
     """What a set of comparable scores says of its runs, and how that was found."""
     yield Text("")
     yield _heading(section)
-    yield from map(_answer, section.found.answers)
+    if section.found.alone:
+        yield _alone(section.found)
+    else:
+        yield from map(_answer, section.found.answers)
     if section.found.procedure:
         yield Text(" ".join(section.found.procedure), style="dim")
 
@@ -125,6 +128,18 @@ def _answer(answer: Answer) -> Text:
     text.append(f"  {answer.value} {answer.error}", style="not bold")
     for sentence in answer.sentences:
         text.append(f"\n  {sentence}", style=f"not bold {COLOURS[answer.verdict]}")
+    return text
+
+
+def _alone(found: Answers) -> Text:
+    """The scores of a set's single run, each in a line."""
+    text = Text(found.alone, style="bold cyan")
+    for answer in found.answers:
+        text.append(f"\n  {answer.column} ", style="bold default").append(
+            f"{answer.value} {answer.error}", style="not bold default"
+        )
+        for sentence in answer.sentences:
+            text.append(f"\n  {sentence}", style="not bold dim")
     return text
 
 

@@ -27,7 +27,7 @@ from taut.training import loggers
 from taut.training.callbacks.history import metrics_file, read
 from taut.training.strategies import whole_weights
 
-GRID, EXTENT, ELBO_DRAWS = 15, 2.5, 16
+GRID, EXTENT, ELBO_DRAWS = 9, 2.5, 16
 
 
 @dataclass(frozen=True)
@@ -198,17 +198,13 @@ class Pictures(Callback):
 
     def _subject(self, trainer: Trainer, model: Any, stage: str) -> Subject:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        binarisation = "" if data.binarisation == "none" else f" ({data.binarisation})"
-        observed = "" if data.mask is None else ", observed cells"
-        # of a sum that is done no draws are taken
-        draws = "" if model.log_px_kind == "exact" else f", k = {model.k}"
         return Subject(
             model=model,
             x=_rows(data, stage).to(model.device),
             columns=None if data.columns is None else tuple(data.columns),
             stage=stage,
             count=self.count,
-            caption=f"{type(model).__name__}{draws}, on {data.name}{binarisation}{observed}, {stage} split",
+            caption=_caption(model, data, stage),
         )
 
     def _draw_history(self, trainer: Trainer, model: Any) -> None:
@@ -216,7 +212,18 @@ class Pictures(Callback):
         if trainer.is_global_zero and path.exists():
             curve = model.curve("val")
             kind = "lower" if curve is None else curve[-1]
-            _publish(trainer, "history", figures.history(read(path), log_px_kind=kind))
+            title = _caption(model, trainer.datamodule, "val")  # type: ignore[attr-defined]
+            _publish(trainer, "history", figures.history(read(path), log_px_kind=kind, title=title))
+
+
+def _caption(model: Any, data: Any, stage: str) -> str:
+    """Model, k, data and split in words."""
+    binarisation = "" if data.binarisation == "none" else f" ({data.binarisation})"
+    observed = "" if data.mask is None else ", observed cells"
+    # of a sum that is done no draws are taken
+    draws = "" if model.log_px_kind == "exact" else f", k = {model.k}"
+    split = {"val": "validation"}.get(stage, stage)
+    return f"{model.title or type(model).__name__}{draws}, on {data.name}{binarisation}{observed}, {split} split"
 
 
 def _rows(data: Any, stage: str) -> Tensor:
