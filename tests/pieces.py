@@ -19,6 +19,11 @@ COLUMNS = ("gaussian", "negative_binomial", "categorical 3", "bernoulli")
 SMALL_NETWORK = {"hidden": [7], "channels": 2, "widths": [2, 4]}
 
 
+AUDITS = ("gaussian_pair", "radiata_pine_density", "radiata_pine_without_resin")
+EXPERIMENTS = {"gap": "evaluate", "lecture": "complete", **dict.fromkeys(AUDITS, "audit")}
+"""The command of an experiment that is none of train."""
+
+
 def names(group: str) -> list[str]:
     """The entries of a config group: what a contract is parametrised over."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))

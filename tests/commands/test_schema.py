@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from omegaconf import OmegaConf
-from pieces import CONF
+from pieces import CONF, EXPERIMENTS
 from referencing import Registry, Resource
 from reliability.test_cli import MISTAKES
 
@@ -26,8 +26,6 @@ from taut.config.instantiate import arguments
 from taut.config.plain_yaml import read_values
 from taut.errors import UserError
 
-EXPERIMENTS = {"gap": "evaluate", "lecture": "complete"}
-"""Those of other commands than train."""
 COMMANDS = ("train", "evaluate", "complete", "audit")
 
 

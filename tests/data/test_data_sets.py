@@ -14,7 +14,9 @@ from lightning.pytorch import LightningDataModule
 from omegaconf import OmegaConf
 from pieces import CONF, names
 from scipy.io import loadmat, savemat
+from sklearn import datasets
 from sklearn.datasets import load_digits
+from sklearn.preprocessing import StandardScaler
 
 from taut.data import digits
 from taut.data.base import Data, Splits
@@ -27,6 +29,7 @@ from taut.data.frey_faces import FreyFaces
 from taut.data.mnist import MNIST
 from taut.data.omniglot import _LEVELS, Omniglot, shrink
 from taut.data.readers.fetch import Remote, data_folder
+from taut.data.scikit_learn import TABLES, ScikitLearn
 from taut.errors import UserError
 from taut.testing import check_data
 
@@ -43,12 +46,13 @@ SHAPES = {
     "frey_faces": ((1, 28, 20), (1565, 200, 200)),
     "faithful": ((2,), (272, 272, 272)),
     "concrete": ((9,), (824, 103, 103)),
+    "scikit_learn": ((4,), (150, 150, 150)),
     "synthetic": ((2,), (600, 200, 200)),
     "table": ((3,), (80, 10, 10)),
     "images": ((1, 8, 6), (80, 10, 10)),
 }
 IMAGES = {name for name, (shape, _) in SHAPES.items() if len(shape) == 3}
-UNCUT = {"faithful"}
+UNCUT = {"faithful", "scikit_learn"}
 MEANS = {"mnist": 33.3184 / 255, "omniglot": 0.0805}
 
 
@@ -127,6 +131,29 @@ def check_disjoint(name: str, splits: Splits) -> None:
         whole = len(load_digits().data) if name == "digits" else len(rows)
         assert len(rows) == whole
         assert len(set(rows)) == len(rows)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_are_scikit_learns(table):
+    loaded = getattr(datasets, f"load_{table}")()
+    data = ScikitLearn(batch_size=None, table=table)
+    np.testing.assert_array_equal(data.rows_of("test").numpy(), loaded.data)
+    assert data.columns == tuple(loaded.feature_names)
+    rows = ScikitLearn(batch_size=None, table=table, standardise=True).rows_of("train").numpy()
+    np.testing.assert_allclose(rows, StandardScaler().fit_transform(loaded.data), atol=1e-9)
+    cut = ScikitLearn(batch_size=None, table=table, val_fraction=0.2, test_fraction=0.3)
+    sizes = [len(rows) for rows in cut.splits]
+    n = len(loaded.data)
+    assert sizes == [n - round(0.2 * n) - round(0.3 * n), round(0.2 * n), round(0.3 * n)]
+    assert cut.held_out
+    assert not data.held_out
+
+
+def test_an_unknown_table_is_refused():
+    with pytest.raises(
+        UserError, match=r"data\.table=boston is not known; choose breast_cancer, diabetes, iris or wine"
+    ):
+        ScikitLearn(batch_size=None, table="boston")
 
 
 def test_digits_are_scikit_learns():

@@ -9,13 +9,17 @@ from pieces import CONF, names
 
 from taut.config.check import check
 from taut.config.instantiate import instantiate
-from taut.data.mask.base import Mask, Region
+from taut.data.mask.base import Mask, Region, TableMask
 from taut.data.mask.cells import BLOCK, File, FromData, Random
 from taut.data.mask.regions import QUADRANTS, Quadrants, Square
+from taut.data.mask.table import AboveMean, ExactRate
+from taut.data.scikit_learn import ScikitLearn
 from taut.errors import UserError
 from taut.testing import check_mask
 
 IMAGE = (1, 8, 8)
+TABLE = ("above_mean", "exact_rate")
+"""Masks that look at all rows together."""
 
 
 def _made(name: str, folder, x_shape=IMAGE) -> Mask:
@@ -33,12 +37,17 @@ def _made(name: str, folder, x_shape=IMAGE) -> Mask:
 def test_a_mask_keeps_its_contract(name, tmp_path):
     mask = _made(name, tmp_path)
     check_mask(mask, IMAGE)
-    seen = mask.draw(5, IMAGE, seed=1, stream="train")
+    if isinstance(mask, TableMask):
+        seen = mask.observed(torch.randn(5, *IMAGE))
+        with pytest.raises(UserError, match=f"mask={name} looks at the numbers of all rows"):
+            mask.draw(5, IMAGE, seed=1, stream="train")
+    else:
+        seen = mask.draw(5, IMAGE, seed=1, stream="train")
     assert seen.all() if name == "from_data" else 0 < seen.float().mean() < 1
     assert not mask.fresh
 
 
-@pytest.mark.parametrize("name", [name for name in names("mask") if name != "random"])
+@pytest.mark.parametrize("name", [name for name in names("mask") if name not in ("random", *TABLE)])
 def test_what_is_not_drawn_hides_the_same_in_every_datum(name, tmp_path):
     mask = _made(name, tmp_path)
     first, other = (mask.draw(4, IMAGE, seed=seed, stream=stream) for seed, stream in ((1, "train"), (2, "val")))
@@ -75,7 +84,7 @@ ODD = {
 
 
 def test_every_region_has_its_picture():
-    regions = {name for name in names("mask") if name not in ("file", "from_data", "random")}
+    regions = {name for name in names("mask") if name not in ("file", "from_data", "random", *TABLE)}
     assert regions == EVEN.keys() == ODD.keys()
 
 
@@ -200,3 +209,29 @@ def test_a_file_of_another_shape_is_refused(shape, tmp_path):
 def test_every_region_is_a_region(tmp_path):
     assert {name for name in names("mask") if isinstance(_made(name, tmp_path), Region)} == EVEN.keys()
     assert FromData().draw(2, (3,), seed=0, stream="x").all()
+
+
+def test_an_exact_rate_hides_the_cells_of_numpy_s_older_generator():
+    """The notebook: numpy.random.seed(1234), then numpy.random.choice of floor(n p / 2) cells of the flat table."""
+    state = np.random.RandomState(1234)
+    chosen = state.choice(7 * 3, 10, replace=False)
+    hidden = ~ExactRate().observed(torch.zeros(7, 3))
+    assert sorted(hidden.flatten().nonzero().flatten().tolist()) == sorted(chosen)
+    assert int((~ExactRate(0.3, seed=2).observed(torch.zeros(7, 3))).sum()) == 6
+
+
+def test_what_is_above_the_mean_is_hidden_in_the_first_half_of_the_columns():
+    x = torch.tensor([[0.0, 5.0, 1.0], [1.0, 0.0, 9.0], [5.0, 1.0, 1.0]])  # means 2, 2 and 3.67; one column of three
+    assert AboveMean().observed(x).tolist() == [[True] * 3, [True] * 3, [False, True, True]]
+    x[1, 0] = torch.nan  # the mean of the others is 2.5
+    assert AboveMean().observed(x)[:, 0].tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(("mask", "hidden"), [(ExactRate(), 569 * 30 // 2), (AboveMean(), 3405)])
+def test_a_data_set_keeps_the_truth_behind_the_mask_of_a_table(mask, hidden):
+    """What complete.py holds completions against; the count of AboveMean is that of numpy."""
+    data = ScikitLearn(table="breast_cancer", standardise=True, batch_size=None, mask=mask)
+    x, truth = data.rows_of("test"), data.complete_rows_of("test")
+    assert int(x.isnan().sum()) == hidden
+    assert not truth.isnan().any()
+    assert torch.equal(x[~x.isnan()], truth[~x.isnan()])

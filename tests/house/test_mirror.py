@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from pieces import CONF, names
+from pieces import CONF, EXPERIMENTS, names
 
 from taut.config.instantiate import check_hydra, check_targets
 
@@ -25,7 +25,7 @@ BASES = {
 }
 """What every choice of a group is; the choices are beside it."""
 ABBREVIATED = {"mog": "mixtureofgaussians"}
-OTHERS = {"evidence": "evaluate", "experiment=gap": "evaluate", "experiment=lecture": "complete"}
+OTHERS = {"evidence": "evaluate", **{f"experiment={name}": command for name, command in EXPERIMENTS.items()}}
 """The command that a group, or a single choice of one, belongs to where it is not train."""
 YAMLS = sorted(CONF.rglob("*.yaml"))
 

@@ -33,7 +33,7 @@ def _clusters(n: int = 300, size: int = 3) -> torch.Tensor:
     return centres[torch.randint(4, (n,))] + torch.randn(n, size) * torch.rand(size)
 
 
-@pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full"])
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full", "tied"])
 def test_every_step_of_full_batch_em_climbs(covariance):
     for seed in range(5):
         torch.manual_seed(seed)
@@ -46,7 +46,7 @@ def test_every_step_of_full_batch_em_climbs(covariance):
         assert min(np.diff(trace)) > -1e-9 * abs(trace[-1])
 
 
-@pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full"])
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full", "tied"])
 def test_em_from_the_same_start_ends_where_scikit_learn_does(trainings, covariance):
     x = _clusters()
     joint, _, objective = build("model=mog", "model.components=4", f"likelihood.covariance={covariance}", x_shape=(3,))
@@ -56,6 +56,7 @@ def test_em_from_the_same_start_ends_where_scikit_learn_does(trainings, covarian
         "full": precisions,
         "diagonal": precisions.diagonal(dim1=-2, dim2=-1),
         "spherical": precisions[:, 0, 0],
+        "tied": precisions[0],
     }[covariance]
     other = GaussianMixture(
         4,

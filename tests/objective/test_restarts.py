@@ -42,7 +42,7 @@ def _alone(x: torch.Tensor, seed: int, covariance: str, tolerance: float) -> flo
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
-@pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical"])
+@pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical", "tied"])
 def test_the_best_of_several_is_the_best_of_each_alone(covariance, share):
     x = _clusters()
     x = apply_mask(x, torch.rand(x.shape) >= share) if share else x

@@ -11,7 +11,7 @@ from taut.objective.em import expect
 from taut.training.metrics import criteria
 
 pytestmark = pytest.mark.usefixtures("float64")
-COVARIANCES = {"full": "full", "diagonal": "diag", "spherical": "spherical"}
+COVARIANCES = {"full": "full", "diagonal": "diag", "spherical": "spherical", "tied": "tied"}
 
 
 def _rows(n: int = 150) -> torch.Tensor:
@@ -36,6 +36,7 @@ def test_criteria_are_those_of_scikit_learn_at_the_same_parameters(covariance):
     diagonal = np.sqrt(np.diagonal(precisions, axis1=1, axis2=2))
     other.precisions_cholesky_ = {
         "full": np.linalg.cholesky(precisions) if covariance == "full" else None,
+        "tied": np.linalg.cholesky(precisions[0]),
         "diagonal": diagonal,
         "spherical": diagonal[:, 0],
     }[covariance]

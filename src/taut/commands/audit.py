@@ -18,7 +18,7 @@ from taut.commands.base import refuse_others
 from taut.config import pieces
 from taut.config.instantiate import check_targets_resolved, instance
 from taut.config.run_folder import FIGURES, FORMAT, versions
-from taut.data.base import Data
+from taut.data.base import Data, digest_of
 from taut.errors import UserError
 from taut.evidence.summary import columns, plain
 from taut.files import atomic_folder, write_json, write_table
@@ -69,7 +69,8 @@ def loaded(place: str) -> Any:
         ) from error
     function = getattr(found, name, None)
     # what a module imports from elsewhere is handed out by it as well
-    if not callable(function) or not pieces.holds(getattr(function, "__module__", None)):
+    own = place in pieces.PUBLISHED or pieces.holds(getattr(function, "__module__", None))
+    if not callable(function) or not own:
         raise UserError(f"model={place}: {module} has no function {name} of its own; check its spelling.")
     return function()
 
@@ -77,7 +78,8 @@ def loaded(place: str) -> Any:
 def _rows(cfg: DictConfig, adapter: Adapter) -> tuple[torch.Tensor, dict[str, Any]]:
     """The rows to score, and what ``audit.json`` says of them."""
     if cfg.data is None:
-        return rows_of(adapter, None)[: cfg.limit], {"split": "data"}
+        x = rows_of(adapter, None)
+        return x[: cfg.limit], {"split": "data", "data_digest": digest_of(x)}
     data = instance(cfg.data, Data, mask=None)
     data.prepare_data()
     data.setup("fit")

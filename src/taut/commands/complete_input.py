@@ -11,7 +11,7 @@ from torch import Tensor
 from taut.config.instantiate import instance
 from taut.data.base import Data
 from taut.data.binarise import Scale
-from taut.data.mask.base import Mask
+from taut.data.mask.base import Mask, TableMask
 from taut.data.mask.cells import FromData
 from taut.data.table import ARROW, Table
 from taut.errors import UserError
@@ -82,7 +82,9 @@ def _of_table(cfg: DictConfig, data: Data, model: LatentVariableModel, mask: Mas
     truth = values[:, list(order)] if values.dim() == 2 else values
     truth = Scale().decode(truth[: None if cfg.limit == "auto" else cfg.limit])
     model.joint.likelihood.check(truth)
-    x = apply_mask(truth, mask.draw(len(truth), data.x_shape, seed=cfg.seed, stream="table"))
+    drawn = isinstance(mask, TableMask)
+    seen = mask.observed(truth) if drawn else mask.draw(len(truth), data.x_shape, seed=cfg.seed, stream="table")
+    x = apply_mask(truth, seen)
     own = isinstance(data, Table) and table.path.resolve() == data.path.resolve()
     return CompleteInput(x, truth, "table", not own, table, order)
 

@@ -11,7 +11,7 @@ from omegaconf.resolvers import oc
 
 from taut.config.instantiate import check_targets
 from taut.config.logger_keys import logger_nodes
-from taut.config.pieces import NeedsTrust, could_cover, covers, package_of
+from taut.config.pieces import PUBLISHED, NeedsTrust, could_cover, covers, package_of
 from taut.config.releases import register_resolver
 from taut.config.secrets import IN_URL, NAMED, WANDB_KEY, remember
 from taut.errors import UserError, nearest
@@ -170,7 +170,7 @@ def _check_audit(container: dict[str, Any]) -> None:
             "a run of taut by evaluate.py run=<run>."
         )
     target = place.replace(":", ".")
-    if not covers(target):
+    if place not in PUBLISHED and not covers(target):
         if not could_cover(target):
             raise UserError(f"model={place} may not be called: it is no function of a package of yours.")
         raise NeedsTrust([package_of(target)], f"model={place}")

@@ -27,6 +27,10 @@ from taut.errors import UserError, nearest
 
 VARIABLE = "TAUT_TRUST"
 GROUP = "taut.pieces"
+PUBLISHED = frozenset(
+    f"taut.testing.published:{name}" for name in ("gaussian_pair", "radiata_pine_density", "radiata_pine_without_resin")
+)
+"""Functions of taut's own that give a model to audit; no other of its functions may be called from a config."""
 OF_AN_AGENT = "WANDB_SWEEP_ID"
 """Set where W&B's agent has started the command: its words are then those of a sweep file."""
 

@@ -26,13 +26,13 @@ from taut.data.binarise import (
     threshold,
 )
 from taut.data.disk_rows import DiskRows, parts
-from taut.data.mask.base import Mask
+from taut.data.mask.base import Mask, TableMask, word_of
 from taut.data.mask.cells import FromData, Random
 from taut.errors import UserError
 from taut.functional.missing import apply_mask
 from taut.functional.seeding import generator
 
-__all__ = ["Batch", "Batches", "Data", "Splits", "check_fractions", "cut", "cut_by_fractions"]
+__all__ = ["Batch", "Batches", "Data", "Splits", "check_fractions", "cut", "cut_by_fractions", "digest_of"]
 
 SCORED = 4096
 """Most rows of a batch that is scored: what a score holds grows with rows times samples, and its value does not."""
@@ -157,13 +157,7 @@ class Data(LightningDataModule, ABC):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the stored splits, with their shapes and types."""
-        sha = hashlib.sha256()
-        for rows in self.stored:
-            # type and shape as well: other arrays may have the same bytes
-            sha.update(f"{rows.dtype}{tuple(rows.shape)}".encode())
-            for part in parts(rows):
-                sha.update(part.contiguous().numpy().data)
-        return sha.hexdigest()
+        return digest_of(*self.stored)
 
     def training_rows(self) -> Float[Tensor, "n *x"] | DiskRows:
         """The training split as epoch 0 sees it, in the order of the split.
@@ -235,6 +229,14 @@ class Data(LightningDataModule, ABC):
         fresh = split == "train" and self.mask.fresh
         stream = f"train/{epoch}" if fresh else self._first_of(split)
         rows = len(getattr(self.stored, split))
+        if isinstance(self.mask, TableMask):
+            complete = self.complete_rows_of(split)
+            if isinstance(complete, DiskRows):
+                raise UserError(
+                    f"mask={word_of(self.mask)} takes all {rows} rows of the {split} split at once, and these stay on "
+                    "the disk; choose mask=random, file or from_data."
+                )
+            return self.mask.observed(complete)
         return self.mask.draw(rows, self.x_shape, seed=self.seed if fresh else self.split_seed, stream=stream)
 
     def _first_of(self, split: str) -> str:
@@ -358,6 +360,17 @@ class Data(LightningDataModule, ABC):
     def _code(self) -> Scale:
         """How what is handed out is stored: as the file has it, unless it was drawn."""
         return self.scale if self.binarisation == "none" and not self.dequantise else Scale()
+
+
+def digest_of(*arrays: Shaped[Tensor, "n *x"] | DiskRows) -> str:
+    """SHA-256 of rows, with their shapes and types."""
+    sha = hashlib.sha256()
+    for rows in arrays:
+        # type and shape as well: other arrays may have the same bytes
+        sha.update(f"{rows.dtype}{tuple(rows.shape)}".encode())
+        for part in parts(rows):
+            sha.update(part.contiguous().numpy().data)
+    return sha.hexdigest()
 
 
 def cut(rows: Shaped[Tensor, "n *x"] | DiskRows, val: int, test: int, seed: int) -> Splits:

@@ -176,6 +176,7 @@ def _table(template: Component, rows: int, mixtures: Sequence[Mixture]) -> Compo
         own = torch.cat([one.parameters[name] for one in mixtures])
         setattr(table, name, nn.Parameter(own, requires_grad=parameter.requires_grad))
     table.counts = torch.cat([one.counts for one in mixtures])
+    table.mixtures = len(mixtures)
     table.rows.fill_(rows * len(mixtures))  # every row is explained by each mixture
     table.min_share = template.min_share / len(mixtures)
     return table

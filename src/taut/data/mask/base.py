@@ -5,10 +5,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from taut.errors import UserError
+
+
+def word_of(mask: "Mask") -> str:
+    """The word on the command line."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(mask).__name__).lower()
 
 
 class Mask(ABC):
@@ -35,6 +40,22 @@ class Mask(ABC):
         """
 
 
+class TableMask(Mask):
+    """A mask that looks at all rows of a split together, at their numbers or their count.
+
+    A new one implements ``observed``.
+    """
+
+    @abstractmethod
+    def observed(self, x: Float[Tensor, "n *x"]) -> Bool[Tensor, "n *x"]:
+        """The masks of all rows of a table, true where a cell is observed."""
+
+    def draw(self, rows: int, x_shape: Sequence[int], *, seed: int, stream: str) -> Bool[Tensor, "n *x"]:
+        raise UserError(
+            f"mask={word_of(self)} looks at the numbers of all rows, which are not at hand here; choose mask=random."
+        )
+
+
 class Region(Mask):
     """A mask that hides the same part of every image. A new one implements ``region``."""
 
@@ -42,7 +63,7 @@ class Region(Mask):
         del seed, stream
         if len(x_shape) != 3:
             raise UserError(
-                f"mask={self.name} hides a part of an image [c, h, w], but x has shape {list(x_shape)}; choose "
+                f"mask={word_of(self)} hides a part of an image [c, h, w], but x has shape {list(x_shape)}; choose "
                 "mask=random, or from_data for the empty cells of a table."
             )
         height, width = x_shape[1:]
@@ -50,11 +71,6 @@ class Region(Mask):
         self.region(hidden)
         # expanded: one mask in memory for all rows
         return (~hidden).expand(rows, *x_shape)
-
-    @property
-    def name(self) -> str:
-        """The word on the command line."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
     @abstractmethod
     def region(self, hidden: Bool[Tensor, "h w"]) -> None:

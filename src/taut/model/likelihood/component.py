@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -62,7 +62,7 @@ def _some(n: int, seed: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:KMEANS_ROWS]
 
 
-Covariance = Literal["spherical", "diagonal", "full"]
+Covariance = Literal["spherical", "diagonal", "full", "tied"]
 
 ROWS = 4096
 """Rows of which tables are held at once where a formula needs them, so that memory is flat in N."""
@@ -101,7 +101,8 @@ class Component(Likelihood):
     Args:
         x_shape: Shape of one datum, D numbers in all.
         latent: Number of components C, the length of the one-hot z.
-        covariance: ``spherical`` (one variance), ``diagonal`` or ``full``.
+        covariance: ``spherical`` (one variance), ``diagonal``, ``full``, or ``tied``, a full one of all components,
+            as linear discriminant analysis has it.
         min_variance: Floor of every variance (eigenvalue), as a fraction of the columns' variances.
         min_share: Expected share of the rows under which EM leaves a component alone.
     """
@@ -123,12 +124,15 @@ class Component(Likelihood):
         min_share: float = 1e-6,
     ) -> None:
         super().__init__()
-        if covariance not in ("spherical", "diagonal", "full"):
-            raise UserError(f"likelihood.covariance={covariance!r} is not known; choose spherical, diagonal or full.")
+        if covariance not in get_args(Covariance):
+            raise UserError(
+                f"likelihood.covariance={covariance!r} is not known; choose spherical, diagonal, full or tied."
+            )
         size = prod(x_shape)
         self.x_shape = tuple(x_shape)
         self.covariance: Covariance = covariance
-        self.full = covariance == "full"
+        self.full, self.tied = covariance in ("full", "tied"), covariance == "tied"
+        self.mixtures = 1  # whose components this table holds, one after the other; each has a covariance if tied
         self.min_variance, self.min_share = min_variance, min_share
         self.offsets = nn.Parameter(torch.randn(latent, size))
         self.log_scales = nn.Parameter(torch.zeros(latent, 1 if covariance == "spherical" else size))
@@ -153,9 +157,22 @@ class Component(Likelihood):
 
     def factors(self) -> Float[Tensor, "c d d"]:
         """Cholesky factors of the covariances in ``units``; no diagonal is below the root of the floor."""
-        scales = self.log_scales.exp().clamp_min(self.min_variance**0.5).expand_as(self.offsets)
+        scales = self._shared(self.log_scales).exp().clamp_min(self.min_variance**0.5).expand_as(self.offsets)
         diagonal = torch.diag_embed(scales)
-        return diagonal + scales.unsqueeze(-1) * self.lower.tril(-1) if self.full else diagonal
+        return diagonal + scales.unsqueeze(-1) * self._shared(self.lower).tril(-1) if self.full else diagonal
+
+    def _shared(
+        self, values: Float[Tensor, "c *d"], weights: Float[Tensor, " c"] | None = None
+    ) -> Float[Tensor, "c *d"]:
+        """The mean over the components of a mixture in the place of each, where they have one covariance."""
+        if not self.tied:
+            return values
+        own = values.unflatten(0, (self.mixtures, -1))
+        if weights is None:
+            # a mean of equal numbers may round: those that EM has set are equal
+            return (own[:, :1] + (own - own[:, :1]).mean(1, keepdim=True)).expand_as(own).flatten(0, 1)
+        parts = weights.reshape(own.shape[:2] + (1,) * (own.dim() - 2))
+        return ((parts * own).sum(1, keepdim=True) / parts.sum(1, keepdim=True)).expand_as(own).flatten(0, 1)
 
     def scale_tril(self) -> Float[Tensor, "c d d"]:
         """Their Cholesky factors in the units of x."""
@@ -208,14 +225,15 @@ class Component(Likelihood):
         # an empty component has sums of 0, and 0 / 0 would be NaN
         few, spread = counts < self.needed, second / counts.clamp_min(1.0)[:, None, None]
         spread[few] = second.sum(0) / counts.sum()
+        spread = self._shared(spread, counts)
         self.counts.copy_(counts)
         self.offsets.copy_(means)
         self._set_factors(torch.ones_like(few), torch.eye(inside.shape[1]).to(second).expand_as(second), spread)
 
     @property
     def needed(self) -> int:
-        """Rows below which a component's covariance is singular, wherever they are."""
-        return self.offsets.shape[1] + 1 if self.full else 2
+        """Rows below which a component's covariance is singular, wherever they are; none if it is that of all rows."""
+        return 0 if self.tied else self.offsets.shape[1] + 1 if self.full else 2
 
     def statistics(self, x: Float[Tensor, "b *x"], posterior: Distribution) -> Sums:
         """The sums of :mod:`taut.functional.em_sums` at the parameters as they are, without correlations a diagonal."""
@@ -289,6 +307,10 @@ class Component(Likelihood):
         shift = statistics["first"][alive] / n
         spread = statistics["second"][alive] / n.unsqueeze(-1) - torch.einsum("ci,cj->cij", shift, shift)
         self.offsets[alive] = (means[alive] + (factors[alive] @ shift.unsqueeze(-1)).squeeze(-1)).to(self.offsets)
+        if self.tied:  # that of a component left alone is the covariance of the others, too
+            own = torch.zeros_like(factors)
+            own[alive] = spread
+            alive, spread = torch.ones_like(alive), self._shared(own, counts * alive)
         self._set_factors(alive, factors[alive], spread)
         # as they were rounded when stored: the sums must be relative to what the next E-step reads
         new = self.offsets.double(), self.factors().double()
@@ -348,7 +370,8 @@ class Component(Likelihood):
     @property
     def degrees_of_freedom(self) -> int:
         count, size = self.offsets.shape
-        return count * (size + {"spherical": 1, "diagonal": size, "full": size * (size + 1) // 2}[self.covariance])
+        of_each = {"spherical": 1, "diagonal": size}.get(self.covariance, size * (size + 1) // 2)
+        return count * size + (1 if self.tied else count) * of_each
 
 
 def _joined(parts: "list[tuple[Tensor, Sums]]") -> "tuple[Tensor, Sums]":
