@@ -55,7 +55,7 @@ def trial(known: Known, goal: Goal, seed: int) -> tuple[dict[str, Any], Tensor]:
     """One bracket: its summary, and which data it misses."""
     stages, n = Stages(shown=False), len(known.x)
     task = EvalTask(known.target, known.x, "tolerance", seed, 100)
-    found = bracket(task, goal, None, Processes(), stages.stage("pilots", n), stages.stage("draws", n))
+    found = bracket(task, goal, Processes(), stages.stage("pilots", n), stages.stage("draws", n))
     low, high = found.ends(goal)
     return found.summary(goal), (known.log_px < low) | (known.log_px > high)
 

@@ -2174,8 +2174,8 @@ MUTANTS = [
     Mutant(
         "a value of the draws that chose it",
         "evidence/tolerance.py",
-        'f"value/{METHODS[method]}/{steps}"',
-        'f"pilot/{METHODS[method]}/{steps}/{k}"',
+        'f"value/{method.name}/{method.steps}"',
+        'f"pilot/{method.name}/{method.steps}/{k}"',
         "tests/evidence/test_tolerance.py::test_pilots_are_thrown_away_and_sizes_fixed_before_the_draws_that_count",
     ),
     Mutant(

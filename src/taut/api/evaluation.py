@@ -109,7 +109,7 @@ class Evaluation(Measurement):
     def _bracketed(self, goal: Goal, stages: Stages) -> Bracketed:
         task = self._task(self.cfg.split, self.cfg.limit)
         pilots, fresh = (self.stage(name, task, stages) for name in ("pilots", "draws to the tolerance"))
-        return bracket(task, goal, Family.of(self.model.q), self.processes, pilots, fresh)
+        return bracket(task, goal, self.processes, pilots, fresh)
 
     def _information(self, split: str, stages: Stages) -> Information:
         task = self._task(split, self.cfg.limit)

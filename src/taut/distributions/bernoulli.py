@@ -63,8 +63,11 @@ class _LogProb(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, weight, sign, u = ctx.saved_tensors
+        if not any(ctx.needs_input_grad[1:3]):
+            # half of the work where z alone moves
+            return feature_slopes(gradient, weight, sign, u, ctx.low)[1], None, None, None, None
         return *slopes(gradient, h, weight, sign, u, ctx.low), None, None
 
 
@@ -109,12 +112,25 @@ def slopes(
     # autocast does not reach in here: the products take the precision of the forward pass
     by_weight, by_offset = out or (None, None)
     # in place where it may be: the largest tensors of a step are what it waits for
-    by_logit = torch.addcmul(sign, sign, u, value=-1, out=None if out is None else u).flatten(0, 1).to(low)
+    by_logit, by_h = feature_slopes(gradient, weight, sign, u, low, out=None if out is None else u)
     each = gradient.reshape(-1, 1)
-    by_h = (by_logit @ weight.to(low)).to(h.dtype).mul_(each).view_as(h)
     by_weight = torch.mm(by_logit.mT, (each * h.flatten(0, 1)).to(low), out=by_weight).to(h.dtype)
     by_offset = torch.mv(by_logit.mT, each.flatten().to(low), out=by_offset).to(h.dtype)
     return by_h, by_weight, by_offset
+
+
+def feature_slopes(
+    gradient: Float[Tensor, "k b"],
+    weight: Float[Tensor, "d f"],
+    sign: Float[Tensor, "b d"],
+    u: Float[Tensor, "k b d"],
+    low: torch.dtype,
+    out: Float[Tensor, "k b d"] | None = None,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "k b f"]]:
+    """Gradients by the logits of a density of weight 1, and by the features; the first may be written into ``out``."""
+    by_logit = torch.addcmul(sign, sign, u, value=-1, out=out).flatten(0, 1).to(low)
+    by_h = (by_logit @ weight.to(low)).to(u.dtype).mul_(gradient.reshape(-1, 1)).view(*gradient.shape, -1)
+    return by_logit, by_h
 
 
 def _one_by_one(h: Tensor, weight: Tensor, offset: Tensor, sign: Tensor) -> Tensor:

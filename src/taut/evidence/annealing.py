@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from taut.distributions.bits import SUMMED, Bits
 from taut.distributions.categories import Categories
 from taut.errors import UserError
 from taut.evidence.base import Evidence, count
-from taut.evidence.hmc import Noise, Path, Point, transition
+from taut.evidence.hmc import Noise, Path, Point, kinetic, transition
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.rows import Rows
 from taut.evidence.target import Target
@@ -26,6 +27,8 @@ TARGET, RATE, FIRST = 0.65, 0.5, 0.3
 TUNED_EVERY = 4
 """The tuning run takes one of so many steps of the path."""
 STEEP = 4.0
+PERSISTENCE = 0.9
+"""Part of a momentum that the next unadjusted step keeps."""
 AT_ONCE = {"cpu": 256, "cuda": 2048}
 """Chains that walk at once: always so many, because HMC amplifies the rounding of calls of another shape to nats."""
 
@@ -91,6 +94,38 @@ class Annealed:
         point, log_drawn = self.begin("forward")
         log_w, rate = self._run(point, range(1, len(self.betas)), 1, steps, "forward")
         return log_w + (point.log_start - log_drawn), rate
+
+    def unadjusted(self, step: float) -> LogWeights:
+        r"""Log-weights ``[chains, b]`` of chains whose moves are never rejected; their mean is p(x) for any step size.
+
+        Unadjusted Hamiltonian annealing (Geffner & Domke, 2021; Zhang et al., 2021): a leapfrog step keeps the volume
+        of positions and momenta, so the densities of a momentum before and after it take the place of the rejection,
+
+        $$\log w = \log p(x, z_T) - \log q(z_0) + \tfrac12 \sum_t \big( |v_t|^2 - |v_t'|^2 \big).$$
+
+        T + 1 gradients for T steps, and no tuning run: with few steps much cheaper than :meth:`forward`.
+
+        Args:
+            step: Step size, in units of the scale.
+        """
+        point, log_drawn = self.begin("unadjusted")
+        source = self.noise("unadjusted")
+        stride, fresh = step * self.scale, math.sqrt(1 - PERSISTENCE**2)
+        momentum = source.next()[0]
+        log_w = -log_drawn
+        for t, (before, after) in enumerate(pairwise(self.betas)):
+            beta = (before + after) / 2
+            if t:
+                momentum = PERSISTENCE * momentum + fresh * source.next()[0]
+            log_w = log_w + kinetic(momentum)
+            momentum = momentum + stride / 2 * point.pull(beta)
+            point = self.path.at(point.u + stride * momentum)
+            momentum = momentum + stride / 2 * point.pull(beta)
+            log_w = log_w - kinetic(momentum)
+            self.rows.tick((t + 1) / (len(self.betas) - 1))
+        # false for NaN: a chain that left the world has no weight
+        log_w = log_w + point.log_joint
+        return torch.where(log_w < torch.inf, log_w, -torch.inf)
 
     def reverse(self, steps: Tensor, z: Tensor) -> tuple[LogWeights, PerDatum]:
         """Log-weights of chains from one exact draw of the posterior back to beta = 0: unbiased for 1/p(x)."""

@@ -165,16 +165,17 @@ def transition(
     """
     momentum, threshold = noise.next()
     stride = step.view(-1, *[1] * (scale.dim() - 1)) * scale
-    before = point.log_f(beta) - _kinetic(momentum)
+    before = point.log_f(beta) - kinetic(momentum)
     now = point
     momentum = momentum + stride / 2 * now.pull(beta)
     for i in range(leapfrog):
         now = path.at(now.u + stride * momentum)
         momentum = momentum + (stride if i < leapfrog - 1 else stride / 2) * now.pull(beta)
-    log_ratio = now.log_f(beta) - _kinetic(momentum) - before
+    log_ratio = now.log_f(beta) - kinetic(momentum) - before
     accepted = threshold < log_ratio  # false for NaN: a chain that left the world stays where it was
     return now.where(accepted, point), log_ratio.nan_to_num(nan=-torch.inf).clamp_max(0).exp()
 
 
-def _kinetic(momentum: Float[Tensor, "m b *z"]) -> LogWeights:
+def kinetic(momentum: Float[Tensor, "m b *z"]) -> LogWeights:
+    """Kinetic energy of standard normal momenta, ``[m, b]``."""
     return momentum.flatten(2).square().sum(2) / 2

@@ -1,6 +1,7 @@
 """Model and proposal as an estimator of log p(x) sees them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -59,10 +60,12 @@ class Target:
     @classmethod
     def of(cls, joint: Joint, q: Callable[[Tensor], Distribution]) -> "Target":
         """A model of this package; its prior is built once, not at every call."""
-        prior = joint.prior()
+        prior, weights = joint.prior(), list(joint.likelihood.parameters())
 
         def log_joint(x: Tensor, z: Tensor) -> Tensor:
-            return joint.likelihood(z).log_prob(x).double() + prior.log_prob(z).double()
+            with constant(weights):
+                log_px = joint.likelihood(z).log_prob(x)
+            return log_px.double() + prior.log_prob(z).double()
 
         def simulate(n: int) -> tuple[Tensor, Tensor]:
             z, x = joint.sample(n)
@@ -86,6 +89,19 @@ class Target:
     def discrete(self) -> bool:
         """True where z is known to take finitely many values."""
         return self.prior is not None and bool(self.prior.has_enumerate_support)
+
+
+@contextmanager
+def constant(weights: Sequence[Tensor]) -> Iterator[None]:
+    """Weights whose gradients nobody asks for: those of the last layer take as long as the gradient of z."""
+    trained = [weight for weight in weights if weight.requires_grad] if torch.is_grad_enabled() else []
+    for weight in trained:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in trained:
+            weight.requires_grad_()
 
 
 def _is_posterior(q: Callable[[Tensor], Distribution]) -> bool:

@@ -1,13 +1,13 @@
 r"""A bracket of $\log p(x)$ of a stated width: samples go where they are needed.
 
-Pilot draws tell for each datum what its weights are like. Where weights of q are bad, q is refined for that datum, and
-where that does not help, chains are annealed from it (:class:`taut.evidence.ais.AIS`), in four times as many steps each
-time.
-All three give independent weights whose mean is p(x). Then the sizes are fixed
-(:func:`taut.functional.allocation.allocate`), the pilots are thrown away, and fresh draws of these sizes give the
-values: what has been chosen by looking at draws is never judged by the same draws.
+Pilot draws tell for each datum what its weights are like. Where weights of q are bad, chains are annealed from q
+(:meth:`taut.evidence.annealing.Annealed.unadjusted`); how many steps they take, and how long ones, is found on a few of
+the data, and where that does not help a datum, its chains take four times as many. Both give independent weights whose
+mean is p(x). Then the sizes are fixed (:func:`taut.functional.allocation.allocate`), the pilots are thrown away, and
+fresh draws of these sizes give the values: what has been chosen by looking at draws is never judged by the same draws.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -20,11 +20,10 @@ from torch import Tensor
 from taut.errors import UserError
 from taut.evidence import annealing
 from taut.evidence.ais import AIS
-from taut.evidence.diagnostics import MAX_BAD_SHARE, MAX_KHAT
+from taut.evidence.diagnostics import MAX_BAD_SHARE, MAX_KHAT, MAX_WEIGHT
 from taut.evidence.exact import Exact
 from taut.evidence.log_evidence import LogEvidence
-from taut.evidence.loop import EvalTask, batches_of, in_order, refine
-from taut.evidence.optimal_q import Family, Search
+from taut.evidence.loop import EvalTask, batches_of, in_order
 from taut.evidence.rows import Rows
 from taut.evidence.weights import Weights
 from taut.functional import bounds
@@ -35,14 +34,12 @@ from taut.functional.types import LogWeights, PerDatum
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stage
 
-METHODS = ("importance", "refined", "ais", "exact")
-"""Where the weights of a datum come from: draws of q, of the best q for this datum, or chains annealed from there."""
+METHODS = ("importance", "annealed", "exact")
+"""Where the weights of a datum come from: draws of q, or chains annealed from q."""
 FIRST, SECOND = 128, 1024
 """Draws of the pilot of every datum, and of those whose first pilot tells too little."""
 FEW = 16.0
 """Effective draws of a pilot below which its variance is not known."""
-HOPELESS = 4.0
-"""Effective draws below which, with k-hat above 1, no number of draws of q is worth trying."""
 SOUND = 0.5
 """K-hat in a pilot up to which the variance of weights exists, so that sizes can be planned with it."""
 CONFIRMED = 4.0
@@ -50,20 +47,44 @@ CONFIRMED = 4.0
 CAREFUL = 1.25
 """Times the variance that a pilot saw: few draws meet few of the rare large weights."""
 LOWER, UPPER = "tolerance_lower", "tolerance_upper"
-GROUPS = 32
-"""Groups of draws left out, one at a time, for the error of the upper bound; every size is a multiple of it."""
-CHAINS = 16
-"""Chains of a pilot."""
-LIGHT = 0.25
-"""Effective share of few chains below which their weights are heavy, and more steps are tried."""
-LEAST = {"importance": 128, "refined": 128, "ais": GROUPS}
-SEARCH = Search(steps=50, samples=8, lr=0.1)
-STEPS = (10, 40, 160)
-LEAPFROG = 5
+GROUPS, UNIT = 32, 8
+"""Groups of draws left out, one at a time, for the error of the upper bound, and those of chains at least; every number
+of draws is a multiple of the one, every number of chains of the other."""
+SCOUTS, CHAINS = 8, 16
+"""Data on which chains are tried, and chains of a pilot."""
 GRADIENT = 3.0
 """Cost of a gradient of log p(x, z) in evaluations of it."""
-WORTH = 2.0
-"""A remedy is tried where the draws planned cost so many times as much as trying it."""
+STEPS = (16, 32, 64, 128, 256)
+"""Steps of chains."""
+SIZES = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Their sizes, in units of the scale of q; the first that is tried is the one before the last two."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Where the weights of a datum come from.
+
+    Args:
+        steps: Steps of a chain; 0 for draws of q.
+        size: Size of a step.
+    """
+
+    steps: int = 0
+    size: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """One of :data:`METHODS`."""
+        return METHODS[1 if self.steps else 0]
+
+    @property
+    def cost(self) -> float:
+        """Evaluations of log p(x, z) that a weight takes."""
+        return GRADIENT * (self.steps + 1) if self.steps else 1.0
+
+    def least(self, n: int) -> int:
+        """Weights that each of n data gets at least: as many chains as walk at once anyway, and 8 of each datum."""
+        return UNIT * -(-max(annealing.AT_ONCE["cpu"], UNIT * n) // (UNIT * n)) if self.steps else FIRST
 
 
 @dataclass(frozen=True)
@@ -168,155 +189,233 @@ class Bracketed:
         }
 
 
+@dataclass(frozen=True)
+class Chains:
+    """The chains that are cheapest for the data on which they were tried.
+
+    Args:
+        method: Their steps.
+        variance: Relative variance of their weights.
+        draws_may_do: Whether more draws of q would be cheaper for half of these data or more.
+    """
+
+    method: Method
+    variance: float
+    draws_may_do: bool
+
+
 class Survey:
     """What pilot draws tell of the data of one process, and the draws that they call for.
 
     Args:
         question: The data.
         goal: What is asked for.
-        family: The family of q, where it can be refined.
         processes: The processes that share the data.
         stage: Where progress is shown.
     """
 
-    def __init__(
-        self, question: EvalTask, goal: Goal, family: Family | None, processes: Processes, stage: Stage
-    ) -> None:
-        self.question, self.goal, self.family, self.processes, self.stage = question, goal, family, processes, stage
+    def __init__(self, question: EvalTask, goal: Goal, processes: Processes, stage: Stage) -> None:
+        self.question, self.goal, self.processes, self.stage = question, goal, processes, stage
         self.mine = processes.rows(len(question.x))
+        self.averaged = 1 if goal.per_datum else len(question.x)
+        self.asked = spread_within(goal.tolerance, goal.quantile, self.averaged)
         m = len(self.mine)
-        self.variance, self.cost = torch.ones(2, m, dtype=torch.float64)
-        self.khat, self.spent = torch.zeros(2, m, dtype=torch.float64)
-        self.method, self.steps, self.seen = torch.zeros(3, m, dtype=torch.long)
-        self.refined: Callable[[Tensor], Any] | None = None
+        self.methods = [Method()]
+        self.variance, self.khat, self.ess, self.spent = torch.zeros(4, m, dtype=torch.float64)
+        self.method, self.seen = torch.zeros(2, m, dtype=torch.long)
 
     def explore(self) -> None:
-        """Pilots of every datum, and remedies for those whose weights are poor, the cheapest first."""
-        every = torch.ones(len(self.mine), dtype=torch.bool)
-        ess = self._pilot(every, "importance", FIRST)
+        """Chains for all data where a few need them; else pilots of every datum, and chains where they help."""
+        every = torch.arange(len(self.question.x))
         annealable = _annealable(self.question)
-        # of these another pilot would tell no more, and a remedy helps
-        hopeless = (ess < HOPELESS) & (self.khat > 1) & (annealable or self.family is not None)
-        self._pilot(((ess < FEW) | (self.khat > SOUND)) & ~hopeless, "importance", SECOND)
-        self._confirm()
-        price = GRADIENT * SEARCH.steps * SEARCH.samples + SECOND / 2
-        poor = self._poor(price)
-        if self.family is not None:
-            self.refined = refine(self.question, self.family, SEARCH, self.processes, self.stage, self.mine[poor])
-            self.spent[poor] += GRADIENT * SEARCH.steps * SEARCH.samples
-            self._pilot(poor, "refined", SECOND // 2)
-        for steps in STEPS if annealable else ():
-            # chains start from the best q, which the others have not been given
-            poor = poor & self._poor(_cost_of_chain(steps) * CHAINS)
-            self._pilot(poor, "ais", CHAINS, steps)
+        chains = self._scouted(every) if annealable and self._hopeless(every) else None
+        self.stage.at(0.4)
+        if chains is None or chains.draws_may_do:
+            self._pilot(torch.ones(len(self.mine), dtype=torch.bool), Method(), FIRST)
+            rows = torch.cat(self.processes.gathered(self.mine[self._unclear()])).sort().values
+            self.stage.at(0.6)
+            if annealable and chains is None and len(rows):
+                chains = self._scouted(rows)
+            if chains is None or chains.draws_may_do:
+                self._pilot(self._unclear(), Method(), SECOND)
+            self._confirm()
+        if chains is not None:
+            self._anneal(chains)
+            self._confirm()
+            self._lengthen(chains.method)
+
+    def _unclear(self) -> Bool[Tensor, " m"]:
+        """Data of which draws of q so far do not tell how many it takes."""
+        return _tells_little(self.ess, self.khat)
+
+    def _hopeless(self, rows: Int[Tensor, " n"]) -> bool:
+        """Whether draws of q tell too little of each of a few data."""
+        weights = Weights(self._weights(_spaced(rows), Method(), FIRST, "pilot/few"))
+        return bool(_tells_little(weights.ess, _tail(weights)).all())
+
+    def _scouted(self, rows: Int[Tensor, " n"]) -> Chains | None:
+        """The cheapest chains for some data, found on a few of them; None where the budget is too small.
+
+        The same in every process. The step size is that of the highest bound of the shortest chains, which is defined
+        where hardly any weight counts, too; then chains grow as long as their k-hat is too large or as what the planned
+        number of them costs falls.
+        """
+        few, budget, found = _spaced(rows), self.goal.budget / 2, list[tuple[bool, float, int, float]]()
+
+        def tried(method: Method) -> Weights:
+            nonlocal budget
+            budget -= CHAINS * method.cost
+            # the same noise for every size: their difference is what counts
+            return Weights(self._weights(few, method, CHAINS, f"pilot/few/{method.steps}", len(few)))
+
+        if budget < 2 * len(SIZES) * CHAINS * Method(STEPS[0]).cost:
+            return None
+        size = _highest(lambda size: tried(Method(STEPS[0], size)).iwae.mean().item())
+        for steps in STEPS:
+            method = Method(steps, size)
+            if budget < CHAINS * method.cost:
+                break
+            weights = tried(method)
+            variance = _relative_variance(weights).mean().item()
+            price = method.cost * max(CAREFUL * variance / self.asked, method.least(self.averaged))
+            found.append((_khat_of_chains([weights.log_w]) > MAX_KHAT, price, steps, variance))
+            if len(found) > 1 and not found[-1][0] and price >= found[-2][1]:
+                break
+        *_, steps, variance = min(found)
+        method = Method(steps, size)
+        draws = Weights(self._weights(few, Method(), SECOND, f"pilot/few/{SECOND}"))
+        cheaper = (_tail(draws) <= SOUND) & (_relative_variance(draws) < variance * method.cost)
+        self.spent[torch.isin(self.mine, few)] += self.goal.budget / 2 - budget + FIRST + SECOND
+        return Chains(method, variance, cheaper.double().mean().item() >= 0.5)
+
+    def _anneal(self, chains: Chains) -> None:
+        """Chains for data whose weights of q are heavy-tailed or take more evaluations than they do."""
+        affordable = chains.method.cost * chains.method.least(self.averaged) <= self.goal.budget - self.spent
+        poor = self._unclear() | (self.variance > chains.variance * chains.method.cost)
+        at = (poor & affordable).nonzero()[:, 0]
+        self.method[at] = self._number(chains.method)
+        self.variance[at], self.khat[at], self.ess[at], self.seen[at] = chains.variance, 0.0, torch.inf, CHAINS
+
+    def _lengthen(self, method: Method) -> None:
+        """Chains of four times as many steps where one of those of a pilot decides."""
+        while method.steps < STEPS[-1]:
+            method = replace(method, steps=min(4 * method.steps, STEPS[-1]))
+            affordable = method.cost * CHAINS <= (self.goal.budget - self.spent) / 2
+            self._pilot((self.method > 0) & (self.khat > SOUND) & affordable, method, CHAINS)
         self._confirm()
 
     def _confirm(self) -> None:
         """A larger pilot where many draws are planned: the variance of heavy-tailed weights seems to grow with them."""
-        planned = self.sizes(remedied=True)[0]
-        kinds = torch.stack([self.method, self.steps, rounded(planned / CONFIRMED, GROUPS)], 1)
-        larger = (kinds[:, 2] > self.seen) & (self.khat <= SOUND)
-        for kind in kinds[larger].unique(dim=0).tolist():
-            method, steps, k = kind
-            self._pilot(larger & (kinds == torch.tensor(kind)).all(1), METHODS[method], k, steps)
+        planned = rounded(self.sizes(sound=True)[0] / CONFIRMED, self._unit())
+        larger = (planned > self.seen) & (self.khat <= SOUND)
+        kinds = torch.stack([self.method, planned], 1)
+        for method, k in kinds[larger].unique(dim=0).tolist():
+            self._pilot(larger & (self.method == method) & (planned == k), self.methods[method], k)
 
-    def sizes(self, *, remedied: bool = False) -> tuple[Int[Tensor, " m"], Bool[Tensor, " m"]]:
+    def sizes(self, *, sound: bool = False) -> tuple[Int[Tensor, " m"], Bool[Tensor, " m"]]:
         """Fresh draws of each datum, and whether the budget cuts them; the same however the data are divided.
 
         Args:
-            remedied: As if data with bad weights had others of relative variance 1, so that what they have so far asks
+            sound: As if data with bad weights had others of relative variance 1, so that what they have so far asks
                 for no draws of the rest.
         """
-        variance = torch.where(self.khat > SOUND, 1.0, self.variance) if remedied else self.variance
-        own = torch.stack([variance, self.cost, self.spent, self._least(), self.mine.double()])
+        variance = torch.where(self.khat > SOUND, 1.0, self.variance) if sound else self.variance
+        cost = torch.tensor([self.methods[i].cost for i in self.method.tolist()], dtype=torch.float64)
+        own = torch.stack([variance, cost, self.spent, self._least().double(), self.mine.double()])
         every = torch.cat(self.processes.gathered(own), 1)
-        variance, cost, spent, least, row = every[:, every[4].argsort()]
+        variance, cost, spent, least = every[:4, every[4].argsort()]
         # rounding adds an eighth at most
         most = torch.maximum((self.goal.budget - spent) / cost / 1.125, least)
-        asked = spread_within(self.goal.tolerance, self.goal.quantile, 1 if self.goal.per_datum else len(row))
         if self.goal.per_datum:
-            wanted = torch.maximum(CAREFUL * variance / asked, least)
+            wanted = torch.maximum(CAREFUL * variance / self.asked, least)
             found = torch.minimum(wanted, most)
         else:
-            found = allocate(CAREFUL * variance, cost, asked, least=least, most=most)
-        return rounded(found, GROUPS)[self.mine], ((found >= most) & (found > least))[self.mine]
+            found = allocate(CAREFUL * variance, cost, self.asked, least=least, most=most)
+        return rounded(found[self.mine], self._unit()), ((found >= most) & (found > least))[self.mine]
 
-    def _least(self) -> PerDatum:
-        return torch.tensor([LEAST[METHODS[i]] for i in self.method.tolist()], dtype=torch.float64)
+    def _least(self) -> Int[Tensor, " m"]:
+        return torch.tensor([self.methods[i].least(self.averaged) for i in self.method.tolist()], dtype=torch.long)
 
-    def _poor(self, price: float) -> Bool[Tensor, " m"]:
-        """Data for which a remedy of this price is worth a trial and can be paid."""
-        planned = self.cost * self.sizes(remedied=True)[0]
-        affordable = price <= (self.goal.budget - self.spent) / WORTH
-        return ((self.khat > SOUND) | (planned > WORTH * price)) & affordable
+    def _unit(self) -> Int[Tensor, " m"]:
+        return torch.where(self.method > 0, UNIT, GROUPS)
 
-    def _pilot(self, some: Bool[Tensor, " m"], method: str, k: int, steps: int = 0) -> PerDatum:
-        """Try a method on some of the data, and keep it where it is better; effective draws of all that were tried."""
-        ess = torch.full_like(self.variance, torch.inf)
-        cost = _cost_of_chain(steps) if steps else 1.0
-        kind = (METHODS.index(method), steps)
+    def _number(self, method: Method) -> int:
+        if method not in self.methods:
+            self.methods.append(method)
+        return self.methods.index(method)
+
+    def _pilot(self, some: Bool[Tensor, " m"], method: Method, k: int) -> None:
+        """Try a method on some of the data, and keep it where it is better."""
+        number = self._number(method)
         for at in batches_of(some.nonzero()[:, 0], k):
-            log_w = self._weights(self.mine[at], kind, k, f"pilot/{method}/{steps}/{k}")
-            weights = Weights(log_w)
+            weights = Weights(self._weights(self.mine[at], method, k, f"pilot/{method.name}/{method.steps}/{k}"))
             nothing = ~weights.iwae.isfinite()
-            variance = (weights.iwae_variance * k).masked_fill(nothing, float(k)).cpu()
+            variance = _relative_variance(weights).masked_fill(nothing, float(k)).cpu()
             khat = _tail(weights).masked_fill(nothing, torch.inf).cpu()
-            ess[at] = weights.ess.cpu()
-            self.spent[at] += k * cost
-            kept = at[self._better(at, kind, variance * cost, khat)]
-            chosen = (at.unsqueeze(1) == kept).any(1)
-            self.variance[kept], self.khat[kept] = variance[chosen], khat[chosen]
-            self.cost[kept], self.method[kept], self.steps[kept], self.seen[kept] = cost, *kind, k
-        return ess
+            self.spent[at] += k * method.cost
+            chosen = self._better(at, number, variance * method.cost, khat)
+            kept = at[chosen]
+            self.variance[kept], self.khat[kept], self.ess[kept] = (
+                variance[chosen],
+                khat[chosen],
+                weights.ess.cpu()[chosen],
+            )
+            self.method[kept], self.seen[kept] = number, k
 
-    def _better(self, at: Tensor, kind: tuple[int, int], price: PerDatum, khat: PerDatum) -> Bool[Tensor, " m"]:
+    def _better(self, at: Tensor, number: int, price: PerDatum, khat: PerDatum) -> Bool[Tensor, " m"]:
         """Tell whether a method takes the place of the one so far: a second pilot of the same one always does."""
         sound, was_sound = khat <= SOUND, self.khat[at] <= SOUND
-        cheaper = price < self.variance[at] * self.cost[at]
-        same = (self.method[at] == kind[0]) & (self.steps[at] == kind[1])
-        return same | (sound & ~was_sound) | ((sound == was_sound) & cheaper)
+        costs = torch.tensor([self.methods[i].cost for i in self.method[at].tolist()], dtype=torch.float64)
+        same = self.method[at] == number
+        return same | (sound & ~was_sound) | ((sound == was_sound) & (price < self.variance[at] * costs))
 
-    def _weights(self, index: Tensor, kind: tuple[int, int], k: int, purpose: str) -> LogWeights:
-        """Fresh log-weights ``[k, b]`` of rows, of a method and its steps; every purpose has noise of its own."""
-        method, steps = kind
-        proposal = self.refined if method and self.refined is not None else None
-        task = replace(self.question, split=f"{self.question.split}/tolerance/{purpose}", proposal=proposal)
+    def _weights(self, index: Tensor, method: Method, k: int, purpose: str, at_once: int | None = None) -> LogWeights:
+        """Fresh log-weights ``[k, b]`` of rows by a method; every purpose has noise of its own.
+
+        Chains of always as many data walk at once, as many as suit the device if ``at_once`` does not say it: a call of
+        another shape rounds differently, and chains amplify that.
+        """
+        task = replace(self.question, split=f"{self.question.split}/tolerance/{purpose}", proposal=None)
         rows = task.rows(index, self.processes)
         with exact_arithmetic(rows.x.device):
-            return _annealed(rows, steps, k) if steps else rows.drawn(k, "", rows.q)
+            if not method.steps:
+                return rows.drawn(k, "", rows.q)
+            most = annealing.AT_ONCE.get(rows.x.device.type, annealing.AT_ONCE["cpu"])
+            return _annealed(rows, method, k, at_once or max(1, most // k))
 
     def fresh(self, stage: Stage) -> Bracketed | None:
         """The brackets of the data of this process, of draws whose number was fixed before; None without data."""
         sizes, cut = self.sizes()
-        kinds = torch.stack([self.method, self.steps, sizes], 1)
-        order, parts, done = [], [], 0.0
-        whole = max((sizes * self.cost).sum().item(), 1.0)
-        for kind in kinds.unique(dim=0).tolist():
-            method, steps, k = kind
-            for at in batches_of((kinds == torch.tensor(kind)).all(1).nonzero()[:, 0], k):
-                log_w = self._weights(self.mine[at], (method, steps), k, f"value/{METHODS[method]}/{steps}")
-                parts.append(self._bracketed(at, Weights(log_w), cut[at]))
-                order.append(at)
-                done += k * self.cost[at].sum().item()
+        kinds = torch.stack([self.method, sizes], 1)
+        drawn, done = [], 0.0
+        whole = max(sum(k * self.methods[number].cost for number, k in kinds.tolist()), 1.0)
+        for number, k in kinds.unique(dim=0).tolist():
+            method = self.methods[number]
+            for at in batches_of(((self.method == number) & (sizes == k)).nonzero()[:, 0], k):
+                log_w = self._weights(self.mine[at], method, k, f"value/{method.name}/{method.steps}")
+                drawn.append((at, method, Weights(log_w)))
+                done += len(at) * k * method.cost
                 stage.at(min(1.0, done / whole))
-        return Bracketed.cat(parts).select(torch.cat(order).argsort()) if parts else None
+        few = [weights.log_w.cpu() for _, _, weights in drawn if weights.k < FIRST]
+        together = _khat_of_chains([log_w for part in self.processes.gathered(few) for log_w in part])
+        parts = [self._bracketed(at, method, weights, cut[at], together) for at, method, weights in drawn]
+        return Bracketed.cat(parts).select(torch.cat([at for at, *_ in drawn]).argsort()) if parts else None
 
-    def _bracketed(self, at: Tensor, weights: Weights, cut: Tensor) -> Bracketed:
-        khat = _tail(weights).cpu()
+    def _bracketed(self, at: Tensor, method: Method, weights: Weights, cut: Tensor, together: float) -> Bracketed:
+        khat = _tail(weights).cpu() if weights.k >= FIRST else torch.full_like(weights.iwae.cpu(), together)
         draws = torch.full_like(at, weights.k)
-        evaluations = self.spent[at] + weights.k * self.cost[at]
+        evaluations = self.spent[at] + weights.k * method.cost
         known = {"ess": weights.ess.cpu(), "khat": khat, "draws": draws.double(), "evaluations": evaluations}
         value, variance = weights.iwae.cpu(), weights.iwae_variance.cpu()
         lower = LogEvidence(LOWER, "lower", value, variance, weights.k, True, known)
         above = bounds.leave_one_out_upper(weights.log_w).cpu()
         upper = LogEvidence(UPPER, "upper", above, _variance_above(weights.log_w).cpu(), weights.k)
-        exhausted = self.steps[at] == STEPS[-1]
-        return Bracketed(lower, upper, self.method[at], khat, draws, evaluations, cut, exhausted)
+        exhausted = torch.full_like(cut, method.steps == STEPS[-1])
+        name = torch.full_like(at, METHODS.index(method.name))
+        return Bracketed(lower, upper, name, khat, draws, evaluations, cut, exhausted)
 
 
-def bracket(
-    question: EvalTask, goal: Goal, family: Family | None, processes: Processes, pilots: Stage, stage: Stage
-) -> Bracketed:
+def bracket(question: EvalTask, goal: Goal, processes: Processes, pilots: Stage, stage: Stage) -> Bracketed:
     r"""Bracket $\log p(x)$ of every datum so that half of the width is the tolerance, noise included.
 
     The lower end is the log of a mean of K weights, the upper one
@@ -326,14 +425,13 @@ def bracket(
     Args:
         question: The data; a ``proposal`` of theirs is not used.
         goal: How narrow, and at what cost at most.
-        family: The family of q and its encoder, where q can be refined; ``None`` elsewhere.
         processes: The processes that share the data.
         pilots: Where the progress of the pilots is shown.
         stage: Where that of the fresh draws is shown.
     """
     if question.target.exact is not None or question.target.discrete:
         return _exact(question, processes)
-    survey = Survey(question, goal, family, processes, pilots)
+    survey = Survey(question, goal, processes, pilots)
     survey.explore()
     pilots.at(1.0)
     found = in_order(processes.gathered((survey.mine, survey.fresh(stage))), Bracketed.cat)
@@ -352,20 +450,55 @@ def _exact(question: EvalTask, processes: Processes) -> Bracketed:
     return Bracketed(lower, LogEvidence(UPPER, "upper", value, none), kind, none, none.long(), none, no, no)
 
 
+def _spaced(rows: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
+    """A few of some rows, evenly spaced."""
+    return rows[torch.linspace(0, len(rows) - 1, min(SCOUTS, len(rows))).round().long()]
+
+
+def _highest(score: Callable[[float], float]) -> float:
+    """The size of the highest score, climbed to from one side and then the other."""
+    at = len(SIZES) - 3
+    best = score(SIZES[at])
+    for way in (-1, 1):
+        while 0 <= at + way < len(SIZES) and (tried := score(SIZES[at + way])) > best:
+            at, best = at + way, tried
+    return SIZES[at]
+
+
+def _tells_little(ess: PerDatum, khat: PerDatum) -> Bool[Tensor, " b"]:
+    """Data whose variance of weights a pilot does not tell."""
+    return (ess < FEW) | (khat > SOUND)
+
+
 def _tail(weights: Weights) -> PerDatum:
-    """K-hat, 0 where weights are equal. Of few chains it tells little: few that count are such a tail there."""
-    if weights.k < LEAST["importance"]:
-        return torch.where(weights.ess < LIGHT * weights.k, torch.inf, 0.0).double()
+    """K-hat, 0 where weights are equal. Few chains have none: a single one that decides is such a tail there."""
+    if weights.k < FIRST:
+        return torch.where(weights.max_weight > MAX_WEIGHT, torch.inf, 0.0).double()
     return weights.khat.nan_to_num(0.0)
+
+
+def _relative_variance(weights: Weights) -> PerDatum:
+    r"""Relative variance of a weight; of few chains, whose own mean hides it, K times the width of their bracket."""
+    if weights.k >= FIRST:
+        return weights.iwae_variance * weights.k
+    width = bounds.leave_one_out_upper(weights.log_w) - weights.iwae
+    return (weights.k * width).nan_to_num(torch.inf).clamp(0.0, weights.k**2)
+
+
+def _khat_of_chains(log_w: Sequence[LogWeights]) -> float:
+    """K-hat of few chains of each datum, all data together: of what the upper bound is the mean of, w_k / X_k."""
+    ratios = [(own - bounds.leave_one_out(own) + math.log(len(own) - 1)).flatten() for own in log_w]
+    return Weights(torch.cat(ratios).unsqueeze(1)).khat.nan_to_num(0.0).item() if ratios else 0.0
 
 
 def _variance_above(log_w: LogWeights) -> PerDatum:
     """Variance of the upper bound, by leaving out one of the groups at a time."""
-    parts = log_w.unflatten(0, (GROUPS, -1))
+    groups = math.gcd(len(log_w), GROUPS)
+    parts = log_w.unflatten(0, (groups, -1))
     left = torch.stack(
-        [bounds.leave_one_out_upper(torch.cat([parts[:i], parts[i + 1 :]]).flatten(0, 1)) for i in range(GROUPS)]
+        [bounds.leave_one_out_upper(torch.cat([parts[:i], parts[i + 1 :]]).flatten(0, 1)) for i in range(groups)]
     )
-    return variance_of_mean(left) * (GROUPS - 1) ** 2
+    return variance_of_mean(left) * (groups - 1) ** 2
 
 
 def _annealable(question: EvalTask) -> bool:
@@ -376,18 +509,13 @@ def _annealable(question: EvalTask) -> bool:
     return True
 
 
-def _cost_of_chain(steps: int) -> float:
-    """Evaluations of a chain, the run that tunes its step sizes included."""
-    return GRADIENT * LEAPFROG * steps * (1 + 1 / annealing.TUNED_EVERY)
-
-
-def _annealed(rows: Rows, steps: int, chains: int) -> LogWeights:
-    """Log-weights of independent chains, ``[chains, b]``."""
-    ais = AIS(steps, chains, LEAPFROG)
-    size = max(1, annealing.AT_ONCE.get(rows.x.device.type, annealing.AT_ONCE["cpu"]) // chains)
+def _annealed(rows: Rows, method: Method, chains: int, size: int) -> LogWeights:
+    """Log-weights of independent chains, ``[chains, b]``, of so many data at a time."""
+    betas = [t / method.steps for t in range(method.steps + 1)]
     parts = []
     for first in range(0, len(rows), size):
         group = rows.part(slice(first, first + size))
-        annealed = ais.annealed(group.padded(size))
-        parts.append(annealed.forward(annealed.tune())[0][:, : len(group)])
+        padded = group.padded(size)
+        chain = annealing.Annealed(padded, padded.q, betas, chains, leapfrog=1)
+        parts.append(chain.unadjusted(method.size)[:, : len(group)])
     return torch.cat(parts, 1)

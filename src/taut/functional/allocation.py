@@ -71,7 +71,7 @@ def allocate(
     return sizes(high)
 
 
-def rounded(sizes: Float[Tensor, " n"], unit: int) -> Int[Tensor, " n"]:
+def rounded(sizes: Float[Tensor, " n"], unit: int | Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     """The next sizes above that are multiples of ``unit`` and come in at most eight kinds between two powers of 2.
 
     Data of one size are drawn for together, and 12% more draws cost less than a call for each datum.

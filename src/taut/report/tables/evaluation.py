@@ -26,7 +26,7 @@ LABELS: dict[str, str] = {
     "tolerance_lower": "tolerance",
     "tolerance_upper": "tolerance",
 }
-METHODS = {"importance": "draws of q", "refined": "the best q", "ais": "AIS", "exact": "the exact value"}
+METHODS = {"importance": "draws of q", "annealed": "chains annealed from q", "exact": "the exact value"}
 LIMITS = {
     "k-hat": "k-hat above 0.7",
     "annealing steps": "the last number of annealing steps, k-hat still above 0.7",
