@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,10 +149,8 @@ def _run(request: Request) -> None:
 
 def _draw(request: Request, path: Path) -> None:
     """Draw the panels from the records of the runs, and say which of them no run has logged anything for."""
-    try:
-        import wandb  # noqa: F401
-    except ImportError as error:
-        raise UserError("preview= reads the records of W&B, which is not installed: pip install wandb.") from error
+    if find_spec("wandb") is None:
+        raise UserError("preview= reads the records of W&B, which is not installed: pip install wandb.")
     from taut.commands.dashboard.preview import preview, undrawn
     from taut.commands.dashboard.records import read
     from taut.report.figures.style import save
