@@ -69,7 +69,7 @@ def command(folder: Path, *words: str) -> float:
         del cfg["hydra"]
     train(cfg)
     with (folder / "metrics.csv").open(encoding="utf-8") as file:
-        return 100 / float(list(csv.DictReader(file))[-1]["speed/images_per_second"])
+        return 100 / float(list(csv.DictReader(file))[-1]["speed/rows_per_second"])
 
 
 def score(run: Path, k: int = 5000) -> None:

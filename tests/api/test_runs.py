@@ -25,7 +25,7 @@ def run() -> taut.Run:
 
 
 def test_a_run_says_what_it_is(run):
-    assert run.name == "vae digits dynamic normal diagonal k=1 seed=0"
+    assert run.name == "vae k=1 seed=0 digits dynamic normal diagonal"
     assert run.folder == STORED / "vae"
     assert run.config.model.k == 1
     assert run.result["scores"]["elbo"]["kind"] == "lower"

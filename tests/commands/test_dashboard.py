@@ -12,10 +12,17 @@ import threading
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
+from wandb_workspaces.reports.v2.interface import Report
+from wandb_workspaces.reports.v2.internal import ReportViewspec
+from wandb_workspaces.workspaces import Workspace
+from wandb_workspaces.workspaces.internal import View
 
-from taut.commands.dashboard.command import main, parsed
-from taut.commands.dashboard.pages import sections
+from taut.commands.dashboard.charts import filled, specification
+from taut.commands.dashboard.command import _add_chart, main, parsed
+from taut.commands.dashboard.pages import as_json
+from taut.commands.dashboard.panels import SECTIONS, Chart
 from taut.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,31 +31,170 @@ WORDS = ["entity=me", "project=taut", "sweep=outputs/sweeps/k_grid"]
 DUMMY = "0123456789" * 4
 
 
-def pages(path: Path) -> str:
-    """Without the random names W&B gives panels and sets of runs."""
-    return re.sub(r'("(?:__id__|id|ref|viewId)": )"[a-z0-9]{6,}"', r'\1""', path.read_text())
+@pytest.fixture
+def offline(monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_ERROR_REPORTING"):
+        monkeypatch.setenv(name, "")  # what the command sets is undone with the rest
 
 
 @pytest.fixture
-def written(tmp_path, monkeypatch):
-    for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_ERROR_REPORTING"):
-        monkeypatch.setenv(name, "")  # what the command sets is undone with the rest
+def written(tmp_path, offline):
     assert main([*WORDS, f"out={tmp_path / 'pages.json'}"]) == 0
     return tmp_path / "pages.json"
 
 
 def test_the_pages_are_those_that_were_reviewed(written):
     renew = f"python dashboard.py {' '.join(WORDS)} out={SNAPSHOT.relative_to(ROOT)}"
-    assert pages(written) == pages(SNAPSHOT), f"look at the difference; if it is meant: {renew}"
+    assert written.read_text() == SNAPSHOT.read_text(), f"look at the difference; if it is meant: {renew}"
 
 
-def test_the_first_section_is_the_gap_and_every_panel_has_a_place_of_its_own(written):
-    sections = json.loads(written.read_text())["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
-    assert [section["name"] for section in sections][:2] == ["Gap against K", "Bracket of log p(x)"]
+def panels_of(page: dict) -> list[dict]:
+    """Every panel of a workspace, in order."""
+    return [panel for section in sections_of(page) for panel in section["panels"]]
+
+
+def sections_of(page: dict) -> list[dict]:
+    return page["spec"]["section"]["panelBankConfig"]["sections"]
+
+
+def test_each_section_is_a_question_that_starts_with_how_to_read_it(written):
+    sections = sections_of(json.loads(written.read_text())["workspace"])
+    assert [section["name"] for section in sections] == [
+        "Is the bound tight?",
+        "Where does the gap come from?",
+        "Does K help?",
+        "Which run is better?",
+        "Did anything go wrong?",
+    ]
     assert sections[0]["isOpen"]
     for section in sections:
-        places = [(panel["layout"]["x"], panel["layout"]["y"]) for panel in section["panels"]]
-        assert len(set(places)) == len(places) > 0
+        first, *answers = section["panels"]
+        assert first["viewType"] == "Markdown Panel"
+        assert len(first["config"]["value"]) > 100
+        assert "{" not in first["config"]["value"]
+        assert len(answers) >= 5
+        boxes = [panel["layout"] for panel in section["panels"]]
+        cells = [(x, y) for box in boxes for x in range(box["x"], box["x"] + box["w"]) for y in rows_of(box)]
+        assert len(set(cells)) == len(cells), "panels lie on one another"
+        assert max(x for x, _ in cells) < 24
+
+
+def rows_of(box: dict) -> range:
+    return range(box["y"], box["y"] + box["h"])
+
+
+def test_nothing_is_averaged_over_k(written):
+    """A group of runs by model alone, whose mean W&B would draw; seeds are joined by the chart, at one K each."""
+    found = json.loads(written.read_text())
+    assert not [panel["config"]["groupBy"] for panel in panels_of(found["workspace"]) if panel["config"].get("groupBy")]
+    assert "aggregate" not in json.dumps(found["workspace"])
+    assert found["workspace"]["spec"]["section"]["runSets"][0]["grouping"] == []
+    line, _, points = specification("gap_against_k")["layer"]
+    assert specification("gap_against_k")["encoding"]["x"]["field"] == "${field:k}"
+    assert line["encoding"]["y"]["aggregate"] == "mean"
+    assert "aggregate" not in points["encoding"]["y"]
+
+
+def test_wandbs_own_reader_reads_the_pages_back_whole(written):
+    """A panel, a field or a setting that W&B's models do not know, and so drop or refuse."""
+    found = json.loads(written.read_text())
+    assert as_json(Workspace._from_model(View.model_validate(found["workspace"]))) == found["workspace"]
+    back = as_json(Report._from_model(ReportViewspec.model_validate(found["report"])))
+    kinds = [[panel["viewType"] for panel in grid["panels"]] for grid in grids_of(back)]
+    assert kinds == [[panel["viewType"] for panel in grid["panels"]] for grid in grids_of(found["report"])]
+    unknown = {"layout": {}, "config": {}}
+    assert not [panel for panel in panels_of(found["workspace"]) if panel.keys() == unknown.keys()]
+
+
+def grids_of(report: dict) -> list[dict]:
+    blocks = [block["metadata"] for block in report["spec"]["blocks"] if block["type"] == "panel-grid"]
+    return [block["panelBankSectionConfig"] for block in blocks]
+
+
+CHARTS = [panel for section in SECTIONS for panel in section.panels if isinstance(panel, Chart)]
+
+
+def test_a_chart_is_a_specification_of_vega_lite_and_needs_no_network():
+    altair = pytest.importorskip("altair")
+    schema = json.loads((Path(altair.__file__).parent / "vegalite/v6/schema/vega-lite-schema.json").read_text())
+    checker = jsonschema.validators.validator_for(schema)(schema)
+    assert len(CHARTS) > 5
+    for chart in CHARTS:
+        assert [error.message for error in checker.iter_errors(filled(chart))] == []
+        assert filled(chart)["data"] == {"name": "wandb"}
+        assert "url" not in json.dumps(
+            filled(chart)["layer"] if "layer" in filled(chart) else filled(chart)["encoding"]
+        )
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.title)
+def test_a_chart_is_given_every_column_it_asks_for_and_no_other(chart):
+    asked = set(re.findall(r"\$\{field:(\w+)\}", json.dumps(specification(chart.kind))))
+    assert asked == set(chart.fields)
+
+
+def test_the_charts_that_panels_use_are_saved_with_them(written):
+    found = json.loads(written.read_text())
+    used = {panel["config"]["panelDefId"] for panel in panels_of(found["workspace"]) if panel["viewType"] == "Vega2"}
+    assert used == {f"me/{name}" for name in found["charts"]}
+    assert all(name.startswith("taut-") for name in found["charts"])
+
+
+def test_a_chart_that_is_there_is_kept_and_another_failure_is_not_hidden(monkeypatch):
+    """A second save that ends in an error; a panel whose chart W&B has refused."""
+    asked = []
+
+    class Server:
+        def create_custom_chart(self, **words):
+            asked.append(words)
+            raise ValueError(said)
+
+    monkeypatch.setattr("wandb.Api", Server)
+    said = "a chart of this name already exists"
+    _add_chart("me", "taut-stacked", specification("stacked"))
+    assert asked[0]["entity"] == "me"
+    assert asked[0]["spec"]["data"] == {"name": "wandb"}
+    said = "permission denied"
+    with pytest.raises(ValueError, match="permission denied"):
+        _add_chart("me", "taut-stacked", specification("stacked"))
+
+
+def test_a_file_of_pages_is_read_back_for_another_user(written, tmp_path):
+    theirs, back = tmp_path / "theirs.json", tmp_path / "back.json"
+    assert main(["entity=you", "project=mine", f"pages={written}", f"out={theirs}"]) == 0
+    found = json.loads(theirs.read_text())
+    assert (found["workspace"]["entity"], found["workspace"]["project"]) == ("you", "mine")
+    assert found["report"]["project"] == {"name": "mine", "entityName": "you"}
+    assert '"me/' not in theirs.read_text()
+    assert main(["entity=me", "project=taut", f"pages={theirs}", f"out={back}"]) == 0
+    assert back.read_text() == written.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "holds no pages that W&B can read"),
+        ("[]", "holds no pages that W&B can read"),
+        ('{"workspace": {"entity": "a"}, "charts": {}}', "holds no pages that W&B can read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_holds_no_pages_is_one_sentence_and_nothing_is_written(tmp_path, capsys, offline, content, said):
+    path = tmp_path / "pages.json"
+    if content is not None:
+        path.write_text(content)
+    assert main([f"pages={path}", f"out={tmp_path / 'out.json'}"]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert said in sentence
+    assert "write one with out=<file>.json" in sentence
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_panel_that_wandb_does_not_know_is_refused(written, tmp_path, capsys):
+    path = tmp_path / "other.json"
+    path.write_text(written.read_text().replace('"Scatter Plot"', '"Scattered Plot"'))
+    assert main([f"pages={path}", "--dry-run"]) == 2
+    assert "a panel of a kind that W&B does not know" in capsys.readouterr().err
 
 
 def test_a_sweep_shows_its_own_runs_alone(written):
@@ -70,6 +216,10 @@ def test_a_sweep_shows_its_own_runs_alone(written):
         (["entity="], "entity= has no value"),
         (["project=taut"], "add entity=<name>"),
         (["entity=me", "sweep=a'b"], "sweep=a'b cannot be a name"),
+        (["--dry-run", "out=a.json"], "out and --dry-run are two ways to look at the pages"),
+        (["preview=a.jpg"], "preview=a.jpg is no name of a picture"),
+        (["--dry-run", "records=outputs/wandb"], "records= says what preview=<file>.png draws"),
+        (["--dry-run", "pages=a.json", "sweep=a"], "pages= holds finished pages, which sweep= does not change"),
     ],
 )
 def test_a_wrong_word_is_one_sentence(words, said):
@@ -77,21 +227,19 @@ def test_a_wrong_word_is_one_sentence(words, said):
         parsed(words)
 
 
-def test_a_dry_run_names_every_section_and_panel_on_one_screen(capsys, monkeypatch):
-    for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_ERROR_REPORTING"):
-        monkeypatch.setenv(name, "")
+def test_a_dry_run_names_every_section_and_panel_on_one_screen(capsys, offline):
     assert main(["--dry-run", "sweep=a", "project=mine"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == 'workspace "taut: a" of project mine'
     assert len(lines) < 45
-    for name, panels in sections().items():
-        assert f"  {name}" in lines
-        assert {f"    {panel.title}" for panel in panels if hasattr(panel, "title")} <= set(lines)
+    assert len({line for line in lines if line.startswith("    ")}) > 25
+    for section in SECTIONS:
+        assert f"  {section.question}" in lines
+        assert {f"    {panel.title}" for panel in section.panels} <= set(lines)
 
 
-def test_nothing_half_written_is_left(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "")
-    assert main(["--dry-run", f"out={tmp_path / 'none' / 'pages.json'}"]) == 2
+def test_nothing_half_written_is_left(tmp_path, capsys, offline):
+    assert main([f"out={tmp_path / 'none' / 'pages.json'}"]) == 2
     assert "name a file in a folder that exists" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -153,7 +301,7 @@ def test_a_server_that_refuses_is_one_sentence(programs):
     assert "W&B did not take the page" in refused(done)
 
 
-def test_help_imports_nothing_heavy_and_shows_three_examples(programs):
+def test_help_imports_nothing_heavy_and_shows_four_examples(programs):
     code = (
         "import sys; from taut.commands.dashboard.command import main; main(['--help']); "
         "print([n for n in ('torch', 'lightning', 'wandb', 'numpy', 'hydra') if n in sys.modules])"
@@ -161,7 +309,7 @@ def test_help_imports_nothing_heavy_and_shows_three_examples(programs):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     *text, heavy = done.stdout.splitlines()
     assert heavy == "[]"
-    assert sum(line.startswith("  python dashboard.py") for line in text) == 3
+    assert sum(line.startswith("  python dashboard.py") for line in text) == 4
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

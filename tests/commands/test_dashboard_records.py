@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 from evaluations import command
 
+from taut.commands.dashboard import records as offline
 from taut.commands.dashboard.pages import as_json, workspace
+from taut.commands.dashboard.panels import SECTIONS
+from taut.commands.dashboard.preview import preview, undrawn
+from taut.errors import UserError
 from taut.training.callbacks.history import read
 
-WORDS = ["trainer.max_epochs=3", "k_eval=4", "k_test=20", "network.hidden=[8]", "threads=1"]
+WORDS = ["trainer.max_epochs=3", "k_eval=4", "k_test=100", "network.hidden=[8]", "threads=1"]
 JOBS = {
     "000_vae-seed0": ["latent_dim=2", "seed=0", *WORDS],
     "001_vae-seed1": ["latent_dim=2", "seed=1", *WORDS],
@@ -30,7 +34,10 @@ SMALL = [
     "threads=1",
 ]
 SMALL += ["evidence.ais.steps=8", "evidence.ais.chains=2", "evidence.bdmc.steps=8", "evidence.bdmc.chains=2"]
-DRAWN = re.compile(r'"(?:summary:)?((?:train|val|speed|pictures|test|seconds|evaluation)/[^"]+)"')
+LATER = {"000_vae-seed0": "evaluation", "001_vae-seed1": "completion"}
+"""What a second record of a job holds."""
+METRIC = re.compile(r'"(?:summary:)?((?:train|val|speed|pictures|test|seconds|evaluation|curve|tables)/[^":]+)"')
+SETTING = re.compile(r'"(?:c::|config:)([^":]+)"')
 
 
 def inspected(record: Path, *flags: str) -> list[dict]:
@@ -55,11 +62,13 @@ def records(programs, tmp_path_factory):
         assert done.code == 0, done.err
     done = command("evaluate", f"run={sweep / '000_vae-seed0'}", *SMALL)
     assert done.code == 0, done.err
+    done = command("complete", f"run={sweep / '001_vae-seed1'}", "mask=top_half", "limit=2", "k=10", "threads=1")
+    assert done.code == 0, done.err
     found = {}
     for record in sorted((outputs / "wandb").glob("offline-run-*")):
         (summary,) = inspected(record, "--summary")
         job = next(name for name in JOBS if name in record.name)
-        name = "evaluation" if job in found else job
+        name = LATER[job] if job in found else job
         found[name] = (summary, inspected(record), record)
     return sweep, found
 
@@ -71,13 +80,14 @@ def series(lines: list[dict], name: str) -> list[float]:
 
 def test_all_runs_lie_in_one_folder_under_names_that_tell_them_apart(records):
     sweep, found = records
-    assert set(found) == {*JOBS, "evaluation"}
+    assert set(found) == {*JOBS, "evaluation", "completion"}
     for name in JOBS:
         summary, _, record = found[name]
         assert re.fullmatch(rf"offline-run-\d+_\d+-{name}-little-[0-9a-f]{{6}}", record.name)
         assert summary["run_id"] == (sweep / name / "wandb" / "id").read_text().strip()
         assert [path.name for path in (sweep / name / "wandb").iterdir()] == ["id"]
-    assert found["evaluation"][0]["run_id"] == found["000_vae-seed0"][0]["run_id"]
+    for job, later in LATER.items():
+        assert found[later][0]["run_id"] == found[job][0]["run_id"]
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -124,10 +134,10 @@ def test_pictures_are_few_and_their_files_are_there(records, name):
     assert all(len(series(lines, f"{key}._type")) == 1 for key in media)
 
 
-def test_every_score_and_picture_the_dashboard_draws_is_in_a_record(records):
-    """A panel without data: W&B draws it empty and says nothing."""
+def known_keys(found: dict) -> set[str]:
+    """Every key of the summaries and the histories."""
     known = set()
-    for summary, lines, _ in records[1].values():
+    for summary, lines, _ in found.values():
         for key, value in summary["summary"].items():
             known |= (
                 {key, *(f"{key}.{part}" for part in value if part in ("max", "min"))}
@@ -135,6 +145,89 @@ def test_every_score_and_picture_the_dashboard_draws_is_in_a_record(records):
                 else {key}
             )
         known |= {key for line in lines if line["type"] == "history" for key in line["history"]["item"]}
-    drawn = set(DRAWN.findall(json.dumps(as_json(workspace("me", "taut", "little")))))
+    return known
+
+
+@pytest.fixture(scope="module")
+def page():
+    return as_json(workspace("me", "taut", "little"))
+
+
+def test_every_score_and_picture_the_dashboard_draws_is_in_a_record(records, page):
+    """A panel without data: W&B draws it empty and says nothing."""
+    drawn = set(METRIC.findall(json.dumps(page)))
     assert len(drawn) > 25
-    assert sorted(drawn - known) == []
+    assert sorted(drawn - known_keys(records[1])) == []
+
+
+def test_every_setting_the_dashboard_draws_is_in_a_record(records, page):
+    config = records[1]["000_vae-seed0"][0]["config"]
+    asked = {name.replace(".value", "") for name in SETTING.findall(json.dumps(page))}
+    assert {"k", "choices.model"} <= asked
+    for name in asked:
+        value = config
+        for part in name.split("."):
+            value = value[part]
+        assert isinstance(value, int | str)
+
+
+def test_every_column_a_chart_draws_is_in_a_table_of_a_record(records, page):
+    """A chart of W&B's whose field names no column: it draws nothing and says nothing."""
+    sections = page["spec"]["section"]["panelBankConfig"]["sections"]
+    charts = [panel["config"] for section in sections for panel in section["panels"] if panel["viewType"] == "Vega2"]
+    tables = {}
+    for summary, _, record in records[1].values():
+        for key, value in summary["summary"].items():
+            if isinstance(value, dict) and value.get("_type") == "table-file":
+                tables[key] = json.loads((record / "files" / value["path"]).read_text())
+    assert len(charts) > 5
+    for chart in charts:
+        (query,) = chart["userQuery"]["queryFields"]
+        (table,) = (one["args"][0]["value"] for one in query["fields"] if one["name"] == "summaryTable")
+        assert set(chart["fieldSettings"].values()) <= set(tables[table]["columns"])
+        assert tables[table]["data"]
+
+
+def test_the_numbers_of_the_tables_are_those_of_the_results(records):
+    """A column that holds another number than its name says."""
+    sweep, _ = records
+    run = next(run for run in offline.read(sweep.parents[1]) if "seed=0" in run.name and "vae" in run.name)
+    tested = json.loads((sweep / "000_vae-seed0" / "result.json").read_text())
+    result = json.loads((sweep / "000_vae-seed0" / "evaluation" / "result.json").read_text())
+    (gap,) = run.tables["tables/gap"]
+    assert (gap["gap"], gap["k"], gap["seed"]) == (tested["scores"]["gap"]["value"], tested["k"], tested["seed"])
+    (bounds,) = run.tables["tables/evaluation/test/bounds"]
+    assert (bounds["gap_low"], bounds["gap_high"]) == tuple(result["gap"][end]["value"] for end in ("low", "high"))
+    assert bounds["log_px_low"] == result["evidence"][result["gap"]["lower"]]["value"]
+    parts = {row["part"]: row["value"] for row in run.tables["tables/evaluation/test/gap_parts"]}
+    assert parts["amortisation"] == result["apart"]["test"]["amortisation"]["value"]
+    assert parts["approximation"] == result["apart"]["test"]["approximation"]["low"]["value"]
+    kl = sum(row["value"] for row in run.tables["tables/evaluation/test/kl_parts"])
+    assert kl == pytest.approx(result["information"]["kl"]["value"], abs=1e-9)
+    khat = [row["khat"] for row in run.tables["tables/evaluation/test/khat"]]
+    median = result["evidence"]["importance"]["diagnostics"]["khat"]["median"]
+    assert sorted(khat)[(len(khat) - 1) // 2] == pytest.approx(median, abs=1e-9)
+    assert run.summary["evaluation/test/importance/khat/untrusted"] == sum(k > 0.7 for k in khat) / len(khat)
+    left = [row["curve/left"] for row in run.history if "curve/left" in row]
+    assert left[0] == pytest.approx(tested["scores"]["gap"]["value"], abs=1e-9)
+    assert left == sorted(left, reverse=True)
+
+
+def test_every_panel_is_drawn_of_these_records(records, tmp_path):
+    """A panel that the picture leaves empty, though W&B has what it draws."""
+    runs = offline.read(records[0].parents[1], "little")
+    assert [run.name.split()[0] for run in runs] == ["vae", "vae", "mog"]
+    assert undrawn(runs) == []
+    assert len(preview(runs).axes) == sum(len(section.panels) for section in SECTIONS)
+
+
+def test_a_sweep_that_has_no_record_and_a_damaged_record_are_one_sentence(records, tmp_path):
+    with pytest.raises(UserError, match="holds no run of sweep=other"):
+        offline.read(records[0].parents[1], "other")
+    with pytest.raises(UserError, match="holds no record of W&B"):
+        offline.read(tmp_path)
+    place = tmp_path / "offline-run-1-a"
+    place.mkdir()
+    (place / "run-a.wandb").write_bytes(b"no record")
+    with pytest.raises(UserError, match="cannot be read by W&B"):
+        offline.read(tmp_path)

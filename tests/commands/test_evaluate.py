@@ -579,7 +579,7 @@ def test_a_run_gets_the_same_numbers_after_one_of_another_precision(copy, tmp_pa
 
 @pytest.mark.usefixtures("unillustrated")
 def test_compared_runs_can_be_told_apart(copy, tmp_path):
-    """A list of runs is a job for each and a comparison; both are 'vae digits dynamic normal diagonal k=1 seed=0'."""
+    """A list of runs is a job for each and a comparison; both are 'vae k=1 seed=0 digits dynamic normal diagonal'."""
     words = ("threads=1", "limit=3", "k=20", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     done = command("evaluate", f"run=[{copy('vae')},{copy('again')}]", *words)
     compared = " ".join(done.out[done.out.index("test split of") :].split())

@@ -22,7 +22,7 @@ from taut.errors import UserError
 from taut.training.checkpoint import newest_good
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMINGS = ("seconds", "speed/images_per_second", "speed/val_images_per_second")
+TIMINGS = ("seconds", "speed/rows_per_second", "speed/val_rows_per_second")
 COMMON = ["logger=csv", "callbacks=none", "threads=1", "k_eval=4", "k_test=8"]
 MODELS = {
     "vae": "model=vae trainer.max_epochs=12 data.batch_size=40 network.hidden=[30]",

@@ -18,7 +18,7 @@ class Stop(Callback):
 
 
 def without_timings(path):
-    timings = ("seconds", "speed/images_per_second", "speed/val_images_per_second")
+    timings = ("seconds", "speed/rows_per_second", "speed/val_rows_per_second")
     return [{name: value for name, value in row.items() if name not in timings} for row in read(path)]
 
 

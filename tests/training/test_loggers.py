@@ -126,8 +126,9 @@ def test_nobody_is_called(jobs):
 
 def test_a_failed_run_reads_back_whole(jobs):
     run = summary_of(jobs[0] / "first")
-    assert run["name"] == "vae digits dynamic normal diagonal k=7 seed=0"
+    assert run["name"] == "vae k=7 seed=0 digits dynamic normal diagonal"
     assert run["exit_code"] == 1
+    assert run["summary"]["failure"] == "RuntimeError: diverged"
     assert run["summary"]["val/bound"] == {"max": -3, "last": -5}
     assert run["summary"]["val/gap"] == {"min": 2, "last": 2}
     assert run["summary"]["val/ess"] == {"max": 1, "last": 1}
@@ -143,6 +144,7 @@ def test_the_next_job_has_a_run_of_its_own(jobs):
     assert run["summary"]["test/elbo"] == -2.5
     assert run["summary"]["test/elbo/standard_error"] == 0.25
     assert run["summary"]["seconds/fit"] == 1.5
+    assert run["summary"]["failure"] == "none"
     assert run["run_id"] == (jobs[0] / "second" / "wandb" / "id").read_text().strip()
 
 

@@ -26,8 +26,8 @@ class Slow(Callback):
 def test_training_speed_excludes_validation(trainer_in, blobs, model_of):
     trainer = trainer_in(Speed(), Slow(), epochs=1)
     trainer.fit(model_of(blobs), datamodule=blobs)
-    training = 60 / trainer.callback_metrics["speed/images_per_second"].item()
-    validation = 20 / trainer.callback_metrics["speed/val_images_per_second"].item()
+    training = 60 / trainer.callback_metrics["speed/rows_per_second"].item()
+    validation = 20 / trainer.callback_metrics["speed/val_rows_per_second"].item()
     assert 3 * NAP <= training < 3 * NAP + 3 * NAP + 0.4
     assert 3 * NAP <= validation < 3 * NAP + 0.4
 
@@ -35,7 +35,7 @@ def test_training_speed_excludes_validation(trainer_in, blobs, model_of):
 def test_a_mid_epoch_validation_pauses_the_clock(trainer_in, blobs, model_of):
     trainer = trainer_in(Speed(), Slow(), epochs=1, val_check_interval=1)
     trainer.fit(model_of(blobs), datamodule=blobs)
-    seconds = 60 / trainer.callback_metrics["speed/images_per_second"].item()
+    seconds = 60 / trainer.callback_metrics["speed/rows_per_second"].item()
     assert 2 * NAP <= seconds < 3 * (3 * NAP + 0.4)  # what the validations take
 
 

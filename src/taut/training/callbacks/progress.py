@@ -120,7 +120,7 @@ def headline(metrics: Mapping[str, Any], log_px_kind: str) -> str:
 
 
 class Speed(Callback):
-    """Logs ``speed/images_per_second`` of training and ``speed/val_images_per_second`` every epoch.
+    """Logs ``speed/rows_per_second`` of training and ``speed/val_rows_per_second`` every epoch.
 
     The time spent in validation and pictures does not count as training. A GPU is waited for at the ends of
     what is timed only, never in a step: Lightning's ``ThroughputMonitor`` waits for it at every batch it counts,
@@ -172,11 +172,11 @@ class Speed(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._val.pause(pl_module.device)
         if not trainer.sanity_checking:
-            pl_module.log("speed/val_images_per_second", self._val.rate, sync_dist=True)
+            pl_module.log("speed/val_rows_per_second", self._val.rate, sync_dist=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._train.pause(pl_module.device)
-        pl_module.log("speed/images_per_second", self._train.rate, sync_dist=True)
+        pl_module.log("speed/rows_per_second", self._train.rate, sync_dist=True)
         self._train = _Clock()  # a checkpoint of this moment holds nothing of the next epoch
 
 

@@ -1,6 +1,6 @@
 """What a run puts into its loggers beside metrics: settings, pictures, the final table, files; one class per logger."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from taut.config.run_folder import FIGURES
 from taut.files import METRICS, RESULT
 from taut.runtime.connection import in_time
+from taut.training.loggers.tables import Tables
 from taut.training.loggers.tracker import PATIENCE, say, shown
 
 LARGEST = 100_000_000
@@ -45,6 +46,17 @@ class Contents:
         numbers = {name: float(value) for name, value in summary.items() if _is_number(value) and name not in logged}
         if numbers:
             self.logger.log_metrics(numbers, step)
+
+    def tables(self, tables: Tables) -> None:
+        """Add rows, by the names of their tables, that a chart draws with those of other runs; W&B alone has such."""
+
+    def curve(self, place: str, rows: Sequence[Mapping[str, float]]) -> None:
+        """Add a curve with an axis of its own, ``<place>/k``; W&B alone draws one against another than the step.
+
+        Args:
+            place: First part of the names of its values.
+            rows: ``k`` and the values there, by the last part of the name.
+        """
 
     def keep(self, folder: Path, checkpoint: Path | None) -> None:
         """Add files of a run that has ended.
@@ -124,6 +136,22 @@ class OfWandb(Contents):
 
     def summarise(self, summary: Mapping[str, Any], step: int, logged: Set[str]) -> None:
         self.logger.experiment.summary.update(dict(summary))
+
+    def tables(self, tables: Tables) -> None:
+        import wandb
+
+        for name, rows in tables.items():
+            columns: list[Any] = list(rows[0])
+            cells: list[Any] = [[row[column] for column in columns] for row in rows]
+            self._log({name: wandb.Table(columns=columns, data=cells)})
+
+    def _log(self, values: dict[str, Any]) -> None:
+        # a table is an artifact as well: online the server is asked first
+        in_time(lambda: self.logger.experiment.log(values), PATIENCE)
+
+    def curve(self, place: str, rows: Sequence[Mapping[str, float]]) -> None:
+        for row in rows:
+            self.logger.experiment.log({f"{place}/{name}": value for name, value in row.items()})
 
     def keep(self, folder: Path, checkpoint: Path | None) -> None:
         try:

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from taut.config.instantiate import instantiate, takes
 from taut.config.logger_keys import logger_nodes
-from taut.config.run_folder import choice_of
+from taut.config.run_folder import FIGURES, choice_of
 from taut.config.secrets import NAMED, redacted
 from taut.errors import UserError
+from taut.evidence.diagnostics import MAX_KHAT
 from taut.runtime.launch import first
+from taut.training.loggers import tables
 from taut.training.loggers.contents import contents_of
 from taut.training.loggers.guarded import Guarded, guarded
+from taut.training.loggers.tables import Tables
 from taut.training.loggers.tracker import WITHOUT, finish, say, shown
+
+FAILURE = "failure"
+"""What ended a training that failed; ``none`` where it was finished."""
+COMPLETION = "completion"
 
 
 def flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -33,7 +41,17 @@ def flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
         for end in ("low", "high"):
             numbers |= _score(parts["approximation"][end], f"{place}/{split}/approximation/{end}")
         numbers[f"{place}/{split}/settled"] = parts["settled"]
-    return numbers
+    return numbers | _information(result.get("information"), place)
+
+
+def _information(information: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
+    """The KL in its two parts, and the units that are active."""
+    if information is None:
+        return {}
+    numbers = {}
+    for name in ("kl", "mutual_information", "marginal_kl"):
+        numbers |= _score(information[name], f"{place}/{name}")
+    return numbers | _known({f"{place}/active_units": information["active_units"]})
 
 
 def _section(result: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -164,14 +182,14 @@ def debugged() -> str | None:
 
 
 def run_name(cfg: DictConfig) -> str:
-    """Name of a run in one line: model, data, binarisation, mask, prior, q, k and seed."""
+    """Name of a run in one line: model, k and seed first, since lists cut names short, then what else it is made of."""
     return name_of(choices(), cfg)
 
 
 def name_of(chosen: Mapping[str, str], cfg: DictConfig) -> str:
     """Name of a run made of these choices, see :func:`run_name`."""
-    words = [chosen["model"], chosen["data"], preparation(cfg), mask_word(cfg)]
-    words += [chosen["prior"], chosen["q"], f"k={cfg.k}", f"seed={cfg.seed}"]
+    words = [chosen["model"], f"k={cfg.k}", f"seed={cfg.seed}"]
+    words += [chosen["data"], preparation(cfg), mask_word(cfg), chosen["prior"], chosen["q"]]
     return " ".join(str(word) for word in words if word != "none")
 
 
@@ -230,16 +248,32 @@ def summarise(
         for part in ("value", "standard_error", "kind")
         if score.get(part) is not None
     } | {f"seconds/{stage}": seconds for stage, seconds in result["seconds"].items()}
+    summary |= _warnings(result, "test") | {FAILURE: "none"}
     weights = None if checkpoint is None else Path(checkpoint)
     for logger in _recording(loggers):
         logger.summarise(summary)
+        logger.put(lambda contents: contents.tables(tables.tested(result)))
+        logger.put(lambda contents: contents.curve("curve", tables.curve(result)))
         logger.put(lambda contents: contents.keep(folder, weights))
+
+
+def _warnings(result: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The number of warnings, and what they say."""
+    warnings = result.get("warnings", [])
+    return {f"{place}/warnings": len(warnings)} | ({f"{place}/warnings/said": " ".join(warnings)} if warnings else {})
 
 
 def record_evaluation(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], evaluation: Path) -> None:
     """Add an evaluation, numbers and pictures, to the W&B, TensorBoard and MLflow records that its run has."""
     place = f"{evaluation.name}/{result['split']}"
-    _record(cfg, folder, name, flat(result, place), place, evaluation, _step(result))
+    khat = tables.khat_of(evaluation)
+    numbers = flat(result, place) | _warnings(result, place)
+    if khat:
+        numbers[f"{place}/importance/khat/untrusted"] = sum(value > MAX_KHAT for value in khat) / len(khat)
+    found = {f"tables/{place}/{table}": rows for table, rows in tables.evaluated(result, cfg, khat).items()}
+    for split, rows in tables.gap_parts(result, cfg).items():
+        found[f"tables/{evaluation.name}/{split}/gap_parts"] = rows
+    _record(cfg, folder, name, Record(numbers, _pictures(evaluation, place), found, _step(result)))
 
 
 def record_completion(cfg: DictConfig, folder: Path, name: str, result: Mapping[str, Any], completion: Path) -> None:
@@ -248,7 +282,14 @@ def record_completion(cfg: DictConfig, folder: Path, name: str, result: Mapping[
     numbers = flat({**result["observed"], "apart": {}}, place)
     for method, scores in result["errors"].items():
         numbers |= {f"{place}/{method}/{score}": error["value"] for score, error in scores.items()}
-    _record(cfg, folder, name, numbers, place, completion, _step(result))
+    # one name for those of all masks, so that one panel shows those of all runs
+    pictures = _pictures(completion, COMPLETION)
+    _record(cfg, folder, name, Record(numbers | _warnings(result, place), pictures, {}, _step(result)))
+
+
+def _pictures(folder: Path, place: str) -> dict[str, Path]:
+    """The pictures of an evaluation or a completion, by their names in a record."""
+    return {f"pictures/{place}/{path.stem}": path for path in sorted((folder / FIGURES).glob("*.png"))}
 
 
 def _step(result: Mapping[str, Any]) -> int:
@@ -256,9 +297,24 @@ def _step(result: Mapping[str, Any]) -> int:
     return int((result.get("checkpoint") or {}).get("step", 0))
 
 
-def _record(
-    cfg: DictConfig, folder: Path, name: str, numbers: Mapping[str, Any], place: str, pictures: Path, step: int
-) -> None:
+@dataclass(frozen=True)
+class Record:
+    """Additions to the records of a run.
+
+    Args:
+        numbers: Numbers and words by their names.
+        pictures: Files by their names.
+        tables: Rows by the names of their tables.
+        step: Where in training the weights are from that were measured.
+    """
+
+    numbers: Mapping[str, Any]
+    pictures: Mapping[str, Path]
+    tables: Tables
+    step: int
+
+
+def _record(cfg: DictConfig, folder: Path, name: str, added: Record) -> None:
     quiet()
     about = {"folder": folder, "name": name, "group": _group(cfg), "config": {}}
     try:
@@ -268,9 +324,10 @@ def _record(
         return
     with finishing(made):
         for logger in _recording(made):
-            logger.summarise(numbers, step)
-            for path in sorted((pictures / "figures").glob("*.png")):
-                log_picture([logger], f"pictures/{place}/{path.stem}", path, step)
+            logger.summarise(added.numbers, added.step)
+            for title, path in added.pictures.items():
+                log_picture([logger], title, path, added.step)
+            logger.put(lambda contents: contents.tables(added.tables))
 
 
 @contextmanager
@@ -279,6 +336,8 @@ def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        for logger in _recording(loggers):
+            logger.summarise({FAILURE: redacted(shown(error))})
         _close(loggers, "failed")
         finish(_exit_code(error))
         raise

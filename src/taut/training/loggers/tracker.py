@@ -123,6 +123,8 @@ def define_metrics(run: Any) -> None:
     run.define_metric("epoch", hidden=True)
     for section in SECTIONS:
         run.define_metric(f"{section}/*", step_metric="epoch")
+    run.define_metric("curve/k", hidden=True)
+    run.define_metric("curve/*", step_metric="curve/k")
     for best, names in BEST.items():
         for name in names:
             run.define_metric(name, step_metric="epoch", summary=f"{best},last")

@@ -1,0 +1,119 @@
+"""The pages as a file that is reviewed in git, and read back to be saved."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import wandb_workspaces.workspaces as ws
+from pydantic import ValidationError
+from wandb_workspaces.reports.v2 import interface as wr
+from wandb_workspaces.reports.v2.internal import ReportViewspec
+from wandb_workspaces.workspaces.internal import View
+
+from taut.commands.dashboard.charts import KINDS, chart_name, specification
+from taut.commands.dashboard.pages import as_json, report, workspace
+from taut.errors import UserError
+from taut.files import read_regular, reason
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What is saved at W&B.
+
+    Args:
+        workspace: The workspace.
+        report: The report on one sweep, or None.
+        charts: Vega-Lite specifications that the panels use, by their names.
+    """
+
+    workspace: ws.Workspace
+    report: wr.Report | None
+    charts: Mapping[str, Any]
+
+    @classmethod
+    def made(cls, entity: str, project: str, sweep: str | None, online: bool) -> "Pages":
+        """The pages of a project.
+
+        Args:
+            entity: W&B user or team.
+            project: W&B project.
+            sweep: W&B group of the runs of a sweep; without one there is no report.
+            online: Whether W&B's server may be asked for the project.
+        """
+        charts = {chart_name(kind): specification(kind) for kind in KINDS}
+        about = None if sweep is None else report(entity, project, sweep, online)
+        return cls(workspace(entity, project, sweep), about, charts)
+
+    @classmethod
+    def read(cls, path: Path, entity: str, project: str) -> "Pages":
+        """The pages in a file, for another user and project than they were made for.
+
+        Raises:
+            UserError: If it cannot be read, or W&B's reader refuses it, or a panel of it is of no kind that it knows.
+        """
+        try:
+            content = json.loads(read_regular(path))
+            for page in ("workspace", "report"):
+                if page in content:
+                    _make_them_of(content[page], content["charts"], entity, project)
+            found = ws.Workspace._from_model(View.model_validate(content["workspace"]))
+            about = content.get("report")
+            page = None if about is None else wr.Report._from_model(ReportViewspec.model_validate(about))
+        except OSError as error:
+            raise UserError(
+                f"pages={path} cannot be read ({reason(error)}); write one with out=<file>.json."
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise UserError(
+                f"pages={path} holds no pages that W&B can read; write one with out=<file>.json."
+            ) from error
+        unknown = [
+            type(panel) for section in found.sections for panel in section.panels if isinstance(panel, wr.UnknownPanel)
+        ]
+        if unknown:
+            raise UserError(
+                f"pages={path} has a panel of a kind that W&B does not know; write one with out=<file>.json."
+            )
+        return cls(found, page, content["charts"])
+
+    def as_json(self) -> dict[str, Any]:
+        """What :meth:`read` reads."""
+        pages: dict[str, Any] = {"workspace": as_json(self.workspace), "charts": dict(self.charts)}
+        return pages if self.report is None else {**pages, "report": as_json(self.report)}
+
+    def outline(self) -> str:
+        """What is on the pages, for a reader: every section, and its panels by their titles."""
+        lines = [f'workspace "{self.workspace.name}" of project {self.workspace.project}']
+        for section in self.workspace.sections:
+            titles = [_title(panel) for panel in section.panels if not isinstance(panel, wr.MarkdownPanel)]
+            lines += [f"  {section.name}", *(f"    {title}" for title in titles)]
+        report_too = [] if self.report is None else [f'report "{self.report.title}": the same sections']
+        return "\n".join([*lines, *report_too, "out=<file>.json writes all of it, preview=<file>.png draws it."])
+
+
+def _title(panel: Any) -> str:
+    if isinstance(panel, wr.CustomChart):
+        return panel.chart_strings["title"]
+    return getattr(panel, "title", None) or "settings that differ"
+
+
+def _make_them_of(page: Any, charts: Mapping[str, Any], entity: str, project: str) -> None:
+    """Put the user, the project and the charts of this user into a page."""
+    if "entity" in page:
+        page["entity"], page["project"] = entity, project
+    else:
+        page["project"] |= {"entityName": entity, "name": project}
+    for panel in _panels(page):
+        name = str(panel["config"]["panelDefId"]).rpartition("/")[2]
+        if name in charts:
+            panel["config"]["panelDefId"] = f"{entity}/{name}"
+
+
+def _panels(value: Any) -> list[dict[str, Any]]:
+    """The panels anywhere in a page that are drawn by a chart of the user's."""
+    if isinstance(value, dict):
+        own = [value] if value.get("viewType") == "Vega2" else []
+        return own + [panel for part in value.values() for panel in _panels(part)]
+    return [panel for part in value for panel in _panels(part)] if isinstance(value, list) else []
