@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from taut.config.instantiate import instantiate
 from taut.model.joint import Joint
@@ -45,8 +47,19 @@ def config(*overrides: str, x_shape: tuple[int, ...] = X) -> DictConfig:
 
 @cache
 def _composed(*overrides: str) -> DictConfig:
+    """What Hydra composes of these words, their values put into one composition of their choices, as it does itself."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = [word for word in parsed if word.type == OverrideType.CHANGE and not (CONF / word.key_or_group).is_dir()]
+    cfg = deepcopy(_chosen(*(str(word.input_line) for word in parsed if word not in values)))
+    for word in values:
+        OmegaConf.update(cfg, word.key_or_group, word.value(), merge=True)
+    return cfg
+
+
+@cache
+def _chosen(*choices: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", ["latent_dim=3", *overrides])
+        return compose("train", ["latent_dim=3", *choices])
 
 
 def build(*overrides: str, x_shape: tuple[int, ...] = X) -> tuple[Joint, Posterior, Objective]:

@@ -117,6 +117,7 @@ def modules() -> set[str]:
     return {name for name in files() if _has_code(name)}
 
 
+@cache
 def bodies() -> list[tuple[int, str]]:
     """Lines of every function without its docstring, and where it is."""
     found = []

@@ -192,16 +192,15 @@ def test_a_unit_moves_log_p_by_its_logarithm(kind, missing):
 
 
 def _trace(joint: Joint, x: torch.Tensor, epochs: int, batch: int = 60) -> list[float]:
-    """The sum of log p before EM and after each of so many iterations."""
+    """The sum of log p before EM and after each of so many iterations, as the E-step that follows has it."""
     em = Em()
     maximiser = em.optimizer(joint, joint.parameters(), torch.optim.SGD)
-    trace = [exact_inference.log_marginal(joint, x).sum().item()]
+    trace = []
     for _ in range(epochs):
-        for rows in x.split(batch):
-            maximiser.step(lambda rows=rows: em.expect(joint, rows))
+        parts = [maximiser.step(lambda rows=rows: em.expect(joint, rows)) for rows in x.split(batch)]
+        trace.append(torch.cat(parts).sum().item())
         em.end_of_epoch()
-        trace.append(exact_inference.log_marginal(joint, x).sum().item())
-    return trace
+    return [*trace, exact_inference.log_marginal(joint, x).sum().item()]
 
 
 def _plane(n: int = 100, size: int = 4) -> torch.Tensor:

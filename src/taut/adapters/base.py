@@ -16,6 +16,9 @@ from taut.evidence.optimal_q import Family
 from taut.evidence.target import Target
 from taut.functional.precision import in_double
 
+LogJoint = Callable[[Tensor, Tensor], Tensor]
+Simulate = Callable[[int], tuple[Tensor, Tensor]]
+
 
 @runtime_checkable
 class Auditable(Protocol):
@@ -84,31 +87,49 @@ class Adapter(ABC):
         """
 
 
-class Functions(Adapter):
-    """A model of functions, or an :class:`Auditable`, whose methods they are.
+class OfFunctions(Adapter):
+    r"""A model of functions, of torch or of another package.
 
     Args:
-        log_joint: As in :class:`Auditable`.
-        q: Likewise; or an object with ``sample(x, k)``, which gives z ``[k, b, *z]``, and ``log_prob(x, z)``.
-        simulate: n pairs (z, x) drawn from the model.
+        log_joint: $\log p(x, z)$ in nats, from x ``[b, *x]`` and z ``[k, b, *z]`` to ``[k, b]``.
+        q: $q(z \mid x)$.
+        simulate: Pairs (z, x) drawn from the model.
         prior: The distribution of z, batch ``()``, or what gives it when it is called.
         mass: Whether p(x) is a probability mass.
-        name: What the model is called.
+        name: What the model is called; by default as ``log_joint`` is.
     """
 
     def __init__(
         self,
-        log_joint: Callable[[Tensor, Tensor], Tensor],
+        log_joint: Callable[[Any, Any], Any],
         q: Any,
-        simulate: Callable[[int], tuple[Tensor, Tensor]] | None = None,
+        simulate: Callable[..., tuple[Any, Any]] | None = None,
         prior: Any = None,
         *,
         mass: bool = False,
-        name: str = "log_joint",
+        name: str | None = None,
     ) -> None:
         self.log_joint, self.q, self.simulate, self.prior, self.mass = log_joint, q, simulate, prior, mass
-        self.name = name
+        self.name = name or name_of(log_joint)
         self.modules = modules_in(log_joint, q, simulate, prior)
+
+    def subject(self, x: Tensor) -> Subject:
+        log_joint, q, simulate = self.of_tensors(x)
+        prior = None if self.prior is None else prior_of(self.prior, q(x[:1]))
+        target = Target(log_joint, q, prior, simulate=simulate, mass=self.mass)
+        return checked(Subject(target, family_of(q, x)), x)
+
+    @abstractmethod
+    def of_tensors(self, x: Tensor) -> tuple[LogJoint, Callable[[Tensor], Distribution], Simulate | None]:
+        """``log_joint``, ``q`` and ``simulate`` as functions of tensors, for data such as x."""
+
+
+class Functions(OfFunctions):
+    """A model of functions of torch, or an :class:`Auditable`, whose methods they are.
+
+    Its ``q`` is as in :class:`Auditable`, or an object with ``sample(x, k)``, which gives z ``[k, b, *z]``, and
+    ``log_prob(x, z)``; ``simulate`` takes n.
+    """
 
     @classmethod
     def of(cls, model: Auditable) -> "Functions":
@@ -118,11 +139,8 @@ class Functions(Adapter):
         made.modules = modules_in(model)
         return made
 
-    def subject(self, x: Tensor) -> Subject:
-        q = proposal_from(self.q, x)
-        prior = None if self.prior is None else prior_of(self.prior, q(x[:1]))
-        target = Target(self.log_joint, q, prior, simulate=self.simulate, mass=self.mass)
-        return checked(Subject(target, family_of(q, x)), x)
+    def of_tensors(self, x: Tensor) -> tuple[LogJoint, Callable[[Tensor], Distribution], Simulate | None]:
+        return self.log_joint, proposal_from(self.q, x), self.simulate
 
 
 def checked(subject: Subject, x: Tensor) -> Subject:
@@ -173,6 +191,12 @@ def prior_of(given: Any, q: Distribution) -> Distribution:
             "must be the same."
         )
     return in_double(prior)
+
+
+def name_of(program: Any) -> str:
+    """Name of a function, or of the class of an object that is called like one."""
+    name = getattr(program, "__name__", type(program).__name__)
+    return "model" if name == "<lambda>" else name
 
 
 def modules_in(*parts: Any) -> tuple[nn.Module, ...]:

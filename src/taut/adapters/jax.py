@@ -12,48 +12,26 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from taut.adapters.base import Adapter, Subject, checked, prior_of
+from taut.adapters.base import Adapter, LogJoint, OfFunctions, Simulate, Subject, checked, name_of
 from taut.adapters.proposal import Sampled, family_of, gaussian
-from taut.adapters.sites import Layout, plate_of_data, repeated
-from taut.errors import UserError
+from taut.adapters.sites import Layout, layout_of, repeated
 from taut.evidence.target import Target
 
 
-class Jax(Adapter):
+class Jax(OfFunctions):
     r"""A model of functions of JAX, which are given and give its arrays.
 
     They are called with 64 bits enabled, x in its own precision and z in float64, whatever the process is set to, and
     compiled only where the caller has compiled them.
 
-    Args:
-        log_joint: $\log p(x, z)$ in nats, from x ``[b, *x]`` and z ``[k, b, *z]`` to ``[k, b]``.
-        q: From x to mean and log-variance of a Gaussian, ``[b, d]`` each; or an object with ``sample(key, x, k)``,
-            which gives z ``[k, b, *z]``, and ``log_prob(x, z)``, ``[k, b]``.
-        simulate: From a key and n to n pairs (z, x) drawn from the model.
-        prior: The distribution of z, one of torch, batch ``()``.
-        mass: Whether p(x) is a probability mass.
-        name: What the model is called.
+    ``q`` is a function from x to mean and log-variance of a Gaussian, ``[b, d]`` each; or an object with
+    ``sample(key, x, k)``, which gives z ``[k, b, *z]``, and ``log_prob(x, z)``, ``[k, b]``. ``simulate`` takes a key
+    and n. The prior is a distribution of torch.
     """
 
-    def __init__(
-        self,
-        log_joint: Callable[[Any, Any], Any],
-        q: Any,
-        simulate: Callable[[Any, int], tuple[Any, Any]] | None = None,
-        prior: Distribution | None = None,
-        *,
-        mass: bool = False,
-        name: str | None = None,
-    ) -> None:
-        self.log_joint, self.q, self.simulate, self.prior, self.mass = log_joint, q, simulate, prior, mass
-        self.name = name or getattr(log_joint, "__name__", type(log_joint).__name__)
-
-    def subject(self, x: Tensor) -> Subject:
-        q = self._proposal(x)
-        prior = None if self.prior is None else prior_of(self.prior, q(x[:1]))
+    def of_tensors(self, x: Tensor) -> tuple[LogJoint, Callable[[Tensor], Distribution], Simulate | None]:
         simulate = None if self.simulate is None else _simulating(self.simulate, x)
-        target = Target(_of_jax(self.log_joint), q, prior, simulate=simulate, mass=self.mass)
-        return checked(Subject(target, family_of(q, x)), x)
+        return _of_jax(self.log_joint), self._proposal(x), simulate
 
     def _proposal(self, x: Tensor) -> Callable[[Tensor], Distribution]:
         if not hasattr(self.q, "sample"):
@@ -91,7 +69,7 @@ class NumPyro(Adapter):
         name: str | None = None,
     ) -> None:
         self.model, self.guide, self.params = model, guide, dict(params or {})
-        self.name = name or getattr(model, "__name__", type(model).__name__)
+        self.name = name or name_of(model)
 
     def subject(self, x: Tensor) -> Subject:
         with torch.random.fork_rng(devices=[]):
@@ -121,17 +99,7 @@ class NumPyro(Adapter):
         """Latent sites, their shapes, and the plate of the data, from two traces of different length."""
         one, two = (self._traced(self.guide, _array(x[:1].expand(n, *x.shape[1:]))) for n in (1, 2))
         given = self._traced(self.model, _array(x[:1]))
-        latent = {name: site for name, site in _sampled(one) if not site["is_observed"]}
-        missing = {name for name, site in _sampled(given) if not site["is_observed"]} ^ set(latent)
-        if missing or not latent:
-            raise UserError(
-                "Guide and model must have the same latent sites; of one of the two alone there is "
-                f"{', '.join(sorted(missing)) or 'none'}."
-            )
-        observed = [site for _, site in _sampled(given) if site["is_observed"]]
-        mass = bool(observed) and all(site["fn"].support.is_discrete for site in observed)
-        shapes = {name: tuple(site["value"].shape[1:]) for name, site in latent.items()}
-        return Layout(plate_of_data(dict(_sampled(one)), dict(_sampled(two))), shapes, mass)
+        return layout_of(*(dict(_sampled(trace)) for trace in (one, two, given)))
 
     def _traced(self, program: Callable[..., Any], x: Any, values: Mapping[str, Any] | None = None) -> Any:
         from numpyro import handlers
@@ -159,11 +127,7 @@ class NumPyro(Adapter):
         """Tell whether x is the one observation of the model, and its density given z is that of no other x."""
         drawn = self._drawn(layout, _array(x[:1]), 1)[0]
         traces = [self._traced(self.model, _array(row), layout.sites(drawn)) for row in (x[:1], x[1:2])]
-        sites = [[site for name, site in _sampled(trace) if name not in layout.shapes] for trace in traces]
-        if any(len(found) != 1 for found in sites) or sites[0][0]["value"].size != x[0].numel():
-            return False
-        first, second = (np.asarray(found[0]["fn"].log_prob(sites[0][0]["value"])) for found in sites)
-        return np.allclose(first, second)
+        return layout.observe_alone(*(dict(_sampled(trace)) for trace in traces), size=x[0].numel())
 
     def _simulated(self, layout: Layout, x: Any) -> tuple[Any, Any]:
         """Pairs (z, x) of the model, as many as x has rows, of whose values none is read."""

@@ -3,6 +3,7 @@
 # the package is there where its models are, and not where types are checked
 # pyright: reportMissingImports=false
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from taut.adapters.base import Adapter, Subject, checked, modules_in
+from taut.adapters.base import Adapter, Subject, checked, modules_in, name_of
 from taut.adapters.proposal import Sampled, family_of, whole
-from taut.adapters.sites import Layout, plate_of_data, repeated
+from taut.adapters.sites import Layout, layout_of, repeated
 from taut.errors import UserError
 from taut.evidence.target import Target, innermost
 
@@ -35,7 +36,7 @@ class Pyro(Adapter):
 
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any], name: str | None = None) -> None:
         self.model, self.guide = model, guide
-        self.name = name or getattr(model, "__name__", type(model).__name__)
+        self.name = name or name_of(model)
         self.modules = modules_in(model, guide)
 
     def subject(self, x: Tensor) -> Subject:
@@ -59,20 +60,10 @@ class Pyro(Adapter):
         if len(x) < 2:
             raise UserError("An audit of a Pyro model needs two data or more, to tell the plate of the data.")
         traces = [self._traced(self.guide, x[:1]), self._traced(self.guide, x[:2])]
-        given = self._traced(self.model, x[:2])
-        latent = {name: site for name, site in _sampled(traces[0]) if not site["is_observed"]}
-        missing = {name for name, site in _sampled(given) if not site["is_observed"]} ^ set(latent)
-        if missing or not latent:
-            raise UserError(
-                f"Guide and model must have the same latent sites; of one of the two alone there is "
-                f"{', '.join(sorted(missing)) or 'none'}."
-            )
-        plate = plate_of_data(dict(_sampled(traces[0])), dict(_sampled(traces[1])))
-        observed = [site for _, site in _sampled(given) if site["is_observed"]]
-        shapes = {name: tuple(site["value"].shape[1:]) for name, site in latent.items()}
-        supports = [innermost(site["fn"].support) for site in latent.values()]
-        mass = bool(observed) and all(site["fn"].support.is_discrete for site in observed)
-        return Layout(plate, shapes, mass, _support(supports, shapes))
+        one, two, given = (dict(_sampled(trace)) for trace in (*traces, self._traced(self.model, x[:2])))
+        layout = layout_of(one, two, given)
+        supports = [innermost(one[name]["fn"].support) for name in layout.shapes]
+        return replace(layout, support=_support(supports, layout.shapes))
 
     def _traced(self, program: Callable[..., Any], x: Tensor, values: Mapping[str, Tensor] | None = None) -> Any:
         from pyro import poutine
@@ -113,11 +104,7 @@ class Pyro(Adapter):
         """Tell whether x is the one observation of the model, and its density given z is that of no other x."""
         z = layout.sites(self._one_draw(x, layout))
         traces = [self._traced(self.model, row, z) for row in (x[:1], x[1:2])]
-        sites = [[site for name, site in _sampled(trace) if name not in layout.shapes] for trace in traces]
-        if any(len(found) != 1 for found in sites) or sites[0][0]["value"].numel() != x[0].numel():
-            return False
-        first, second = (found[0]["fn"].log_prob(sites[0][0]["value"]) for found in sites)
-        return torch.allclose(first, second)
+        return layout.observe_alone(*(dict(_sampled(trace)) for trace in traces), size=x[0].numel())
 
     def _one_draw(self, x: Tensor, layout: Layout) -> Tensor:
         trace = self._traced(self.guide, x[:1])

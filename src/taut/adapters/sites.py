@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.distributions import Distribution, Independent, Normal, constraints
 from torch.distributions.constraints import Constraint
@@ -61,6 +62,44 @@ class Layout:
         others = tuple(axis for axis in range(log_prob.ndim) if axis != at)
         # to torch no axes are all of them
         return log_prob.sum(others) if others else log_prob
+
+    def observe_alone(self, one: Mapping[str, Any], other: Mapping[str, Any], size: int) -> bool:
+        """Tell whether x is the one observation of a model, and its density given z is that of no other x.
+
+        Args:
+            one: Sites of a trace of the model at some z and x, by name.
+            other: Those at the same z and another x.
+            size: Numbers of x.
+        """
+        sites = [[site for name, site in trace.items() if name not in self.shapes] for trace in (one, other)]
+        if any(len(found) != 1 for found in sites) or len(sites[0][0]["value"].reshape(-1)) != size:
+            return False
+        first, second = (found[0]["fn"].log_prob(sites[0][0]["value"]).reshape(-1).tolist() for found in sites)
+        return np.allclose(first, second)
+
+
+def layout_of(one: Mapping[str, Any], two: Mapping[str, Any], given: Mapping[str, Any]) -> Layout:
+    """How z is made of the latent sites of a guide, and which plate is over the data.
+
+    Args:
+        one: Sites of a trace of the guide of one datum, by name.
+        two: Those of two.
+        given: Sites of a trace of the model.
+
+    Raises:
+        UserError: If guide and model have other latent sites, or the guide has no plate over the data.
+    """
+    latent = {name: site for name, site in one.items() if not site["is_observed"]}
+    missing = {name for name, site in given.items() if not site["is_observed"]} ^ set(latent)
+    if missing or not latent:
+        raise UserError(
+            "Guide and model must have the same latent sites; of one of the two alone there is "
+            f"{', '.join(sorted(missing)) or 'none'}."
+        )
+    observed = [site for site in given.values() if site["is_observed"]]
+    mass = bool(observed) and all(site["fn"].support.is_discrete for site in observed)
+    shapes = {name: tuple(site["value"].shape[1:]) for name, site in latent.items()}
+    return Layout(plate_of_data(one, two), shapes, mass)
 
 
 def repeated(batch: Distribution) -> Distribution | None:

@@ -140,10 +140,14 @@ def _definitions(command: str, targets: Schema) -> Schema:
             "properties": {name: _range(adapter, words) for name, (adapter, words) in ranges_of(command).items()},
             "additionalProperties": VALUE,
             "items": VALUE,
-            "allOf": [
-                {"if": {"properties": {"_target_": {"const": name}}, "required": ["_target_"]}, "then": schema}
-                for name, schema in targets.items()
-            ],
+            # asked first: most values are no objects to build, and there are a hundred classes to compare with
+            "if": {"type": "object", "required": ["_target_"]},
+            "then": {
+                "allOf": [
+                    {"if": {"properties": {"_target_": {"const": name}}}, "then": schema}
+                    for name, schema in targets.items()
+                ]
+            },
         },
     }
 

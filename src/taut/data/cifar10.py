@@ -4,15 +4,14 @@ import tarfile
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from taut.data.base import Data, Splits
-from taut.data.binarise import Scale
+from taut.data.published import PublishedImages
 from taut.data.readers.fetch import DamagedError, Remote, check_file_digest, obtain
-from taut.data.readers.idx import cut_off
 
 _PARTS = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 _PIXELS = 3 * 32 * 32
@@ -45,7 +44,7 @@ _ARCHIVE = Remote(
 
 
 @final
-class CIFAR10(Data):
+class CIFAR10(PublishedImages):
     """Photographs in ten classes, 3x32x32 bytes v taken as x = v / 255 (Krizhevsky 2009): 50000 - v / v / 10000.
 
     Args:
@@ -54,13 +53,8 @@ class CIFAR10(Data):
     """
 
     name: ClassVar[str] = "cifar10"
-    scale = Scale(levels=255)
 
-    def __init__(self, *, validation: int = 5000, **options: Any) -> None:
-        super().__init__(**options)
-        self.validation = validation
-
-    def load(self) -> Splits:
+    def images(self) -> tuple[Tensor, Tensor]:
         images = torch.from_numpy(obtain(_ARCHIVE, self.dir))
         test = len(images) // len(_PARTS)
-        return cut_off(images[:-test], images[-test:].clone(), self.validation)
+        return images[:-test], images[-test:].clone()

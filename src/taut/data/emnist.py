@@ -9,11 +9,10 @@ from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from taut.data.base import Data, Splits
-from taut.data.binarise import Scale
+from taut.data.published import PublishedImages
 from taut.data.readers.fetch import DamagedError, Remote, check_file_digest, obtain
-from taut.data.readers.idx import cut_off
 from taut.errors import UserError
 
 SIZES = {
@@ -71,7 +70,7 @@ _ARCHIVES = tuple(_archive(variant) for variant in SIZES)
 
 
 @final
-class EMNIST(Data):
+class EMNIST(PublishedImages):
     """Handwritten digits and letters, 28x28 bytes, in the manner of MNIST (Cohen et al. 2017).
 
     Args:
@@ -85,21 +84,18 @@ class EMNIST(Data):
     """
 
     name: ClassVar[str] = "emnist"
-    scale = Scale(levels=255)
 
     def __init__(
         self,
         *,
         variant: Literal["balanced", "byclass", "bymerge", "digits", "letters", "mnist"] = "balanced",
-        validation: int = 18800,
         **options: Any,
     ) -> None:
         if variant not in SIZES:
             raise UserError(f"data.variant={variant} is unknown: choose one of {', '.join(SIZES)}.")
         super().__init__(**options)
-        self.variant, self.validation = variant, validation
+        self.variant = variant
 
-    def load(self) -> Splits:
-        archive = _ARCHIVES[list(SIZES).index(self.variant)]
-        train, test = (torch.from_numpy(images) for images in obtain(archive, self.dir))
-        return cut_off(train, test, self.validation)
+    def images(self) -> tuple[Tensor, Tensor]:
+        train, test = obtain(_ARCHIVES[list(SIZES).index(self.variant)], self.dir)
+        return torch.from_numpy(train), torch.from_numpy(test)

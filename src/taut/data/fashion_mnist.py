@@ -1,10 +1,11 @@
 """Fashion-MNIST."""
 
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from taut.data.base import Data, Splits
-from taut.data.binarise import Scale
-from taut.data.readers.idx import idx_file, idx_splits
+from torch import Tensor
+
+from taut.data.published import PublishedImages
+from taut.data.readers.idx import idx_file, idx_images
 
 _MIRRORS = (
     "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
@@ -28,7 +29,7 @@ _TEST = idx_file(
 
 
 @final
-class FashionMNIST(Data):
+class FashionMNIST(PublishedImages):
     """Articles of clothing, 28x28 bytes (Xiao, Rasul and Vollgraf 2017): 60000 - v / v / 10000.
 
     Args:
@@ -37,11 +38,6 @@ class FashionMNIST(Data):
     """
 
     name: ClassVar[str] = "fashion_mnist"
-    scale = Scale(levels=255)
 
-    def __init__(self, *, validation: int = 10000, **options: Any) -> None:
-        super().__init__(**options)
-        self.validation = validation
-
-    def load(self) -> Splits:
-        return idx_splits(_TRAIN, _TEST, self.dir, self.validation)
+    def images(self) -> tuple[Tensor, Tensor]:
+        return idx_images(_TRAIN, self.dir), idx_images(_TEST, self.dir)

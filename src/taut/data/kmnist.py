@@ -1,10 +1,11 @@
 """Kuzushiji-MNIST."""
 
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from taut.data.base import Data, Splits
-from taut.data.binarise import Scale
-from taut.data.readers.idx import idx_file, idx_splits
+from torch import Tensor
+
+from taut.data.published import PublishedImages
+from taut.data.readers.idx import idx_file, idx_images
 
 _MIRRORS = ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/")
 _TRAIN, _TEST = (
@@ -17,7 +18,7 @@ _TRAIN, _TEST = (
 
 
 @final
-class KMNIST(Data):
+class KMNIST(PublishedImages):
     """Cursive Japanese characters, 28x28 bytes (Clanuwat et al. 2018): 60000 - v / v / 10000.
 
     Args:
@@ -26,11 +27,6 @@ class KMNIST(Data):
     """
 
     name: ClassVar[str] = "kmnist"
-    scale = Scale(levels=255)
 
-    def __init__(self, *, validation: int = 10000, **options: Any) -> None:
-        super().__init__(**options)
-        self.validation = validation
-
-    def load(self) -> Splits:
-        return idx_splits(_TRAIN, _TEST, self.dir, self.validation)
+    def images(self) -> tuple[Tensor, Tensor]:
+        return idx_images(_TRAIN, self.dir), idx_images(_TEST, self.dir)

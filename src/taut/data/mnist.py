@@ -1,10 +1,11 @@
 """MNIST."""
 
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from taut.data.base import Data, Splits
-from taut.data.binarise import Scale
-from taut.data.readers.idx import idx_file, idx_splits
+from torch import Tensor
+
+from taut.data.published import PublishedImages
+from taut.data.readers.idx import idx_file, idx_images
 
 _MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -27,7 +28,7 @@ _TEST = idx_file(
 
 
 @final
-class MNIST(Data):
+class MNIST(PublishedImages):
     """Handwritten digits of 28x28 bytes (LeCun, Cortes and Burges 1998): 60000 - v / v / 10000.
 
     Args:
@@ -37,11 +38,6 @@ class MNIST(Data):
     """
 
     name: ClassVar[str] = "mnist"
-    scale = Scale(levels=255)
 
-    def __init__(self, *, validation: int = 10000, **options: Any) -> None:
-        super().__init__(**options)
-        self.validation = validation
-
-    def load(self) -> Splits:
-        return idx_splits(_TRAIN, _TEST, self.dir, self.validation)
+    def images(self) -> tuple[Tensor, Tensor]:
+        return idx_images(_TRAIN, self.dir), idx_images(_TEST, self.dir)

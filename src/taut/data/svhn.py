@@ -2,15 +2,14 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from taut.data.base import Data, Splits
-from taut.data.binarise import Scale
+from taut.data.published import PublishedImages
 from taut.data.readers.fetch import Remote, check_file_digest, obtain
-from taut.data.readers.idx import cut_off
 from taut.data.readers.mat import read_mat
 
 
@@ -35,7 +34,7 @@ _TRAIN, _TEST = (
 
 
 @final
-class SVHN(Data):
+class SVHN(PublishedImages):
     """Digits of house numbers, 3x32x32 bytes v taken as x = v / 255 (Netzer et al. 2011): 73257 - v / v / 26032.
 
     Args:
@@ -44,12 +43,6 @@ class SVHN(Data):
     """
 
     name: ClassVar[str] = "svhn"
-    scale = Scale(levels=255)
 
-    def __init__(self, *, validation: int = 7257, **options: Any) -> None:
-        super().__init__(**options)
-        self.validation = validation
-
-    def load(self) -> Splits:
-        train, test = (torch.from_numpy(obtain(remote, self.dir)) for remote in (_TRAIN, _TEST))
-        return cut_off(train, test, self.validation)
+    def images(self) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(obtain(_TRAIN, self.dir)), torch.from_numpy(obtain(_TEST, self.dir))

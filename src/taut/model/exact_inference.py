@@ -118,19 +118,21 @@ class Conditioned(NamedTuple):
 def conditioned(x: Whitened, means: Float[Tensor, "c d"], covariances: Float[Tensor, "c d d"]) -> Conditioned:
     """Condition on the observed cells of each datum, those of one mask together."""
     factors, shape = torch.linalg.cholesky(covariances), (len(x.y), len(means))
+    one = torch.eye(means.shape[1]).to(means)
+    inverse = torch.linalg.solve_triangular(factors, one.expand_as(factors), upper=False).unsqueeze(1)  # [c, 1, d, d]
     # one mask for all: patterns would sort the whole batch to find it
     if not x.x.isnan().any():
         rows, columns = torch.arange(len(x.y), device=x.y.device), torch.arange(x.y.shape[1], device=x.y.device)
-        return _solved(x, Pattern(rows.unsqueeze(0), columns.unsqueeze(0), columns[:0].unsqueeze(0)), means, factors)
+        return _solved(x, Pattern(rows.unsqueeze(0), columns.unsqueeze(0), columns[:0].unsqueeze(0)), means, inverse)
     result = Conditioned(*(x.y.new_empty(*shape, *tail) for tail in ((), means.shape[1:], covariances.shape[1:])))
     for pattern in patterns(x.x):
-        part, rows = _solved(x, pattern, means, factors), pattern.rows.flatten()
+        part, rows = _solved(x, pattern, means, inverse), pattern.rows.flatten()
         result.log_px[rows], result.means[rows] = part.log_px, part.means
         result.scale_tril[rows] = part.scale_tril.repeat_interleave(pattern.rows.shape[1], 0)
     return result
 
 
-def _solved(x: Whitened, pattern: Pattern, means: Tensor, factors: Tensor) -> Conditioned:
+def _solved(x: Whitened, pattern: Pattern, means: Tensor, inverse: Tensor) -> Conditioned:
     r"""For $z = m + \delta$ and $C = R R^\top$: the least squares of $[B; R^{-1}]\, \delta = [y - B m; 0]$, by QR.
 
     The smallest sum of squares is the quadratic form of $\log N(y; B m, B C B^\top + I)$, and its normal matrix
@@ -140,8 +142,6 @@ def _solved(x: Whitened, pattern: Pattern, means: Tensor, factors: Tensor) -> Co
     """
     y = x.y[pattern.rows.unsqueeze(2), pattern.observed.unsqueeze(1)]  # [p, n, o]
     b = x.weight[pattern.observed]  # [p, o, d]
-    one = torch.eye(means.shape[1]).to(means)
-    inverse = torch.linalg.solve_triangular(factors, one.expand_as(factors), upper=False).unsqueeze(1)  # [c, 1, d, d]
     shape = (len(means), len(b))
     stacked = torch.cat([b.expand(*shape, -1, -1), inverse.expand(*shape, -1, -1)], 2)
     q, upper = torch.linalg.qr(stacked.flip(-1))
@@ -154,6 +154,7 @@ def _solved(x: Whitened, pattern: Pattern, means: Tensor, factors: Tensor) -> Co
     log_det = lower.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1) - inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     constant = 0.5 * log(2 * pi) * b.shape[1] + x.log_scale[pattern.observed].sum(-1) + log_det
     log_px = -0.5 * squares - constant.unsqueeze(-1)
+    one = torch.eye(means.shape[1]).to(means)
     scale_tril = torch.linalg.solve_triangular(lower, one.expand_as(lower), upper=False)
     # and a factor of a covariance has none below 0
     signs = scale_tril.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)

@@ -8,9 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from taut.data.base import Splits
 from taut.data.readers.fetch import Remote, check_digest, check_file_digest, gunzip, obtain
-from taut.errors import UserError
 
 _HEADER = 16  # magic number and three sizes, four bytes each
 _SIDE = 28
@@ -42,27 +40,7 @@ def _read(path: Path, count: int, sha256: str | None, md5: str | None = None) ->
     return np.frombuffer(content, np.uint8, offset=_HEADER).reshape(count, 1, _SIDE, _SIDE)
 
 
-def idx_splits(
-    train: Remote[np.ndarray], test: Remote[np.ndarray], folder: str | Path | None, validation: int
-) -> Splits:
-    """The published training and test images; validation is the end of the training images."""
-    images, held_out = (_tensor(obtain(remote, folder)) for remote in (train, test))
-    return cut_off(images, held_out, validation)
-
-
-def cut_off(images: UInt8[Tensor, "n *x"], held_out: UInt8[Tensor, "m *x"], validation: int) -> Splits:
-    """Published training and test images; validation is the end of the training images.
-
-    Raises:
-        UserError: If that leaves no training images.
-    """
-    if not 0 < validation < len(images):
-        raise UserError(
-            f"data.validation={validation} must leave training images: choose 1 to {len(images) - 1} of {len(images)}."
-        )
-    return Splits(images[:-validation], images[-validation:], held_out)
-
-
-def _tensor(images: np.ndarray) -> UInt8[Tensor, "n 1 28 28"]:
+def idx_images(remote: Remote[np.ndarray], folder: str | Path | None) -> UInt8[Tensor, "n 1 28 28"]:
+    """The images of a file, fetched into the data folder where it is not there."""
     # a copy, because the array is a read-only view of bytes, which torch would warn about
-    return torch.from_numpy(images.copy())
+    return torch.from_numpy(obtain(remote, folder).copy())
