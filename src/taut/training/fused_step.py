@@ -403,13 +403,13 @@ def _reparameterised(
 
     def by_q(by_z: Tensor) -> Tensor:
         path = torch.addcmul(by_z, weights[..., None], latents.z, value=-beta)
-        return _by_mean_and_log_variance(path, latents, beta * weights.sum(0)[:, None])
+        return _by_mean_and_log_variance(path, latents, -beta / len(bound))  # counts add up to 1
 
     return Rule(bound, surrogate, weights, by_q, rows)
 
 
 def _by_mean_and_log_variance(
-    by_z: Float[Tensor, "k b d"], latents: Latents, by_entropy: Float[Tensor, "b 1"] | float
+    by_z: Float[Tensor, "k b d"], latents: Latents, by_entropy: float
 ) -> Float[Tensor, "b o"]:
     """Both from the gradient by z, and for the log-variance half of that by the entropy of q."""
     by_log_std = (by_z * latents.noise).sum(0).mul_(latents.std).add_(by_entropy).mul_(0.5).mul_(latents.inside)
