@@ -30,7 +30,7 @@ from taut.config import overrides
 from taut.config.compose import Composer
 from taut.errors import UserError
 from taut.report.figures.search import save_figures
-from taut.training.module import _tiled
+from taut.training.scored_model import _tiled
 
 STUB = Path(__file__).with_name("stub.py")
 

@@ -1633,7 +1633,7 @@ MUTANTS = [
     ),
     Mutant(
         "a process without rows breaks",
-        "training/module.py",
+        "training/scored_model.py",
         "if not len(batch.x):",
         "if len(batch.x) < 0:",
         PROOFS + "::test_splits_of_a_few_rows[2]",

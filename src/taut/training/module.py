@@ -2,11 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-import lightning as L
 import torch
 from jaxtyping import Float
 from lightning.pytorch.trainer.states import TrainerFn
@@ -18,10 +17,7 @@ from taut.config.run_folder import is_run
 from taut.data.base import Batch, Batches
 from taut.data.disk_rows import DiskRows
 from taut.errors import UserError
-from taut.evidence.score import DETAILS, names_of_layers, score
-from taut.functional import bounds, seeding
-from taut.functional.consistency import Judge, Kind, Value, refuse
-from taut.model import exact_inference
+from taut.functional import seeding
 from taut.model.joint import Joint
 from taut.model.prior.base import Prior
 from taut.model.prior.vamp import Vamp
@@ -32,9 +28,9 @@ from taut.training import further_steps
 from taut.training.checkpoint import of_all_ranks
 from taut.training.flat_adam import FlatAdam
 from taut.training.fused_step import FusedStep, Step, fused_step
-from taut.training.metrics import EpochMean, ScoreMeter, Summary, TrainingMonitor, criteria
-from taut.training.plain_loaders import RowNumbers
+from taut.training.metrics import EpochMean, TrainingMonitor, criteria
 from taut.training.restoring import check_optimizer_state
+from taut.training.scored_model import ScoredModel
 
 HOW = ("fused", "foreach", "capturable")
 """Settings of an optimiser that say how it computes on a device, and not what."""
@@ -42,13 +38,12 @@ REPORT = 50
 """Training batches between two reports of their bounds."""
 DIVERGED = 10
 """How many times its size a training bound must fall below its start to be called diverged: KL warm-up may lower it."""
-SCORES = ["elbo", "bound", "log_px", "gap", "kl", "reconstruction", "ess"]
 
 
 M = TypeVar("M", bound="LatentVariableModel")
 
 
-class LatentVariableModel(L.LightningModule, ABC):
+class LatentVariableModel(ScoredModel, ABC):
     """A joint, a q and an objective, trained and scored. A variant says in ``check_joint`` which joints it is.
 
     Args:
@@ -80,13 +75,10 @@ class LatentVariableModel(L.LightningModule, ABC):
         k_test: int,
         seed: int,
     ) -> None:
-        super().__init__()
+        super().__init__(joint, q, objective, k=k, k_eval=k_eval, k_test=k_test, seed=seed)
         self.check_joint(joint)
         refuse_unlearned_vamp(joint.prior, q)
-        self.joint, self.q, self.objective = joint, q, objective
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.k, self.seed = k, seed
-        self.samples = {"val": _tiled(k_eval, k), "test": _tiled(k_test, k)}
         self.kl_weight = 1.0
         self.means = torch.nn.ModuleDict({"bound": EpochMean(), "surrogate": EpochMean()})
         self._epoch_so_far: dict[str, Any] | None = None
@@ -98,15 +90,6 @@ class LatentVariableModel(L.LightningModule, ABC):
         self._further = False
         self.further_rows = 0
         self._gradients: dict[Tensor, Tensor] | None = None
-        self._rows = RowNumbers(joint.likelihood)
-        self.summaries: dict[str, Summary] = {}
-        names = [*SCORES, *(names_of_layers("kl", len(joint.prior.layers)) if q.layered else [])]
-        self.meters = torch.nn.ModuleDict(
-            {
-                stage: ScoreMeter(names, len(bounds.block_sizes(samples)), joint.prior.layers, stage)
-                for stage, samples in self.samples.items()
-            }
-        )
 
     @abstractmethod
     def check_joint(self, joint: Joint) -> None:
@@ -135,16 +118,6 @@ class LatentVariableModel(L.LightningModule, ABC):
         self.objective.check(self.joint, self.q, self.k, x[:2])
         self.objective.initialise(self.joint, x)
 
-    def setup(self, stage: str) -> None:
-        """Ask what needs the parameters before a strategy spreads them."""
-        del stage
-        _ = self.log_px_kind
-
-    @cached_property
-    def log_px_kind(self) -> Literal["exact", "lower"]:
-        """Kind of log p(x): ``exact``, or a ``lower`` bound by importance sampling."""
-        return "exact" if exact_inference.tractable(self.joint) else "lower"
-
     def on_train_start(self) -> None:
         self.trained = TrainingMonitor(self.trainer.global_step, self.device)
         if self._epoch_so_far is not None:
@@ -169,12 +142,6 @@ class LatentVariableModel(L.LightningModule, ABC):
 
     def on_train_epoch_start(self) -> None:
         self._rows.start("train")
-
-    def on_validation_epoch_start(self) -> None:
-        self._rows.start("val")
-
-    def on_test_epoch_start(self) -> None:
-        self._rows.start("test")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Key the step's noise, so that a resumed run and every rank draw what is theirs."""
@@ -308,20 +275,6 @@ class LatentVariableModel(L.LightningModule, ABC):
         if self.objective.runs_to_the_end and self.trainer.current_epoch + 1 == self.trainer.max_epochs:
             self.trainer.check_val_every_n_epoch = 1
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        del batch_idx
-        self._score(self._rows.of(batch, "val", self.trainer), "val")
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        del batch_idx
-        self._score(self._rows.of(batch, "test", self.trainer), "test")
-
-    def on_validation_epoch_end(self) -> None:
-        self._summarise("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._summarise("test")
-
     def configure_optimizers(self) -> Any:
         optimizer = self.objective.optimizer(self.joint, self.parameters(), self.make_optimizer)
         # the maximiser of a closed form runs no kernels on its state
@@ -449,87 +402,10 @@ class LatentVariableModel(L.LightningModule, ABC):
         """Information criteria on these rows; ``None`` where they mean nothing (see :mod:`taut.training.metrics`)."""
         return criteria(self.joint, x) if self.log_px_kind == "exact" else None
 
-    def curve(self, stage: str) -> tuple[list[int], list[float], list[float], float, str] | None:
-        """(k, IWAE-k, standard errors, log p(x), its kind) of the last evaluation of a stage, if there was one."""
-        summary = self.summaries.get(stage)
-        if summary is None:
-            return None
-        sizes = bounds.block_sizes(self.samples[stage])
-        log_px = summary.scores["log_px"]["value"]
-        return sizes, summary.curve, summary.curve_errors, log_px, self.log_px_kind
-
-    def _score(self, batch: Batch, stage: str) -> None:
-        detailed = stage == "test" and self.log_px_kind == "lower"
-        if not len(batch.x):  # a split of fewer rows than there are processes, which gather the same lists all the same
-            if detailed:
-                self._meter(stage).details.append(torch.zeros(0, len(DETAILS), dtype=torch.float64, device=self.device))
-            return
-        scores = score(
-            self.joint,
-            self.q,
-            batch.x,
-            batch.index,
-            bound=self.objective.bound,
-            k=self.k,
-            samples=self.samples[stage],
-            seed=self.seed,
-            split=stage,
-            detailed=detailed,
-        )
-        self._meter(stage).update(scores, batch.index)
-
-    def _meter(self, stage: str) -> ScoreMeter:
-        meter = self.meters[stage]
-        assert isinstance(meter, ScoreMeter)
-        return meter
-
-    def _summarise(self, stage: str) -> None:
-        meter = self._meter(stage)
-        summary = meter.compute()
-        meter.reset()
-        self._refuse_impossible(summary, stage)
-        if self.trainer.sanity_checking:
-            return  # of weights that nothing has trained
-        self.summaries[stage] = summary
-        values = {f"{stage}/{name}": score["value"] for name, score in summary.scores.items()}
-        # equal in all processes; without sync_dist Lightning would warn
-        self.log_dict(values, batch_size=summary.n, sync_dist=True)
-
-    def _refuse_impossible(self, summary: Summary, stage: str) -> None:
-        """Stop at a score that cannot be, before it is logged, kept or ranked.
-
-        Raises:
-            Void: Naming the score, the split and what to do.
-        """
-        samples, scores = self.samples[stage], summary.scores
-        kinds: dict[str, Kind] = {"elbo": "lower", "bound": "lower", "log_px": self.log_px_kind}
-        if self.objective.kind == "estimate":  # which may lie on either side of everything
-            del kinds["bound"]
-        words = {"elbo": "the ELBO", "bound": f"the bound at k = {self.k}", "log_px": "log p(x)"}
-        value_and_error = {name: (scores[name]["value"], scores[name]["monte_carlo_error"]) for name in (*kinds, "kl")}
-        values = [Value(words[name], kind, *value_and_error[name]) for name, kind in kinds.items()]
-        judge = Judge(summary.n, summary.n * (samples - 1), 6 * (self.current_epoch + 1))
-        refuse(
-            values,
-            Value("KL(q(z|x) || p(z))", "estimate", *value_and_error["kl"]),
-            judge,
-            mass=self.is_mass,
-            where=stage,
-        )
-
-    @property
-    def is_mass(self) -> bool:
-        """True if p(x) is a probability mass, whose log is at most 0."""
-        return self.joint.likelihood.is_mass
-
 
 def _hand_over(gradients: dict[Tensor, Tensor]) -> None:
     for parameter, gradient in gradients.items():
         parameter.grad = gradient
-
-
-def _tiled(samples: int, k: int) -> int:
-    return max(2, -(-samples // k)) * k
 
 
 def require(condition: bool, model: str, needs: str, joint: Joint) -> None:

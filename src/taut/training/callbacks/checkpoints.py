@@ -12,7 +12,7 @@ from torch import Tensor
 from taut.errors import UserError, nearest
 from taut.objective.base import Objective
 from taut.training.checkpoint import of_all_ranks
-from taut.training.module import SCORES
+from taut.training.scored_model import SCORES
 
 Mode = Literal["min", "max"]
 
