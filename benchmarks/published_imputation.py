@@ -1,11 +1,12 @@
 """Published imputations, run anew: ``python -m benchmarks.published_imputation``.
 
-``miwae``: half of the cells of scikit-learn's table of breast cancers, hidden as in the notebook of Mattei and Frellsen
-(2019) by ``numpy.random.seed(1234)``; their model and settings. It prints the mean squared error over the hidden cells and the
-bound of the observed ones (K = 20). ``not_miwae``: in the first half of the columns every value above the mean is
-missing (Ipsen, Mattei & Frellsen, 2021), of that table or, with ``--table concrete``, of ``data=concrete``. It prints
-the root mean squared error of ``likelihood=self_masking`` and of the same model without the mask. Columns have mean 0
-and variance 1 before anything is hidden. Everything is done by the command line, in a folder that is removed again.
+``miwae``: half of the cells of scikit-learn's table of breast cancers, hidden as in the notebook of Mattei and
+Frellsen (2019) by ``numpy.random.seed(1234)``; their model and settings. It prints the mean squared error over the
+hidden cells and the bound of the observed ones (K = 20). ``not_miwae``: in the first half of the columns every value
+above the mean is missing (Ipsen, Mattei & Frellsen, 2021), of that table or, with ``--table concrete``, of
+``data=concrete``. It prints the root mean squared error of ``likelihood=self_masking`` and of the same model without
+the mask. Columns have mean 0 and variance 1 before anything is hidden. Everything is done by the command line, in a
+folder that is removed again.
 """
 
 import argparse
