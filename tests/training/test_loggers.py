@@ -165,6 +165,12 @@ def test_a_resumed_folder_keeps_its_run(tmp_path):
     assert loggers.run_id(tmp_path / "a", *about) != loggers.run_id(tmp_path / "b", *about)
 
 
+def test_the_name_of_a_record_shows_model_k_and_seed_first(tmp_path):
+    """Lists of records, such as those of ``wandb leet``, cut long names at the end."""
+    found = loggers.run_id(tmp_path, "iwae digits dynamic normal diagonal k=50 seed=3", None)
+    assert found.startswith("iwae-k50-s3-digits-dynamic-normal-diagonal-")
+
+
 @pytest.fixture
 def about(tmp_path, monkeypatch):
     for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_ERROR_REPORTING"):

@@ -88,7 +88,8 @@ def run_id(folder: Path, name: str, group: str | None) -> str:
     """The W&B id of a run folder, which tells in a list of ids what the run is.
 
     Made once and kept in ``<folder>/wandb/id``: the folder of a sweep's job and the sweep, or the words of the
-    name, and six digits that no other run has. ``wandb agent`` chooses the id of its runs itself.
+    name with k and the seed behind the model, since lists cut what is long, and six digits that no other run has.
+    ``wandb agent`` chooses the id of its runs itself.
 
     Raises:
         UserError: If the file holds something else.
@@ -96,9 +97,15 @@ def run_id(folder: Path, name: str, group: str | None) -> str:
     path = folder / "wandb" / "id"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        words = [folder.name, group] if group else [name]
+        words = [folder.name, group] if group else _settings_first(name)
         write_atomically(path, (_agents_id() or _readable(words)) + "\n")
     return _known_id(path)
+
+
+def _settings_first(name: str) -> list[str]:
+    """The words of a name: the model, then its settings (``k=5``, ``seed=0``), then the rest."""
+    model, *words = name.split()
+    return [model, *sorted(words, key=lambda word: "=" not in word)]
 
 
 def _known_id(path: Path) -> str:
