@@ -167,7 +167,12 @@ def test_a_resumed_folder_keeps_its_run(tmp_path):
     assert loggers.run_id(tmp_path / "a", *about) != loggers.run_id(tmp_path / "b", *about)
 
 
-@pytest.fixture
+def test_the_name_of_a_record_shows_model_k_and_seed_first(tmp_path):
+    """Lists of records, such as those of ``wandb leet``, cut long names at the end."""
+    found = loggers.run_id(tmp_path, "iwae k=50 seed=3 digits dynamic normal diagonal", None)
+    assert found.startswith("iwae-k50-s3-digits-dynamic-normal-diagonal-")
+
+
 def about(tmp_path, monkeypatch):
     for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_ERROR_REPORTING"):
         monkeypatch.setenv(name, "")  # what the code sets is undone with the rest

@@ -39,6 +39,7 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "hydra.launcher._target_": (f"{PLUGIN}.JobLauncher",),
     "hydra.sweeper._target_": (f"{PLUGIN}.GridSweeper", f"{PLUGIN}.OptunaSweeper"),
     "hydra.sweeper.max_batch_size": (None,),
+    "hydra.job_logging.handlers.file.delay": (True,),
 }
 """Keys with the values that taut gives them."""
 HYDRAS_OWN = {

@@ -357,11 +357,12 @@ def _exit_code(error: BaseException) -> int:
 
 
 def quiet() -> None:
-    """Keep Lightning to warnings, said once, and without those about its own code, short epochs or Slurm."""
+    """Keep Lightning and matplotlib to warnings, said once, and without those about Lightning's own code or Slurm."""
     if logging.getLogger().hasHandlers():
         # Lightning has a handler of its own: with those of the root each line would come twice
         logging.getLogger("lightning").handlers.clear()
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+    # matplotlib, too, which else says that it has listed the fonts of this machine
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning still uses LeafSpec, which torch deprecates; epochs of few batches are usual here; and on a machine of a
     # cluster it misses srun in every process that was started without
