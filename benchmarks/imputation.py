@@ -41,7 +41,7 @@ def table() -> np.ndarray:
 def concrete() -> np.ndarray:
     """The standardised table of mixtures of concrete."""
     whole = Concrete(batch_size=None, val_fraction=0, test_fraction=0)
-    return _standardised(whole.stored.train.numpy())
+    return _standardised(np.asarray(whole.stored.train))
 
 
 def large_table() -> np.ndarray:

@@ -1529,8 +1529,8 @@ MUTANTS = [
     Mutant(
         "draws that share a gradient",
         "distributions/bernoulli.py",
-        ".mul_(each).view_as(h)",
-        ".mul_(each.mean()).view_as(h)",
+        ".mul_(gradient.reshape(-1, 1))",
+        ".mul_(gradient.mean())",
         FUSED + "::test_value_and_gradient_in_double_precision[shape2-False]",
     ),
     Mutant(
