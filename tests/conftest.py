@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: its threads 
 import annotations
 import pytest
 import torch
+from helpers.config_files import remember
 from helpers.pictures import coarsen
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -51,10 +52,11 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_finish():
-    """Leave what is imported and collected, a million objects, out of later searches for garbage; draw coarsely."""
+    """Leave what is imported and collected, a million objects, out of later searches for garbage; spare other work."""
     gc.collect()
     gc.freeze()
     coarsen()
+    remember()
 
 
 @pytest.hookimpl(tryfirst=True)
