@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -90,10 +90,11 @@ class Worker:
         candidate: What it runs.
         threads: Cores and threads it is given.
         place: Folder for what it writes.
+        real_time: Whether its blocks go before everything else that the machine has to do.
     """
 
-    def __init__(self, candidate: Candidate, threads: int, place: Path) -> None:
-        self.name = candidate.name
+    def __init__(self, candidate: Candidate, threads: int, place: Path, real_time: bool = False) -> None:
+        self.name, self._real_time = candidate.name, real_time
         self.log = (place / "log").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", str(threads), candidate.entry, json.dumps(candidate.options)],
@@ -113,9 +114,19 @@ class Worker:
     def block(self, seconds: float, steps: int | None = None) -> Block:
         """A block of so many seconds, or of so many steps if they end earlier."""
         assert self._process.stdin
+        if self._real_time:
+            self._schedule(os.SCHED_RR, 1)
         self._process.stdin.write(json.dumps({"seconds": seconds, "steps": steps}) + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        answer = self._answer()
+        if self._real_time:
+            self._schedule(os.SCHED_OTHER, 0)
+        return answer
+
+    def _schedule(self, policy: int, priority: int) -> None:
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with suppress(ProcessLookupError):  # it has ended
+                os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))
 
     def close(self) -> None:
         """End the process and all it started."""
@@ -140,13 +151,13 @@ def environment(threads: int) -> dict[str, str]:
 
 
 @contextmanager
-def workers(candidates: Sequence[Candidate], threads: int) -> Iterator[list[Worker]]:
+def workers(candidates: Sequence[Candidate], threads: int, real_time: bool = False) -> Iterator[list[Worker]]:
     """The processes of some candidates, ready; they are ended, and what they wrote is swept away, at exit."""
     with ExitStack() as stack:
         started = []
         for candidate in candidates:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-            started.append(Worker(candidate, threads, place))
+            started.append(Worker(candidate, threads, place, real_time))
             stack.callback(started[-1].close)
             # one after another: a command judges by how busy the machine is while it starts
             started[-1].ready()
@@ -160,6 +171,7 @@ def interleave(
     retries: int = 2,
     threads: int = 2,
     warm_up: int | None = None,
+    real_time: bool = False,
 ) -> dict[str, list[Block]]:
     """Of every candidate a block that only warms it up, and then one in each round.
 
@@ -170,12 +182,13 @@ def interleave(
         retries: How often a disturbed block is run again; the least disturbed one counts.
         threads: Cores and threads of each.
         warm_up: Steps of the first block, if it is not to be as long as the others.
+        real_time: Let a block go before everything else that the machine has to do; only root may.
     """
     for absent in (c for c in candidates if not c.installed):
         print(f"{absent.name}: not installed")
     present = [c for c in candidates if c.installed]
     blocks: dict[str, list[Block]] = {c.name: [] for c in present}
-    with workers(present, threads) as started:
+    with workers(present, threads, real_time) as started:
         for worker in started:
             blocks[worker.name].append(worker.block(1e9, warm_up) if warm_up else worker.block(seconds))
         for round_ in range(rounds):

@@ -54,14 +54,16 @@ def files() -> Iterator[Files]:
         yield found
 
 
-def candidates(k: int, given: Files, peers: bool, words: list[str]) -> list[Candidate]:
-    """All that can take part; ``words`` are further words of the command."""
+def candidates(
+    k: int, given: Files, peers: bool, words: list[str], waiting: dict[str, str | None] | None = None
+) -> list[Candidate]:
+    """All that can take part; ``words`` are further words of the command, whose threads wait as they choose or so."""
     start = {"k": k, "weights": given.weights}
     found = [Candidate("floor", _entry("floor"), {"k": k}), Candidate("plain", _entry("plain"), start)]
     for name, more in VARIANTS.items():
         if k > FEW.get(name, 0):
             line = [*WORDS, f"k={k}", *command.data_words(given.table), *more, *words]
-            found.append(Candidate(name, _entry("command"), {"words": line}, env=OWN_THREADS))
+            found.append(Candidate(name, _entry("command"), {"words": line}, env=OWN_THREADS | (waiting or {})))
     for name, fused in (("taut's steps, no Lightning", True), ("taut's steps, by autograd", False)):
         found.append(Candidate(name, _entry("ours"), {**start, "fused": fused}, env=AS_THE_COMMAND))
     return found + [Candidate(name, _entry(module), start, needs) for name, (needs, module) in PEERS.items() if peers]
@@ -79,8 +81,12 @@ def main(args: argparse.Namespace) -> dict[int, dict[str, list[Block]]]:
             to_bound.show([c for c in candidates(50, given, False, args.words) if c.name in RACING], args)
             return found
         for k in args.k:
-            chosen = candidates(k, given, args.peers, args.words)
-            found[k] = interleave(chosen, args.rounds, args.seconds, args.retries, args.threads)
+            # what starts beside others would take them for company in its blocks
+            waiting = AS_THE_COMMAND if args.real_time else None
+            chosen = candidates(k, given, args.peers, args.words, waiting)
+            found[k] = interleave(
+                chosen, args.rounds, args.seconds, args.retries, args.threads, real_time=args.real_time
+            )
             summaries = summarise(found[k], "floor")
             print(f"\nTraining step, K = {k}, batch {work.BATCH}\n\n{report.header(args.threads)}")
             print(report.timings(summaries, "floor", "step"))
@@ -96,6 +102,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="JAX, pythae and Pyro")
     found.add_argument("--to-bound", type=float, help="instead: time to this validation bound, nats, at K = 50")
     found.add_argument("--variance", action="store_true", help="instead: variance of the gradient through few draws")
+    found.add_argument(
+        "--real-time", action="store_true", help="let blocks go before all that others do here; for root"
+    )
     found.add_argument("--words", nargs="*", default=[], help="further words for python train.py")
     return found
 

@@ -1,5 +1,6 @@
 """Every benchmark runs once, tiny, and its candidates compute the same number."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +23,7 @@ from benchmarks import (
     work,
 )
 from benchmarks.candidates import command, floor, ours, plain
-from benchmarks.rounds import Block, Candidate, interleave, summarise
+from benchmarks.rounds import Block, Candidate, interleave, summarise, workers
 from taut.model.draws import draw
 from taut.objective.iwae import Iwae
 from taut.runtime.launch import keep_freed_pages
@@ -179,6 +180,22 @@ def test_ratios_are_taken_within_rounds_and_disturbed_blocks_are_counted():
     found = summarise({"floor": [warm, *base], "slow": [warm, *slow]}, "floor")["slow"]
     assert (found.ratios, found.ratio, found.median, found.least) == ([2.0, 3.0, 1.0], 2.0, 6.0, 2.0)
     assert (found.quartiles, found.disturbed) == ((1.5, 2.5), 1)
+
+
+def test_a_block_goes_first_where_that_is_asked_for(programs, tmp_path, monkeypatch):
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    except PermissionError:
+        pytest.skip("only root may")
+    source = (
+        "import os\n\ndef train(clock):\n    while True:\n        clock.tick(1, lambda: os.sched_getscheduler(0))\n"
+    )
+    (tmp_path / "policy.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with workers([Candidate("policy", "policy:train")], 1, real_time=True) as (worker,):
+        assert worker.block(0.0).value == os.SCHED_RR
+        assert os.sched_getscheduler(worker._process.pid) == os.SCHED_OTHER
 
 
 def test_what_is_not_installed_is_said_to_be_absent(capsys):

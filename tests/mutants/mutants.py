@@ -31,6 +31,7 @@ HOLES = "tests/functional/test_missing_cells.py"
 MASKS = "tests/data/test_masks.py"
 MISSING = "tests/data/test_missing.py"
 FUSED = "tests/distributions/test_fused.py"
+FUSED_STEP = "tests/training/test_fused_step.py::test_a_fused_step_is_that_of_autograd"
 FEW = "tests/functional/test_resampling.py"
 COMPLETIONS = "tests/completion/test_completions.py"
 
@@ -2023,6 +2024,27 @@ MUTANTS = [
         "== self.trainer.max_epochs:\n            self.trainer.check_val_every_n_epoch = 1\n",
         "== self.trainer.max_epochs:\n            pass\n",
         "tests/commands/test_convergence.py::test_a_ceiling_that_is_reached_first_is_no_convergence",
+    ),
+    Mutant(
+        "few draws, of other data",
+        "training/fused_rules.py",
+        "torch.add(torch.arange(b), index, alpha=b)",
+        "torch.add(index, torch.arange(b), alpha=len(index))",
+        FUSED_STEP + "[words0-x_shape0-iwae back through 2]",
+    ),
+    Mutant(
+        "few draws that count as they do among all",
+        "training/fused_rules.py",
+        "shares.gather(0, index), counts, latents",
+        "shares.gather(0, index), shares.gather(0, index), latents",
+        FUSED_STEP + "[words0-x_shape0-iwae back through 2]",
+    ),
+    Mutant(
+        "a tanh of half the offset",
+        "training/fused_step.py",
+        "beta=2, alpha=2, out",
+        "alpha=2, out",
+        FUSED_STEP + "[words0-x_shape0-elbo]",
     ),
     Mutant(
         "what a training ends with within an interval, not validated",

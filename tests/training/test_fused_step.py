@@ -71,8 +71,9 @@ def agree(own, joint, q, gradients):
         assert (own[parameter] - gradient).norm() <= 1e-5 * gradient.norm()
 
 
-def test_a_log_variance_beyond_its_limits_gets_no_gradient():
-    joint, q, chosen, x = built("likelihood=bernoulli", "objective=iwae")
+@pytest.mark.parametrize("objective", ["iwae", "elbo", "dreg"])
+def test_a_log_variance_beyond_its_limits_gets_no_gradient(objective):
+    joint, q, chosen, x = built("likelihood=bernoulli", f"objective={objective}")
     with torch.no_grad():
         q.encoder.net[-1].bias[3:] = torch.tensor([-70.0, 0.0, 40.0])  # of three log-variances
     _, _, gradients = by_autograd(joint, q, chosen, x, 4, 1.0)
