@@ -122,6 +122,8 @@ def test_a_chart_is_a_specification_of_vega_lite_and_needs_no_network():
     for chart in CHARTS:
         assert [error.message for error in checker.iter_errors(filled(chart))] == []
         assert filled(chart)["data"] == {"name": "wandb"}
+        assert filled(chart)["title"] == chart.title
+        assert "${" not in json.dumps(filled(chart))
         assert "url" not in json.dumps(
             filled(chart)["layer"] if "layer" in filled(chart) else filled(chart)["encoding"]
         )

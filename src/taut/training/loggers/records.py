@@ -336,18 +336,16 @@ def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        for logger in _recording(loggers):
-            logger.summarise({FAILURE: redacted(shown(error))})
-        _close(loggers, "failed")
+        _close(loggers, "failed", {FAILURE: redacted(shown(error))})
         finish(_exit_code(error))
         raise
-    _close(loggers, "success")
+    _close(loggers, "success", {})
     finish(0)
 
 
-def _close(loggers: Sequence[Logger], status: str) -> None:
+def _close(loggers: Sequence[Logger], status: str, last: Mapping[str, Any]) -> None:
     for logger in _recording(loggers):
-        logger.close(status)
+        logger.close(status, last)
 
 
 def _exit_code(error: BaseException) -> int:
