@@ -181,7 +181,8 @@ def test_a_file_of_pages_is_read_back_for_another_user(written, tmp_path):
         (None, "cannot be read"),
     ],
 )
-def test_a_file_that_holds_no_pages_is_one_sentence_and_nothing_is_written(tmp_path, capsys, offline, content, said):
+@pytest.mark.usefixtures("offline")
+def test_a_file_that_holds_no_pages_is_one_sentence_and_nothing_is_sent(tmp_path, capsys, monkeypatch, content, said):
     path = tmp_path / "pages.json"
     if content is not None:
         path.write_text(content)
@@ -190,6 +191,9 @@ def test_a_file_that_holds_no_pages_is_one_sentence_and_nothing_is_written(tmp_p
     assert said in sentence
     assert "write one with out=<file>.json" in sentence
     assert not (tmp_path / "out.json").exists()
+    monkeypatch.setattr("taut.runtime.connection.has_key", lambda: pytest.fail("W&B was asked first"))
+    assert main(["entity=me", f"pages={path}"]) == 2
+    assert capsys.readouterr().err == f"{sentence}\n"
 
 
 def test_a_panel_that_wandb_does_not_know_is_refused(written, tmp_path, capsys):

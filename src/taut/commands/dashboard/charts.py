@@ -12,7 +12,7 @@ from typing import Any
 from taut.commands.dashboard.panels import NATS, SERIES, TRUSTED_KHAT, Chart
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-"""What a specification says it follows; nothing is read from there."""
+"""Schema that a specification names; nothing is read from there."""
 TITLE = "${string:title}"
 RUN = {"title": None, "sort": None, "axis": {"labelLimit": 220}}
 """Names of runs on an axis, in the order of the runs and not of the alphabet."""

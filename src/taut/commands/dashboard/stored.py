@@ -20,7 +20,7 @@ from taut.files import read_regular, reason
 
 @dataclass(frozen=True)
 class Pages:
-    """What is saved at W&B.
+    """Pages that are saved at W&B, and the charts they use.
 
     Args:
         workspace: The workspace.
@@ -79,12 +79,12 @@ class Pages:
         return cls(found, page, content["charts"])
 
     def as_json(self) -> dict[str, Any]:
-        """What :meth:`read` reads."""
+        """Content of a file that :meth:`read` reads."""
         pages: dict[str, Any] = {"workspace": as_json(self.workspace), "charts": dict(self.charts)}
         return pages if self.report is None else {**pages, "report": as_json(self.report)}
 
     def outline(self) -> str:
-        """What is on the pages, for a reader: every section, and its panels by their titles."""
+        """Outline of the pages: every section, and its panels by their titles."""
         lines = [f'workspace "{self.workspace.name}" of project {self.workspace.project}']
         for section in self.workspace.sections:
             titles = [_title(panel) for panel in section.panels if not isinstance(panel, wr.MarkdownPanel)]

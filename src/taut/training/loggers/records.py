@@ -27,8 +27,9 @@ from taut.training.loggers.tables import Tables
 from taut.training.loggers.tracker import WITHOUT, finish, say, shown
 
 FAILURE = "failure"
-"""What ended a training that failed; ``none`` where it was finished."""
+"""Name of the entry that tells what ended a training that failed; it is ``none`` where it was finished."""
 COMPLETION = "completion"
+"""Place of the pictures of completions, whatever the mask."""
 
 
 def flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
