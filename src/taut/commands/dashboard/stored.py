@@ -60,7 +60,7 @@ class Pages:
                     _make_them_of(content[page], content["charts"], entity, project)
             found = ws.Workspace._from_model(View.model_validate(content["workspace"]))
             about = content.get("report")
-            page = None if about is None else wr.Report._from_model(ReportViewspec.model_validate(about))
+            page = None if about is None else _report_of(about)
         except OSError as error:
             raise UserError(
                 f"pages={path} cannot be read ({reason(error)}); write one with out=<file>.json."
@@ -91,6 +91,13 @@ class Pages:
             lines += [f"  {section.name}", *(f"    {title}" for title in titles)]
         report_too = [] if self.report is None else [f'report "{self.report.title}": the same sections']
         return "\n".join([*lines, *report_too, "out=<file>.json writes all of it, preview=<file>.png draws it."])
+
+
+def _report_of(content: Mapping[str, Any]) -> wr.Report:
+    page = wr.Report._from_model(ReportViewspec.model_validate(content))
+    # which W&B's reader leaves out
+    page.width = content["spec"]["width"]
+    return page
 
 
 def _title(panel: Any) -> str:
