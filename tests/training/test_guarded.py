@@ -13,6 +13,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from taut.errors import UserError
 from taut.training import loggers
 from taut.training.loggers import records
+from taut.training.loggers.contents import Contents
 from taut.training.loggers.guarded import Guarded, guarded
 from taut.training.loggers.tracker import WITHOUT
 
@@ -67,6 +68,27 @@ def test_a_logger_that_raises_is_left_out_and_changes_nothing(tmp_path, weights_
     assert said == f"Failing failed (OSError: [Errno 28] No space left on device); {WITHOUT}\n"
     assert all(torch.equal(weights[name], plain[name]) for name in plain)
     assert "test/elbo" in (tmp_path / "lightning_logs" / "other" / "metrics.csv").read_text()
+
+
+def test_what_ended_a_run_is_told_to_loggers_that_were_used_and_opens_no_other(tmp_path):
+    """A record of a run that was refused before it began."""
+    told = []
+
+    class Used(Contents):
+        def summarise(self, summary, step, logged):
+            told.append((self.logger, summary))
+
+    used, opened = CSVLogger(tmp_path), []
+    pair = [Guarded(CSVLogger, lambda: used), Guarded(CSVLogger, lambda: opened.append(1))]
+    pair[0].log_metrics({"a": 1.0}, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("taut.training.loggers.guarded.contents_of", Used)
+        with pytest.raises(ValueError, match="diverged"), loggers.finishing(pair):
+            raise ValueError("diverged\nat epoch 3")
+        with loggers.finishing(pair):
+            pass
+    assert told == [(used, {"failure": "ValueError: diverged"})]
+    assert opened == []
 
 
 def test_a_logger_that_cannot_be_opened_is_left_out(tmp_path, weights_with, capsys):

@@ -181,7 +181,7 @@ def test_the_evaluation_is_in_all_records(run, tensorboard, mlflow, wandb):
 def test_wandb_gets_weights_tables_and_figures_as_artifacts(run, wandb):
     for record in wandb[:2]:
         artifacts = {artifact["type"]: artifact for artifact in of_kind(record, "artifact")}
-        assert set(artifacts) == {"model", "results", "run_table"}
+        assert set(artifacts) == {"model", "results"}
         assert named(artifacts["model"]) == {"best.ckpt": str(run / "checkpoints" / "best.ckpt")}
         figures = {f"figures/{path.name}" for path in (run / "figures").iterdir()}
         assert set(named(artifacts["results"])) == {"result.json", "metrics.csv", *figures}

@@ -1,6 +1,7 @@
 """Vega-Lite specifications of the charts that W&B has no panel for: intervals, stacked parts, means over seeds.
 
-A specification draws the rows of one table of all runs; ``${field:<name>}`` stands for the column that a panel gives.
+A specification draws the rows of one table of all runs; ``${field:<name>}`` stands for the column that a panel gives,
+and ``${string:title}`` for its title.
 """
 
 import hashlib
@@ -11,13 +12,16 @@ from typing import Any
 from taut.commands.dashboard.panels import NATS, SERIES, TRUSTED_KHAT, Chart
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-"""What a specification says it follows; nothing is read from there."""
+"""Schema that a specification names; nothing is read from there."""
+TITLE = "${string:title}"
+RUN = {"title": None, "sort": None, "axis": {"labelLimit": 220}}
+"""Names of runs on an axis, in the order of the runs and not of the alphabet."""
 RULE = {"mark": {"type": "rule", "color": "#D55E00", "strokeDash": [5, 3]}}
 
 
 def specification(kind: str) -> dict[str, Any]:
     """The Vega-Lite specification of a kind of chart."""
-    return {"$schema": SCHEMA, "data": {"name": "wandb"}, "width": "container", **KINDS[kind]}
+    return {"$schema": SCHEMA, "data": {"name": "wandb"}, "title": TITLE, "width": "container", **KINDS[kind]}
 
 
 def chart_name(kind: str) -> str:
@@ -28,7 +32,7 @@ def chart_name(kind: str) -> str:
 
 def filled(chart: Chart) -> dict[str, Any]:
     """The specification of a chart with the columns of its table, as W&B fills it in."""
-    text = json.dumps(specification(chart.kind))
+    text = json.dumps(specification(chart.kind)).replace(TITLE, chart.title)
     for name, column in chart.fields.items():
         text = text.replace(f"${{field:{name}}}", column)
     return json.loads(text)
@@ -61,7 +65,7 @@ def _interval() -> dict[str, Any]:
     open_above = f"isValid({_value('low')}) && !isValid({_value('high')})"
     axis = {"title": NATS, "scale": {"zero": False}}
     return {
-        "encoding": {"y": _column("run", "nominal", title=None), "color": _column("run", "nominal", legend=None)},
+        "encoding": {"y": _column("run", "nominal", **RUN), "color": _column("run", "nominal", legend=None)},
         "layer": [
             {
                 "transform": [{"filter": f"isValid({_value('high')})"}],
@@ -84,7 +88,7 @@ def _stacked() -> dict[str, Any]:
     return {
         "mark": {"type": "bar"},
         "encoding": {
-            "y": _column("run", "nominal", title=None),
+            "y": _column("run", "nominal", **RUN),
             "x": _column("value", aggregate="mean", stack="zero", title=NATS),
             "color": _column("part", "nominal", title=None, legend={"orient": "bottom"}),
         },

@@ -192,6 +192,8 @@ def _write(key: str, path: Path, write: Callable[[], object]) -> None:
 def _save(request: Request) -> None:
     from taut.runtime.connection import has_key, in_time, reachable, server
 
+    # a file that cannot be read is told before anything is asked of W&B
+    stored = None if request.pages is None else _pages(request)
     if not has_key():
         raise UserError(
             "Saving needs a W&B API key and none was found; run `wandb login` once, or see the pages with --dry-run."
@@ -199,17 +201,16 @@ def _save(request: Request) -> None:
     if not reachable(server()):
         raise UserError("W&B's server does not answer; check the network, or look at the pages with --dry-run.")
     try:
-        in_time(lambda: _sent(request), PATIENCE)
+        in_time(lambda: _send(request.entity, stored or _pages(request, online=True)), PATIENCE)
     except Exception as error:
         _leave_wandb()
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"W&B did not take the page ({reason}); check the API key, entity= and project=.") from error
 
 
-def _sent(request: Request) -> None:
-    pages = _pages(request, online=True)
+def _send(entity: str, pages: "Pages") -> None:
     for name, specification in pages.charts.items():
-        _add_chart(request.entity, name, specification)
+        _add_chart(entity, name, specification)
     print(f"workspace: {pages.workspace.save().url}", flush=True)
     if pages.report is not None:
         pages.report.save()

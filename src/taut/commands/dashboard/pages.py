@@ -78,7 +78,7 @@ def title_of(sweep: str | None) -> str:
 
 
 def reading(section: Section) -> str:
-    """How to read a section, with the commands as the user types them."""
+    """Text on how to read a section, with the commands as the user types them."""
     return section.reading.format(report=typed("report"))
 
 
@@ -89,7 +89,7 @@ def as_json(page: ws.Workspace | wr.Report) -> dict[str, Any]:
 
 
 def drawn(section: Section, entity: str) -> list[Any]:
-    """How to read a section, and its panels, as W&B draws them.
+    """Panels of W&B: the text on how to read a section, and its answers.
 
     Args:
         section: The section.

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 EVALUATED = "evaluation/test"
-"""Where the default evaluation of the test split (``evaluate.py``) lies in a record."""
+"""Place of the default evaluation of the test split (``evaluate.py``) in a record."""
 NATS = "nats per datum"
 TRUSTED_KHAT = 0.7
 """Largest k-hat of weights whose mean is to be trusted (Vehtari et al., 2024)."""
 SERIES = ("model", "prior", "q")
-"""What tells lines apart where the axis is K; seeds are repetitions of one line."""
+"""Choices that tell lines apart where the axis is K; seeds are repetitions of one line."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Panel:
 
     @property
     def keys(self) -> Sequence[str]:
-        """What it draws of a record."""
+        """Keys of a record that it draws."""
         return ()
 
 

@@ -40,7 +40,7 @@ class Record:
     pictures: dict[str, Path] = field(default_factory=dict)
 
     def value(self, key: str) -> Any:
-        """What ``config:<key>`` or ``summary:<key>`` holds, or None; a dot leads into what is nested."""
+        """Value of ``config:<key>`` or ``summary:<key>``, or None; a dot leads into what is nested."""
         where, _, name = key.partition(":")
         return _inner(self.config if where == "config" else self.summary, name)
 
@@ -105,7 +105,7 @@ def _add(runs: dict[str, Record], place: Path, file: Path) -> None:
 
 
 def _inspected(file: Path, *flags: str) -> list[dict[str, Any]]:
-    """What ``wandb leet inspect --json`` says of a record: one object for each entry, or one in all with --summary."""
+    """Output of ``wandb leet inspect --json`` for a record: one object for each entry, or one in all with --summary."""
     # its own reader, without the second that Python takes to import W&B for its command line
     from wandb.util import get_core_path
 

@@ -20,7 +20,7 @@ from taut.files import read_regular, reason
 
 @dataclass(frozen=True)
 class Pages:
-    """What is saved at W&B.
+    """Pages that are saved at W&B, and the charts they use.
 
     Args:
         workspace: The workspace.
@@ -60,7 +60,7 @@ class Pages:
                     _make_them_of(content[page], content["charts"], entity, project)
             found = ws.Workspace._from_model(View.model_validate(content["workspace"]))
             about = content.get("report")
-            page = None if about is None else wr.Report._from_model(ReportViewspec.model_validate(about))
+            page = None if about is None else _report_of(about)
         except OSError as error:
             raise UserError(
                 f"pages={path} cannot be read ({reason(error)}); write one with out=<file>.json."
@@ -79,18 +79,25 @@ class Pages:
         return cls(found, page, content["charts"])
 
     def as_json(self) -> dict[str, Any]:
-        """What :meth:`read` reads."""
+        """Content of a file that :meth:`read` reads."""
         pages: dict[str, Any] = {"workspace": as_json(self.workspace), "charts": dict(self.charts)}
         return pages if self.report is None else {**pages, "report": as_json(self.report)}
 
     def outline(self) -> str:
-        """What is on the pages, for a reader: every section, and its panels by their titles."""
+        """Outline of the pages: every section, and its panels by their titles."""
         lines = [f'workspace "{self.workspace.name}" of project {self.workspace.project}']
         for section in self.workspace.sections:
             titles = [_title(panel) for panel in section.panels if not isinstance(panel, wr.MarkdownPanel)]
             lines += [f"  {section.name}", *(f"    {title}" for title in titles)]
         report_too = [] if self.report is None else [f'report "{self.report.title}": the same sections']
         return "\n".join([*lines, *report_too, "out=<file>.json writes all of it, preview=<file>.png draws it."])
+
+
+def _report_of(content: Mapping[str, Any]) -> wr.Report:
+    page = wr.Report._from_model(ReportViewspec.model_validate(content))
+    # which W&B's reader leaves out
+    page.width = content["spec"]["width"]
+    return page
 
 
 def _title(panel: Any) -> str:

@@ -140,14 +140,15 @@ class OfWandb(Contents):
     def tables(self, tables: Tables) -> None:
         import wandb
 
+        run = self.logger.experiment
         for name, rows in tables.items():
             columns: list[Any] = list(rows[0])
             cells: list[Any] = [[row[column] for column in columns] for row in rows]
-            self._log({name: wandb.Table(columns=columns, data=cells)})
-
-    def _log(self, values: dict[str, Any]) -> None:
-        # a table is an artifact as well: online the server is asked first
-        in_time(lambda: self.logger.experiment.log(values), PATIENCE)
+            table = wandb.Table(columns=columns, data=cells)
+            # bound beforehand it is a file of the run alone; W&B would make an artifact of it as well, which keeps a
+            # copy in the home of the user, and online waits for the server
+            table.bind_to_run(run, name, run.step)
+            run.log({name: table})
 
     def curve(self, place: str, rows: Sequence[Mapping[str, float]]) -> None:
         for row in rows:

@@ -106,8 +106,15 @@ class Guarded(Logger):
         """
         self.put(lambda contents: contents.summarise(summary, self._step if step is None else step, self._names))
 
-    def close(self, status: str) -> None:
-        """Write what is left; ``success`` or ``failed``, as in Lightning."""
+    def close(self, status: str, last: Mapping[str, Any]) -> None:
+        """Write what is left.
+
+        Args:
+            status: ``success`` or ``failed``, as in Lightning.
+            last: Numbers and words to add before, where the logger has been used at all.
+        """
+        if last:
+            self._at_the_end(lambda logger: contents_of(logger).summarise(last, self._step, self._names))
         self._at_the_end(lambda logger: contents_of(logger).close(status))
 
     def __getattr__(self, name: str) -> Any:

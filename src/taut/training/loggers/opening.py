@@ -68,8 +68,6 @@ def wandb_logger(
         settings |= {"finish_timeout": FINISH, "finish_timeout_raises": True}
     place = Path(dir) if dir is not None else home(Path(folder))
     place.mkdir(parents=True, exist_ok=True)
-    # tables wait there to be sent, and not in the home of the user
-    os.environ.setdefault("WANDB_DATA_DIR", str(place / "wandb"))
     remedy = (lambda: _set_mode("offline")) if mode == "online" else None
     earlier = len(list(place.glob(f"wandb/*run-*-{about['id']}")))
     return [Wandb(remedy, earlier, save_dir=place, settings=settings, **about)]

@@ -27,8 +27,9 @@ from taut.training.loggers.tables import Tables
 from taut.training.loggers.tracker import WITHOUT, finish, say, shown
 
 FAILURE = "failure"
-"""What ended a training that failed; ``none`` where it was finished."""
+"""Name of the entry that tells what ended a training that failed; it is ``none`` where it was finished."""
 COMPLETION = "completion"
+"""Place of the pictures of completions, whatever the mask."""
 
 
 def flat(result: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -336,18 +337,16 @@ def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        for logger in _recording(loggers):
-            logger.summarise({FAILURE: redacted(shown(error))})
-        _close(loggers, "failed")
+        _close(loggers, "failed", {FAILURE: redacted(shown(error))})
         finish(_exit_code(error))
         raise
-    _close(loggers, "success")
+    _close(loggers, "success", {})
     finish(0)
 
 
-def _close(loggers: Sequence[Logger], status: str) -> None:
+def _close(loggers: Sequence[Logger], status: str, last: Mapping[str, Any]) -> None:
     for logger in _recording(loggers):
-        logger.close(status)
+        logger.close(status, last)
 
 
 def _exit_code(error: BaseException) -> int:

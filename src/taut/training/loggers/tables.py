@@ -41,7 +41,7 @@ def khat_of(evaluation: Path) -> list[float]:
 
 
 def evaluated(result: Mapping[str, Any], run: Mapping[str, Any], khat: Sequence[float]) -> dict[str, list[Row]]:
-    """What an evaluation found: ``bounds``, ``kl_parts`` and ``khat``, each where it was computed.
+    """Tables of an evaluation: ``bounds``, ``kl_parts`` and ``khat``, each where it was computed.
 
     Args:
         result: What its ``result.json`` holds.
