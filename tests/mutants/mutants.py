@@ -2207,4 +2207,18 @@ MUTANTS = [
         "return torch.logaddexp(densities[0], copies)",
         "tests/evidence/test_modes.py::test_the_mixture_is_a_density_and_draws_come_from_it",
     ),
+    Mutant(
+        "a key of any value taken for one that taut has gained",
+        "config/resume.py",
+        'leaf in GAINED and value == read_values(conf() / "train.yaml").get(leaf)',
+        "leaf in GAINED",
+        "tests/reliability/test_resume.py::test_a_key_whose_value_changes_what_is_trained_does",
+    ),
+    Mutant(
+        "choices in a folder within a group forgotten",
+        "commands/schema.py",
+        'sorted(folder.rglob("*.yaml"))',
+        'sorted(folder.glob("*.yaml"))',
+        "tests/commands/test_schema.py::test_choices_within_a_folder_of_a_group_are_offered_by_their_whole_names",
+    ),
 ]
