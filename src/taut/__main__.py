@@ -24,6 +24,7 @@ OTHERS = {
     "dashboard": "taut.commands.dashboard.command:main",
     "new": "taut.commands.new.command:main",
     "schema": "taut.commands.schema:main",
+    "cards": "taut.commands.cards.command:main",
     "doctor": "taut.commands.doctor:main",
     "completion": "taut.commands.completion:main",
 }
@@ -41,6 +42,7 @@ Train latent-variable models, and measure how tight their bounds on log p(x) are
   taut dashboard entity=<you>                a W&B workspace made from code
   taut new prior mine                        a piece of your own that works, with its yaml and a test
   taut schema to=<folder>                    JSON schemas, by which an editor completes and checks your yaml
+  taut cards                                 published numbers, ours, and whether they agree
   taut doctor                                versions, devices, data and what is missing here
   taut completion bash                       what completes all of these with the tab key; zsh and fish, too
 

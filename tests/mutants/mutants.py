@@ -2221,4 +2221,32 @@ MUTANTS = [
         'sorted(folder.glob("*.yaml"))',
         "tests/commands/test_schema.py::test_choices_within_a_folder_of_a_group_are_offered_by_their_whole_names",
     ),
+    Mutant(
+        "a covariance of all components in which small ones count as much as large ones",
+        "model/likelihood/component.py",
+        "self._shared(own, counts * alive)",
+        "self._shared(own)",
+        EM + "::test_em_from_the_same_start_ends_where_scikit_learn_does[tied]",
+    ),
+    Mutant(
+        "a covariance of all components counted for each",
+        "model/likelihood/component.py",
+        "(1 if self.tied else count) * of_each",
+        "count * of_each",
+        "tests/training/test_criteria.py::test_criteria_are_those_of_scikit_learn_at_the_same_parameters[tied]",
+    ),
+    Mutant(
+        "what is below the mean hidden",
+        "data/mask/table.py",
+        "rows > rows.nanmean(0)",
+        "rows < rows.nanmean(0)",
+        MASKS + "::test_what_is_above_the_mean_is_hidden_in_the_first_half_of_the_columns",
+    ),
+    Mutant(
+        "a card that knows no noise",
+        "commands/cards/card.py",
+        "card.tolerance + ERRORS * outcome.error",
+        "card.tolerance",
+        "tests/commands/test_cards.py::test_a_number_agrees_within_the_tolerance_and_four_errors",
+    ),
 ]

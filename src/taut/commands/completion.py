@@ -9,7 +9,8 @@ from taut.config.program import REFUSED, ended
 from taut.errors import UserError, nearest
 
 COMMANDS = (
-    "train evaluate complete audit export gradients report dashboard new schema doctor completion --help --version"
+    "train evaluate complete audit export gradients report dashboard new schema cards doctor completion "
+    "--help --version"
 )
 BASH = """\
 _taut() {
