@@ -19,18 +19,25 @@ STYLES = {True: "green", False: "bold red", None: "dim"}
 
 def table(cards: Iterable[Card], outcomes: Outcomes) -> RenderableType:
     """All cards, a line for each."""
-    grid = new_table("published numbers, and ours")
-    for name in COLUMNS:
-        grid.add_column(name, justify="right" if name in ("published", "ours", "minutes") else "left")
+    grid = new_table("published numbers, and ours", padding=0)
+    # 80 columns cut no name, by which a card is typed; when and where it last ran stands in the card and on the page
+    for name in COLUMNS[:-1]:
+        number = name in ("published", "ours", "minutes")
+        whole = len(name) if name == "within error?" else None
+        grid.add_column(name, justify="right" if number else "left", no_wrap=number or name == "card", min_width=whole)
     others = False
     for card in cards:
         outcome = outcomes.whole.get(card.name)
         said = verdict(card, outcome)
         others |= bool(outcome and outcome.words)
-        *cells, last = _cells(card, outcome, said)
-        grid.add_row(*cells[:3], Text(cells[3], STYLES[said.agrees]), cells[4], last)
+        *cells, words, minutes, _ = _cells(card, outcome, said)
+        grid.add_row(*cells, Text(words, STYLES[said.agrees]), minutes)
     notes = [f"{MARK} of other settings than those of the card; taut cards <card> shows them"] if others else []
-    return Group(grid, *(Text(note, "dim") for note in notes), Text("taut cards <card> shows its command", "dim"))
+    return Group(
+        grid,
+        *(Text(note, "dim") for note in notes),
+        Text("taut cards <card> shows its command, and when and where it last ran", "dim"),
+    )
 
 
 def _cells(card: Card, outcome: Outcome | None, said: Verdict) -> list[str]:
