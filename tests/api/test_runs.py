@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 from evaluations import command, copied
@@ -52,6 +53,19 @@ def test_its_model_samples_encodes_decodes_and_scores(run):
     assert (found.kind, found.k, found.value.shape) == ("lower", 500, (4,))
     assert (run.model.log_evidence(x, k=500, seed=1).value != found.value).all()
     assert run.model.log_evidence(x, estimator=AIS(steps=3)).name == "ais"
+
+
+def test_the_columns_of_the_run_are_found_by_their_names():
+    run = taut.load(STORED / "mog")
+    rows = run.data.rows_of("test")[:5].numpy()
+    frame = pandas.DataFrame(rows, columns=["eruptions", "waiting"])
+    found = run.model.log_evidence(frame[["waiting", "eruptions"]])
+    assert found.value.tolist() == run.model.log_evidence(rows).value.tolist()
+
+
+def test_a_split_that_there_is_not_is_refused(run):
+    with pytest.raises(taut.UserError, match=r"^There is no split 'validation'; "):
+        run.data.rows_of("validation")
 
 
 @pytest.mark.parametrize("name", ["mog", "ppca"])

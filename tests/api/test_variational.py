@@ -23,6 +23,7 @@ from taut.model.joint import Joint
 from taut.model.likelihood.categorical import Categorical
 from taut.model.likelihood.gaussian import Gaussian
 from taut.model.networks import MLPDecoder, MLPEncoder
+from taut.model.prior.base import Prior
 from taut.model.prior.mixture import Mixture
 from taut.model.q.uniform import Uniform
 from taut.training.build import build_model
@@ -319,3 +320,31 @@ def test_what_cannot_be_scored_is_refused(vae):
 def test_a_diverging_fit_names_the_argument():
     with pytest.raises(taut.RunError, match=r"lower lr\."):
         VAE(likelihood="gaussian", lr=1e30, latent_dim=2, hidden=(7,), max_epochs=4, batch_size=9).fit(TABLE)
+
+
+def test_columns_of_a_data_frame_are_found_by_their_names():
+    """Scored by their places, the same rows would be those of another table."""
+    frame = pandas.DataFrame(TABLE, columns=["a", "b", "c"])
+    vae = VAE(likelihood="gaussian", **SMALL).fit(frame)
+    other = frame[["c", "a", "b"]].assign(note="text")
+    assert vae.score(other) == vae.score(frame) == vae.score(TABLE)
+    pandas.testing.assert_frame_equal(vae.reconstruct(other), vae.reconstruct(frame))
+    assert list(vae.inverse_transform(vae.transform(other)).columns) == ["a", "b", "c"]
+    with pytest.raises(UserError, match=r"^x lacks the column b; the model was trained on a, b, c: give these"):
+        vae.score(frame[["a", "c"]])
+
+
+class Batched(Prior):
+    """A prior that forgot that its coordinates are one z."""
+
+    z_shape = (3,)
+
+    def forward(self):
+        return torch.distributions.Normal(torch.zeros(3), torch.ones(3))
+
+
+def test_a_prior_of_other_shapes_than_it_says_is_refused_before_the_first_step():
+    with pytest.raises(
+        UserError, match=r"^Batched\.forward\(\) gives .* batch shape \[3\] and event shape \[\]; that of"
+    ):
+        VAE(prior=Batched(), **SMALL).fit(PIXELS)

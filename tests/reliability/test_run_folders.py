@@ -16,7 +16,7 @@ import torch
 from taut import files
 from taut.cli import main
 from taut.config.data_paths import located
-from taut.config.run_folder import sole_writer_of
+from taut.config.run_folder import choice_made, sole_writer_of
 from taut.errors import UserError
 from taut.training.callbacks import history
 from taut.training.checkpoint import newest_good
@@ -399,3 +399,10 @@ def test_a_folder_without_locks_is_refused_and_left(taut, monkeypatch, tmp_path)
         ),
     ) == (2, True)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_class_that_the_words_name_is_what_the_run_is_called_by():
+    """A run of another prior under the name of the default one would be ranked as that."""
+    assert choice_made("prior", "normal", ["k=2", "prior._target_=mylab.HeavyTails"]) == "heavy_tails"
+    assert choice_made("prior", "normal", ["++prior._target_='mylab.Mine'", "q._target_=mylab.Other"]) == "mine"
+    assert choice_made("prior", "normal", ["prior.df=3"]) == "normal"

@@ -17,7 +17,7 @@ from taut.data.base import Data
 from taut.errors import UserError
 from taut.evidence import Evidence, Exact, Importance, LogEvidence, Target
 from taut.functional import seeding
-from taut.functional.arrays import Array, Kind, matrix, tensor, whole
+from taut.functional.arrays import Array, Kind, is_frame, matrix, tensor, whole
 from taut.functional.precision import exact_arithmetic
 from taut.functional.sampling import NoiseKeys
 from taut.model.draws import draw_keyed
@@ -37,16 +37,21 @@ TORCH = Kind("torch", torch.float32, torch.device("cpu"))
 class Model:
     r"""A trained $p(x, z) = p(z)\, p(x \mid z)$ and its $q(z \mid x)$.
 
-    Every method takes numpy arrays, data frames of pandas or tensors of torch, and gives back the same kind. Nothing is
-    drawn from the caller's generators: the same seed gives the same numbers.
+    Every method takes numpy arrays, data frames of pandas or tensors of torch, and gives back the same kind. Columns of
+    a data frame are found by their names where the model knows them. Nothing is drawn from the caller's generators: the
+    same seed gives the same numbers.
 
     Args:
         module: The LightningModule, whose parts are ``joint`` (``prior`` and ``likelihood``) and ``q``.
         kind: What ``sample`` gives: the kind of what the model was trained on; tensors in main memory by default.
+        columns: Names of the columns of the table it was trained on, by which those of data frames are found.
     """
 
-    def __init__(self, module: LatentVariableModel, kind: Kind = TORCH) -> None:
+    def __init__(self, module: LatentVariableModel, kind: Kind = TORCH, columns: Sequence[str] | None = None) -> None:
         self.module, self.kind = module.eval().requires_grad_(False), kind
+        named = kind.columns if columns is None else tuple(columns)
+        # a frame without names has numbers for them
+        self.columns = named if named and all(isinstance(name, str) for name in named) else None
 
     def __repr__(self) -> str:
         joint = self.module.joint
@@ -97,13 +102,14 @@ class Model:
             raise UserError(f"z has shape {list(rows.shape)}; the model decodes rows of shape {list(self.z_shape)}.")
         with self._computing():
             means = self._in_parts(self._mean_x, rows.to(self.device, torch.float64))
-        return Kind.of(z).restored(means, names="x")
+        return Kind.of(z).restored(means, names=self.columns or "x")
 
     def reconstruct(self, x: Array) -> Array:
         r"""$E[x \mid z]$ at $z = E_q[z \mid x]$, shape ``[n, *x_shape]``."""
         with self._computing():
             rows = self._rows(x)
-            return Kind.of(x).restored(self._in_parts(lambda part: self._mean_x(self._mean_z(part)), rows))
+            means = self._in_parts(lambda part: self._mean_x(self._mean_z(part)), rows)
+            return Kind.of(x).restored(means, names=self._names_in(x))
 
     def log_evidence(self, x: Array, *, k: int = 5000, seed: int = 0, estimator: Evidence | None = None) -> LogEvidence:
         r"""$\log p(x)$ of each datum in nats, with what kind of number it is, its errors and its diagnostics.
@@ -139,9 +145,22 @@ class Model:
         return Kind.of(x).restored(self.log_evidence(x, k=k, seed=seed).value, names="log_px")
 
     def _rows(self, x: Array) -> Tensor:
-        rows = matrix(x, self.x_shape).to(self.device)
+        names = self._names_in(x)
+        rows = matrix(x if names is None else x[list(names)], self.x_shape).to(self.device)
         refuse_unsupported(self.module.joint.likelihood, rows)
         return rows
+
+    def _names_in(self, x: Array) -> tuple[str, ...] | None:
+        """The columns of the model where x is a data frame that has them, whatever their order and whatever others."""
+        if self.columns is None or not is_frame(x) or not all(isinstance(name, str) for name in x.columns):
+            return None
+        lacking = [name for name in self.columns if name not in x.columns]
+        if lacking:
+            raise UserError(
+                f"x lacks the column {lacking[0]}; the model was trained on {', '.join(self.columns)}: give these, or "
+                "an array of numbers in this order."
+            )
+        return self.columns
 
     def _mean_x(self, z: Tensor) -> Tensor:
         return self.module.joint.likelihood(z.unsqueeze(0)).mean[0]
@@ -263,4 +282,4 @@ def load(folder: str | Path, *, trust: str | Sequence[str] = (), files: Mapping[
     stored = StoredRun.open(path, files, said=str(path), trust=trust)
     with untouched(stored.precision):
         module, data, checkpoint = stored.load()
-    return Run(stored, Model(module), data, checkpoint)
+    return Run(stored, Model(module, columns=data.columns), data, checkpoint)

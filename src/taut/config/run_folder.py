@@ -4,7 +4,7 @@ import json
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -37,6 +37,7 @@ __all__ = [
     "SEARCH",
     "STATUS",
     "Description",
+    "choice_made",
     "choice_of",
     "config_of",
     "is_run",
@@ -200,6 +201,20 @@ def choice_of(target: str) -> str:
     """
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.rpartition(".")[2]).lower()
     return {"mixture_of_gaussians": "mog"}.get(name, name)
+
+
+def choice_made(group: str, choice: str, words: Iterable[str]) -> str:
+    """The choice of a group as a run is named by it: the class where the words put one in its place.
+
+    Args:
+        group: The config group.
+        choice: What the config says was chosen.
+        words: The words of the command line, such as ``prior._target_=mylab.Student``.
+    """
+    named = [
+        value for key, _, value in (word.partition("=") for word in words) if key.lstrip("+") == f"{group}._target_"
+    ]
+    return choice_of(named[-1].strip("'\"")) if named else choice
 
 
 def read_result(folder: Path) -> dict[str, Any]:

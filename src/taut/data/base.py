@@ -28,7 +28,7 @@ from taut.data.binarise import (
 from taut.data.disk_rows import DiskRows, parts
 from taut.data.mask.base import Mask, TableMask, word_of
 from taut.data.mask.cells import FromData, Random
-from taut.errors import UserError
+from taut.errors import UserError, nearest
 from taut.functional.missing import apply_mask
 from taut.functional.seeding import generator
 
@@ -184,7 +184,14 @@ class Data(LightningDataModule, ABC):
         return disk_rows.first_rows(self.training_rows())
 
     def rows_of(self, split: str) -> Float[Tensor, "n *x"] | DiskRows:
-        """A split as it is trained on or scored, in its order; the training split as epoch 0 sees it."""
+        """A split as it is trained on or scored, in its order; the training split as epoch 0 sees it.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+
+        Raises:
+            UserError: If there is no such split.
+        """
         rows = self.complete_rows_of(split)
         if isinstance(rows, DiskRows):
             return self._behind_mask(rows, split)
@@ -211,6 +218,8 @@ class Data(LightningDataModule, ABC):
 
     def complete_rows_of(self, split: str) -> Float[Tensor, "n *x"] | DiskRows:
         """A split with what the mask hides: the truth that completions are held against."""
+        if split not in Splits._fields:
+            raise UserError(f"There is no split {split!r}; {nearest(split, Splits._fields)}")
         binarised = self._binarised(split)
         if isinstance(binarised, DiskRows):
             return binarised

@@ -110,6 +110,7 @@ class LatentVariableModel(ScoredModel, ABC):
             UserError: If the data are outside the likelihood's support, or the pieces do not go together.
         """
         del rows
+        self.joint.prior.check_shapes()
         self.joint.likelihood.check(x)
         # q first, and without a random number: a prior may start from what q makes of the rows
         for piece in (self.q, self.joint.prior, self.joint.likelihood):

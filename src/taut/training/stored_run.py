@@ -17,7 +17,7 @@ from taut.config.logger_keys import GROUP, without_others
 from taut.config.pieces import NeedsTrust, trusting
 from taut.config.plain_yaml import read_config, read_values
 from taut.config.program import typed
-from taut.config.run_folder import BEST, CHECKPOINTS, CHOICES, config_of, read_result, refuse_other_folder
+from taut.config.run_folder import BEST, CHECKPOINTS, CHOICES, choice_made, config_of, read_result, refuse_other_folder
 from taut.data.base import Data
 from taut.errors import UserError
 from taut.training import loggers
@@ -200,7 +200,8 @@ def _written_by(folder: Path) -> str:
 def _choices(folder: Path) -> dict[str, str]:
     path = folder / CHOICES
     try:
-        chosen = read_values(path)["hydra"]["runtime"]["choices"]
-        return {group: str(chosen[group]) for group in GROUPS}
+        hydra = read_values(path)["hydra"]
+        chosen, words = hydra["runtime"]["choices"], tuple(map(str, hydra.get("overrides", {}).get("task", ())))
+        return {group: choice_made(group, str(chosen[group]), words) for group in GROUPS}
     except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{path} is missing or damaged; it tells what the run is made of.") from error

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
+from taut.errors import UserError
 from taut.functional.precision import DoubleBuffers, in_double
 
 
@@ -57,6 +58,21 @@ class Prior(DoubleBuffers, ABC):
     @abstractmethod
     def forward(self) -> Distribution:
         """The distribution p(z)."""
+
+    def check_shapes(self) -> None:
+        """Refuse a distribution of other shapes than the prior says, which torch would tell in the middle of a step.
+
+        Raises:
+            UserError: With the shapes that were found and those that are expected.
+        """
+        p, expected = self(), list(self.z_shape)
+        batch, event = list(p.batch_shape), list(p.event_shape)
+        if batch or event != expected:
+            raise UserError(
+                f"{type(self).__name__}.forward() gives a distribution of batch shape {batch} and event shape {event}; "
+                f"that of a prior of z_shape {expected} has batch shape [] and event shape {expected}. "
+                "torch.distributions.Independent(distribution, 1) makes the last axis of a batch one of an event."
+            )
 
     def initialise(self, x: Float[Tensor, "n *x"]) -> None:
         """Choose starting values from training rows; most priors need none."""

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from taut.config.instantiate import instantiate, takes
 from taut.config.logger_keys import logger_nodes
-from taut.config.run_folder import FIGURES, choice_of
+from taut.config.run_folder import FIGURES, choice_made, choice_of
 from taut.config.secrets import NAMED, redacted
 from taut.errors import UserError
 from taut.evidence.diagnostics import MAX_KHAT
@@ -173,8 +173,9 @@ def choices() -> dict[str, str]:
 
 
 def choice(group: str) -> str:
-    """The entry of a config group that this job runs with."""
-    return str(HydraConfig.get().runtime.choices[group])
+    """The entry of a config group that this job runs with, or the class that its words put there."""
+    job = HydraConfig.get()
+    return choice_made(group, str(job.runtime.choices[group]), job.overrides.task)
 
 
 def debugged() -> str | None:
