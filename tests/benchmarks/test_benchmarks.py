@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks import (
+    bracket,
     evaluate,
     families,
     imputation,
@@ -27,6 +28,7 @@ from benchmarks.rounds import Block, Candidate, interleave, summarise, workers
 from taut.model.draws import draw
 from taut.objective.iwae import Iwae
 from taut.runtime.launch import keep_freed_pages
+from taut.testing import linear_gaussian
 
 K, IMAGES = 7, 6
 
@@ -248,6 +250,15 @@ def test_families_take_the_steps_of_a_training(monkeypatch, capsys):
     assert list(ratios) == names
     assert ratios[families.REFERENCE] == 1 < 100 * ratios["mixture, normal"]
     assert "| mixture, normal |" in capsys.readouterr().out
+
+
+def test_a_bracket_is_put_beside_the_plain_bound_of_the_same_data():
+    known = linear_gaussian(2, 4, 6, width=1.3)
+    rows = bracket.compare(known.target, known.x, [0.5, 0.2], 2000)
+    truth = known.log_px.mean().item()
+    assert all(row["plain"].mean == pytest.approx(truth, abs=0.05) for row in rows)
+    assert all(row["lower"].mean - 0.2 < truth < row["upper"].mean + 0.2 for row in rows)
+    assert bracket.table(rows, 2000).count("\n| ") == len(rows) + 1
 
 
 def test_brackets_to_a_tolerance_are_held_against_every_model(capsys):

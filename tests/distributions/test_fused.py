@@ -48,6 +48,14 @@ def test_value_and_gradient_in_single_precision(scale, holes):
         assert (got - want).norm() <= 2e-5 * want.norm()
 
 
+def test_features_have_the_same_gradient_where_the_weights_are_constant():
+    x, (h, weight, offset) = case(4, 3, holes=True)
+    per_draw = torch.rand(4, 3, dtype=torch.float64)
+    both = torch.autograd.grad((per_draw * log_prob(x, h, weight, offset)).sum(), [h, weight])[0]
+    (alone,) = torch.autograd.grad((per_draw * log_prob(x, h, weight.detach(), offset.detach())).sum(), h)
+    torch.testing.assert_close(alone, both, rtol=0, atol=0)
+
+
 def test_hidden_pixels_change_nothing_and_get_no_gradient():
     x, leaves = case(3, 2, holes=True)
     hidden = x.isnan().all(0)
