@@ -173,6 +173,7 @@ def test_the_name_of_a_record_shows_model_k_and_seed_first(tmp_path):
     assert found.startswith("iwae-k50-s3-digits-dynamic-normal-diagonal-")
 
 
+@pytest.fixture
 def about(tmp_path, monkeypatch):
     for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_ERROR_REPORTING"):
         monkeypatch.setenv(name, "")  # what the code sets is undone with the rest
