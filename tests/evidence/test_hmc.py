@@ -111,6 +111,19 @@ def test_step_sizes_are_frozen_before_the_run_that_counts():
     assert not torch.equal(annealed.begin("tune")[0].u, annealed.begin("forward")[0].u)
 
 
+@pytest.mark.parametrize(("model", "step"), [("a q too narrow", 0.3), ("a q too wide", 0.6), ("a box", 0.2)])
+def test_chains_without_rejections_have_weights_with_the_mean_of_the_evidence(model, step):
+    """For any step size: a leapfrog step keeps volume, and momenta before and after it take the rejection's place."""
+    if model == "a box":
+        known, n = boxed(), 7000
+        target, x, truth = known.target, known.x[:1].expand(n, *known.x.shape[1:]), known.log_px[0]
+    else:
+        target, x, _, truth = linear_gaussian(2, 4, 7000, width=0.8 if "narrow" in model else 1.5)
+    rows = Rows(target, x)
+    annealed = Annealed(rows, rows.q, [t / 8 for t in range(9)], 8, 1)
+    assert_mean((annealed.unadjusted(step) - truth).exp().mean(0), 1.0, detects=0.02)
+
+
 def test_paths_run_from_nought_to_one():
     for start in ("q", "prior"):
         for one in (AIS, BDMC):

@@ -2249,4 +2249,18 @@ MUTANTS = [
         "card.tolerance",
         "tests/commands/test_cards.py::test_a_number_agrees_within_the_tolerance_and_four_errors",
     ),
+    Mutant(
+        "momenta that grow from step to step",
+        "evidence/annealing.py",
+        "math.sqrt(1 - PERSISTENCE**2)",
+        "math.sqrt(1 - PERSISTENCE)",
+        "tests/evidence/test_hmc.py::test_chains_without_rejections_have_weights_with_the_mean_of_the_evidence",
+    ),
+    Mutant(
+        "a datum whose columns are found by their places",
+        "api/model.py",
+        "matrix(x if names is None else x[list(names)], self.x_shape)",
+        "matrix(x, self.x_shape)",
+        "tests/api/test_runs.py::test_the_columns_of_the_run_are_found_by_their_names",
+    ),
 ]
