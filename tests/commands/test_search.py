@@ -387,6 +387,7 @@ def test_a_search_is_not_mixed_with_another(tmp_path):
     replayed(tmp_path, [LR], quadratic, trials=2, epochs=2)
     with pytest.raises(UserError, match=r"was begun with the words optimizer.lr in FloatDistribution.* not with .*k=2"):
         replayed(tmp_path, [LR, "k=2"], quadratic, trials=2, epochs=2)
+    replayed(tmp_path, [LR, "sweep.trials=3", "launcher.n_jobs=2"], quadratic, trials=3, epochs=2)  # more of the same
     (tmp_path / study.JOURNAL).write_text("nonsense\n")
     with pytest.raises(UserError, match=r"study.log is damaged or of another version of Optuna"):
         replayed(tmp_path, [LR], quadratic, trials=2, epochs=2)

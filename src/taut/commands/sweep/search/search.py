@@ -80,7 +80,9 @@ class Search:
         Raises:
             UserError: If the folder holds another search.
         """
-        words = [*self.space.fixed.values(), *(f"{key} in {axis}" for key, axis in self.space.axes.items())]
+        # how many trials there are, and where they run, changes none of them: a search goes on to more
+        shared = [word for key, word in self.space.fixed.items() if key.partition(".")[0] not in ("sweep", "launcher")]
+        words = [*shared, *(f"{key} in {axis}" for key, axis in self.space.axes.items())]
         about = {"the score": list(self.score.names), "the words": words}
         self.study = opened(self.folder, about, len(self.score.names))
         self.study.pruner = pruner(self.cfg.sweep.pruner, self.base.trainer.max_epochs)

@@ -84,14 +84,18 @@ def opened(folder: Path, about: dict[str, Any], objectives: int) -> Study:
 
 def _changed(known: dict[str, Any], about: dict[str, Any], folder: Path) -> str:
     name = next(name for name in about if known.get(name) != about[name])
+    before, now = known.get(name), about[name]
     return (
-        f"The search {folder.name} was begun with {name} {_shown(known.get(name))}, not with {_shown(about[name])}; go "
+        f"The search {folder.name} was begun with {name} {_without(now, before)}, not with {_without(before, now)}; go "
         "on with that, or start a new search with hydra.sweep.dir=<new folder>."
     )
 
 
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _without(others: Any, value: Any) -> str:
+    """What a value has that others lack, of lists that are long and mostly the same; all of it if there is no such."""
+    if not isinstance(value, list) or not isinstance(others, list):
+        return str(value)
+    return " ".join(str(each) for each in value if each not in others) or " ".join(map(str, value))
 
 
 def _mend(path: Path) -> None:
