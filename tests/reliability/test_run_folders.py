@@ -406,3 +406,12 @@ def test_a_class_that_the_words_name_is_what_the_run_is_called_by():
     assert choice_made("prior", "normal", ["k=2", "prior._target_=mylab.HeavyTails"]) == "heavy_tails"
     assert choice_made("prior", "normal", ["++prior._target_='mylab.Mine'", "q._target_=mylab.Other"]) == "mine"
     assert choice_made("prior", "normal", ["prior.df=3"]) == "normal"
+
+
+@pytest.mark.parametrize("word", ["launcher=joblib", "launcher.n_jobs=2"])
+def test_a_launcher_without_a_sweep_is_refused(word, taut, tmp_path):
+    """On a cluster the training would run on the machine where it is typed."""
+    code, said = taut(*TINY, word, "hydra.run.dir=new", entry=lambda cfg: None)
+    assert (code, said.startswith(f"{word} hands over the jobs of a sweep, and this is one training")) == (2, True)
+    assert not (tmp_path / "new").exists()
+    assert taut(*TINY, "launcher=basic", "hydra.run.dir=new", entry=lambda cfg: None)[0] == 0

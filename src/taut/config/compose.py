@@ -294,6 +294,7 @@ class Composer:
             else:
                 refuse_processes(cfg)
             return CreatedFolder.of(Path(cfg.hydra.sweep.dir).absolute())
+        self._refuse_launcher()
         check(_task(cfg), self.task)
         devices.check(cfg)
         devices.check_folder(cfg)
@@ -309,6 +310,15 @@ class Composer:
                 weights_at(cfg.ckpt_path)
             check_entries(folder, f"hydra.run.dir={cfg.hydra.run.dir}")
         return CreatedFolder.of(folder)
+
+    def _refuse_launcher(self) -> None:
+        """Refuse to train here what a word would have handed over, had it been a sweep."""
+        named = [word for word in self.words if key(word).split(".")[0] == "launcher" and word != "launcher=basic"]
+        if named:
+            raise UserError(
+                f"{named[0]} hands over the jobs of a sweep, and this is one training, which would run here; add -m "
+                "and several values, or +sweep=<study>. One training goes to Slurm by sbatch docs/train.sbatch."
+            )
 
     def run(self, cfg: DictConfig, job: Callable[[DictConfig], Any]) -> None:
         """Have Hydra make the folder, describe the run in ``.hydra``, set up logging and call ``job``.
