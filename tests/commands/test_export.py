@@ -78,6 +78,17 @@ def test_the_card_holds_every_number_with_its_kind_and_its_error(run, exported):
         assert fact in card
 
 
+def test_the_snippet_of_the_card_runs_as_it_stands(exported, monkeypatch):
+    card = (exported / "README.md").read_text()
+    assert "x has shape [n, 1, 8, 8], float32" in card
+    (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(exported)
+    names = {}
+    exec(snippet, names)
+    assert names["x_mean"].shape == (3, 1, 8, 8)
+    assert names["mean"].dtype == torch.float64
+
+
 def test_what_has_no_network_is_left_out_and_said(trainings, tmp_path, capsys):
     np.savetxt(tmp_path / "my.csv", np.random.default_rng(0).normal(size=(60, 3)), delimiter=",")
     table = ["data=table", f"data.path={tmp_path}/my.csv", "data.header=false"]

@@ -187,26 +187,37 @@ def _card(
         lines += ["```text", table, "```", ""]
     if not tables:
         lines += ["The run has not been tested.", ""]
-    lines += ["## Files", "", *_files(left_out), "", USE]
+    lines += ["## Files", "", *_files(model, left_out), "", _use(model)]
     return "\n".join(lines)
 
 
 FILES = {
     "weights.safetensors": "the weights, by the names of the model's `state_dict`",
     "config.yaml": "the config that composes the model, for `taut train` and `taut.training.build`",
-    "encoder.pt2": "x to the mean and the standard deviation of q(z given x)",
-    "decoder.pt2": "z to the mean and the standard deviation of p(x given z)",
+    "encoder.pt2": "x to the mean and the standard deviation of q(z given x); x has shape {x}, float32{scale}",
+    "decoder.pt2": "z to the mean and the standard deviation of p(x given z); z has shape {z}, float64",
 }
 
 
-def _files(left_out: dict[str, str]) -> list[str]:
-    return [f"- `{name}`: {f'left out, since {left_out[name]}' if name in left_out else FILES[name]}" for name in FILES]
+def _files(model: LatentVariableModel, left_out: dict[str, str]) -> list[str]:
+    """A line for each file, with the shapes and types that programs take: they refuse others, but take any scale."""
+    likelihood = model.joint.likelihood
+    scale = ", of zeros and ones (grey pixels as draws: `torch.bernoulli(grey)`)" if likelihood.binary else ""
+    takes = {"x": ["n", *likelihood.x_shape], "z": ["n", *model.joint.prior.z_shape], "scale": scale}
+    takes = {name: str(value).replace("'", "") for name, value in takes.items()}
+    return [
+        f"- `{name}`: {f'left out, since {left_out[name]}' if name in left_out else said.format(**takes)}"
+        for name, said in FILES.items()
+    ]
 
 
-USE = """```python
-import torch
+def _use(model: LatentVariableModel) -> str:
+    x_shape = ", ".join(map(str, model.joint.likelihood.x_shape))
+    return f"""```python
+import torch  # no taut needed
 
-mean, deviation = torch.export.load("encoder.pt2").module()(x)   # no taut needed
+x = torch.zeros(3, {x_shape})  # three rows; put yours here
+mean, deviation = torch.export.load("encoder.pt2").module()(x)
 x_mean, x_deviation = torch.export.load("decoder.pt2").module()(mean)
 ```
 """
