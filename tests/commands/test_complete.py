@@ -183,13 +183,13 @@ def test_upper_bounds_are_of_data_of_the_model_with_the_same_holes(runs, tmp_pat
 def test_wandb_gets_the_numbers_and_the_picture(programs, runs, monkeypatch):
     logged = {}
 
-    def record(cfg, folder, name, numbers, place, pictures, step):
-        logged.update(numbers, place=place, pictures=[path.name for path in (pictures / "figures").glob("*.png")])
+    def record(cfg, folder, name, added):
+        logged.update(added.numbers, pictures={name: path.name for name, path in added.pictures.items()})
 
     monkeypatch.setattr("taut.training.loggers.records._record", record)
     assert command("complete", f"run={runs('tracked')}", "mask=square", *SHORT).code == 0
-    assert logged["place"] == "completion_square/test"
-    assert logged["pictures"] == ["completions.png"]
+    assert [*logged["pictures"].values()] == ["completions.png"]
+    assert all(name.startswith("pictures/completion/") for name in logged["pictures"])
     assert logged["completion_square/test/mean/rmse"] > 0
     assert "completion_square/test/importance" in logged
 

@@ -623,7 +623,7 @@ def test_gaps_of_different_binarisations_share_no_picture(copy, tmp_path, monkey
     (dynamic, two), (threshold, one) = drawn
     assert dynamic == "The gap taken apart: digits, dynamic, test split"
     assert threshold == "The gap taken apart: digits, threshold, test split"
-    assert two == ["vae", "lr=0.01"], "what they differ in"
+    assert two == ["vae digits k=1 seed=0", "lr=0.01"], "what they differ in"
     assert one == ["threshold"]
 
 

@@ -31,7 +31,11 @@ def test_a_stored_run_is_evaluated(name, tmp_path):
     if name == "vae":  # evaluated by the version that made it, with the same words: single precision of other machines
         before = _result(STORED / name / "evaluation")
         for estimator, score in before["evidence"].items():
-            assert found["evidence"][estimator]["value"] == pytest.approx(score["value"], abs=1e-4), estimator
+            value = found["evidence"][estimator]["value"]
+            if estimator == "struski":  # nearer, since each block of samples is held against all others
+                assert found["evidence"]["importance"]["value"] < value < score["value"]
+            else:
+                assert value == pytest.approx(score["value"], abs=1e-4), estimator
 
 
 def test_a_stored_run_is_completed(tmp_path):

@@ -15,8 +15,8 @@ from taut.commands.base import measure_run
 from taut.commands.complete_input import complete_input, is_choice, refuse_output
 from taut.commands.complete_output import CompleteOutput, output_name
 from taut.completion import Completions
-from taut.completion.complete import Truth, complete_data
 from taut.completion.judged import Judged, by_mean, by_nearest, cell_errors
+from taut.completion.loop import Truth, complete_data
 from taut.config.instantiate import check_targets_resolved
 from taut.errors import UserError
 from taut.evidence.diagnostics import reliability_warnings

@@ -1,7 +1,7 @@
 """Completions of data with missing cells: the mean, the most probable cells, and draws."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -9,22 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, OneHotCategorical
 
-from taut.completion.judged import Judged
 from taut.distributions.cells import MixedColumns
-from taut.evidence.loop import Clock, EvalTask, batches_of, in_order
 from taut.functional import seeding
 from taut.functional.bounds import effective_sample_size, normalised_weights
 from taut.functional.missing import observed
 from taut.functional.precision import exact_arithmetic
-from taut.functional.proper_scores import ENSEMBLE
 from taut.functional.resampling import pick
 from taut.functional.sampling import NoiseKeys, Proposal, chunk_size_on
 from taut.functional.types import LogWeights, PerDatum
 from taut.model import exact_inference
 from taut.model.draws import weighted_draws
 from taut.model.joint import Joint
-from taut.runtime.processes import Processes
-from taut.runtime.progress import Stage
 
 Fill = Literal["mean", "most_probable", "draw"]
 
@@ -182,51 +177,6 @@ def sample(
     with exact_arithmetic(x.device), seeding.forked(x.device):
         posterior = latents(joint, proposal, x, keys, k, draws)
         return _draws(joint, posterior, x, keys.for_purpose("completion"), draws)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What completions are held against.
-
-    Args:
-        x: The data without holes; NaN where nobody knows.
-        scale: Unit of every cell.
-    """
-
-    x: Float[Tensor, "n *x"]
-    scale: Float[Tensor, "*x"]
-
-
-def complete_data(
-    joint: Joint, question: EvalTask, draws: int, processes: Processes, stage: Stage, truth: Truth | None = None
-) -> tuple[Completions, Judged | None]:
-    """Completions of data with missing cells, and the scores of their draws where the truth is known.
-
-    Args:
-        joint: The model.
-        question: The data.
-        draws: Draws of each datum that are kept; ``ENSEMBLE`` are made, and the first kept, where they are scored.
-        processes: The processes that share the work.
-        stage: The stage on the progress bar.
-        truth: What the draws are scored by.
-    """
-    mine = processes.rows(len(question.x))
-    clock = Clock(stage, len(mine), [1.0])
-    parts, judged = [], []
-    many = draws if truth is None else max(draws, ENSEMBLE)
-    for index in batches_of(mine, question.k):
-        rows = question.rows(index, processes)
-        # to main memory, since draws of a whole split may not fit that of a GPU
-        made = complete(joint, rows.q, rows.x, rows.keys, k=question.k, draws=many).cpu()
-        if truth is not None:
-            judged.append(Judged.of(made.draws[:ENSEMBLE], rows.x.cpu(), truth.x[index], truth.scale))
-        # a copy, or the draws that are not kept would stay in memory with those that are
-        parts.append(replace(made, draws=made.draws[:draws].clone()))
-        clock.finished(len(index))
-    completions = in_order(processes.gathered((mine, Completions.cat(parts) if parts else None)), Completions.cat)
-    if truth is None:
-        return completions, None
-    return completions, in_order(processes.gathered((mine, Judged.cat(judged) if judged else None)), Judged.cat)
 
 
 def _mean(joint: Joint, posterior: Latents, x: Tensor) -> Float[Tensor, "b *x"]:
