@@ -146,8 +146,9 @@ class OfWandb(Contents):
             cells: list[Any] = [[row[column] for column in columns] for row in rows]
             table = wandb.Table(columns=columns, data=cells)
             # bound beforehand it is a file of the run alone; W&B would make an artifact of it as well, which keeps a
-            # copy in the home of the user, and online waits for the server
-            table.bind_to_run(run, name, run.step)
+            # copy in the home of the user, and online waits for the server. The 0 is a part of the file's name, beside
+            # a digest; run.step would ask W&B's process, and wait for half a minute for one that hangs
+            table.bind_to_run(run, name, 0)
             run.log({name: table})
 
     def curve(self, place: str, rows: Sequence[Mapping[str, float]]) -> None:
