@@ -624,7 +624,7 @@ def test_gaps_of_different_binarisations_share_no_picture(copy, tmp_path, monkey
     assert dynamic == "The gap taken apart: digits, dynamic, test split"
     assert threshold == "The gap taken apart: digits, threshold, test split"
     assert two == ["vae digits k=1 seed=0", "lr=0.01"], "what they differ in"
-    assert one == ["threshold"]
+    assert one == ["vae digits k=1 seed=0"]
 
 
 def test_the_record_of_the_run_gets_numbers_and_pictures(programs, copy):
