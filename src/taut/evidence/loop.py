@@ -173,12 +173,7 @@ def measure_information(question: EvalTask, processes: Processes, stage: Stage) 
 
 
 def refine(
-    question: EvalTask,
-    family: Family,
-    search: Search,
-    processes: Processes,
-    stage: Stage,
-    some: Int[Tensor, " m"] | None = None,
+    question: EvalTask, family: Family, search: Search, processes: Processes, stage: Stage
 ) -> Callable[[Int[Tensor, " b"]], Proposal]:
     """The best member of q's family for each datum, by local optimisation: a proposal for :class:`EvalTask`.
 
@@ -188,9 +183,8 @@ def refine(
         search: How to search.
         processes: The processes that share the data.
         stage: Where progress is shown.
-        some: The rows that are refined, this process's; all of its rows if not given.
     """
-    mine = processes.rows(len(question.x)) if some is None else some
+    mine = processes.rows(len(question.x))
     clock = Clock(stage, len(mine), [1.0])
     table: Tensor | None = None
     # to split nothing gives one part without data

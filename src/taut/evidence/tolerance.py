@@ -117,7 +117,7 @@ class Bracketed:
         lower: A lower bound, the log of the mean of fresh weights.
         upper: An upper bound of the same weights.
         method: Number of the method in :data:`METHODS`.
-        khat: Shape of the tail of the fresh weights; of few chains infinite if few of them count, else 0.
+        khat: Shape of the tail of the fresh weights; of few chains that of all data together.
         draws: Number of fresh weights.
         evaluations: Evaluations of log p(x, z), pilots included.
         cut: Whether the budget allowed fewer draws than were asked for.
@@ -249,7 +249,7 @@ class Survey:
         return _tells_little(self.ess, self.khat)
 
     def _hopeless(self, rows: Int[Tensor, " n"]) -> bool:
-        """Whether draws of q tell too little of each of a few data."""
+        """Tell whether draws of q say too little of each of a few data."""
         weights = Weights(self._weights(_spaced(rows), Method(), FIRST, "pilot/few"))
         return bool(_tells_little(weights.ess, _tail(weights)).all())
 

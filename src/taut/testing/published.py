@@ -34,7 +34,7 @@ WITHOUT_RESIN = (
 CENTRE, PRECISION = np.array([3000.0, 185.0]), np.array([0.06, 6.0])
 """Prior mean of intercept and slope, and their precisions in units of that of the noise (Friel & Pettitt, 2008)."""
 SHAPE, RATE = 3.0, 2 * 300.0**2
-"""Of the gamma prior of the precision of the noise."""
+"""Shape and rate of the gamma prior of the precision of the noise."""
 PAIR_ROWS = 1_000
 """Rows of the Gaussian pair, whose draws are independent."""
 

@@ -1,4 +1,4 @@
-"""What a model variant is measured by: the scores of validation and test, refused where they cannot be."""
+"""The measures of a model variant: the scores of validation and test, refused where they cannot be."""
 
 from functools import cached_property
 from typing import Any, Literal

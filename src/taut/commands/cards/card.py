@@ -124,13 +124,13 @@ class Card:
 
     @property
     def quick(self) -> bool:
-        """Whether it takes less than a minute."""
+        """True where it takes less than a minute."""
         return self.minutes < QUICK
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a computation gave.
+    """The number that a computation gave, and its circumstances.
 
     Args:
         value: Our number.
@@ -155,7 +155,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether ours agrees.
+    """The judgement of ours beside the published number.
 
     Args:
         words: As the table says it.

@@ -26,7 +26,7 @@ KEYS = ("recompute", "run", "record", "machine", "to")
 
 @dataclass(frozen=True)
 class Asked:
-    """What the words of the command say.
+    """The cards and keys that the words of the command name.
 
     Args:
         cards: The cards that were named.

@@ -28,7 +28,7 @@ from taut.report.read.configs import differing, flat, settings
 Start = Callable[[Sequence[str]], None]
 """Runs a command of taut, given the words behind ``taut``."""
 QUIET = {"train": ["logger=csv", "trainer.enable_progress_bar=false"]}
-"""What a computation adds to a command: no number depends on it."""
+"""Words that a computation adds to a command: no number depends on them."""
 OF_THE_MACHINE = (
     *("trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes", "trainer.enable_progress_bar"),
     *("callbacks", "data.dir", "evidence", "logger"),

@@ -92,7 +92,7 @@ def _changed(known: dict[str, Any], about: dict[str, Any], folder: Path) -> str:
 
 
 def _without(others: Any, value: Any) -> str:
-    """What a value has that others lack, of lists that are long and mostly the same; all of it if there is no such."""
+    """The part of a long list that another lacks; all of it if there is no such part."""
     if not isinstance(value, list) or not isinstance(others, list):
         return str(value)
     return " ".join(str(each) for each in value if each not in others) or " ".join(map(str, value))
