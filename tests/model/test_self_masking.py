@@ -151,6 +151,22 @@ def test_it_starts_at_the_shares_that_are_missing_and_needs_some():
         likelihood.initialise(x.nan_to_num(0.0))
 
 
+def test_it_starts_in_the_units_of_its_observed_cells_or_in_those_of_the_table():
+    """The observed lower half of a standard normal column has mean -0.80 and standard deviation 0.60."""
+    column = torch.tensor(norm.ppf((np.arange(1000) + 0.5) / 1000))
+    x = torch.stack([column, column], 1)
+    x[500:, 0] = NAN
+    half = (-((2 / np.pi) ** 0.5), (1 - 2 / np.pi) ** 0.5)
+    for units, shift, scale in (("observed", *half), ("given", 0.0, 1.0)):
+        likelihood = SelfMasking(
+            (2,), 1, lambda latent, shape: MLPDecoder(latent, shape, hidden=[], activation="tanh"), units=units
+        )
+        likelihood.initialise(x)
+        # the midpoints of 1,000 quantiles miss a thousandth of the tails
+        assert likelihood.shift.tolist() == pytest.approx([shift, 0.0], abs=2e-3)
+        assert likelihood.scale.tolist() == pytest.approx([scale, 1.0], abs=2e-3)
+
+
 def test_the_contract_sees_a_mask_that_is_not_drawn_as_it_is_scored():
     class Blind(SelfMasking):
         def hidden(self, x):

@@ -13,6 +13,7 @@ from taut.errors import UserError
 from taut.model.likelihood.gaussian import Gaussian
 
 SIGNS = {"high": 1.0, "low": -1.0}
+UNITS = ("observed", "given")
 START = 0.5413
 """Whose softplus is 1: at first the odds grow by a factor of e with a standard deviation."""
 
@@ -33,10 +34,13 @@ class SelfMasking(Gaussian):
         latent: Number of latent coordinates.
         decoder: As for :class:`~taut.model.likelihood.gaussian.Gaussian`.
         missing: Which values are missing more often: ``high`` ($a_i > 0$), ``low`` ($a_i < 0$), or ``unknown``.
+        units: Mean and standard deviation that the network starts from: of the ``observed`` cells, which are too narrow
+            where a tail is missing; or ``given``, 0 and 1, for a table that was standardised before its cells went
+            missing, as in the experiments of Ipsen et al.
         min_variance: The floor of the variance, as a fraction of each coordinate's.
 
     Raises:
-        UserError: If ``missing`` is another word; from ``initialise``, if no cell is missing.
+        UserError: If ``missing`` or ``units`` is another word; from ``initialise``, if no cell is missing.
     """
 
     models_mask = True
@@ -48,12 +52,15 @@ class SelfMasking(Gaussian):
         decoder: Callable[..., nn.Module],
         *,
         missing: Literal["high", "low", "unknown"] = "high",
+        units: Literal["observed", "given"] = "observed",
         min_variance: float = 1e-4,
     ) -> None:
         if missing not in (*SIGNS, "unknown"):
             raise UserError(f"likelihood.missing={missing!r} must be high, low or unknown.")
+        if units not in UNITS:
+            raise UserError(f"likelihood.units={units!r} must be observed or given.")
         super().__init__(x_shape, latent, decoder, min_variance=min_variance)
-        self.sign = SIGNS.get(missing)
+        self.sign, self.units = SIGNS.get(missing), units
         # of unknown sign it starts without one
         self.steepness = nn.Parameter(torch.full(self.x_shape, START if self.sign else 0.0))
         self.level = nn.Parameter(torch.zeros(self.x_shape))
@@ -79,5 +86,8 @@ class SelfMasking(Gaussian):
                 "mask=from_data for a table with empty cells, or choose likelihood=gaussian."
             )
         super().initialise(x)
+        if self.units == "given":
+            self.shift.zero_()
+            self.scale.fill_(1.0)
         # half a row more on each side: a column without a missing cell has finite odds
         self.level.copy_(((missing.sum(0) + 0.5) / (len(x) + 1)).logit())
