@@ -28,8 +28,17 @@ LONGEST = 26
 COLOURS = {"clear": "green", "tie": "yellow", "open": "yellow", "ranked": "", "alone": "dim"}
 
 
-def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Iterator[RenderableType]:
-    """Everything worth a look, from the answer to what failed, on a terminal of so many columns."""
+def shown(
+    runs: Sequence[Run], sections: Sequence[Section], apart: Sequence[str], width: int
+) -> Iterator[RenderableType]:
+    """Everything worth a look, from the answer to what failed.
+
+    Args:
+        runs: All runs.
+        sections: The sets of comparable scores.
+        apart: Reasons why sets are not compared with one another.
+        width: Columns of the terminal.
+    """
     yield states(runs)
     for section in sections:
         yield from answered(section)
@@ -39,6 +48,7 @@ def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Itera
         yield Text("")
         yield _table(section.columns, section.rows, width)
         yield from (_note(note) for note in section.notes if note.kind != "doubt")
+    yield from not_compared(apart)
     waiting = [run for run in runs if not run.scored]
     if waiting:
         yield Text("")
@@ -58,6 +68,13 @@ def answered(section: Section) -> Iterator[RenderableType]:
         yield from map(_answer, section.found.answers)
     if section.found.procedure:
         yield Text(" ".join(section.found.procedure), style="dim")
+
+
+def not_compared(apart: Sequence[str]) -> Iterator[RenderableType]:
+    """Reasons why sets of scores are not compared with one another, if there are several."""
+    if apart:
+        yield Text("")
+        yield from (Text(sentence, style="yellow") for sentence in apart)
 
 
 def states(runs: Sequence[Run]) -> Text:
