@@ -229,6 +229,7 @@ class Driver:
                 "folder of its own: hydra.sweep.dir=<new folder>."
             ) from None
         self.folder = folder
+        Console().print(Text(f"sweep folder: {from_here(folder)}", style="dim"), soft_wrap=True)
 
     def _run(self, plan: Plan, jobs: Sequence[Job], cfg: DictConfig) -> None:
         assert self.folder is not None

@@ -13,7 +13,7 @@ from taut.functional.bits import Bits
 from taut.report.numbers import DIGITS, ceiled, floored, interval, number
 from taut.report.read.files import OF
 from taut.report.read.scores import Scores, key_of
-from taut.report.tables.table import NARROW, new_table
+from taut.report.tables.table import NARROW, broken, new_table
 
 WIDE = 104
 MOST_DIMENSIONS = 10
@@ -370,7 +370,7 @@ def _settings(result: Result) -> list[str]:
 
 
 def _comparison_row(label: str, result: Result, voids: Mapping[str, str], estimators: Sequence[str]) -> list[str]:
-    cells = [label]
+    cells = [broken(label)]
     for name in estimators:
         score = result["evidence"].get(name)
         cells.append("" if score is None else "void" if name in voids else _value(score))

@@ -13,7 +13,7 @@ from taut.report.read.runs import STATES, Run
 from taut.report.tables.cells import MARKS, Cell, Column, Row
 from taut.report.tables.notes import Note
 from taut.report.tables.sections import Section, state_cells
-from taut.report.tables.table import NARROW, new_table
+from taut.report.tables.table import LONGEST, NARROW, broken, new_table
 
 STYLES = {
     "finished": "green",
@@ -23,8 +23,6 @@ STYLES = {
     "unknown": "red",
     "running": "cyan",
 }
-LONGEST = 26
-"""Letters of a name that stay on one line."""
 COLOURS = {"clear": "green", "tie": "yellow", "open": "yellow", "ranked": "", "alone": "dim"}
 
 
@@ -93,7 +91,7 @@ def _heading(section: Section) -> Text:
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, *, notes: bool = False) -> Table:
     """A table of runs or of settings, with heads of two lines where they name a split, and the notes of its cells."""
-    cells = [[_cell(cell, note=notes) for cell in row.cells] for row in rows]
+    cells = [[_cell(cell, name=not place, note=notes) for place, cell in enumerate(row.cells)] for row in rows]
     table = new_table(padding=NARROW, show_edge=False)
     kept = _fitting(columns, cells, width)
     for place in kept:
@@ -128,8 +126,9 @@ def _head(column: Column) -> str:
     return column.label.replace(": ", ":\n", 1)
 
 
-def _cell(cell: Cell, *, note: bool) -> Text:
-    text = Text(cell.text, style="bold" if cell.mark == "first" else "bold red" if cell.text == "void" else "")
+def _cell(cell: Cell, *, name: bool, note: bool) -> Text:
+    shown = broken(cell.text) if name else cell.text
+    text = Text(shown, style="bold" if cell.mark == "first" else "bold red" if cell.text == "void" else "")
     if note and cell.note:
         text.append(f" {cell.note}", style="not bold dim")
     return text.append(f" {MARKS[cell.mark]}") if cell.mark else text
@@ -169,7 +168,7 @@ def _waiting(runs: Sequence[Run]) -> Table:
         state, *others = state_cells(run)[:-1]
         words = (" ".join(part for part in (cell.text, cell.note) if part) for cell in others)
         # as Text, since rich takes square brackets in a string for markup
-        table.add_row(Text(run.name), Text(state.text, style=STYLES.get(state.text, "")), *map(Text, words))
+        table.add_row(Text(broken(run.name)), Text(state.text, style=STYLES.get(state.text, "")), *map(Text, words))
     return table
 
 
