@@ -32,7 +32,7 @@ from taut.config.program import Program
 from taut.config.releases import VERSION_BASE
 from taut.config.run_folder import Description, refuse_run, sole_writer_of
 from taut.errors import UserError
-from taut.files import CreatedFolder
+from taut.files import CreatedFolder, from_here
 from taut.runtime import devices, threads, workers
 from taut.runtime.launch import first, keep_freed_pages, launched
 from taut.runtime.workers import end_with_supervisor
@@ -281,9 +281,8 @@ class Command:
             return " The same command goes on with the sweep."
         if self.folder is None or self.name != "train" or not resume.is_run(self.folder):
             return ""
-        folder = os.path.relpath(self.folder)
-        folder = str(self.folder) if folder.startswith("..") else folder
-        return f" Go on with: {Program.started(self.name).again} {shlex.join([*self.again, f'resume={folder}'])}"
+        words = [*self.again, f"resume={from_here(self.folder)}"]
+        return f" Go on with: {Program.started(self.name).again} {shlex.join(words)}"
 
 
 def _flags(args: Namespace) -> list[str]:

@@ -1,9 +1,12 @@
 """The exceptions that are meant for the reader of the terminal, and of the log it may go to."""
 
+import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 _redact: Callable[[str], str] = str
+TWO_STOPS = re.compile(r"(?<=[\w)\]}'\"%>])\.\.(?=\s|$)")
+"""Two full stops at the end of a sentence; a path such as ``../data`` or ``a/..`` has none."""
 
 
 def redact_messages_with(redact: Callable[[str], str]) -> None:
@@ -20,7 +23,7 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return _redact(super().__str__())
+        return _told(super().__str__())
 
 
 class RunError(Exception):
@@ -29,7 +32,12 @@ class RunError(Exception):
     code = 1
 
     def __str__(self) -> str:
-        return _redact(super().__str__())
+        return _told(super().__str__())
+
+
+def _told(message: str) -> str:
+    """A message without secrets, and with one stop behind the words of another library that end in one themselves."""
+    return TWO_STOPS.sub(".", _redact(message))
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

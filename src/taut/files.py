@@ -31,6 +31,12 @@ LARGEST = 16_000_000
 """Bytes of a file that is read whole, unless its reader says otherwise."""
 
 
+def from_here(path: Path) -> str:
+    """A path as short as it can be typed in this folder: relative to it where it lies below, else as it is."""
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near
+
+
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file to read it; a pipe, a device or a folder is refused and never waited for.
 

@@ -24,7 +24,7 @@ def test_the_checks_of_scikit_learn(estimator, check):
         check(estimator)
 
 
-@pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
 def test_where_em_ends_is_where_that_of_scikit_learn_ends(kind):
     """From the same clusters, where both have the same maximum: theirs with no floor to speak of."""
     x = load_wine().data[:, :4] if kind == "full" else IRIS
@@ -110,8 +110,8 @@ REFUSED = {
     "half a start": ({"n_init": 0.5}, "n_init=0.5 must be a whole number, 1 or more."),
     "no tolerance": ({"tol": 0.0}, "tol=0.0 must be a number above 0."),
     "another covariance": (
-        {"covariance_type": "tied"},
-        "covariance_type='tied' is not known; choose full, diag, spherical.",
+        {"covariance_type": "diagonal"},
+        "covariance_type='diagonal' is not known; choose full, tied, diag, spherical.",
     ),
 }
 

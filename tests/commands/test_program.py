@@ -58,9 +58,9 @@ def test_a_mistake_is_one_sentence_that_names_the_command_as_it_was_typed(taut):
 @pytest.mark.parametrize(
     ("started", "train", "sweep"),
     [
-        ("/somewhere/bin/taut", "taut train", "pip install 'taut[sweep]'"),
-        ("C:/Scripts/taut.exe", "taut train", "pip install 'taut[sweep]'"),
-        (str(program.PACKAGE / "__main__.py"), "taut train", "pip install 'taut[sweep]'"),
+        ("/somewhere/bin/taut", "taut train", f"pip install -e '{program.REPOSITORY}[sweep]'"),
+        ("C:/Scripts/taut.exe", "taut train", f"pip install -e '{program.REPOSITORY}[sweep]'"),
+        (str(program.PACKAGE / "__main__.py"), "taut train", f"pip install -e '{program.REPOSITORY}[sweep]'"),
         ("train.py", "python train.py", "pip install -c constraints.txt -e '.[sweep]'"),
         ("/elsewhere/pytest/__main__.py", "python train.py", "pip install -c constraints.txt -e '.[sweep]'"),
     ],
@@ -68,6 +68,21 @@ def test_a_mistake_is_one_sentence_that_names_the_command_as_it_was_typed(taut):
 def test_sentences_name_what_was_started(started, train, sweep, monkeypatch):
     monkeypatch.setattr(sys, "argv", [started])
     assert (typed("train"), extra("sweep")) == (train, sweep)
+
+
+def test_extras_of_a_wheel_are_installed_by_the_names_of_their_packages(monkeypatch, tmp_path):
+    """No index has taut, and the folder that the wheel was built in may be gone."""
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/taut"])
+    monkeypatch.setattr(program, "REPOSITORY", tmp_path)
+    needed = [
+        "torch>=2",
+        'optuna<6,>=4.2; extra == "optuna"',
+        "cmaes>=0.11; extra == 'optuna'",
+        "zuko; extra == 'flow'",
+    ]
+    monkeypatch.setattr(program.metadata, "requires", {"taut": needed}.__getitem__)
+    assert extra("optuna") == "pip install 'optuna<6,>=4.2' 'cmaes>=0.11'"
+    assert extra("flow") == "pip install zuko"
 
 
 def test_a_wheel_has_its_own_configs_and_no_scripts(monkeypatch, tmp_path):
@@ -126,7 +141,7 @@ def test_the_doctor_tells_what_is_broken_and_no_secret(taut, monkeypatch, tmp_pa
     monkeypatch.setattr(doctor, "OPTIONAL", {"submitit": ("no_such_module", "sweep", "launcher=slurm")})
     code, out, _ = taut("doctor")
     assert (code, out.splitlines()[-1]) == (1, "broken: lightning")
-    assert "not installed; launcher=slurm needs it: pip install 'taut[sweep]'" in out
+    assert f"not installed; launcher=slurm needs it: pip install -e '{program.REPOSITORY}[sweep]'" in out
 
 
 COMPLETED = {

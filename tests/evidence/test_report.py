@@ -38,11 +38,10 @@ RESULT = {
         {"likelihood": "gaussian"},
         {"families": {"height": "gaussian"}},
         {"mask": "random 0.5"},
-        {"precision": "float64"},
         {"estimators": {"importance": {"k": 100_000}, "ais": {"steps": 200, "chains": 16}}},
         {"estimators": {"importance": {"k": 1000}, "ais": {"steps": 5, "chains": 16}}},
     ],
-    ids=["likelihood", "families", "mask", "precision", "K of one estimator", "steps"],
+    ids=["likelihood", "families", "mask", "K of one estimator", "steps"],
 )
 def test_runs_scored_differently_share_no_column(other):
     assert len(comparable([RESULT, dict(RESULT), RESULT | other])) == 2

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from taut.report.tables.jobs import firsts, jobs_table, write_jobs
+from taut.report.tables.table import broken
 
 
 def _result(bic: float, log_px: float, **changes: object) -> dict[str, object]:
@@ -82,3 +83,21 @@ def test_a_density_and_a_mass_of_the_same_pixels_share_no_column(tmp_path):
         ["elbo", "log_px", "gap", "bits", "measure"],
         ["", "-90.5", "", "2.04", "mass"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("000_k1-seed0", ["000_k1-seed0"]),
+        (
+            "000_network.hidden200-200-optimizer.lr0.001-seed12",
+            ["000_network.hidden200-200-", "optimizer.lr0.001-seed12"],
+        ),
+        ("model=mog,model.components=2,seed=1", ["model=mog,", "model.components=2,seed=1"]),
+        ("mog components=3 covariance=tied", ["mog components=3", "covariance=tied"]),
+        ("x" * 40, ["x" * 40]),
+        ("", [""]),
+    ],
+)
+def test_long_names_break_where_words_end(name, lines):
+    assert broken(name).split("\n") == lines

@@ -7,6 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from made_runs import evaluation, result, score, table, write_run
+from pieces import build, names, with_likelihood
 
 from taut.functional.confidence_sequence import margin
 from taut.report.rank.answers import answers, best_validations
@@ -14,7 +15,7 @@ from taut.report.rank.candidates import score_sets, singles
 from taut.report.rank.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, RankKey, _read, compared
 from taut.report.rank.sentences import bracket_words
 from taut.report.read.runs import read_run
-from taut.report.read.scores import Bracket, Score
+from taut.report.read.scores import Bracket, Score, key_of
 from taut.report.tables.cells import measured_cells
 
 
@@ -62,7 +63,6 @@ def _name(one):
         {"families": {"a": "gaussian", "b": "poisson"}},
         {"split": "train"},
         {"n": 100},
-        {"precision": "64-true"},
         {"k_test": 5000},
         {"held_out": False},
     ],
@@ -77,8 +77,7 @@ def test_tests_of_other_things_share_no_ranking(other, tmp_path):
     "other",
     [
         {"k": 5000},
-        {"precision": "float64"},
-        {"families": {"a": "poisson"}},
+        {"families": {"a": "gaussian"}},
         {"estimators": {"importance": {"k": 9}}},
         {"binarisation": "threshold"},
     ],
@@ -90,6 +89,56 @@ def test_evaluations_made_otherwise_share_no_ranking(other, tmp_path):
         write_run(tmp_path / f"r{i}", found=(one, table([-24.0, -25.0], [0.5, 0.6])))
     runs = [read_run(tmp_path / f"r{i}") for i in range(2)]
     assert [len(one.entries) for one in score_sets(runs)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        [{"likelihood": "gaussian"}, {"likelihood": "component", "precision": "64-true", "model": "mog"}],
+        [{"likelihood": "gaussian"}, {"likelihood": "mixed", "families": {"a": "gaussian", "b": "laplace"}}],
+        [{"likelihood": "poisson"}, {"likelihood": "mixed", "families": {"a": "categorical 3", "b": "poisson"}}],
+        [
+            {"likelihood": "mixed", "families": {"a": "gaussian", "b": "poisson"}},
+            {"likelihood": "mixed", "families": {"a": "student_t", "b": "negative_binomial"}},
+        ],
+        [{"likelihood": "gaussian"}, {"likelihood": "of_a_package", "measure": "density"}],
+    ],
+    ids=["mixture", "columns", "counts", "both kinds", "a likelihood from elsewhere"],
+)
+def test_log_px_in_one_unit_is_ranked_whatever_the_likelihood(made, tmp_path):
+    runs = _runs(tmp_path, [result(-24.0, **made[0]), result(-26.0, **made[1])])
+    (scores,) = score_sets(runs)
+    assert len(scores.entries) == 2
+    assert all(one["likelihood"] in scores.heading for one in made)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        [{"likelihood": "gaussian"}, {"likelihood": "poisson"}],
+        [{"likelihood": "gaussian"}, {"likelihood": "self_masking"}],
+        [{"likelihood": "of_a_package"}, {"likelihood": "of_another"}],
+        [
+            {"likelihood": "mixed", "families": {"a": "gaussian", "b": "poisson"}},
+            {"likelihood": "mixed", "families": {"a": "poisson", "b": "gaussian"}},
+        ],
+    ],
+    ids=["density and mass", "mass of the mask", "unknown", "other columns"],
+)
+def test_log_px_in_different_units_is_not(made, tmp_path):
+    assert len(score_sets(_runs(tmp_path, [result(**one) for one in made]))) == 2
+
+
+@pytest.mark.parametrize("name", names("likelihood"))
+def test_the_report_knows_the_measure_of_every_likelihood(name):
+    x_shape = (4,) if name == "mixed" else (1, 2, 2)
+    likelihood = build(*with_likelihood(name), x_shape=x_shape)[0].likelihood
+    said = key_of({"likelihood": name, "families": likelihood.families})["measure"]
+    if name in ("mixed", "self_masking"):
+        assert "mass of" in said
+        assert "density of" in said
+    else:
+        assert said == ("mass" if likelihood.is_mass else "density")
 
 
 def test_runs_that_differ_in_model_seed_and_k_are_compared(tmp_path):

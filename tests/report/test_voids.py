@@ -98,7 +98,7 @@ def test_what_rests_on_a_void_score_is_void(change, log_px, gap, tmp_path):
     cells = _cells(found, 0)
     assert (cells["test: log p(x)"].text, cells["test: gap"].text) == (log_px, gap)
     assert {("void", WHY), ("limit", "the floor binds")} <= {(note.kind, note.text) for note in found.notes}
-    said = _printed(comparison_tables([made]))
+    said = _printed(comparison_tables([made], ["r0"]))
     assert "void: r0: " + WHY in said
     assert "limit: r0: the floor binds" in said
     row = next(line for line in said.splitlines() if line.strip().startswith("r0"))

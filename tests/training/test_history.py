@@ -3,6 +3,7 @@
 import pytest
 from lightning.pytorch import Callback
 
+from taut.commands.train import _seconds_in_all
 from taut.training.callbacks.history import History, append, read, write
 
 
@@ -77,3 +78,9 @@ def test_numbers_survive_to_the_last_bit(tmp_path):
     row = {"epoch": 0, "step": 1, "seconds": 0.0, "val/bound": -0.1 - 0.2, "val/gap": float("inf")}
     write(tmp_path / "metrics.csv", [row])
     assert read(tmp_path / "metrics.csv") == [row]
+
+
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_epochs(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,seconds\n0,4,2.5\n1,8,1.5\n2,12,0.25\n")
+    assert _seconds_in_all(tmp_path, 0.5) == 4.25
+    assert _seconds_in_all(tmp_path / "without_history", 0.5) == 0.5

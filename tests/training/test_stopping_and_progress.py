@@ -41,6 +41,25 @@ def test_on_a_terminal_there_is_one_bar_for_a_fit(capsys, monkeypatch, trainer_i
     assert "bound" in last
 
 
+@pytest.mark.parametrize(
+    ("k", "k_eval", "k_test", "said"),
+    [
+        (5, 10, 20, ""),
+        (5, 10, 21, "k_test=21 is rounded up to 25: two or more blocks of k=5 samples, each of which gives one bound."),
+        (
+            600,
+            100,
+            1000,
+            "k_eval=100 is rounded up to 1,200 and k_test=1,000 is rounded up to 1,200: two or more blocks of k=600 "
+            "samples, each of which gives one bound.",
+        ),
+    ],
+)
+def test_numbers_of_samples_that_are_rounded_up_are_told_once(k, k_eval, k_test, said, model_of, blobs):
+    model = model_of(blobs, "model=iwae", f"k={k}", f"k_eval={k_eval}", f"k_test={k_test}")
+    assert model.rounded_samples == said
+
+
 def trainer_bound(model):
     return model.summaries["val"].scores["bound"]["value"]
 

@@ -83,6 +83,7 @@ class Measurement(ABC):
             **run.choices,
             "binarisation": run.binarisation,
             "families": self.model.joint.likelihood.families,
+            "measure": "mass" if self.model.joint.likelihood.is_mass else "density",
         }
 
     def about_measurement(self, precision: Any, seconds: float) -> dict[str, Any]:

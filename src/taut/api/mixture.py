@@ -27,8 +27,8 @@ from taut.model.q.exact import Exact
 from taut.objective.em import Em
 from taut.training.models import MixtureOfGaussians
 
-CovarianceType = Literal["full", "diag", "spherical"]
-COVARIANCES: dict[str, Covariance] = {"full": "full", "diag": "diagonal", "spherical": "spherical"}
+CovarianceType = Literal["full", "tied", "diag", "spherical"]
+COVARIANCES: dict[str, Covariance] = {"full": "full", "tied": "tied", "diag": "diagonal", "spherical": "spherical"}
 
 
 class GaussianMixture(DensityMixin, BaseEstimator):
@@ -39,7 +39,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     Args:
         n_components: Number of Gaussians C.
-        covariance_type: ``full``, ``diag`` or ``spherical``.
+        covariance_type: ``full``, ``tied`` (one full covariance of all components), ``diag`` or ``spherical``.
         tol: EM has converged where an iteration changes the mean of $\log p(x)$ by less, in nats.
         n_init: Number of starts by k-means, of which the best is kept once EM has led them to their ends: of a large
             table first in some of its rows, and in all rows those that may then be the best.
@@ -50,8 +50,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     Attributes:
         weights_: The weights $\pi_c$, shape ``[C]``.
         means_: The means, ``[C, D]``.
-        covariances_: The covariances, in squared units of x: ``[C, D, D]``; for ``diag`` their diagonals, ``[C, D]``;
-            for ``spherical`` one number each, ``[C]``.
+        covariances_: The covariances, in squared units of x: ``[C, D, D]``; for ``tied`` the one that all
+            share, ``[D, D]``; for ``diag`` their diagonals, ``[C, D]``; for ``spherical`` one number each, ``[C]``.
         converged_: Whether EM has converged.
         n_iter_: Iterations made, from the best start on.
         lower_bound_: Mean of $\log p(x)$ over the training rows, nats.
@@ -184,6 +184,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         covariances = likelihood.covariances().double()
         if self.covariance_type == "full":
             return covariances.numpy()
+        if self.covariance_type == "tied":
+            return covariances[0].numpy()
         diagonals = covariances.diagonal(dim1=-2, dim2=-1).numpy()
         return diagonals if self.covariance_type == "diag" else diagonals[:, 0]  # all columns have the same
 

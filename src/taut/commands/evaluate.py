@@ -9,19 +9,21 @@ from hydra.core.hydra_config import HydraConfig
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from taut.api.evaluation import Evaluated, Evaluation
 from taut.api.evaluation_figures import bar, evaluation_figures
 from taut.commands.base import Output, measure_run
 from taut.config.run_folder import FIGURES
 from taut.evidence.summary import columns, plain
-from taut.files import write_json, write_table
+from taut.files import from_here, write_json, write_table
 from taut.report import figures
 from taut.report.rank.candidates import score_sets
+from taut.report.rank.incomparable import incomparable
 from taut.report.read.runs import names_of, read_run
 from taut.report.tables.evaluation import comparable, comparison_tables, evaluation_tables
 from taut.report.tables.sections import section
-from taut.report.tables.terminal import answered
+from taut.report.tables.terminal import answered, not_compared
 from taut.training import loggers
 from taut.training.stored_run import Run
 
@@ -80,7 +82,8 @@ def compare(results: Sequence[Mapping[str, Any]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "comparison.json", plain(list(results)))
     console = Console()
-    for table in [*comparison_tables(results), *differences([Path(result["folder"]) for result in results])]:
+    labels = _called(results)
+    for table in [*comparison_tables(results, labels), *differences([Path(result["folder"]) for result in results])]:
         console.print(table)
     groups = list(comparable(results).values())
     for i, group in enumerate(groups, 1):
@@ -90,7 +93,10 @@ def compare(results: Sequence[Mapping[str, Any]]) -> None:
         )
         if figure is not None:
             figures.save(figure, folder / (f"gaps_{i}.png" if several else "gaps.png"))
-    console.print(f"[dim]{folder}[/]", highlight=False, soft_wrap=True)
+    for label, result in zip(labels, results, strict=True):
+        # a path that wraps cannot be copied
+        console.print(Text(f"{label}: {from_here(Path(result['folder']))}", style="dim"), soft_wrap=True)
+    console.print(Text(from_here(folder), style="dim"), soft_wrap=True)
 
 
 def differences(folders: Sequence[Path]) -> Iterator[RenderableType]:
@@ -104,9 +110,11 @@ def differences(folders: Sequence[Path]) -> Iterator[RenderableType]:
         run = read_run(folder.parent)
         runs.append(replace(run, tested=None, evaluations={folder.name: run.evaluations[folder.name]}))
     places, names = {id(run): place for place, run in enumerate(runs)}, names_of(runs)
-    for scores in score_sets(runs):
+    sets = score_sets(runs)
+    for scores in sets:
         if len(scores.entries) > 1:
             yield from answered(section(scores, places, names))
+    yield from not_compared(incomparable(sets, lambda run: names.labels[places[id(run)]]))
 
 
 def _called(results: Sequence[Mapping[str, Any]]) -> Sequence[str]:

@@ -1,7 +1,6 @@
 """``report <folder> ...``: read runs, tell the answer on the terminal, write one page."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -9,6 +8,7 @@ from typing import NoReturn
 from taut.config.program import ended, typed
 from taut.config.run_folder import HYDRA, PLAN, RESULT
 from taut.errors import UserError
+from taut.files import from_here
 
 EXAMPLES = """examples:
   {typed} outputs/sweeps/k_grid             a sweep, also while it is running
@@ -49,6 +49,7 @@ def report(asked: argparse.Namespace) -> Path:
     from taut.report.page.plots import pictures
     from taut.report.page.searches import searches
     from taut.report.rank.candidates import score_sets
+    from taut.report.rank.incomparable import incomparable
     from taut.report.read.files import legible
     from taut.report.read.runs import find, names_of, read_run
     from taut.report.tables.sections import section
@@ -60,16 +61,18 @@ def report(asked: argparse.Namespace) -> Path:
     runs = [read_run(place.folder, place.words, job=bool(place.sweep)) for place in found.runs]
     places = {id(run): place for place, run in enumerate(runs)}
     names = names_of(runs)
-    sections = [section(scores, places, names) for scores in score_sets(runs)]
+    sets = score_sets(runs)
+    sections = [section(scores, places, names) for scores in sets]
+    apart = incomparable(sets, lambda run: names.labels[places[id(run)]])
     console = Console()
-    for part in shown(runs, sections, console.width):
+    for part in shown(runs, sections, apart, console.width):
         console.print(part)
     leaders = [places[id(answer.first.entries[0].run)] for each in sections for answer in each.found.answers]
     kinds = pictures(runs, list(dict.fromkeys([*leaders, *range(len(runs))])))
     title = names.labels[0] if len(runs) == 1 else _title(folders)
     shown_searches = list(searches(found.sweeps))
-    page.write(out, page.render(title, runs, names, sections, kinds, found.problems, shown_searches, out.parent))
-    console.print(Text(legible(_shown(out)), style="dim"), soft_wrap=True)
+    page.write(out, page.render(title, runs, names, sections, apart, kinds, found.problems, shown_searches, out.parent))
+    console.print(Text(legible(from_here(out)), style="dim"), soft_wrap=True)
     return out
 
 
@@ -86,11 +89,6 @@ def _out(asked: Path | None, folders: Sequence[Path]) -> Path:
 def _title(folders: Sequence[Path]) -> str:
     more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
     return f"{folders[0].resolve().name}{more}"
-
-
-def _shown(path: Path) -> str:
-    near = os.path.relpath(path)
-    return str(path) if near.startswith("..") else near
 
 
 def _parser() -> Parser:

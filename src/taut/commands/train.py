@@ -14,19 +14,30 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.text import Text
 from torch import Tensor
 
 from taut.config import resume
-from taut.config.foreign import read_object
+from taut.config.foreign import read_metrics, read_object
 from taut.config.instantiate import check_targets_resolved, instance, instantiate
 from taut.config.overrides import child_command
-from taut.config.run_folder import BEST, CHECKPOINTS, FIGURES, FORMAT_FILE, versions, write_format, write_result
+from taut.config.run_folder import (
+    BEST,
+    CHECKPOINTS,
+    FIGURES,
+    FORMAT_FILE,
+    METRICS,
+    versions,
+    write_format,
+    write_result,
+)
 from taut.data.base import Data
 from taut.data.disk_rows import first_rows
 from taut.errors import UserError
 from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.score import DETAILS
+from taut.files import from_here
 from taut.functional.bits import Bits
 from taut.functional.bounds import block_sizes
 from taut.model.q.base import Amortised
@@ -196,7 +207,9 @@ def train(cfg: DictConfig) -> float | None:
     started = start_from(cfg.ckpt_path, model, data) if cfg.ckpt_path and checkpoint is None else None
     loggers.quiet()
     begin = partial(_begin, cfg, folder, started, found)
-    trainer = _build_trainer(cfg, folder, [RunFolder(folder, begin), *_threads(cfg, data)])
+    trainer = _build_trainer(
+        cfg, folder, [RunFolder(folder, partial(_announce, folder, model, begin)), *_threads(cfg, data)]
+    )
     refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
     parameters = sum(p.numel() for p in model.parameters())
@@ -240,7 +253,15 @@ def _fit_and_test(
     begin()  # again: no training starts where all epochs were done and the test was cut short
     chosen, path = _weights_to_test(cfg, trainer, folder)
     trainer.test(model, datamodule=data, ckpt_path=path, weights_only=True, verbose=False)
-    return {"fit": ended - started, "test": time.perf_counter() - ended}, chosen, path
+    fit = ended - started if checkpoint is None else _seconds_in_all(folder, ended - started)
+    return {"fit": fit, "test": time.perf_counter() - ended}, chosen, path
+
+
+def _seconds_in_all(folder: Path, since: float) -> float:
+    """Seconds of all epochs of a run that was resumed, of which the last part took ``since``."""
+    path = folder / METRICS
+    # whoever leaves out the history counts what was seen
+    return max(since, sum(row.get("seconds", 0.0) for row in read_metrics(path))) if path.exists() else since
 
 
 def _judged(trainer: L.Trainer, model: LatentVariableModel, data: Data, chosen: str | None) -> dict[str, Any]:
@@ -386,6 +407,14 @@ def _begin(cfg: DictConfig, folder: Path, started: str | None, found: Search | N
         write_format(folder, debug=loggers.debugged(), started=started)
     if found is not None:
         _keep_rate(cfg, folder, found)
+
+
+def _announce(folder: Path, model: LatentVariableModel, begin: Callable[[], None]) -> None:
+    """Begin the run, and say where it goes and what was settled for it."""
+    begin()
+    if first():
+        lines = [f"run folder: {from_here(folder)}", *filter(None, [model.rounded_samples])]
+        Console().print(Text("\n".join(lines), style="dim"), soft_wrap=True)
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:

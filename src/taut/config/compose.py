@@ -1,6 +1,7 @@
 """Composing a command's config once, and judging it before anything runs or is written."""
 
 import hashlib
+import logging
 import os
 import re
 from argparse import Namespace
@@ -260,6 +261,7 @@ class Composer:
         if cfg.hydra.mode == RunMode.MULTIRUN:
             return self._composed(overrides, RunMode.MULTIRUN)
         if cfg.hydra.mode is None:
+            _refuse_forgotten_mode(cfg)
             cfg.hydra.mode = RunMode.RUN
             if not NEW:  # Hydra 1.3 notes it in .hydra/hydra.yaml
                 cfg.hydra.overrides.hydra.append("hydra.mode=RUN")
@@ -328,6 +330,8 @@ class Composer:
             job: Called with the task config, once or for each job of a sweep.
         """
         OmegaConf.set_readonly(cfg.hydra, False)  # as it was composed; HydraConfig locked it
+        # its two lines repeat the words of the command; each job names its run itself
+        logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
         self.loader.ahead = cfg
         start = self.hydra.multirun if cfg.hydra.mode == RunMode.MULTIRUN else self.hydra.run
         start(self.name, job, list(cfg.hydra.overrides.hydra) + list(cfg.hydra.overrides.task))
@@ -404,6 +408,25 @@ UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
 STUDY = "A study is added with a plus sign: +sweep=<study>."
 
 Compose = Callable[[list[str]], DictConfig]
+
+
+def _refuse_forgotten_mode(cfg: DictConfig) -> None:
+    """Refuse to train once what says of itself that it is several trainings.
+
+    Raises:
+        UserError: If parameters of the sweeper are given, or a search is chosen, and nothing asks for a sweep.
+    """
+    sweeper = cfg.hydra.sweeper
+    varied = [str(name) for name in sweeper.get("params") or {}]
+    search = str(sweeper._target_).endswith("OptunaSweeper")
+    if varied or search:
+        what = (
+            f"hydra.sweeper.params gives values of {', '.join(varied)}" if varied else "hydra/sweeper=optuna searches"
+        )
+        raise UserError(
+            f"{what}, and nothing asks for a sweep, so that one training would ignore it; add -m, or mode: MULTIRUN "
+            "under hydra: in the file of the study."
+        )
 
 
 def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path) -> str:

@@ -79,7 +79,7 @@ class Ending:
                 self.say(self.way_on().strip())
             return error.code
         if folder is None and isinstance(error, (HydraException, OSError)):
-            self.say(f"Nothing was started: {str(error).splitlines()[0]}.")
+            self.say(f"Nothing was started: {str(error).splitlines()[0].rstrip('.')}.")
             return REFUSED
         # no fault of the program: a traceback would bury the sentence that helps
         if isinstance(error, OSError) and error.errno in FAILING_DISK:

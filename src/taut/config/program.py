@@ -5,9 +5,11 @@ and the processes that it starts are started in that way.
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from taut.errors import UserError
@@ -38,8 +40,15 @@ def typed(command: str) -> str:
 
 
 def extra(name: str) -> str:
-    """What a user types to install the optional packages of an extra."""
-    return f"pip install '{NAME}[{name}]'" if is_installed() else f"pip install -c constraints.txt -e '.[{name}]'"
+    """What a user types to install the optional packages of an extra, of this very taut: no index need have it."""
+    if not is_installed():
+        return f"pip install -c constraints.txt -e '.[{name}]'"
+    if (REPOSITORY / "pyproject.toml").is_file():
+        return f"pip install -e '{REPOSITORY}[{name}]'"
+    # of a wheel, which may be gone: its optional packages by their own names
+    wanted = [line.partition(";") for line in metadata.requires(NAME) or []]
+    packages = [package.strip() for package, _, marker in wanted if f"extra == '{name}'" in marker.replace('"', "'")]
+    return f"pip install {' '.join(map(shlex.quote, packages))}"
 
 
 def ended(command: Callable[[], int | None]) -> int:

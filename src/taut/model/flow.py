@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from taut.config.program import extra
 from taut.errors import UserError
 
 BINS = 8
@@ -39,7 +40,7 @@ class Couplings(nn.Module):
             # here, where it is needed: no other piece pays for the import
             from zuko.transforms import MonotonicRQSTransform
         except ModuleNotFoundError as error:
-            raise UserError("A flow needs the package zuko: pip install 'taut[flow]'.") from error
+            raise UserError(f"A flow needs the package zuko: {extra('flow')}") from error
         self._spline = MonotonicRQSTransform
         self.dim = dim
         self.networks = nn.ModuleList()

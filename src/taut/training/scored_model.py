@@ -40,7 +40,15 @@ class ScoredModel(L.LightningModule):
         super().__init__()
         self.joint, self.q, self.objective = joint, q, objective
         self.k, self.seed = k, seed
-        self.samples = {"val": _tiled(k_eval, k), "test": _tiled(k_test, k)}
+        asked = {"k_eval": k_eval, "k_test": k_test}
+        self.samples = {
+            stage: _tiled(samples, k) for stage, samples in zip(("val", "test"), asked.values(), strict=True)
+        }
+        self._rounded = {
+            name: (samples, used)
+            for (name, samples), used in zip(asked.items(), self.samples.values(), strict=True)
+            if used != samples
+        }
         self._rows = RowNumbers(joint.likelihood)
         self.summaries: dict[str, Summary] = {}
         names = [*SCORES, *(names_of_layers("kl", len(joint.prior.layers)) if q.layered else [])]
@@ -60,6 +68,14 @@ class ScoredModel(L.LightningModule):
     def log_px_kind(self) -> Literal["exact", "lower"]:
         """Kind of log p(x): ``exact``, or a ``lower`` bound by importance sampling."""
         return "exact" if exact_inference.tractable(self.joint) else "lower"
+
+    @property
+    def rounded_samples(self) -> str:
+        """What numbers of samples were rounded up to, and why; empty where none was."""
+        if not self._rounded:
+            return ""
+        parts = [f"{name}={asked:,} is rounded up to {used:,}" for name, (asked, used) in self._rounded.items()]
+        return f"{' and '.join(parts)}: two or more blocks of k={self.k:,} samples, each of which gives one bound."
 
     def on_validation_epoch_start(self) -> None:
         self._rows.start("val")

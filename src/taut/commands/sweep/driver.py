@@ -1,6 +1,5 @@
 """Runs of a sweep, from the jobs Hydra asks for to the table at the end: plan, check, run, tell."""
 
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from taut.config.program import Program, extra
 from taut.config.resume import quoted
 from taut.config.run_folder import FIGURES, PLAN
 from taut.errors import RunError, UserError
-from taut.files import held
+from taut.files import from_here, held
 from taut.report.read.search import SearchResult
 from taut.report.tables.jobs import jobs_table, write_jobs
 
@@ -151,7 +150,7 @@ class Driver:
         score, folder = Score.agreed(cfg.sweep.score, good), Path(cfg.hydra.sweep.dir).absolute()
         if (folder / PLAN).exists() and not (folder / study.JOURNAL).exists():
             raise UserError(
-                f"{_shown(folder)} holds a sweep that is not a search; start the search with hydra.sweep.dir=<new>."
+                f"{from_here(folder)} holds a sweep that is not a search; start the search with hydra.sweep.dir=<new>."
             )
         self._take(folder)
         if score.why:
@@ -182,8 +181,8 @@ class Driver:
         if failed:
             end = f"{self.found.end} " if self.found is not None and self.found.end else ""
             raise RunError(
-                f"{end}{len(failed)} of {len(states)} jobs failed; their logs are {_shown(self.folder)}/<job>/{LOG}. "
-                "Add resume=true to run them again."
+                f"{end}{len(failed)} of {len(states)} jobs failed; their logs are {from_here(self.folder)}/<job>/{LOG}."
+                " Add resume=true to run them again."
             )
 
     def _found(self, search: "Search", plan: Plan) -> SearchResult:
@@ -226,10 +225,11 @@ class Driver:
             self._open.enter_context(held(folder / LOCK, wait=bool))
         except BlockingIOError:
             raise UserError(
-                f"The sweep {_shown(folder)} is being run by another process; wait for it, or give this one a folder "
-                "of its own: hydra.sweep.dir=<new folder>."
+                f"The sweep {from_here(folder)} is being run by another process; wait for it, or give this one a "
+                "folder of its own: hydra.sweep.dir=<new folder>."
             ) from None
         self.folder = folder
+        Console().print(Text(f"sweep folder: {from_here(folder)}", style="dim"), soft_wrap=True)
 
     def _run(self, plan: Plan, jobs: Sequence[Job], cfg: DictConfig) -> None:
         assert self.folder is not None
@@ -354,11 +354,6 @@ def _mark_wrong(folder: Path, wrong: str) -> None:
     if Status.read(folder) != status:
         folder.mkdir(parents=True, exist_ok=True)
         status.write(folder)
-
-
-def _shown(folder: Path) -> str:
-    near = os.path.relpath(folder)
-    return str(folder) if near.startswith("..") else near
 
 
 def job_return(score: float) -> Any:

@@ -33,6 +33,7 @@ def render(
     runs: Sequence[Run],
     names: Names,
     sections: Sequence[Section],
+    apart: Sequence[str],
     kinds: Sequence[Kind],
     notes: Sequence[str],
     searches: Sequence[Shown] = (),
@@ -45,6 +46,7 @@ def render(
         runs: All runs.
         names: What they are called outside of their sets.
         sections: The sets of comparable scores.
+        apart: Reasons why sets are not compared with one another.
         kinds: Their pictures.
         notes: What could not be read of the sweeps.
         searches: The searches among the sweeps.
@@ -64,6 +66,7 @@ def render(
         names=names,
         states=_states(runs),
         sections=sections,
+        apart=apart,
         links=_links(sections),
         charts=[_charts(section) for section in sections],
         marks=MARKS,
@@ -115,7 +118,7 @@ def _uris(kinds: Sequence[Kind]) -> list[list[list[Any]]]:
 
 def _links(sections: Sequence[Section]) -> list[str]:
     """A short name for each set: test or evaluation, and what tells it from others of its kind."""
-    told = ("data", "binarisation", "likelihood", "mask", "cells", "split", "n", "k_test", "k", "precision")
+    told = ("data", "binarisation", "likelihood", "mask", "cells", "split", "n", "k_test", "k")
     links = []
     for one in sections:
         others = [other.scores.about for other in sections if other.scores.source == one.scores.source]

@@ -34,13 +34,20 @@ class ScoreSet:
 
     Args:
         source: The test at the end of each run, or an evaluation.
-        about: What they have in common.
+        key: What they have in common.
         entries: One for each run, and one more for each further evaluation of it.
     """
 
     source: Source
-    about: Mapping[str, str]
+    key: Mapping[str, str]
     entries: Sequence[Entry]
+
+    @cached_property
+    def about(self) -> Mapping[str, str]:
+        """What the scores are of and how they were made; several words of one thing as ``component or gaussian``."""
+        told = [entry.scores.about for entry in self.entries]
+        names = dict.fromkeys(name for about in told for name in about)
+        return {name: " or ".join(sorted({about[name] for about in told if about.get(name)})) for name in names}
 
     @property
     def title(self) -> str:
@@ -87,10 +94,10 @@ def score_sets(runs: Sequence[Run]) -> list[ScoreSet]:
     groups: dict[tuple[Source, tuple[tuple[str, str], ...]], list[Entry]] = defaultdict(list)
     for run in runs:
         if run.tested is not None:
-            groups["test", tuple(run.tested.about.items())].append(Entry(run, run.tested))
+            groups["test", tuple(run.tested.key.items())].append(Entry(run, run.tested))
         for scores in run.evaluations.values():
-            groups["evaluation", tuple(scores.about.items())].append(Entry(run, scores))
-    sets = [ScoreSet(source, dict(about), entries) for (source, about), entries in groups.items()]
+            groups["evaluation", tuple(scores.key.items())].append(Entry(run, scores))
+    sets = [ScoreSet(source, dict(key), entries) for (source, key), entries in groups.items()]
     return sorted(sets, key=lambda scores: (scores.source != "test", -len(scores.entries)))
 
 

@@ -267,7 +267,8 @@ def names_of(runs: Sequence[Run]) -> Names:
     varied = _without_repeats(differing([run.about for run in runs]))
     order = sorted(varied, key=lambda name: (*_place(name), name))
     varied = {name: varied[name] for name in order}
-    labels = [_words(varied, index, ()) or described(run) for index, run in enumerate(runs)]
+    told = _without_pieces_of_models(varied)
+    labels = [_words(told, index, ()) or described(run) for index, run in enumerate(runs)]
     if max(map(len, labels), default=0) > LONGEST:
         labels = [run.name for run in runs]
     labels = [run.name if labels.count(label) > 1 else label for run, label in zip(runs, labels, strict=True)]
@@ -323,6 +324,15 @@ def _without_repeats(varied: Mapping[str, list[str]]) -> dict[str, list[str]]:
             del kept[name]
     kept.pop("data.binarisation", None)
     return kept
+
+
+def _without_pieces_of_models(varied: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Without the prior, q and likelihood where the model settles them: a mixture of Gaussians needs no more words."""
+    models = varied.get("model")
+    if models is None:
+        return dict(varied)
+    pieces = ("prior", "q", "likelihood")
+    return {name: values for name, values in varied.items() if name not in pieces or not _settled(models, values)}
 
 
 def _settled(by: Sequence[str], values: Sequence[str]) -> bool:

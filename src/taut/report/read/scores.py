@@ -1,6 +1,6 @@
 """Scores as they stand in ``result.json``: numbers with their errors and kinds, whatever else the file holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -126,7 +126,8 @@ class Scores:
     """Scores of one evaluation, or of the test at the end of a run.
 
     Args:
-        about: What the scores are of and how they were made: the words that comparable ones have in common.
+        about: What the scores are of and how they were made, in words.
+        key: The words that comparable scores have in common.
         elbo: The bound at K = 1.
         log_px: Where log p(x) lies.
         gap: log p(x) - ELBO.
@@ -144,6 +145,7 @@ class Scores:
     """
 
     about: Mapping[str, str]
+    key: Mapping[str, str]
     elbo: Score | None
     log_px: Bracket | None
     gap: Bracket | None
@@ -172,6 +174,7 @@ class Scores:
         criteria = {name: number(part(result, "criteria").get(name)) for name in CRITERIA}
         return cls(
             _about(result, TESTED),
+            key_of(result, TESTED),
             known.get("elbo"),
             log_px,
             None if "gap" in voids else gap,
@@ -199,6 +202,7 @@ class Scores:
         splits = {word(name): Apart.of(value) for name, value in part(result, "apart").items()}
         return cls(
             _about(result, EVALUATED),
+            key_of(result, EVALUATED),
             known.get("elbo"),
             log_px,
             None if "gap" in voids else gap,
@@ -213,21 +217,59 @@ class Scores:
         )
 
 
-PROBLEM = (
-    *("data", "binarisation", "mask", "cells", "likelihood", "families"),
-    *("data_digest", "held_out", "split", "n", "precision"),
-)
-"""What scores must have in common to be compared: what was scored, of which data, in which arithmetic."""
+PROBLEM = ("data", "binarisation", "mask", "cells", "measure", "data_digest", "held_out", "split", "n")
+"""What scores must have in common to be compared: the quantity, and the rows and columns it is of."""
 TESTED = (*PROBLEM, "k_test")
 EVALUATED = (*PROBLEM, "k", "estimators")
+TOLD = ("likelihood", "families", "precision")
+"""Settings that comparable scores may differ in: scores are computed in float32 or float64, whatever the precision of
+training, and what float32 rounds is below what is shown."""
+MASSES = ("bernoulli", "categorical", "discretised_logistic", "negative_binomial", "poisson")
+"""Likelihoods that are probability masses of x."""
+DENSITIES = ("beta", "component", "continuous_bernoulli", "factor", "gaussian", "laplace", "linear", "student_t")
+"""Likelihoods that are densities of x, in the units of its columns."""
 
 
-def _about(result: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-    words = {name: word(result.get(name)) or "unknown" for name in names if name != "estimators"}
-    words["families"] = _settings(result.get("families"))
+def key_of(result: Mapping[str, Any], names: Sequence[str] = EVALUATED) -> dict[str, str]:
+    """The words that comparable scores have in common.
+
+    Args:
+        result: What a training or an evaluation wrote.
+        names: What is asked of it, ``TESTED`` or ``EVALUATED``.
+    """
+    words = {name: word(result.get(name)) or "unknown" for name in names}
+    words["measure"] = _measure(result)
     if "estimators" in names:
-        words["estimators"] = "; ".join(f"{word(name)} {_settings(told)}".strip() for name, told in _told(result))
+        words["estimators"] = _estimators(result)
     return words
+
+
+def _measure(result: Mapping[str, Any]) -> str:
+    """Reference measure of log p(x): two densities of the same columns have one unit, a density and a mass have not.
+
+    By the name of the likelihood, since evaluations of older versions say no more; a likelihood from elsewhere says it
+    itself.
+    """
+    likelihood, families = word(result.get("likelihood")), result.get("families")
+    if isinstance(families, Mapping) and families:
+        masses = [word(name) for name, family in families.items() if word(family).split(" ")[0] in MASSES]
+        if 0 < len(masses) < len(families):
+            return f"mass of {', '.join(masses)} and density of the other columns"
+        return "mass" if masses else "density"
+    if likelihood == "self_masking":
+        return "density of the cells and mass of which of them are missing"
+    if likelihood in MASSES or likelihood in DENSITIES:
+        return "mass" if likelihood in MASSES else "density"
+    return word(result.get("measure")) or f"that of likelihood={likelihood or 'unknown'}"
+
+
+def _about(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    words = {name: word(result.get(name)) or "unknown" for name in (*names, *TOLD) if name != "measure"}
+    return words | {"families": _settings(result.get("families")), "estimators": _estimators(result)}
+
+
+def _estimators(result: Mapping[str, Any]) -> str:
+    return "; ".join(f"{word(name)} {_settings(told)}".strip() for name, told in _told(result))
 
 
 def _told(result: Mapping[str, Any]) -> list[tuple[Any, Any]]:

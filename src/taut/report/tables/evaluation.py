@@ -12,8 +12,8 @@ from rich.text import Text
 from taut.functional.bits import Bits
 from taut.report.numbers import DIGITS, ceiled, floored, interval, number
 from taut.report.read.files import OF
-from taut.report.read.scores import Scores
-from taut.report.tables.table import NARROW, new_table
+from taut.report.read.scores import Scores, key_of
+from taut.report.tables.table import NARROW, broken, new_table
 
 WIDE = 104
 MOST_DIMENSIONS = 10
@@ -295,38 +295,45 @@ def _remarks(mark: str, sentences: Sequence[str], style: str) -> list[Renderable
     return [table] if sentences else []
 
 
-KEY = (
-    *("data", "binarisation", "mask", "likelihood", "families"),
-    *("split", "n", "data_digest", "precision", "k", "estimators"),
-)
-"""What evaluations must have in common to share a column."""
-
-
 def comparable(results: Sequence[Result]) -> dict[tuple[str, ...], list[Result]]:
-    """Evaluations by what they were scored on and how: data, likelihood, precision and settings of every estimator.
+    """Evaluations by what they were scored on and how: rows, columns, unit of p(x) and settings of every estimator.
 
     Scores of different binarisations, or a density and a mass of the same pixels, differ by nats for the same model,
     and bounds of different K by what K is worth, so they never share a column.
     """
     groups = defaultdict(list)
     for result in results:
-        groups[tuple(str(result.get(name)) for name in KEY)].append(result)
+        groups[tuple(key_of(result).values())].append(result)
     return dict(groups)
 
 
-def comparison_tables(results: Sequence[Result]) -> list[RenderableType]:
-    """One table for each group of comparable evaluations, each with what is void and what its scores depend on."""
-    return [shown for group in comparable(results).values() for shown in (_table(group), _comparison_notes(group))]
+def comparison_tables(results: Sequence[Result], labels: Sequence[str]) -> list[RenderableType]:
+    """One table for each group of comparable evaluations, each with what is void and what its scores depend on.
+
+    Args:
+        results: The evaluations.
+        labels: What their runs are called.
+    """
+    # by identity: a result is a dictionary, which cannot be hashed
+    called = {id(result): label for result, label in zip(results, labels, strict=True)}
+    tables = []
+    for group in comparable(results).values():
+        names = [called[id(result)] for result in group]
+        tables += [_table(group, names), _comparison_notes(group, names)]
+    return tables
 
 
-def _table(results: Sequence[Result]) -> Table:
+def _table(results: Sequence[Result], labels: Sequence[str]) -> Table:
     first = results[0]
     rows = "" if first.get("held_out", True) else " (training rows)"
     title = (
         f"{first['split']} split{rows} of {first['data']}, binarisation {first['binarisation']}: log p(x) of "
         f"{first['n']:,} data, K = {first['k']:,}, nats"
     )
-    how = "; ".join([f"{first['likelihood']} likelihood", first["precision"], *_settings(first)])
+    likelihoods, precisions = (
+        " or ".join(sorted({one[name] for one in results})) for name in ("likelihood", "precision")
+    )
+    how = "; ".join([f"{likelihoods} likelihood", precisions, *_settings(first)])
     title = Text(title, style="bold").append(f"\n{how}", style="not bold dim")
     table = new_table(title)
     estimators = list(dict.fromkeys(name for result in results for name in result["evidence"]))
@@ -336,14 +343,19 @@ def _table(results: Sequence[Result]) -> Table:
     table.add_column("gap", justify="right", no_wrap=True)
     if any(result["apart"] for result in results):
         table.add_column("amortisation", justify="right")
-    for result in results:
+    for label, result in zip(labels, results, strict=True):
         scores = Scores.evaluated(result, "")
-        table.add_row(*_comparison_row(result, scores.voids if scores else {}, estimators, len(table.columns)))
+        cells = _comparison_row(label, result, scores.voids if scores else {}, estimators)
+        table.add_row(*map(Text, cells[: len(table.columns)]))
     return table
 
 
-def _comparison_notes(results: Sequence[Result]) -> Text:
-    known = [(result["run"], scores) for result in results if (scores := Scores.evaluated(result, ""))]
+def _comparison_notes(results: Sequence[Result], labels: Sequence[str]) -> Text:
+    known = [
+        (label, scores)
+        for label, result in zip(labels, results, strict=True)
+        if (scores := Scores.evaluated(result, ""))
+    ]
     lines = [(f"void: {run}: {sentence}\n", "bold red") for run, scores in known for sentence in scores.broken]
     lines += [(f"limit: {run}: {sentence}\n", "bold yellow") for run, scores in known for sentence in scores.limits]
     return Text.assemble(*lines)
@@ -357,8 +369,8 @@ def _settings(result: Result) -> list[str]:
     return [f"{LABELS.get(name, name)} {words}" for name, words in words_of.items() if words]
 
 
-def _comparison_row(result: Result, voids: Mapping[str, str], estimators: Sequence[str], width: int) -> list[str]:
-    cells = [result["run"]]
+def _comparison_row(label: str, result: Result, voids: Mapping[str, str], estimators: Sequence[str]) -> list[str]:
+    cells = [broken(label)]
     for name in estimators:
         score = result["evidence"].get(name)
         cells.append("" if score is None else "void" if name in voids else _value(score))
@@ -366,7 +378,7 @@ def _comparison_row(result: Result, voids: Mapping[str, str], estimators: Sequen
     apart = result["apart"].get(result["split"]) if result["apart"] else None
     void = f"apart {result['split']}" in voids
     cells.append("" if apart is None else "void" if void else signed(apart["amortisation"], 2))
-    return cells[:width]
+    return cells
 
 
 def _gap(result: Result, voids: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from taut.files import write_atomically
 from taut.report.numbers import number
 from taut.report.read.scores import void_of
 from taut.report.read.search import SearchResult
-from taut.report.tables.table import new_table
+from taut.report.tables.table import broken, new_table
 from taut.report.tables.training import CRITERIA
 
 NAME = "jobs.csv"
@@ -81,7 +81,7 @@ def jobs_table(
         best = search is not None and job.folder in search.best
         found = ["" if value is None else number(value, 3) for value in _values(search, job.folder)]
         table.add_row(
-            Text(job.folder, style="bold" if best else ""),
+            Text(broken(job.folder), style="bold" if best else ""),
             Text(status.state, style=STYLES.get(status.state, "")),
             *(Text(f"{text} *", style="bold") if best else f"{text}  " for text in found),
             *_scored(status, results[job.folder], columns),

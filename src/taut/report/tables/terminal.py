@@ -13,7 +13,7 @@ from taut.report.read.runs import STATES, Run
 from taut.report.tables.cells import MARKS, Cell, Column, Row
 from taut.report.tables.notes import Note
 from taut.report.tables.sections import Section, state_cells
-from taut.report.tables.table import NARROW, new_table
+from taut.report.tables.table import LONGEST, NARROW, broken, new_table
 
 STYLES = {
     "finished": "green",
@@ -23,13 +23,20 @@ STYLES = {
     "unknown": "red",
     "running": "cyan",
 }
-LONGEST = 26
-"""Letters of a name that stay on one line."""
 COLOURS = {"clear": "green", "tie": "yellow", "open": "yellow", "ranked": "", "alone": "dim"}
 
 
-def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Iterator[RenderableType]:
-    """Everything worth a look, from the answer to what failed, on a terminal of so many columns."""
+def shown(
+    runs: Sequence[Run], sections: Sequence[Section], apart: Sequence[str], width: int
+) -> Iterator[RenderableType]:
+    """Everything worth a look, from the answer to what failed.
+
+    Args:
+        runs: All runs.
+        sections: The sets of comparable scores.
+        apart: Reasons why sets are not compared with one another.
+        width: Columns of the terminal.
+    """
     yield states(runs)
     for section in sections:
         yield from answered(section)
@@ -39,6 +46,7 @@ def shown(runs: Sequence[Run], sections: Sequence[Section], width: int) -> Itera
         yield Text("")
         yield _table(section.columns, section.rows, width)
         yield from (_note(note) for note in section.notes if note.kind != "doubt")
+    yield from not_compared(apart)
     waiting = [run for run in runs if not run.scored]
     if waiting:
         yield Text("")
@@ -60,6 +68,13 @@ def answered(section: Section) -> Iterator[RenderableType]:
         yield Text(" ".join(section.found.procedure), style="dim")
 
 
+def not_compared(apart: Sequence[str]) -> Iterator[RenderableType]:
+    """Reasons why sets of scores are not compared with one another, if there are several."""
+    if apart:
+        yield Text("")
+        yield from (Text(sentence, style="yellow") for sentence in apart)
+
+
 def states(runs: Sequence[Run]) -> Text:
     """Number of runs in each state."""
     counted = Counter(run.state for run in runs)
@@ -76,7 +91,7 @@ def _heading(section: Section) -> Text:
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, *, notes: bool = False) -> Table:
     """A table of runs or of settings, with heads of two lines where they name a split, and the notes of its cells."""
-    cells = [[_cell(cell, note=notes) for cell in row.cells] for row in rows]
+    cells = [[_cell(cell, name=not place, note=notes) for place, cell in enumerate(row.cells)] for row in rows]
     table = new_table(padding=NARROW, show_edge=False)
     kept = _fitting(columns, cells, width)
     for place in kept:
@@ -111,8 +126,9 @@ def _head(column: Column) -> str:
     return column.label.replace(": ", ":\n", 1)
 
 
-def _cell(cell: Cell, *, note: bool) -> Text:
-    text = Text(cell.text, style="bold" if cell.mark == "first" else "bold red" if cell.text == "void" else "")
+def _cell(cell: Cell, *, name: bool, note: bool) -> Text:
+    shown = broken(cell.text) if name else cell.text
+    text = Text(shown, style="bold" if cell.mark == "first" else "bold red" if cell.text == "void" else "")
     if note and cell.note:
         text.append(f" {cell.note}", style="not bold dim")
     return text.append(f" {MARKS[cell.mark]}") if cell.mark else text
@@ -152,7 +168,7 @@ def _waiting(runs: Sequence[Run]) -> Table:
         state, *others = state_cells(run)[:-1]
         words = (" ".join(part for part in (cell.text, cell.note) if part) for cell in others)
         # as Text, since rich takes square brackets in a string for markup
-        table.add_row(Text(run.name), Text(state.text, style=STYLES.get(state.text, "")), *map(Text, words))
+        table.add_row(Text(broken(run.name)), Text(state.text, style=STYLES.get(state.text, "")), *map(Text, words))
     return table
 
 
