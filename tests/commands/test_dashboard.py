@@ -19,10 +19,10 @@ from wandb_workspaces.reports.v2.internal import ReportViewspec
 from wandb_workspaces.workspaces import Workspace
 from wandb_workspaces.workspaces.internal import View
 
-from taut.commands.dashboard.charts import filled, specification
+from taut.commands.dashboard.charts import TITLE, Chart, GapAgainstK, Stacked
 from taut.commands.dashboard.command import _add_chart, main, parsed
 from taut.commands.dashboard.pages import as_json
-from taut.commands.dashboard.panels import SECTIONS, Chart
+from taut.commands.dashboard.sections import SECTIONS
 from taut.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,8 +89,9 @@ def test_nothing_is_averaged_over_k(written):
     assert not [panel["config"]["groupBy"] for panel in panels_of(found["workspace"]) if panel["config"].get("groupBy")]
     assert "aggregate" not in json.dumps(found["workspace"])
     assert found["workspace"]["spec"]["section"]["runSets"][0]["grouping"] == []
-    line, _, points = specification("gap_against_k")["layer"]
-    assert specification("gap_against_k")["encoding"]["x"]["field"] == "${field:k}"
+    specification = GapAgainstK("gap against K", "tables/gap").specification
+    line, _, points = specification["layer"]
+    assert specification["encoding"]["x"]["field"] == "${field:k}"
     assert line["encoding"]["y"]["aggregate"] == "mean"
     assert "aggregate" not in points["encoding"]["y"]
 
@@ -114,6 +115,14 @@ def grids_of(report: dict) -> list[dict]:
 CHARTS = [panel for section in SECTIONS for panel in section.panels if isinstance(panel, Chart)]
 
 
+def filled(chart: Chart) -> dict:
+    """The specification of a chart with the columns of its table, as W&B fills it in."""
+    text = json.dumps(chart.specification).replace(TITLE, chart.title)
+    for name, column in chart.fields.items():
+        text = text.replace(f"${{field:{name}}}", column)
+    return json.loads(text)
+
+
 def test_a_chart_is_a_specification_of_vega_lite_and_needs_no_network():
     altair = pytest.importorskip("altair")
     schema = json.loads((Path(altair.__file__).parent / "vegalite/v6/schema/vega-lite-schema.json").read_text())
@@ -131,7 +140,7 @@ def test_a_chart_is_a_specification_of_vega_lite_and_needs_no_network():
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.title)
 def test_a_chart_is_given_every_column_it_asks_for_and_no_other(chart):
-    asked = set(re.findall(r"\$\{field:(\w+)\}", json.dumps(specification(chart.kind))))
+    asked = set(re.findall(r"\$\{field:(\w+)\}", json.dumps(chart.specification)))
     assert asked == set(chart.fields)
 
 
@@ -153,12 +162,12 @@ def test_a_chart_that_is_there_is_kept_and_another_failure_is_not_hidden(monkeyp
 
     monkeypatch.setattr("wandb.Api", Server)
     said = "a chart of this name already exists"
-    _add_chart("me", "taut-stacked", specification("stacked"))
+    _add_chart("me", "taut-stacked", Stacked("parts", "tables/parts").specification)
     assert asked[0]["entity"] == "me"
     assert asked[0]["spec"]["data"] == {"name": "wandb"}
     said = "permission denied"
     with pytest.raises(ValueError, match="permission denied"):
-        _add_chart("me", "taut-stacked", specification("stacked"))
+        _add_chart("me", "taut-stacked", Stacked("parts", "tables/parts").specification)
 
 
 def test_a_file_of_pages_is_read_back_for_another_user(written, tmp_path):
@@ -238,7 +247,7 @@ def test_a_dry_run_names_every_section_and_panel_on_one_screen(capsys, offline):
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == 'workspace "taut: a" of project mine'
     assert len(lines) < 45
-    assert len({line for line in lines if line.startswith("    ")}) > 25
+    assert sum(line.startswith("    ") for line in lines) == sum(len(section.panels) for section in SECTIONS) >= 25
     for section in SECTIONS:
         assert f"  {section.question}" in lines
         assert {f"    {panel.title}" for panel in section.panels} <= set(lines)
@@ -305,6 +314,73 @@ def test_a_server_that_refuses_is_one_sentence(programs):
     done, _ = asked("entity=me", WANDB_API_KEY=DUMMY, WANDB_BASE_URL=f"http://127.0.0.1:{server.server_port}")
     server.shutdown()
     assert "W&B did not take the page" in refused(done)
+
+
+PROJECT = {"__typename": "Project", "id": "p", "internalId": "UHJvamVjdDox", "name": "taut", "entityName": "me"}
+PROJECT |= {"createdAt": "2026-01-01T00:00:00", "isBenchmark": False, "user": None}
+
+
+class Taking(Refusing):
+    """A server that takes charts and pages of a project that is there, or is not."""
+
+    project: dict | None
+    taken: list[tuple[str, dict]]
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        asked = json.loads(body) if self.path == "/graphql" else {"query": ""}
+        given = asked.get("variables") or {}
+        mutation = re.search(r"mutation.*?\b(createCustomChart|upsertView)\(", asked["query"], re.DOTALL)
+        if mutation:
+            self.taken.append((mutation[1], given))
+        me = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
+        end = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        view = {**given, "id": "Vmlldzox", "project": self.project, "updatedAt": "2026-01-01T00:00:00"}
+        data = {
+            "viewer": me,
+            "serverInfo": {"features": []},
+            "project": self.project,
+            "models": {"edges": [{"node": self.project}], "pageInfo": end},
+            "createCustomChart": {"chart": {"id": f"me/{given.get('chartName')}"}},
+            "upsertView": {"view": view, "inserted": True},
+        }
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"data": data}).encode())
+
+
+def saved(project: dict | None) -> tuple[subprocess.CompletedProcess, list[tuple[str, dict]]]:
+    """What the command says of saving the pages of a sweep, and what a server was given."""
+    handler = type("Handler", (Taking,), {"project": project, "taken": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    done, _ = asked(*WORDS, WANDB_API_KEY=DUMMY, WANDB_BASE_URL=f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    return done, handler.taken
+
+
+def test_what_is_saved_is_what_was_reviewed(programs):
+    """W&B's own client and its mutations: a page that is sent before its charts, to another user, without a panel."""
+    done, taken = saved(PROJECT)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["workspace", "report"]
+    reviewed = json.loads(SNAPSHOT.read_text())
+    *charts, (_, workspace), (_, report) = taken
+    assert {name for name, _ in charts} == {"createCustomChart"}
+    sent = {given["chartName"]: (given["entity"], given["access"], json.loads(given["spec"])) for _, given in charts}
+    assert sent == {name: ("me", "PRIVATE", one) for name, one in reviewed["charts"].items()}
+    for given, page, kind in ((workspace, "workspace", "project-view"), (report, "report", "runs")):
+        assert (given["entityName"], given["projectName"], given["type"]) == ("me", "taut", kind)
+        assert given["displayName"] == reviewed[page]["displayName"]
+    assert json.loads(workspace["spec"]) == reviewed["workspace"]["spec"]
+    assert grids_of({"spec": json.loads(report["spec"])}) == grids_of(reviewed["report"])
+
+
+def test_of_a_project_that_is_not_there_nothing_is_saved(programs):
+    """A workspace that is left behind by a report that could not be made."""
+    done, taken = saved(None)
+    assert "project 'me/taut' not found" in refused(done)
+    assert taken == []
 
 
 def test_help_imports_nothing_heavy_and_shows_four_examples(programs):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 
+from taut.commands.dashboard.charts import TRUSTED_KHAT
 from taut.commands.dashboard.command import main
-from taut.commands.dashboard.panels import SECTIONS, TRUSTED_KHAT
+from taut.commands.dashboard.panels import _differing
 from taut.commands.dashboard.preview import preview, undrawn
-from taut.commands.dashboard.records import Record, labels
+from taut.commands.dashboard.records import Record, short_names
+from taut.commands.dashboard.sections import SECTIONS
 from taut.evidence.diagnostics import MAX_KHAT
 
 GAPS = {("vae", 1): (0.5, 0.7), ("vae", 5): (0.6, 1.0), ("iwae", 1): (0.5, 0.5), ("iwae", 5): (2.0, 4.0)}
@@ -55,7 +57,7 @@ def test_a_line_joins_the_means_over_seeds_of_one_k(axes):
 
 
 def test_every_run_is_a_point_at_its_own_k(axes):
-    points = [one for one in axes["gap of every run against K"].collections if isinstance(one, PathCollection)]
+    points = [one for one in axes["gap against K"].collections if isinstance(one, PathCollection)]
     drawn = sorted(map(tuple, np.concatenate([np.asarray(one.get_offsets()) for one in points]).tolist()))
     assert drawn == sorted((k, gap) for (_, k), gaps in GAPS.items() for gap in gaps)
 
@@ -89,14 +91,35 @@ def test_a_panel_that_no_run_has_logged_says_so(axes, records):
     assert set(axes) == {panel.title for section in SECTIONS for panel in section.panels}
 
 
+def test_a_panel_of_some_of_the_runs_says_of_how_many(records):
+    """A run that was not evaluated is missing without a word, or is drawn as a zero."""
+    fewer = [*records[:-2], *(Record(one.name, "grid", one.config, one.summary) for one in records[-2:])]
+    axes = {axes.get_label(): axes for axes in preview(fewer).axes}
+    assert axes["the gap lies between"].get_xlabel() == "nats per datum · 6 of 8 runs"
+    assert len(axes["the gap lies between"].get_yticks()) == 6
+    assert axes["log p(x) against K"].get_xlabel() == "K of the training bound"
+
+
+def test_settings_that_divide_the_runs_alike_stand_in_the_table_once(axes):
+    """The class behind model= beside model=, and what is the same in all runs."""
+    settings = [
+        {"seed": "0", "data.seed": "0", "k": "1", "lr": "2"},
+        {"seed": "1", "data.seed": "1", "k": "1", "lr": "2"},
+    ]
+    assert _differing(settings) == {"seed": ["0", "1"]}
+    (table,) = axes["settings that differ"].tables
+    heads = [table[0, place].get_text().get_text() for place in range(7)]
+    assert heads == ["k", "seed", "model", "ELBO", "log p(x)", "gap", "warnings"]
+
+
 def test_runs_without_anything_are_drawn_as_well():
     assert len(preview([Record("one", config={"k": 1})]).axes) == len(preview([Record("one")]).axes)
 
 
 def test_names_keep_what_tells_them_apart():
     names = ["vae k=1 seed=0 digits", "vae k=5 seed=0 digits"]
-    assert labels(names) == {names[0]: "k=1", names[1]: "k=5"}
-    assert labels(names[:1]) == {names[0]: names[0]}
+    assert short_names(names) == {names[0]: "k=1", names[1]: "k=5"}
+    assert short_names(names[:1]) == {names[0]: names[0]}
 
 
 @pytest.mark.parametrize(

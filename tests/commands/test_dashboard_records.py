@@ -12,8 +12,8 @@ from evaluations import command
 
 from taut.commands.dashboard import records as offline
 from taut.commands.dashboard.pages import as_json, workspace
-from taut.commands.dashboard.panels import SECTIONS
 from taut.commands.dashboard.preview import preview, undrawn
+from taut.commands.dashboard.sections import SECTIONS
 from taut.errors import UserError
 from taut.training.callbacks.history import read
 
@@ -196,6 +196,8 @@ def test_the_numbers_of_the_tables_are_those_of_the_results(records):
     result = json.loads((sweep / "000_vae-seed0" / "evaluation" / "result.json").read_text())
     (gap,) = run.tables["tables/gap"]
     assert (gap["gap"], gap["k"], gap["seed"]) == (tested["scores"]["gap"]["value"], tested["k"], tested["seed"])
+    assert (gap["elbo"], gap["log_px"]) == tuple(tested["scores"][name]["value"] for name in ("elbo", "log_px"))
+    assert gap["log_px_error"] == tested["scores"]["log_px"]["standard_error"]
     (bounds,) = run.tables["tables/evaluation/test/bounds"]
     assert (bounds["gap_low"], bounds["gap_high"]) == tuple(result["gap"][end]["value"] for end in ("low", "high"))
     assert bounds["log_px_low"] == result["evidence"][result["gap"]["lower"]]["value"]

@@ -18,6 +18,7 @@ from made_runs import config, evaluation, large_sweep, result, status, table, wr
 from PIL import Image
 
 from taut.commands.report import main
+from taut.report.lists import joined
 from taut.report.page.plots import thinned
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -294,7 +295,7 @@ def test_pictures_come_on_top_and_are_capped(tmp_path):
     ((*shown,),) = _data(page, "uris")
     assert len(shown) == 24
     assert all(uri.startswith("data:image/png;base64,") for _, uri in shown)
-    assert "24 of 30 are on this page" in page
+    assert "those of the best runs alone are on this page: images test (24 of 30)." in page
     leader = re.search(r'<span class="who">(.*?)</span>', page)[1]
     setting = re.search(rf'<tr data-runs="([\d ]+)">\s*<th[^>]*>{re.escape(leader)}<', page)[1]
     assert str(shown[0][0]) in setting.split(), "the best setting is shown first"
@@ -379,3 +380,25 @@ def test_the_command_of_the_readme(programs, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     told = subprocess.run([*command, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert told.stdout.count("python report.py") >= 3
+
+
+@pytest.mark.parametrize(("count", "folded"), [(3, False), (4, True)])
+def test_many_doubts_are_folded(tmp_path, count, folded):
+    """A wall of sentences between the table and its charts."""
+    values, gaps = [-24.0, -25.0], [0.5, 0.6]
+    found = evaluation(values, gaps)
+    found["warnings"] = [f"reason {i}" for i in range(count)]
+    run = write_run(tmp_path / "run", result(), found=(found, table(values, gaps)))
+    page = _page(run)
+    assert page.count("<strong>doubt</strong>") == count
+    assert ("4 doubts, behind the marks ?</summary>" in page) == folded
+
+
+def test_estimators_that_are_doubted_alike_share_a_sentence(tmp_path, capsys):
+    """Three sentences of the same weights; a sentence that is lost, or is said of another estimator."""
+    assert joined(["a: one", "b: two", "c: one", "no colon"]) == ["a and c: one", "b: two", "no colon"]
+    values, gaps = [-24.0, -25.0], [0.5, 0.6]
+    found = evaluation(values, gaps) | {"warnings": ["importance: few samples", "struski: few samples"]}
+    assert "importance and struski: few samples" in _page(
+        write_run(tmp_path / "run", result(), found=(found, table(values, gaps)))
+    )

@@ -3,9 +3,10 @@
 import statistics
 
 import pytest
-from made_runs import config, evaluation, result, table, write_run
+from made_runs import config, evaluation, result, status, table, write_run, write_sweep
 from scipy.stats import ttest_ind
 
+from taut.commands.report import main
 from taut.report.rank.answers import answers
 from taut.report.rank.candidates import labels_of, score_sets, settings_of
 from taut.report.read.runs import names_of, read_run
@@ -156,3 +157,21 @@ def test_brackets_of_evaluations_are_means_of_both_ends(tmp_path):
     cells = dict(zip([column.label for column in found.group_columns], found.groups[0].cells, strict=True))
     assert (cells["test: log p(x)"].text, cells["test: log p(x)"].note) == ("[-24.750, -24.730]", "sd 0.354")
     assert cells["test: gap"].text == "[0.550, 0.570]"
+
+
+def test_settings_keep_their_names_on_a_narrow_terminal(tmp_path, capsys, monkeypatch):
+    """Values with their spreads beside them, which leave the names no room; below them they do."""
+    monkeypatch.setenv("COLUMNS", "80")
+    jobs = {}
+    for i, (k, seed) in enumerate([(1, 0), (1, 1), (5000, 0), (5000, 1)]):
+        values, gaps = [-124.5 - i, -125.0], [10.5 + i, 20.5]
+        job = {"made": result(k=k, seed=seed), "cfg": config(k, seed), "words": [f"k={k}", f"seed={seed}"]}
+        jobs[f"{i:03d}"] = job | {"status": status(), "found": (evaluation(values, gaps), table(values, gaps))}
+    assert main([str(write_sweep(tmp_path / "s", jobs))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    head = max(place for place, line in enumerate(lines) if line.startswith("setting"))
+    row, spreads = lines[head + 2 : head + 4]
+    assert row.startswith("k=1 ")
+    assert spreads.split() == ["sd", "0.707", "sd", "0.354", "sd", "0.354"]
+    assert lines[head + 4].startswith("k=5000 ")
+    assert all(len(line.rstrip()) <= 80 for line in lines if "/" not in line)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ Keys
   preview   a .png file for a picture of the panels; nothing is sent
   records   the offline records that are drawn, outputs/wandb if not given
 
-Saving needs the extra `dashboard` ({extra}) and a W&B API key (`wandb login`).
+It needs the extra `dashboard` ({extra}); saving needs a W&B API key (`wandb login`), too.
 Runs reach W&B with logger.mode=online, or later with `wandb sync outputs/wandb/offline-run-*`.
 """
 KEYS = ("entity", "project", "sweep", "out", "pages", "preview", "records")
@@ -130,10 +129,10 @@ def _run(request: Request) -> None:
     offline = request.dry or request.out is not None or request.preview is not None
     if offline:
         os.environ |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
+    _refuse_missing_extra()
     if request.preview is not None:
         _draw(request, request.preview)
         return
-    _refuse_missing_extra()
     if not offline:
         _save(request)
         return
@@ -149,8 +148,6 @@ def _run(request: Request) -> None:
 
 def _draw(request: Request, path: Path) -> None:
     """Draw the panels from the records of the runs, and say which of them no run has logged anything for."""
-    if find_spec("wandb") is None:
-        raise UserError("preview= reads the records of W&B, which is not installed: pip install wandb.")
     from taut.commands.dashboard.preview import preview, undrawn
     from taut.commands.dashboard.records import read
     from taut.report.figures.style import save
@@ -209,6 +206,8 @@ def _save(request: Request) -> None:
 
 
 def _send(entity: str, pages: "Pages") -> None:
+    # asks W&B for the project of the report: where there is none, no workspace is left behind alone
+    pages.as_json()
     for name, specification in pages.charts.items():
         _add_chart(entity, name, specification)
     print(f"workspace: {pages.workspace.save().url}", flush=True)

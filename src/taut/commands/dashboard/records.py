@@ -144,7 +144,7 @@ def _inner(values: Any, name: str) -> Any:
     return None
 
 
-def labels(names: Sequence[str]) -> dict[str, str]:
+def short_names(names: Sequence[str]) -> dict[str, str]:
     """Short names of runs: the words that not all of them share, or all words of a single one."""
     words = [WORD.findall(name) for name in names]
     shared = set.intersection(*map(set, words)) if len(set(names)) > 1 else set()

@@ -12,8 +12,9 @@ from wandb_workspaces.reports.v2 import interface as wr
 from wandb_workspaces.reports.v2.internal import ReportViewspec
 from wandb_workspaces.workspaces.internal import View
 
-from taut.commands.dashboard.charts import KINDS, chart_name, specification
+from taut.commands.dashboard.charts import Chart
 from taut.commands.dashboard.pages import as_json, report, workspace
+from taut.commands.dashboard.sections import SECTIONS
 from taut.errors import UserError
 from taut.files import read_regular, reason
 
@@ -42,7 +43,8 @@ class Pages:
             sweep: W&B group of the runs of a sweep; without one there is no report.
             online: Whether W&B's server may be asked for the project.
         """
-        charts = {chart_name(kind): specification(kind) for kind in KINDS}
+        panels = [panel for section in SECTIONS for panel in section.panels]
+        charts = {panel.chart_name: panel.specification for panel in panels if isinstance(panel, Chart)}
         about = None if sweep is None else report(entity, project, sweep, online)
         return cls(workspace(entity, project, sweep), about, charts)
 

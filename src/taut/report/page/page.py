@@ -72,6 +72,9 @@ def render(
         marks=MARKS,
         waiting=list(_groups(runs)),
         kinds=kinds,
+        fewer=", ".join(
+            f"{kind.name} ({len(kind.pictures)} of {kind.found})" for kind in kinds if kind.found > len(kind.pictures)
+        ),
         failures=list(_failures(runs, names, base)),
         notes=notes,
         searches=searches,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from taut.config.program import typed
 from taut.functional.confidence_sequence import BURN_IN, LEVEL
+from taut.report.lists import listed
 from taut.report.numbers import number
 from taut.report.rank import criteria
 from taut.report.rank.candidates import Candidate, Entry, ScoreSet, settings_of, singles
@@ -21,7 +22,7 @@ from taut.report.rank.ranking import (
     RankKey,
     compared,
 )
-from taut.report.rank.sentences import ALONE, ALONE_IN_SET, Name, Words, at_least, bracket_words, how, listed
+from taut.report.rank.sentences import ALONE, ALONE_IN_SET, Name, Words, at_least, bracket_words, how
 from taut.report.read.files import whole
 
 ENOUGH = 5

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taut.functional.confidence_sequence import BURN_IN, LEVEL, MOST
+from taut.report.lists import listed
 from taut.report.numbers import floored, number
 from taut.report.rank.candidates import Candidate
 from taut.report.rank.ranking import Measure, Over, Ranking, Rival
@@ -11,8 +12,6 @@ from taut.report.rank.significance import EQUAL
 from taut.report.read.scores import Bracket, Score
 from taut.report.tables.evaluation import LABELS
 
-NAMED = 3
-"""Runs that are named in a sentence; the others are counted."""
 ALONE = "The only one that was scored in this way."
 ALONE_IN_SET = "the only run that was scored in this way"
 
@@ -40,14 +39,6 @@ def bracket_words(bracket: Bracket | None, digits: int = 3) -> str:
 def label(estimator: str) -> str:
     """The name of an estimator as it is written."""
     return LABELS.get(estimator, estimator)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Some names, the others counted."""
-    shown = list(names[:NAMED])
-    more = [f"{len(names) - len(shown)} more"] if len(names) > len(shown) else []
-    *before, last = [*shown, *more]
-    return f"{', '.join(before)} and {last}" if before else last
 
 
 def how(rivals: Sequence[Rival]) -> str:

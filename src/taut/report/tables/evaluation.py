@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taut.functional.bits import Bits
+from taut.report.lists import joined
 from taut.report.numbers import DIGITS, ceiled, floored, interval, number
 from taut.report.read.files import OF
 from taut.report.read.scores import Scores, key_of
@@ -103,7 +104,7 @@ def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) 
     ]
     lines += [*_gap_lines(result["gap"], of), *_bits(result), *_certificate(result, of)]
     lines += _remarks("void:", result.get("void", []), "bold red")
-    return [*lines, *_remarks("?", result["warnings"], "yellow"), Text("")]
+    return [*lines, *_remarks("?", joined(result["warnings"]), "yellow"), Text("")]
 
 
 def _evidence(title: str, result: Result, *, wide: bool) -> Table:

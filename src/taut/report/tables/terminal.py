@@ -90,10 +90,16 @@ def _heading(section: Section) -> Text:
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, *, notes: bool = False) -> Table:
-    """A table of runs or of settings, with heads of two lines where they name a split, and the notes of its cells."""
-    cells = [[_cell(cell, name=not place, note=notes) for place, cell in enumerate(row.cells)] for row in rows]
-    table = new_table(padding=NARROW, show_edge=False)
+    """A table of runs or of settings, with heads of two lines where they name a split, and the notes of its cells.
+
+    Notes stand below their values where the terminal has no room beside them.
+    """
+    cells = [_row(row, " " if notes else "") for row in rows]
     kept = _fitting(columns, cells, width)
+    if notes and _taken(columns, cells, kept) > width:
+        cells = [_row(row, "\n") for row in rows]
+        kept = _fitting(columns, cells, width)
+    table = new_table(padding=NARROW, show_edge=False)
     for place in kept:
         column = columns[place]
         table.add_column(
@@ -101,7 +107,9 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, *, notes:
             justify="right" if column.numeric else "left",
             no_wrap=column.numeric,
             overflow="fold",
-            min_width=None if place else min(LONGEST, max(len(row[0]) for row in cells)),
+            min_width=None
+            if place
+            else min(LONGEST, max(len(line) for row in cells for line in row[0].plain.split("\n"))),
         )
     for row in cells:
         table.add_row(*(row[place] for place in kept))
@@ -111,10 +119,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, *, notes:
 def _fitting(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
     """The places of the columns that a terminal has room for: those of a high rank give way first."""
     kept = [place for place, column in enumerate(columns) if column.terminal]
-    texts = {place: [*_head(columns[place]).split("\n"), *(row[place] for row in cells)] for place in kept}
-    wide = {place: max(map(len, texts[place])) for place in kept}
-    wide[0] = min(wide[0], LONGEST)
-    while sum(wide[place] + 2 for place in kept) > width:
+    while _taken(columns, cells, kept) > width:
         last = max(kept, key=lambda place: (columns[place].terminal, place))
         if columns[last].terminal == 1:
             break
@@ -122,16 +127,28 @@ def _fitting(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: 
     return kept
 
 
+def _taken(columns: Sequence[Column], cells: Sequence[Sequence[Text]], places: Sequence[int]) -> int:
+    """Letters that some columns take side by side."""
+    texts = ([_head(columns[place]), *(row[place].plain for row in cells)] for place in places)
+    wide = [max(len(line) for text in column for line in text.split("\n")) for column in texts]
+    return sum([min(wide[0], LONGEST), *wide[1:]]) + 2 * len(wide)
+
+
 def _head(column: Column) -> str:
     return column.label.replace(": ", ":\n", 1)
 
 
-def _cell(cell: Cell, *, name: bool, note: bool) -> Text:
+def _row(row: Row, before_note: str) -> list[Text]:
+    return [_cell(cell, before_note, name=not place) for place, cell in enumerate(row.cells)]
+
+
+def _cell(cell: Cell, before_note: str, *, name: bool) -> Text:
+    """The words of a cell, and its note where there is something to set before it."""
     shown = broken(cell.text) if name else cell.text
     text = Text(shown, style="bold" if cell.mark == "first" else "bold red" if cell.text == "void" else "")
-    if note and cell.note:
-        text.append(f" {cell.note}", style="not bold dim")
-    return text.append(f" {MARKS[cell.mark]}") if cell.mark else text
+    if cell.mark:
+        text.append(f" {MARKS[cell.mark]}")
+    return text.append(f"{before_note}{cell.note}", style="not bold dim") if before_note and cell.note else text
 
 
 def _note(note: Note) -> Text:

@@ -18,10 +18,15 @@ Tables = Mapping[str, Sequence[Row]]
 
 
 def tested(result: Mapping[str, Any]) -> dict[str, list[Row]]:
-    """``tables/gap``, one row: the gap of the test split and its standard error over the data, nats, and its kind."""
-    gap = result["scores"].get("gap", {})
-    known = {"gap": finite(gap.get("value")), "error": finite(gap.get("standard_error")), "kind": gap.get("kind")}
-    return {} if known["gap"] is None else {"tables/gap": _of_run(result, result, [known])}
+    """``tables/gap``, one row: gap, ELBO and log p(x) of the test split with standard errors over the data, nats.
+
+    ``kind`` is that of the gap.
+    """
+    scores = result["scores"]
+    known = {key: one for name in ("gap", "elbo", "log_px") for key, one in _with_error(name, scores.get(name)).items()}
+    if known["gap"] is None:
+        return {}
+    return {"tables/gap": _of_run(result, result, [{**known, "kind": scores["gap"].get("kind")}])}
 
 
 def curve(result: Mapping[str, Any]) -> list[dict[str, float]]:
