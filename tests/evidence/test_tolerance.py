@@ -6,9 +6,12 @@ from budget import assert_mean
 from scipy import stats
 from torch.distributions import Independent, Normal
 
-from taut.evidence import Target, tolerance
+from taut.evidence import Target
 from taut.evidence.loop import EvalTask
-from taut.evidence.tolerance import METHODS, Goal, Survey, bracket
+from taut.evidence.tolerance import METHODS, Goal, bracket
+from taut.evidence.tolerance.method import Sampler
+from taut.evidence.tolerance.survey import Survey
+from taut.functional import bounds
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
 from taut.testing import gaussian_mixture, linear_gaussian
@@ -59,9 +62,9 @@ def test_both_kinds_are_true_of_data_that_a_pilot_sent_every_way():
 
 def test_pilots_are_thrown_away_and_sizes_fixed_before_the_draws_that_count(monkeypatch):
     known, purposes, sized = linear_gaussian(2, 4, 12, width=1.1, shift=1.0), [], []
-    weights, sizes = Survey._weights, Survey.sizes
+    weights, sizes = Sampler.weights, Survey.sizes
     monkeypatch.setattr(
-        Survey, "_weights", lambda self, *args: purposes.append((args[3], args[2])) or weights(self, *args)
+        Sampler, "weights", lambda self, *args: purposes.append((args[3], args[2])) or weights(self, *args)
     )
     monkeypatch.setattr(Survey, "sizes", lambda self, **how: sized.append(len(purposes)) or sizes(self, **how))
     found = bracketed(known, Goal(0.02))
@@ -135,6 +138,6 @@ def test_nothing_is_drawn_where_the_value_is_known():
 
 def test_the_error_of_the_upper_bound_is_that_of_many_runs():
     log_w = torch.empty(320, 300).exponential_().log()
-    found = tolerance._variance_above(log_w)
-    spread = tolerance.bounds.leave_one_out_upper(log_w).var()
+    found = bounds.variance_of_leave_one_out_upper(log_w, 32)
+    spread = bounds.leave_one_out_upper(log_w).var()
     assert found.mean() / spread == pytest.approx(1, abs=0.3)

@@ -2195,7 +2195,7 @@ MUTANTS = [
     ),
     Mutant(
         "a value of the draws that chose it",
-        "evidence/tolerance.py",
+        "evidence/tolerance/bracket.py",
         'f"value/{method.name}/{method.steps}"',
         'f"pilot/{method.name}/{method.steps}/{k}"',
         "tests/evidence/test_tolerance.py::test_pilots_are_thrown_away_and_sizes_fixed_before_the_draws_that_count",

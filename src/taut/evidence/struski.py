@@ -3,15 +3,11 @@
 from math import log
 from typing import ClassVar
 
-import torch
-
 from taut.errors import UserError
 from taut.evidence.base import Evidence, count
 from taut.evidence.log_evidence import Kind, LogEvidence
 from taut.evidence.rows import Rows
 from taut.functional import bounds
-from taut.functional.statistics import variance_of_mean
-from taut.functional.types import LogWeights, PerDatum
 
 FEWEST_BLOCKS, MOST_BLOCKS = 4, 64
 
@@ -61,14 +57,6 @@ class Struski(Evidence):
         means = bounds.log_mean_exp(weights.log_w.unflatten(0, (self.blocks, -1)).transpose(0, 1))  # [blocks, b]
         value = bounds.leave_one_out_upper(means)
         log_x = bounds.leave_one_out(means).mean(0) - log(self.blocks - 1)
+        noise = bounds.variance_of_leave_one_out_upper(means, self.blocks)
         diagnostics = weights.diagnostics() | {"correction": value - log_x}
-        return LogEvidence(self.name, self.kind, value, _variance(means), self.k, diagnostics=diagnostics)
-
-
-def _variance(log_means: LogWeights) -> PerDatum:
-    """Variance of the bound by leaving out one block at a time; infinite with two blocks."""
-    blocks = len(log_means)
-    if blocks == 2:
-        return torch.full_like(log_means[0], torch.inf)
-    left = [bounds.leave_one_out_upper(torch.cat([log_means[:i], log_means[i + 1 :]])) for i in range(blocks)]
-    return variance_of_mean(torch.stack(left)) * (blocks - 1) ** 2
+        return LogEvidence(self.name, self.kind, value, noise, self.k, diagnostics=diagnostics)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from taut.functional.statistics import variance_of_mean
 from taut.functional.types import LogWeights, PerDatum
 
 
@@ -171,6 +172,23 @@ def leave_one_out_upper(log_w: LogWeights) -> PerDatum:
         raise ValueError("an upper bound needs two weights or more")
     others = leave_one_out(log_w) - log(k - 1)
     return torch.where(others.isfinite(), others + (log_w - others).exp() - 1, torch.inf).mean(0)
+
+
+def variance_of_leave_one_out_upper(log_w: LogWeights, groups: int) -> PerDatum:
+    r"""Monte Carlo variance of :func:`leave_one_out_upper`, by leaving out one of the groups of weights at a time.
+
+    The jackknife: $(G - 1)^2$ times the variance of the mean of the G values without a group. Infinite where what is
+    left is a single weight.
+
+    Args:
+        log_w: Log-weights.
+        groups: Number G of groups, 2 or more, that divides K.
+    """
+    parts = log_w.unflatten(0, (groups, -1))
+    if len(log_w) - parts.shape[1] < 2:
+        return torch.full_like(log_w[0], torch.inf)
+    left = [leave_one_out_upper(torch.cat([parts[:i], parts[i + 1 :]]).flatten(0, 1)) for i in range(groups)]
+    return variance_of_mean(torch.stack(left)) * (groups - 1) ** 2
 
 
 def block_curve(log_w: LogWeights) -> Float[Tensor, "sizes b"]:
