@@ -2263,4 +2263,25 @@ MUTANTS = [
         "matrix(x, self.x_shape)",
         "tests/api/test_runs.py::test_the_columns_of_the_run_are_found_by_their_names",
     ),
+    Mutant(
+        "a workspace that stays behind where its report has no project",
+        "commands/dashboard/command.py",
+        "    pages.as_json()\n",
+        "",
+        "tests/commands/test_dashboard.py::test_of_a_project_that_is_not_there_nothing_is_saved",
+    ),
+    Mutant(
+        "runs without an evaluation drawn among those that have one",
+        "commands/dashboard/preview.py",
+        "panel.draw(axes, shown)",
+        "panel.draw(axes, runs)",
+        "tests/commands/test_dashboard_preview.py",
+    ),
+    Mutant(
+        "spreads that leave the names of settings no room",
+        "report/tables/terminal.py",
+        "if notes and _taken(columns, cells, kept) > width:",
+        "if False:",
+        SEEDS + "::test_settings_keep_their_names_on_a_narrow_terminal",
+    ),
 ]

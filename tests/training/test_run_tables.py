@@ -54,6 +54,14 @@ def test_an_exact_gap_is_an_interval_without_a_width():
     assert row["log_px_low"] == row["log_px_high"] == -8.0
 
 
+def test_the_scores_of_the_test_stand_beside_their_errors():
+    """A column that a chart asks for and that is missing, or holds the other error."""
+    scores = {"gap": score(2.0, kind="lower"), "elbo": score(-10.0, 0.25), "log_px": score(-8.0, 0.125)}
+    (row,) = tables.tested({**ABOUT, **RUN, "scores": scores})["tables/gap"]
+    known = {"gap": 2.0, "gap_error": 0.5, "elbo": -10.0, "elbo_error": 0.25, "log_px": -8.0, "log_px_error": 0.125}
+    assert row == SAME | known | {"kind": "lower"}
+
+
 @pytest.mark.parametrize("void", [math.nan, -math.inf, None])
 def test_no_row_is_made_of_a_void_gap(void):
     result = evaluation()

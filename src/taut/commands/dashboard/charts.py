@@ -18,13 +18,13 @@ from wandb_workspaces.reports.v2 import interface as wr
 from taut.commands.dashboard.panels import K_NAME, NATS, Panel
 from taut.commands.dashboard.runs import SERIES, Run, name_rows, number, rows_of
 from taut.report.figures.bound import k_axis
-from taut.report.figures.style import BLUE, INK, OKABE_ITO, ORANGE
+from taut.report.figures.style import BLUE, GREY, INK, OKABE_ITO, ORANGE
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 """Schema that a specification names; nothing is read from there."""
 TITLE = "${string:title}"
-RUN = {"title": None, "sort": None, "axis": {"labelLimit": 220}}
-"""Names of runs on an axis, in the order of the runs and not of the alphabet."""
+RUN = {"title": None, "sort": None, "axis": {"labelLimit": 130}}
+"""Names of runs on an axis, in the order of the runs and not of the alphabet; what tells them apart comes first."""
 BY_SERIES = {"field": "series", "type": "nominal", "title": None, "legend": {"orient": "bottom"}}
 """A colour for each series."""
 TRUSTED_KHAT = 0.7
@@ -39,9 +39,7 @@ def _value(name: str) -> str:
     return f"datum['${{field:{name}}}']"
 
 
-def _series(words: str) -> list[dict[str, str]]:
-    """The name of a series, put together of columns."""
-    return [{"calculate": words, "as": "series"}]
+SERIES_NAMED = [{"calculate": " + ' ' + ".join(map(_value, SERIES)), "as": "series"}]
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,10 @@ class Interval(Chart):
 
     names_runs = True
     kind = "interval"
+    columns = ("run", *SERIES)
     vega_lite: ClassVar = {
-        "encoding": {"y": _column("run", "nominal", **RUN), "color": _column("run", "nominal", legend=None)},
+        "transform": SERIES_NAMED,
+        "encoding": {"y": _column("run", "nominal", **RUN), "color": BY_SERIES},
         "layer": [
             {
                 "transform": [{"filter": f"isValid({_value('high')})"}],
@@ -142,7 +142,8 @@ class Interval(Chart):
     @property
     def fields(self) -> Mapping[str, str]:
         ends = {"low": self.low, "high": self.high}
-        return {"run": "run"} | ends | {f"{end}_error": f"{column}_error" for end, column in ends.items()}
+        errors = {f"{end}_error": f"{column}_error" for end, column in ends.items()}
+        return {**super().fields, **ends, **errors}
 
     def draw(self, axes: Axes, runs: Sequence[Run]) -> None:
         rows = rows_of(runs, self.table)
@@ -200,8 +201,16 @@ class GapAgainstK(Chart):
     kind = "gap-against-k"
     columns = ("k", "gap", *SERIES)
     vega_lite: ClassVar = {
-        "transform": _series(" + ' ' + ".join(map(_value, SERIES))),
-        "encoding": {"x": _column("k", scale={"type": "log"}, title="K", axis={"format": "d"}), "color": BY_SERIES},
+        "transform": SERIES_NAMED,
+        "encoding": {
+            "x": _column(
+                "k",
+                scale={"type": "log", "nice": False, "padding": 12},
+                axis={"format": "d", "tickCount": 4},
+                title=K_NAME,
+            ),
+            "color": BY_SERIES,
+        },
         "layer": [
             {"mark": mark, "encoding": {"y": _column("gap", title=f"gap, {NATS}", scale={"zero": False}, **more)}}
             for mark, more in (
@@ -235,10 +244,11 @@ class KhatHistogram(Chart):
     kind = "khat-histogram"
     columns = ("khat", "model", "k")
     vega_lite: ClassVar = {
-        "transform": _series(f"{_value('model')} + ' k=' + {_value('k')}"),
+        "transform": [{"calculate": f"{_value('model')} + ' k=' + {_value('k')}", "as": "series"}],
         "layer": [
             {
-                "mark": {"type": "bar", "opacity": 0.5},
+                # steps around the middles of the bins: many series of bars would hide one another
+                "mark": {"type": "area", "interpolate": "step", "fillOpacity": 0.12, "line": True},
                 "encoding": {
                     "x": _column("khat", bin={"step": 0.1}, title="k-hat"),
                     "y": {"aggregate": "count", "type": "quantitative", "stack": None, "title": "number of data"},
@@ -246,7 +256,7 @@ class KhatHistogram(Chart):
                 },
             },
             {
-                "mark": {"type": "rule", "color": "#D55E00", "strokeDash": [5, 3]},
+                "mark": {"type": "rule", "color": GREY, "strokeDash": [5, 3]},
                 "encoding": {"x": {"datum": TRUSTED_KHAT, "type": "quantitative"}},
             },
         ],

@@ -86,8 +86,8 @@ MORE_SAMPLES = Section(
 BETTER = Section(
     "Which run is better?",
     "A larger lower bound of log p(x) is better on the same data; a smaller gap alone is not, for a poor model may "
-    "have a tight bound. A difference below two standard errors says nothing: "
-    f"`{typed('report')} <folder>` tests it.",
+    "have a tight bound. Whiskers are one standard error over the data, which moves all runs alike: they may overlap "
+    f"where one run is better, and `{typed('report')} <folder>` tests it.",
     [
         Interval("from the ELBO to log p(x), at least", "tables/gap", "elbo", "log_px", width=2),
         Lines("bound on the validation split, at the K of training", {"val/bound": "bound"}, width=2),

@@ -1,6 +1,7 @@
 """The pages as a file that is reviewed in git, and read back to be saved."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from taut.commands.dashboard.pages import as_json, report, workspace
 from taut.commands.dashboard.sections import SECTIONS
 from taut.errors import UserError
 from taut.files import read_regular, reason
+
+OWNER = re.compile(r'(?<="panelDefId": ")[^"/]*(?=/taut-)')
+"""Whose charts the panels of a file are drawn by."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,10 @@ class Pages:
             UserError: If it cannot be read, or W&B's reader refuses it, or a panel of it is of no kind that it knows.
         """
         try:
-            content = json.loads(read_regular(path))
-            for page in ("workspace", "report"):
-                if page in content:
-                    _make_them_of(content[page], content["charts"], entity, project)
+            content = json.loads(OWNER.sub(entity, json.dumps(json.loads(read_regular(path)))))
             found = ws.Workspace._from_model(View.model_validate(content["workspace"]))
-            about = content.get("report")
-            page = None if about is None else _report_of(about)
+            page = _report_of(content["report"]) if "report" in content else None
+            charts = dict(content["charts"])
         except OSError as error:
             raise UserError(
                 f"pages={path} cannot be read ({reason(error)}); write one with out=<file>.json."
@@ -78,7 +79,10 @@ class Pages:
             raise UserError(
                 f"pages={path} has a panel of a kind that W&B does not know; write one with out=<file>.json."
             )
-        return cls(found, page, content["charts"])
+        for one in (found, page):
+            if one is not None:
+                one.entity, one.project = entity, project
+        return cls(found, page, charts)
 
     def as_json(self) -> dict[str, Any]:
         """Content of a file that :meth:`read` reads."""
@@ -106,23 +110,3 @@ def _title(panel: Any) -> str:
     if isinstance(panel, wr.CustomChart):
         return panel.chart_strings["title"]
     return getattr(panel, "title", None) or "settings that differ"
-
-
-def _make_them_of(page: Any, charts: Mapping[str, Any], entity: str, project: str) -> None:
-    """Put the user, the project and the charts of this user into a page."""
-    if "entity" in page:
-        page["entity"], page["project"] = entity, project
-    else:
-        page["project"] |= {"entityName": entity, "name": project}
-    for panel in _panels(page):
-        name = str(panel["config"]["panelDefId"]).rpartition("/")[2]
-        if name in charts:
-            panel["config"]["panelDefId"] = f"{entity}/{name}"
-
-
-def _panels(value: Any) -> list[dict[str, Any]]:
-    """The panels anywhere in a page that are drawn by a chart of the user's."""
-    if isinstance(value, dict):
-        own = [value] if value.get("viewType") == "Vega2" else []
-        return own + [panel for part in value.values() for panel in _panels(part)]
-    return [panel for part in value for panel in _panels(part)] if isinstance(value, list) else []
