@@ -89,6 +89,9 @@ def test_its_result_says_what_was_hidden_and_what_every_number_is(default):
     result = _result(default[0], "bottom_half")
     assert result["mask"] == "bottom_half"
     assert result["cells"] == "observed"
+    filled = int(np.isnan(np.load(default[0] / "completion_bottom_half" / "completions.npz")["x"]).sum())
+    assert result["filled"] == filled > 0
+    assert result["observed_share"] == pytest.approx(1 - filled / result["cells_in_all"])
     assert result["observed_share"] == 0.5
     assert result["refined"] is True
     assert result["missing_given_observed"]["kind"] == "difference of two lower bounds, itself no bound"

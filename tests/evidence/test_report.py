@@ -13,7 +13,7 @@ from taut.evidence.optimal_q import Search
 from taut.evidence.rows import MOST_WEIGHTS
 from taut.functional import seeding
 from taut.functional.sampling import NoiseKeys
-from taut.report.tables.evaluation import _certificate, ceiled, comparable, floored
+from taut.report.tables.evaluation import _certificate, ceiled, comparable, floored, rows_words
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
 from taut.testing import linear_gaussian
@@ -132,3 +132,18 @@ def test_the_certificate_in_the_report_is_rounded_outwards():
     assert "(importance) and below -0.999 with 95% confidence (U_K and BDMC together), however" in both
     assert _said() == ""
     assert _said(certificate=low, gap={"exact": True}) == "", "what is known needs no certificate"
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"split": "test", "held_out": True}, "test split"),
+        ({"split": "test", "held_out": False}, "test split, the training rows"),
+        ({"split": "train", "held_out": False}, "train split"),
+        ({"split": "test", "held_out": False, "other_data": True}, "test split of other data than those of the run"),
+        ({"split": "table", "held_out": True}, "table"),
+        ({"split": "table", "held_out": False}, "table of the run, with the rows that it was trained on"),
+    ],
+)
+def test_rows_of_another_table_are_not_called_the_training_rows(about, words):
+    assert rows_words(about) == words

@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 from torch.distributions import MixtureSameFamily, MultivariateNormal, OneHotCategorical
 
 from taut.evidence import AIS, Importance, LogEvidence, Naive, Rows, elbo
-from taut.evidence.diagnostics import reliability_warnings
+from taut.evidence.diagnostics import reliability_warnings, warning_sentences
 from taut.evidence.gap import GapDecomposition
 from taut.evidence.loop import EvalResult
 from taut.evidence.summary import assessed, certified, plain, scored, taken_apart
@@ -334,3 +334,27 @@ def test_a_mixture_that_is_wrong_in_a_component_that_hardly_counts_is_drawn_from
     target = replace(Target.of(joint, q), q=asked)
     assert target.posterior
     assert bool((Rows(target, x).weights(100).log_w.std(0) == 0).all()) == (shift == 0)
+
+
+def test_what_holds_for_several_estimators_is_said_once_and_names_a_way_out():
+    bad = GOOD | {"khat": 0.8}
+    several = [_evidence(**bad), _evidence("jackknife", "estimate", **bad), _evidence("struski", "upper", **bad)]
+    (sentence,) = warning_sentences(several)
+    assert sentence.startswith("importance, jackknife and struski: k-hat is above 0.7 for 100% of the data: ")
+    assert sentence.endswith("evidence=[importance,ais,struski].")
+    (softened,) = warning_sentences(several, closed=True)
+    assert "may be far" not in softened
+    assert "only a mode that q misses could lie between" in softened
+    assert len(warning_sentences([*several, _evidence("ais", ess=1.2, k=16, acceptance=0.65)])) == 2
+
+
+@pytest.mark.parametrize(("width", "closed"), [(0.0, True), (0.09, True), (0.11, False), (-0.01, False)], ids=str)
+def test_k_hat_is_softened_where_the_bracket_is_narrower_than_the_error_over_the_data(width, closed):
+    """0, 1, ..., 9 have a standard deviation of sqrt(82.5 / 9), and their mean an error of 0.9574."""
+    values = torch.arange(10) / 9.574271  # an error of 0.1
+    low = replace(_evidence(**GOOD | {"khat": 0.8}), value=values)
+    high = replace(_evidence("struski", "upper"), value=values + width)
+    bound = replace(_evidence("elbo"), value=values - 1)
+    result = assessed(EvalResult(bound, [low, high], torch.zeros(21, 10)), 0.95)
+    (sentence,) = result["warnings"]
+    assert ("only a mode" in sentence) == closed

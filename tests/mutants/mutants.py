@@ -1093,10 +1093,10 @@ MUTANTS = [
         REPORT + "::test_a_certificate_is_never_printed_above_itself[-23.6066--23.607]",
     ),
     Mutant(
-        "two likelihoods in one column",
-        "report/tables/evaluation.py",
-        '"mask", "likelihood",',
-        '"binarisation",',
+        "a density and a mass in one column",
+        "report/read/scores.py",
+        'return "mass" if likelihood in MASSES else "density"',
+        'return "density"',
         REPORT + "::test_runs_scored_differently_share_no_column[likelihood]",
     ),
     Mutant(

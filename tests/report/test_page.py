@@ -18,7 +18,6 @@ from made_runs import config, evaluation, large_sweep, result, status, table, wr
 from PIL import Image
 
 from taut.commands.report import main
-from taut.report.lists import joined
 from taut.report.page.plots import thinned
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -392,13 +391,3 @@ def test_many_doubts_are_folded(tmp_path, count, folded):
     page = _page(run)
     assert page.count("<strong>doubt</strong>") == count
     assert (f"{count} doubts, behind the marks ?</summary>" in page) == folded
-
-
-def test_estimators_that_are_doubted_alike_share_a_sentence(tmp_path, capsys):
-    """Three sentences of the same weights; a sentence that is lost, or is said of another estimator."""
-    assert joined(["a: one", "b: two", "c: one", "no colon"]) == ["a and c: one", "b: two", "no colon"]
-    values, gaps = [-24.0, -25.0], [0.5, 0.6]
-    found = evaluation(values, gaps) | {"warnings": ["importance: few samples", "struski: few samples"]}
-    assert "importance and struski: few samples" in _page(
-        write_run(tmp_path / "run", result(), found=(found, table(values, gaps)))
-    )

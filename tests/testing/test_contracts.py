@@ -6,7 +6,7 @@ import pytest
 import torch
 from pieces import build
 from torch import nn
-from torch.distributions import Distribution, Independent, Laplace, Normal, OneHotCategorical
+from torch.distributions import Cauchy, Distribution, Independent, Laplace, Normal, OneHotCategorical
 
 from taut.data.base import Data, Splits
 from taut.data.mask.base import Mask
@@ -71,6 +71,21 @@ class Learned(Prior):
         return Independent(Laplace(torch.zeros_like(self.log_scale), self.log_scale.exp()), 1)
 
 
+class HeavyTailed(Learned):
+    """Cauchy's distribution, which has no mean; samples of another one than the density where so asked."""
+
+    def __init__(self, dim=1, *, by=0.0, scale=1.0, log_mass=0.0):
+        super().__init__(dim)
+        self.by, self.scale, self.log_mass = by, scale, log_mass
+
+    def forward(self):
+        zero, one = torch.zeros_like(self.log_scale, dtype=torch.float64), self.log_scale.double().exp()
+        density = Independent(Cauchy(zero, one), 1)
+        log_prob = density.log_prob
+        density.log_prob = lambda z: log_prob(z) + self.log_mass
+        return Other(Independent(Cauchy(zero + self.by, one * self.scale), 1), density)
+
+
 class Wide(Learned):
     def forward(self):
         density = super().forward()
@@ -109,6 +124,9 @@ class Loose(Learned):
 BROKEN_PRIORS = {
     "sampler wider than density, one coordinate": (Wide, "samples of p(z) have its density"),
     "sampler wider than density, two coordinates": (partial(Wide, 2), "samples of p(z) have its density"),
+    "heavy tails of another middle": (partial(HeavyTailed, by=0.2), "samples of p(z) have its density"),
+    "heavy tails of another width": (partial(HeavyTailed, 2, scale=1.4), "samples of p(z) have its density"),
+    "heavy tails that integrate to 1.05": (partial(HeavyTailed, log_mass=0.05), "samples of p(z) have its density"),
     "density that integrates to 1.2": (Unnormalised, "samples of p(z) have its density, which is normalised"),
     "frequencies of other categories": (partial(Skewed, 3), "samples of p(z) have its density"),
     "a batch axis": (Batched, "the batch shape of prior(): expected [], got [1]."),
@@ -125,7 +143,9 @@ def test_a_broken_prior_is_refused(make, sentence):
     assert str(caught.value).startswith(sentence), caught.value
 
 
-@pytest.mark.parametrize("make", [Learned, partial(Learned, 3), partial(Categorical, 5)])
+@pytest.mark.parametrize(
+    "make", [Learned, partial(Learned, 3), partial(Categorical, 5), HeavyTailed, partial(HeavyTailed, 3)]
+)
 def test_a_right_prior_in_single_precision_passes_and_nothing_of_the_caller_changes(make):
     prior, state = make().train(), torch.get_rng_state()
     before = [p.clone() for p in prior.parameters()]

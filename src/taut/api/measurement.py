@@ -92,6 +92,7 @@ class Measurement(ABC):
             "checkpoint": self.checkpoint,
             "precision": str(precision).removeprefix("torch."),
             "data_digest": self.data.digest,
+            "other_data": self.other_data,
             "seconds": seconds,
         }
 

@@ -36,7 +36,7 @@ from taut.training.stored_run import Run
 __all__ = ["complete"]
 
 JUDGED = 256
-"""Rows whose completions are scored at once."""
+"""Rows whose completions are scored at once, and on which floors and caps are looked for."""
 
 
 def complete(cfg: DictConfig) -> dict[str, Any]:
@@ -190,6 +190,8 @@ class Completion(Measurement):
             "held_out": self.input.held_out and not self.other_data,
             "cells": self.model.joint.likelihood.scored_cells,
             "observed_share": self.input.observed_share,
+            "filled": int(self.input.x.isnan().sum()),
+            "cells_in_all": self.input.x.numel(),
             "k": cfg.k,
             "draws": cfg.draws,
             "refined": self.refined,
@@ -201,6 +203,7 @@ class Completion(Measurement):
             "missing_given_observed": None if complete is None else _difference(complete, observed),
             "errors": errors,
             "warnings": [*self.warnings(), *self._remedies(completions, observed)],
+            "limits": self.model.limits(self.input.x[:JUDGED].to(self.processes.device)),
             "skipped": self.skipped,
             **self.about_measurement(self.input.x.dtype, seconds),
         }

@@ -330,8 +330,8 @@ class Composer:
             job: Called with the task config, once or for each job of a sweep.
         """
         OmegaConf.set_readonly(cfg.hydra, False)  # as it was composed; HydraConfig locked it
-        # what Hydra's launcher says of each job repeats the words of the command; each job names its run itself
-        logging.getLogger(str(cfg.hydra.launcher._target_).rpartition(".")[0]).setLevel(logging.WARNING)
+        # its lines on jobs repeat the words of the command, and each job names its run itself
+        logging.getLogger("hydra").setLevel(logging.WARNING)
         self.loader.ahead = cfg
         start = self.hydra.multirun if cfg.hydra.mode == RunMode.MULTIRUN else self.hydra.run
         start(self.name, job, list(cfg.hydra.overrides.hydra) + list(cfg.hydra.overrides.task))

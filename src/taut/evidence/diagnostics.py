@@ -1,5 +1,6 @@
 """Reasons in words to distrust the value of an estimator, or a model that does not use its latents."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -25,6 +26,8 @@ ACCEPTANCE = (0.3, 0.95)
 """Range of HMC's acceptance where the tuning has settled."""
 ACTIVE = 1e-2
 """A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
+REMEDY = "; annealed chains, which do not rest on q alone, tell: evaluate with evidence=[importance,ais,struski]"
+"""The way out of bad weights, at the end of a sentence about them; every command that measures has the key."""
 MIN_ACTIVE_SHARE = 0.1
 """Share of the latent units below which the posterior is said to have collapsed."""
 
@@ -34,11 +37,20 @@ class ReliabilityWarning(NamedTuple):
 
     Args:
         short: Two to five words for a table.
-        sentence: What it is and what it means.
+        text: What it is and what it means.
+        name: The estimator it is about.
+        softened: What is left of it where log p(x) lies between bounds that are as good as one; empty where all is.
     """
 
     short: str
-    sentence: str
+    text: str
+    name: str
+    softened: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The text, behind the name of the estimator."""
+        return f"{self.name}: {self.text}"
 
 
 def reliability_warnings(evidence: LogEvidence) -> list[ReliabilityWarning]:
@@ -47,7 +59,27 @@ def reliability_warnings(evidence: LogEvidence) -> list[ReliabilityWarning]:
     A lower bound with bad weights is still a lower bound: what is in doubt is its distance to log p(x).
     """
     reasons = [*_infinite(evidence), *_missed(evidence), *_weights(evidence), *_chains(evidence), *_tails(evidence)]
-    return [ReliabilityWarning(short, f"{evidence.name}: {sentence}") for short, sentence in reasons]
+    return [ReliabilityWarning(short, text, evidence.name, *softened) for short, text, *softened in reasons]
+
+
+def warning_sentences(evidence: Sequence[LogEvidence], *, closed: bool = False) -> list[str]:
+    """Every reason once, behind the names of all estimators that it holds for.
+
+    Args:
+        evidence: Estimators of the same data.
+        closed: Whether the best lower and upper bound are as good as one: nearer than the data leave either known.
+    """
+    names: dict[str, list[str]] = {}
+    for one in evidence:
+        for warning in reliability_warnings(one):
+            text = warning.softened if closed and warning.softened else warning.text
+            names.setdefault(text, []).append(warning.name)
+    return [f"{_together(who)}: {text}" for text, who in names.items()]
+
+
+def _together(names: Sequence[str]) -> str:
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def collapse(active: float, units: int, kl: float) -> str | None:
@@ -97,8 +129,9 @@ def _missed(evidence: LogEvidence) -> list[tuple[str, str]]:
     ]
 
 
-def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:
-    found, k = [], evidence.k or 0
+def _weights(evidence: LogEvidence) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    k = evidence.k or 0
     khat, ess, largest = (evidence.diagnostics.get(name) for name in ("khat", "ess", "max_weight"))
     annealed = "acceptance" in evidence.diagnostics
     least = MIN_CHAINS if annealed else MIN_ESS
@@ -122,7 +155,9 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, str]]:
             (
                 f"k-hat > 0.7: {share:.0%}",
                 f"k-hat is above 0.7 for {share:.0%} of {of}: their weights have no variance to speak of, so the "
-                "value may be far from log p(x) and its stated error is too small.",
+                f"value may be far from log p(x) and its stated error is too small{REMEDY}.",
+                f"k-hat is above 0.7 for {share:.0%} of {of}, yet the bounds from below and from above differ by less "
+                f"than the error over the data: only a mode that q misses could lie between{REMEDY}.",
             )
         )
     if largest is not None and not annealed and _share(largest > MAX_WEIGHT, largest) > MAX_BAD_SHARE:

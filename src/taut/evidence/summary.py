@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from taut.evidence.diagnostics import ACTIVE, reliability_warnings
+from taut.evidence.diagnostics import ACTIVE, reliability_warnings, warning_sentences
 from taut.evidence.gap import GapDecomposition, Interval, interval
 from taut.evidence.information import Information
 from taut.evidence.log_evidence import LogEvidence, certificate
@@ -34,8 +34,17 @@ def assessed(answer: EvalResult, confidence: float) -> dict[str, Any]:
         "curve": _curve(answer.trusted),
         "thermodynamic": {"beta": BETAS, "value": answer.thermodynamic.mean(1).tolist()},
         "void": list(dict.fromkeys(answer.void.values())),
-        "warnings": [doubt.sentence for one in answer.trusted for doubt in reliability_warnings(one)],
+        "warnings": warning_sentences(answer.trusted, closed=_closed(gap, by_name)),
     }
+
+
+def _closed(gap: Interval, by_name: dict[str, LogEvidence]) -> bool:
+    """Tell whether a bracket is narrower than the error of its ends over the data, and not crossed by noise."""
+    if gap.exact or gap.high is None or gap.upper is None:
+        return False
+    width = (gap.high - gap.low).mean().item()
+    # False for a single datum, whose error is NaN
+    return 0 <= width <= by_name[gap.lower].standard_error
 
 
 def scored(evidence: LogEvidence, void: str | None = None) -> dict[str, Any]:

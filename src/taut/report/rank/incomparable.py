@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from taut.config.program import typed
+from taut.report.lists import listed
 from taut.report.rank.candidates import ScoreSet
-from taut.report.rank.sentences import listed
 from taut.report.read.runs import Run
 
 MOST = 5

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from taut.report.numbers import number
 from taut.report.read.files import OF
-from taut.report.tables.evaluation import section, signed
+from taut.report.tables.evaluation import rows_words, section, signed
 from taut.report.tables.table import NARROW, new_table
 
 Result = Mapping[str, Any]
@@ -29,13 +29,12 @@ SHARES = {"coverage_50": 0, "coverage_90": 0, "error_rate": 1}
 
 def completion_tables(result: Result) -> list[RenderableType]:
     """Everything of a completion's ``result.json`` that is worth a look."""
-    same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
     hidden = "holes of the data" if result["mask"] == "from_data" else f"{result['mask'].replace('_', ' ')} hidden"
     refined = ", q refined for each datum" if result["refined"] else ""
     tables: list[RenderableType] = [
         Text(result["name"], style="bold"),
-        Text(f"{hidden}, {result['observed_share']:.0%} of the cells observed{refined}"),
-        *section(f"{result['split']}{same}", result["observed"], of=OF[result["cells"]]),
+        Text(f"{hidden}, {result['observed_share']:.0%} of the cells observed{refined}{_filled(result)}"),
+        *section(rows_words(result), result["observed"], of=OF[result["cells"]]),
     ]
     if result["simulated"]:
         holes = "the same holes" if result["cells"] == "observed" else "the holes that it makes"
@@ -45,6 +44,12 @@ def completion_tables(result: Result) -> list[RenderableType]:
     if result["errors"]:
         tables.append(_errors(result))
     return [*tables, _notes(result)]
+
+
+def _filled(result: Result) -> str:
+    """Number of cells that were filled in, which a share rounds away."""
+    filled, cells = result["filled"], result["cells_in_all"]
+    return f": {filled:,} of {cells:,} cells filled in" if filled else ""
 
 
 def _missing(score: Mapping[str, Any]) -> Text:
@@ -98,7 +103,8 @@ def _score(score: Mapping[str, Any] | None, key: str) -> str:
 
 
 def _notes(result: Result) -> Text:
-    text = Text("".join(f"? {warning}\n" for warning in result["warnings"]), style="yellow")
+    doubts = [*result["warnings"], *result.get("limits", [])]
+    text = Text("".join(f"? {doubt}\n" for doubt in doubts), style="yellow")
     for line in [*(f"skipped: {skipped}\n" for skipped in result["skipped"]), f"{result['seconds']:.1f} s"]:
         text.append(line, style="not yellow dim")
     return text

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from taut.functional.bits import Bits
-from taut.report.lists import joined
 from taut.report.numbers import DIGITS, ceiled, floored, interval, number
 from taut.report.read.files import OF
 from taut.report.read.scores import Scores, key_of
@@ -47,7 +46,7 @@ def evaluation_tables(result: Result, width: int = 80) -> list[RenderableType]:
     """
     wide = width >= WIDE
     tables: list[RenderableType] = [Text(result["name"], style="bold")]
-    tables += section(_rows(result), result, of=_of(result), wide=wide)
+    tables += section(rows_words(result), result, of=_of(result), wide=wide)
     tables += _reported(result)
     tables += _tolerance(result["tolerance"], result["n"], _of(result)) if result.get("tolerance") else []
     tables += _information(result["information"]) if result["information"] else []
@@ -68,12 +67,18 @@ def _reported(result: Result) -> list[RenderableType]:
     return [Text(f"{result['reported']['words']}.", style="bold"), _aside(how), Text("")]
 
 
-def _rows(result: Result) -> str:
+def rows_words(result: Result) -> str:
     """Which data these are; of those that were handed over in Python nobody knows more."""
-    if result["split"] == "data":
+    split = result["split"]
+    if split == "data":
         return "data"
-    same = "" if result["held_out"] or result["split"] == "train" else ", the training rows"
-    return f"{result['split']} split{same}"
+    if split == "table":
+        return "table" if result["held_out"] else "table of the run, with the rows that it was trained on"
+    # a warning says that any of them may have been trained on
+    if result.get("other_data"):
+        return f"{split} split of other data than those of the run"
+    same = "" if result["held_out"] or split == "train" else ", the training rows"
+    return f"{split} split{same}"
 
 
 def signed(score: Mapping[str, Any] | None, digits: int = 3) -> str:
@@ -104,7 +109,7 @@ def section(what: str, result: Result, *, of: str = "p(x)", wide: bool = False) 
     ]
     lines += [*_gap_lines(result["gap"], of), *_bits(result), *_certificate(result, of)]
     lines += _remarks("void:", result.get("void", []), "bold red")
-    return [*lines, *_remarks("?", joined(result["warnings"]), "yellow"), Text("")]
+    return [*lines, *_remarks("?", result["warnings"], "yellow"), Text("")]
 
 
 def _evidence(title: str, result: Result, *, wide: bool) -> Table:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from taut.report.lists import joined, listed
+from taut.report.lists import listed
 from taut.report.rank.candidates import ScoreSet
 from taut.report.read.scores import Scores
 
@@ -48,5 +48,5 @@ def _of(scores: Scores) -> Iterator[tuple[Kind, str]]:
         yield "limit", text
     if scores.converged is False:
         yield "limit", "not converged: more epochs may still change its scores"
-    for text in joined(scores.reliability_warnings):
+    for text in scores.reliability_warnings:
         yield "doubt", text
