@@ -21,6 +21,7 @@ def test_fdr_keeps_nothing(trainings):
     lines = done.out.splitlines()
     assert lines[0] == "debug=fdr: One batch through training, validation and test; nothing is kept."
     assert lines[-1] == "fast_dev_run: training, validation and test went through; nothing was kept."
+    assert "run folder" not in done.out
 
 
 def test_fdr_leaves_a_folder_that_was_there_as_it_was(trainings):
@@ -36,6 +37,7 @@ def test_overfit_shows_that_a_model_learns_and_is_no_result(trainings, capsys):
     done = command("train", "debug=overfit", "optimizer.lr=0.01", *LOGGED)
     assert done.code == 0, done.err
     (folder,) = Path("outputs/debug").iterdir()
+    assert f"\nrun folder: {folder}\n" in done.out
     result = json.loads((folder / "result.json").read_text())
     said = "debug=overfit looks for faults: these numbers are no results, and are not ranked"
     assert (result["debug"], result["partial"][-1], result["epochs"]) == ("overfit", said, 200)

@@ -56,6 +56,7 @@ def test_the_smallest_study_runs(commands, tmp_path):
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
     assert folder.name == "smoke"
+    assert done.stdout.startswith("sweep folder: outputs/sweeps/smoke\n")
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     expected = [f"{i:03d}_{m}-seed{s}" for i, (m, s) in enumerate(itertools.product(["vae", "iwae"], [0, 1]))]
     assert names == expected

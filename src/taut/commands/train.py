@@ -207,9 +207,8 @@ def train(cfg: DictConfig) -> float | None:
     started = start_from(cfg.ckpt_path, model, data) if cfg.ckpt_path and checkpoint is None else None
     loggers.quiet()
     begin = partial(_begin, cfg, folder, started, found)
-    trainer = _build_trainer(
-        cfg, folder, [RunFolder(folder, partial(_announce, folder, model, begin)), *_threads(cfg, data)]
-    )
+    told = partial(_announce, cfg, folder, model, begin)
+    trainer = _build_trainer(cfg, folder, [RunFolder(folder, told), *_threads(cfg, data)])
     refuse_closed_form_in_parallel(model, trainer)
     refuse_small_batches(data, trainer.world_size)
     parameters = sum(p.numel() for p in model.parameters())
@@ -409,12 +408,14 @@ def _begin(cfg: DictConfig, folder: Path, started: str | None, found: Search | N
         _keep_rate(cfg, folder, found)
 
 
-def _announce(folder: Path, model: LatentVariableModel, begin: Callable[[], None]) -> None:
+def _announce(cfg: DictConfig, folder: Path, model: LatentVariableModel, begin: Callable[[], None]) -> None:
     """Begin the run, and say where it goes and what was settled for it."""
     begin()
     if first():
-        lines = [f"run folder: {from_here(folder)}", *filter(None, [model.rounded_samples])]
-        Console().print(Text("\n".join(lines), style="dim"), soft_wrap=True)
+        # fast_dev_run keeps nothing
+        place = [] if cfg.trainer.fast_dev_run else [f"run folder: {from_here(folder)}"]
+        for line in filter(None, [*place, model.rounded_samples]):
+            Console().print(Text(line, style="dim"), soft_wrap=True)
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:
