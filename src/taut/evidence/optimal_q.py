@@ -106,6 +106,8 @@ class Search:
         with torch.enable_grad():
             q = family.distribution(parameters)
             z = reparameterised(q, noise.next(noise_shape(q)))
+            # a flow knows the density of its draws without this second pass, which is a third of a step; but the
+            # gradient then has the noise of q's score, and a search takes twice the steps to get as far
             log_q = family.distribution(parameters.detach()).log_prob(z)
             log_p = rows.target.log_joint(rows.x, z)
             if not log_p.requires_grad:
