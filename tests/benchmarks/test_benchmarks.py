@@ -215,6 +215,16 @@ def test_imputation_is_scored_against_the_truth(trainings, monkeypatch, capsys):
     assert "Imputer()" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("best", imputation.COMPONENTS)
+def test_mixtures_are_chosen_by_observed_cells_that_they_have_not_seen(monkeypatch, best):
+    """Fits of the best number fill in the truth; all copy the cells that they are shown."""
+    x = np.where(np.random.default_rng(0).random((200, 5)) < 0.5, np.nan, 1.0)
+    monkeypatch.setattr(
+        imputation, "_mean_of_starts", lambda seen, many: np.where(np.isnan(seen), 1 + abs(many - best), seen)
+    )
+    assert np.array_equal(imputation.mixtures(x), np.ones_like(x))
+
+
 def test_published_tables_lose_the_cells_that_the_papers_hide():
     """Half of all; and where the mean of a column is off by 1.82, as Ipsen et al. (2021) have it in Table 1."""
     x = imputation.table()

@@ -41,6 +41,7 @@ def runs(trainings, tmp_path_factory, table):
         "vae": VAE,
         "tracked": [*VAE, "logger=wandb"],
         "masked": [*VAE, "q=masked", "mask=random", "mask.fresh=true"],
+        "bits": [*VAE, "prior=bernoulli", "q=bernoulli", "objective=reinforce", "k=2"],
         "mog": [*TABLE, f"data.path={table}", "mask=from_data", "data.val_fraction=0", "data.test_fraction=0"],
     }
 
@@ -143,6 +144,15 @@ def test_a_run_trained_on_holes_is_not_refined_and_says_what_it_scored(runs):
     result = _result(run, "random_0.5")
     assert result["refined"] is False
     assert 0.3 < result["observed_share"] < 0.7
+
+
+def test_advice_on_few_samples_names_only_what_the_run_can_do(default, runs):
+    """20 samples are always too few to tell: ``refine=true``, ``q=masked`` and AIS are refused where z is discrete."""
+    (whole,) = [text for text in _result(default[0], "bottom_half")["warnings"] if "What helps" in text]
+    assert "a larger k; a run trained with q=masked mask=random mask.fresh=true; evidence=[ais]" in whole
+    assert command("complete", f"run={runs('bits')}", "mask=left_half", *SHORT).code == 0
+    (of_bits,) = [text for text in _result(runs("bits"), "left_half")["warnings"] if "What helps" in text]
+    assert of_bits.endswith(": q has never seen holes. What helps: a larger k.")
 
 
 def test_nothing_missing_gives_the_data_and_log_px(runs):

@@ -1,11 +1,14 @@
 """``taut gradients``: a table, a file and a picture beside a run, or one sentence."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 from evaluations import VAE, trained
+from pieces import build
 
-from taut.commands.gradients import main
+from taut.commands.gradients import _fitting, main
 from taut.config import pieces
 
 
@@ -47,3 +50,17 @@ def test_a_run_gets_a_table_a_file_and_a_picture(trainings, tmp_path, capsys):
 def test_a_wrong_word_is_refused(words, message, capsys):
     assert main(words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "fitting"),
+    [
+        (["q=diagonal"], ["iwae", "dreg"]),
+        (["q=mixture"], ["iwae"]),
+        (["q=mixture", "q.components=1"], ["iwae", "dreg"]),
+        (["prior=bernoulli", "q=bernoulli"], ["iwae"]),
+    ],
+)
+def test_only_objectives_that_fit_q_are_taken_unasked(words, fitting):
+    _, q, _ = build(*words, "latent_dim=2")
+    assert _fitting(SimpleNamespace(q=q), torch.rand(2, 1, 4, 4)) == fitting

@@ -82,13 +82,17 @@ class Completion(Measurement):
         Raises:
             UserError: If ``refine=true`` meets a q that cannot be improved.
         """
-        exact = self.target.exact is not None or self.target.discrete
         if self.cfg.refine == "auto":
             saw_missing = self.run.cfg.get("mask") is not None
-            return not (exact or saw_missing or Family.of(self.model.q) is None) and self.input.observed_share < 1
-        if self.cfg.refine and (exact or Family.of(self.model.q) is None):
+            return self.refinable and not saw_missing and self.input.observed_share < 1
+        if self.cfg.refine and not self.refinable:
             raise UserError("refine=true improves an amortised q, which this run lacks; leave refine at auto.")
         return bool(self.cfg.refine)
+
+    @property
+    def refinable(self) -> bool:
+        """True where gradients lead from the encoder's q of a datum to a better one."""
+        return self.target.exact is None and not self.target.discrete and Family.of(self.model.q) is not None
 
     def run_all(self) -> CompleteOutput:
         """Run every stage, one after another."""
@@ -217,12 +221,18 @@ class Completion(Measurement):
             return []
         ess = completions.ess.median().item()
         sees_mask = getattr(self.model.q, "sees_mask", False)
-        why = ": q has never seen holes" if self.run.cfg.get("mask") is None else ": q is not told the mask"
-        ways = [] if self.refined else ["refine=true (the best q for each datum)"]
-        ways += [] if sees_mask else ["a run trained with q=masked mask=random mask.fresh=true"]
+        whole = self.run.cfg.get("mask") is None
+        why = "" if sees_mask else ": q has never seen holes" if whole else ": q is not told the mask"
+        ways = ["refine=true (the best q for each datum)"] if self.refinable and not self.refined else []
+        # q=masked is a Gaussian, and AIS moves z along gradients
+        if not self.target.discrete:
+            ways += (
+                [] if sees_mask else [f"a run trained with q=masked{' mask=random mask.fresh=true' if whole else ''}"]
+            )
+            ways += ["evidence=[ais] for log p(x_obs)"]
         return [
-            f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){'' if sees_mask else why}. Better "
-            f"proposals: {'; '.join([*ways, 'a larger k'])}; evidence=[ais] for log p(x_obs)."
+            f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){why}. What helps: "
+            f"{'; '.join(['a larger k', *ways])}."
         ]
 
 

@@ -131,8 +131,8 @@ def _measure(run: Path, k: list[int], objective: list[str] | None, draws: int, l
 
 def _fitting(model: Any, x: torch.Tensor) -> list[str]:
     with torch.no_grad():
-        reparameterised = model.q.learned and model.q(x[:1]).has_rsample
-    return ["iwae", "dreg"] if reparameterised else ["iwae"]
+        independent = model.q.learned and model.q(x[:1]).has_rsample and not model.q.stratified
+    return ["iwae", "dreg"] if independent else ["iwae"]
 
 
 def _recipe(name: str) -> Objective:
