@@ -1,6 +1,5 @@
 """A bracket of log p(x): pilots fix the sizes, and fresh draws of these sizes give both ends."""
 
-import math
 from dataclasses import replace
 
 import torch
@@ -22,7 +21,7 @@ from taut.runtime.processes import Processes
 from taut.runtime.progress import Stage
 
 GROUPS = 32
-"""Groups of draws left out, one at a time, for the error of the upper bound, or as many as divide a smaller number."""
+"""Most groups of draws that are left out, one at a time, for the error of the upper bound."""
 LOWER, UPPER = "tolerance_lower", "tolerance_upper"
 
 
@@ -77,11 +76,16 @@ def _ends(method: Method, weights: Weights, spent: PerDatum, cut: Bool[Tensor, "
     value, variance = weights.iwae.cpu(), weights.iwae_variance.cpu()
     lower = LogEvidence(LOWER, "lower", value, variance, weights.k, True, known)
     above = bounds.leave_one_out_upper(weights.log_w).cpu()
-    noise = bounds.variance_of_leave_one_out_upper(weights.log_w, math.gcd(weights.k, GROUPS)).cpu()
+    noise = bounds.variance_of_leave_one_out_upper(weights.log_w, _groups(weights.k)).cpu()
     name = torch.full_like(draws, METHODS.index(method.name))
     exhausted = torch.full_like(cut, method.steps == STEPS[-1])
     upper = LogEvidence(UPPER, "upper", above, noise, weights.k)
     return Bracketed(lower, upper, name, khat, draws, evaluations, cut, exhausted)
+
+
+def _groups(k: int) -> int:
+    """The largest number of groups that k draws can be divided into."""
+    return max(groups for groups in range(1, GROUPS + 1) if k % groups == 0)
 
 
 def _exact(question: EvalTask, processes: Processes) -> Bracketed:

@@ -87,18 +87,22 @@ class Bracketed:
         n = len(self.draws)
         low, high = self.ends(goal)
         half = (high - low) / 2
+        ends = [
+            end.mean + sign * goal.quantile * end.monte_carlo_error for end, sign in ((self.lower, -1), (self.upper, 1))
+        ]
+        close = (ends[1] - ends[0]) / 2 <= goal.tolerance
         doubtful = self.khat > MAX_KHAT
         missed = doubtful | (half > goal.tolerance if goal.per_datum else self.cut)
+        if not (close or goal.per_datum or missed.any()):
+            # of a mean that is too wide where no datum is to blame, every pilot saw too little
+            missed = torch.ones_like(missed)
         reasons = {
             "annealing steps": doubtful & self.exhausted,
             "k-hat": doubtful & ~self.exhausted,
             "budget": missed & ~doubtful & self.cut,
             "pilot": missed & ~doubtful & ~self.cut,
         }
-        ends = [
-            end.mean + sign * goal.quantile * end.monte_carlo_error for end, sign in ((self.lower, -1), (self.upper, 1))
-        ]
-        narrow = (ends[1] - ends[0]) / 2 <= goal.tolerance and int(doubtful.sum()) <= MAX_BAD_SHARE * n
+        narrow = close and int(doubtful.sum()) <= MAX_BAD_SHARE * n
         return {
             "tolerance": goal.tolerance,
             "per_datum": goal.per_datum,

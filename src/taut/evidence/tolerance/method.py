@@ -29,8 +29,12 @@ SOUND = 0.5
 """K-hat in a pilot up to which the variance of weights exists, so that sizes can be planned with it."""
 CAREFUL = 1.25
 """Times the variance that a pilot saw: few draws meet few of the rare large weights."""
-DRAWS, UNIT = 32, 8
-"""Every number of draws of q is a multiple of the one, every number of chains of the other, and no smaller."""
+DRAWS, UNIT = 32, 1
+"""Every number of draws of q is a multiple of the one, every number of chains of the other."""
+LEAST = 5
+"""Chains of each datum at least: of fewer, the mean of the others, which the upper bound divides by, is too noisy."""
+TOGETHER = {"cpu": 512, "cuda": 2048}
+"""Chains that walk at once."""
 GRADIENT = 3.0
 """Cost of a gradient of log p(x, z) in evaluations of it."""
 
@@ -58,8 +62,8 @@ class Method:
         return GRADIENT * (self.steps + 1) if self.steps else 1.0
 
     def least(self, n: int) -> int:
-        """Weights that each of n data gets at least: as many chains as walk at once anyway, and 8 of each datum."""
-        return UNIT * -(-max(annealing.AT_ONCE["cpu"], UNIT * n) // (UNIT * n)) if self.steps else FIRST
+        """Weights that each of n data gets at least: as many chains as a call is worth, and 5 of each datum."""
+        return max(LEAST, -(-annealing.AT_ONCE["cpu"] // n)) if self.steps else FIRST
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Sampler:
         with exact_arithmetic(rows.x.device):
             if not method.steps:
                 return rows.drawn(k, "", rows.q)
-            most = annealing.AT_ONCE.get(rows.x.device.type, annealing.AT_ONCE["cpu"])
+            most = TOGETHER.get(rows.x.device.type, TOGETHER["cpu"])
             return _annealed(rows, method, k, at_once or max(1, most // k))
 
 
@@ -115,6 +119,14 @@ def tail(weights: Weights) -> PerDatum:
     if weights.k < FIRST:
         return torch.where(weights.max_weight > MAX_WEIGHT, torch.inf, 0.0).double()
     return weights.khat.nan_to_num(0.0)
+
+
+def tail_at_most(weights: Weights) -> PerDatum:
+    """:func:`tail` and its standard error, (1 + k-hat) by the square root of the weights that it is fitted to."""
+    khat = tail(weights)
+    if weights.k < FIRST:
+        return khat
+    return khat + (1 + khat) / math.sqrt(min(weights.k / 5, 3 * math.sqrt(weights.k)))
 
 
 def relative_variance(weights: Weights) -> PerDatum:

@@ -18,16 +18,18 @@ from taut.evidence.tolerance.method import (
     Method,
     Sampler,
     relative_variance,
-    tail,
+    tail_at_most,
     tells_little,
 )
-from taut.evidence.tolerance.scouts import CHAINS, STEPS, Chains, Scouts
+from taut.evidence.tolerance.scouts import STEPS, Chains, Scouts
 from taut.evidence.weights import Weights
 from taut.functional.allocation import allocate, rounded, spread_within
 from taut.functional.types import PerDatum
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stage
 
+CHAINS = 16
+"""Chains of a pilot of a single datum."""
 CONFIRMED = 4.0
 """A last pilot has this part of the draws that are planned."""
 
@@ -150,7 +152,7 @@ class Survey:
             weights = Weights(self.sampler.weights(self.mine[at], method, k, f"pilot/{method.name}/{method.steps}/{k}"))
             nothing = ~weights.iwae.isfinite()
             variance = relative_variance(weights).masked_fill(nothing, float(k)).cpu()
-            khat = tail(weights).masked_fill(nothing, torch.inf).cpu()
+            khat = tail_at_most(weights).masked_fill(nothing, torch.inf).cpu()
             self.spent[at] += k * method.cost
             chosen = self._better(at, number, variance * method.cost, khat)
             kept = at[chosen]
