@@ -52,6 +52,15 @@ def test_an_upper_bound_beyond_q_goes_before_one_made_of_q():
     assert interval(ELBO, [LOW, blind, infinite]).upper == "struski"
 
 
+def test_an_upper_bound_of_heavy_tailed_weights_gives_way_to_one_of_weights_with_a_variance():
+    """Its stated noise is too small, so that the least of several is mostly one that lies too low."""
+    heavy = replace(_evidence("struski", "upper", -2.0, -2.0), diagnostics={"khat": torch.tensor([0.9, 0.9])})
+    light = replace(HIGH, diagnostics={"khat": torch.tensor([0.5, 0.6])})
+    assert interval(ELBO, [LOW, heavy, light]).upper == "high"
+    assert interval(ELBO, [LOW, heavy, replace(light, diagnostics=heavy.diagnostics)]).upper == "struski"
+    assert interval(ELBO, [LOW, heavy]).upper == "struski"
+
+
 def test_an_interval_without_one_of_its_ends():
     assert interval(ELBO, [LOW, GUESS]).high is None
     worse = interval(ELBO, [_evidence("naive", "lower", -9.0, -9.0)])

@@ -102,6 +102,10 @@ def test_plus_infinity_is_not_a_want_of_mass():
     ]
 
 
+def test_few_weights_whose_k_hat_is_known_of_all_data_together_are_not_doubted_for_want_of_one():
+    assert not reliability_warnings(_evidence(k=18, **GOOD))
+
+
 def test_k_hat_speaks_of_the_data_that_have_one():
     khat = torch.tensor([0.9] * 3 + [math.nan] * 7)
     said = " ".join(doubt.sentence for doubt in reliability_warnings(replace(_evidence(), diagnostics={"khat": khat})))

@@ -1053,9 +1053,16 @@ MUTANTS = [
     Mutant(
         "an upper bound made of q before one that is not",
         "evidence/gap.py",
-        "min(beyond_q or finite,",
-        "min(finite,",
+        "heard = beyond_q or finite",
+        "heard = finite",
         GAP + "::test_an_upper_bound_beyond_q_goes_before_one_made_of_q",
+    ),
+    Mutant(
+        "the least of noisy upper bounds, however heavy the tail of its weights",
+        "evidence/gap.py",
+        "min(sound or heard, key",
+        "min(heard, key",
+        GAP + "::test_an_upper_bound_of_heavy_tailed_weights_gives_way_to_one_of_weights_with_a_variance",
     ),
     Mutant(
         "two ELBOs with noise of their own",
@@ -1123,7 +1130,7 @@ MUTANTS = [
     Mutant(
         "too few samples for k-hat, unsaid",
         "evidence/diagnostics.py",
-        "if khat is not None and k < FEWEST:",
+        "if khat is not None and k < FEWEST and bool(khat.isnan().all()):",
         "if False:",
         WEIGHTS + "::test_doubts_are_said_in_words[24 samples are too few for k-hat (25 or more tell it)]",
     ),

@@ -1,5 +1,6 @@
 """Pictures of an evaluation."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -46,7 +47,16 @@ def _bracket(result: Mapping[str, Any], title: str) -> Figure:
     elbo = result["evidence"]["elbo"]["value"]
     ks, values = (np.asarray(curve[name]) for name in ("k", "value"))
     error = result["evidence"]["importance"]["standard_error"]
-    return figures.bracket(ks, values, elbo=elbo, error=error, levels=levels, title=title)
+    return figures.bracket(ks, values, elbo=elbo, error=error, levels=levels, title=title, ends=_ends(result))
+
+
+def _ends(result: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The bounds of log p(x) that the gap was taken from; None where it is exact."""
+    gap, evidence = result["gap"], result["evidence"]
+    if gap["exact"]:
+        return None
+    upper = None if gap["upper"] is None else evidence[gap["upper"]]["value"]
+    return evidence[gap["lower"]]["value"], math.inf if upper is None else upper
 
 
 def _thermodynamic(result: Mapping[str, Any], scores: EvalResult, title: str) -> Figure:

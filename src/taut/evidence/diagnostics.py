@@ -129,6 +129,12 @@ def _missed(evidence: LogEvidence) -> list[tuple[str, str]]:
     ]
 
 
+def heavy_tailed(evidence: LogEvidence) -> bool:
+    """Tell whether the weights of too many data have no variance to speak of: its stated error is too small."""
+    khat = evidence.diagnostics.get("khat")
+    return khat is not None and _share(khat > MAX_KHAT, khat) > MAX_BAD_SHARE
+
+
 def _weights(evidence: LogEvidence) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     k = evidence.k or 0
@@ -140,7 +146,8 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, ...]]:
         found.append(
             (f"ESS {ess.median():.1f}", f"of {k} {unit} about {ess.median():.1f} count (median over the data).")
         )
-    if khat is not None and k < FEWEST:
+    # that of all data together is known for fewer
+    if khat is not None and k < FEWEST and bool(khat.isnan().all()):
         found.append(
             (
                 "k-hat unknown",
@@ -148,7 +155,7 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, ...]]:
                 "have a variance.",
             )
         )
-    if khat is not None and _share(khat > MAX_KHAT, khat) > MAX_BAD_SHARE:
+    if khat is not None and heavy_tailed(evidence):
         share, known = _share(khat > MAX_KHAT, khat), int((~khat.isnan()).sum())
         of = "the data" if known == len(khat) else f"the {known} of {len(khat)} data that have one"
         found.append(

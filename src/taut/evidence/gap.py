@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from taut.evidence.diagnostics import heavy_tailed
 from taut.evidence.exact import Exact
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.optimal_q import Family, Search
@@ -48,8 +49,9 @@ def interval(elbo: PerDatum, evidence: Sequence[LogEvidence]) -> Interval:
     of several noisy bounds of one datum would no longer be a bound. One below the ELBO says nothing, and the ELBO takes
     its place. Estimates, which have no side, are not used. An upper bound made of a draw of the posterior, which data
     simulated from the model have, goes before one made of q, however low that one lies: where q misses mass it is too
-    low. The choice is made on the noise of the values themselves, so each end flatters the interval by what
-    the best of a few noisy means gains: much less than a maximum datum by datum, but not nothing.
+    low. One of weights that have a variance goes before one of heavy-tailed weights, which is too low more often than
+    its stated noise allows. The choice is made on the noise of the values themselves, so each end flatters the interval
+    by what the best of a few noisy means gains: much less than a maximum datum by datum, but not nothing.
     """
     for one in evidence:
         if one.kind == "exact":
@@ -59,7 +61,9 @@ def interval(elbo: PerDatum, evidence: Sequence[LogEvidence]) -> Interval:
         lower = None
     finite = [one for one in evidence if one.kind == "upper" and bool(one.value.isfinite().all())]
     beyond_q = [one for one in finite if one.unbiased]
-    upper = min(beyond_q or finite, key=lambda one: one.mean + _doubt(one), default=None)
+    heard = beyond_q or finite
+    sound = [one for one in heard if not heavy_tailed(one)]
+    upper = min(sound or heard, key=lambda one: one.mean + _doubt(one), default=None)
     return Interval(
         torch.zeros_like(elbo) if lower is None else lower.value - elbo,
         None if upper is None else upper.value - elbo,

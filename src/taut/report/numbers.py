@@ -51,7 +51,7 @@ def interval(low: float, high: float | None, *, exact: bool, digits: int = DIGIT
     if high is None:
         return f">= {number(low, digits)}{unit}"
     if high < low:
-        return f"about {number((low + high) / 2, digits)}{unit}, ends cross"
+        return f"about {number((low + high) / 2, digits)}{unit}, ends cross by noise"
     return f"in [{number(low, digits)}, {number(high, digits)}]{unit}"
 
 

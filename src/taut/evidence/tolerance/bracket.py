@@ -79,7 +79,7 @@ def _ends(method: Method, weights: Weights, spent: PerDatum, cut: Bool[Tensor, "
     noise = bounds.variance_of_leave_one_out_upper(weights.log_w, _groups(weights.k)).cpu()
     name = torch.full_like(draws, METHODS.index(method.name))
     exhausted = torch.full_like(cut, method.steps == STEPS[-1])
-    upper = LogEvidence(UPPER, "upper", above, noise, weights.k)
+    upper = LogEvidence(UPPER, "upper", above, noise, weights.k, diagnostics={"khat": khat})
     return Bracketed(lower, upper, name, khat, draws, evaluations, cut, exhausted)
 
 

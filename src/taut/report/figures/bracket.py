@@ -47,11 +47,13 @@ def bracket(
     levels: Sequence[Level],
     title: str,
     error: float | None = None,
+    ends: tuple[float, float] | None = None,
 ) -> Figure:
     r"""$L_K$ against $K$, every other statement about $\log p(x)$ as a level, and the band it lies in shaded.
 
-    The band runs from the best lower bound (the last point of the curve being one) to the best finite upper bound,
-    and is open above where there is none. The axis is set by the curve; levels far from it are told at the edge.
+    The band runs from the best lower bound (the last point of the curve being one) to the best finite upper bound, or
+    between the ends that were chosen on more than their values, and is open above where there is no upper one. The axis
+    is set by the curve; levels far from it are told at the edge.
 
     Args:
         ks: Numbers of importance samples, ascending from 1.
@@ -62,11 +64,12 @@ def bracket(
             ``lower``, ``upper`` or ``estimate``) and possibly ``error`` (nats) of each estimator.
         title: What the picture is of.
         error: Standard error over the data, nats, said in words: it moves the curve and every level alike.
+        ends: The lower bound and the upper one (``inf`` without one) between which the band runs, nats.
     """
     figure = canvas(7.2, 4.6)
     axes = figure.add_subplot()
     known = [{**level, "value": _number(level)} for level in levels]
-    band = enclosed(float(curve[-1]), known)
+    band = enclosed(float(curve[-1]), known) if ends is None else Enclosed(*ends, False)
     near, above, below = _sorted(known, elbo, band.low)
     span = _limits(axes, [elbo, *curve, *(level["value"] for level in near)], len(above), len(below))
     axes.errorbar(ks, curve, yerr=curve_errors, color=BLUE, marker="o", markersize=4, capsize=3, elinewidth=1.2)
@@ -124,7 +127,7 @@ def _band(axes: Axes, band: Enclosed, span: float) -> None:
     # a band without an upper end is cut at the edge, since matplotlib draws nothing up to infinity
     low, high = sorted(min(max(end, bottom), top) for end in (band.low, band.high))
     axes.axhspan(low, high, color=GREEN, alpha=0.14, linewidth=0)
-    words = r"$\log p(x)$ is in here" if band.high >= band.low else "the bounds cross here"
+    words = r"$\log p(x)$ is in here" if band.high >= band.low else "the bounds cross here, by noise"
     thin, unbounded = high - low <= 0.15 * span, band.high > top
     axes.annotate(
         f"{words}, open above" if unbounded else words,

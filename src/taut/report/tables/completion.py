@@ -68,7 +68,7 @@ def _interval(score: Mapping[str, Any]) -> str:
     if score.get("exact"):
         return f"= {signed(score)}"
     if low is not None and high is not None:
-        crossed = f"about {number((low + high) / 2)}, ends cross"
+        crossed = f"about {number((low + high) / 2)}, ends cross by noise"
         return crossed if high < low else f"in [{number(low)}, {number(high)}]"
     if low is not None:
         return f">= {number(low)}"
