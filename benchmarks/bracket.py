@@ -46,7 +46,14 @@ def compare(target: Target, x: Tensor, tolerances: Sequence[float], k: int, seed
         found, own = timed(lambda goal=goal: bracketed(target, x, goal, seed))
         summary = found.summary(goal)
         rows.append(
-            {"tolerance": tolerance, "plain": plain, "lower": found.lower, "upper": found.upper, "seconds": own}
+            {
+                "seed": seed,
+                "tolerance": tolerance,
+                "plain": plain,
+                "lower": found.lower,
+                "upper": found.upper,
+                "seconds": own,
+            }
             | {"times": own / seconds, **{name: summary[name] for name in ("reached", "half_width", "evaluations")}}
         )
     return rows
@@ -58,7 +65,7 @@ def main(args: argparse.Namespace) -> list[Mapping[str, Any]]:
 
     run = taut.load(args.run)
     target, x = Target.of(run.model.module.joint, run.model.module.q), run.data.rows_of("test")[: args.images]
-    rows = compare(target, x, args.tolerances, args.k)
+    rows = [row for seed in args.seeds for row in compare(target, x, args.tolerances, args.k, seed)]
     print(f"{run.name}, {len(x)} images, nats\n\n{table(rows, args.k)}")
     return rows
 
@@ -71,6 +78,7 @@ def table(rows: Sequence[Mapping[str, Any]], k: int) -> str:
 
     cells = [
         [
+            f"{row['seed']}",
             f"{row['tolerance']:g}",
             *(ends(row[name]) for name in ("plain", "lower", "upper")),
             f"{row['half_width']:.2f}",
@@ -81,7 +89,16 @@ def table(rows: Sequence[Mapping[str, Any]], k: int) -> str:
         ]
         for row in rows
     ]
-    head = ["tolerance", f"L_{k:,}", "lower", "upper", "half of the bracket", "reached", "evaluations per image"]
+    head = [
+        "seed",
+        "tolerance",
+        f"L_{k:,}",
+        "lower",
+        "upper",
+        "half of the bracket",
+        "reached",
+        "evaluations per image",
+    ]
     return report.table([*head, "CPU s", f"of L_{k:,}'s"], cells)
 
 
@@ -92,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--images", type=int, default=200, help="images of the test split, default 200")
     found.add_argument("--k", type=int, default=5000, help="samples of the plain bound, default 5000")
     found.add_argument("--tolerances", type=float, nargs="+", default=[1.0, 0.5, 0.2], help="nats, default 1 0.5 0.2")
+    found.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the noise, default 0")
     return found
 
 
