@@ -23,7 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from taut.config import overrides, resume
 from taut.config.check import check, check_overrides, refuse_processes
-from taut.config.compose import Composer, explain, translated
+from taut.config.compose import Composer
+from taut.config.error_words import explain, translated
 from taut.config.exit_codes import Ending, leave_if_asked, noted, stopped_by_signals
 from taut.config.layer_words import with_layers
 from taut.config.pieces import as_word

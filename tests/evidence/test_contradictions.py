@@ -96,7 +96,7 @@ def _text(result) -> str:
 @pytest.mark.parametrize("void", ["importance", "struski", "elbo"])
 def test_a_void_estimator_has_no_value_certificate_or_end_of_the_gap(void):
     answer = _answer(void)
-    result = plain(assessed(answer, 0.95))
+    result = plain(assessed(answer, 0.95, annealable=True))
     assert result["evidence"][void]["value"] is None
     assert result["void"] == [f"test data: {void} cannot be."]
     assert (result["certificate"] is None) == (void == "importance")

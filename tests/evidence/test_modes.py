@@ -35,7 +35,7 @@ def test_a_mode_with_half_of_the_mass_is_found_and_none_is_invented(dim, distanc
     assert max(alarms["one mode"], alarms["both"]) <= stats.binom.ppf(1 - 1e-6, TRIALS, 0.05)
     (warning, *_) = reliability_warnings(missed)
     assert warning.short == "q misses a mode"
-    assert f"q misses a mode of {alarms['missed']} of {TRIALS} data" in warning.sentence
+    assert f"q misses a mode of {alarms['missed']} of {TRIALS} data" in warning.text
 
 
 def test_the_value_counts_the_mode_that_draws_of_q_never_meet():

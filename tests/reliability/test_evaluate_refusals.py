@@ -359,7 +359,7 @@ def test_no_mass_at_all_is_minus_infinity_and_said(estimator):
     assert not any(values.isnan().any() for name, values in found.diagnostics.items() if name in ("ess", "max_weight"))
     assert not found.variance.isnan().any()
     answer = simple_answer(found)
-    result = assessed(answer, 0.95)
+    result = assessed(answer, 0.95, annealable=True)
     score = result["evidence"][found.name]
     assert score["value"] == -math.inf
     assert "no mass found" in score["doubts"]
@@ -373,7 +373,7 @@ def test_no_mass_at_all_is_never_nan(estimator):
     found = estimator(NO_MASS, X)
     assert not found.value.isnan().any()
     assert (found.value == -math.inf).all() if found.kind != "upper" else not found.value.isfinite().any()
-    assert assessed(simple_answer(found), 0.95)["evidence"][found.name]["doubts"]
+    assert assessed(simple_answer(found), 0.95, annealable=True)["evidence"][found.name]["doubts"]
 
 
 def simple_answer(found: LogEvidence) -> EvalResult:

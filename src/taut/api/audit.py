@@ -124,7 +124,7 @@ class Audit:
         gaps: Mapping[str, GapDecomposition],
         seconds: float,
     ) -> dict[str, Any]:
-        cfg, main = self.cfg, assessed(scores, self.cfg.confidence)
+        cfg, main = self.cfg, assessed(scores, self.cfg.confidence, annealable=not self.subject.target.discrete)
         apart = {split: taken_apart(gap, scores.select(torch.arange(len(gap.elbo)))) for split, gap in gaps.items()}
         doubt = None if of_model is None else doubt_of_struski(of_model)
         return {
@@ -142,7 +142,9 @@ class Audit:
             "bits": None,
             "information": None if "elbo" in scores.void else information,
             "k": cfg.k,
-            "simulated": None if of_model is None else assessed(of_model, cfg.confidence),
+            "simulated": None
+            if of_model is None
+            else assessed(of_model, cfg.confidence, annealable=not self.subject.target.discrete),
             "apart": apart,
             "gap_warnings": [unsettled(split, gap) for split, gap in apart.items() if gap["settled"] < ENOUGH_SETTLED],
             "limits": [],

@@ -139,7 +139,10 @@ class Evaluation(Measurement):
         tolerance: dict[str, Any] | None,
         seconds: float,
     ) -> dict[str, Any]:
-        cfg, main = self.cfg, assessed(measured[self.cfg.split], self.cfg.confidence)
+        cfg, main = (
+            self.cfg,
+            assessed(measured[self.cfg.split], self.cfg.confidence, annealable=not self.target.discrete),
+        )
         apart = {split: taken_apart(gap, _first(measured[split], len(gap.elbo))) for split, gap in gaps.items()}
         summary = information_summary(information, self.model.joint.prior.layers)
         voids = [void for split, scores in measured.items() if split != cfg.split for void in scores.void.values()]
@@ -154,7 +157,9 @@ class Evaluation(Measurement):
             "bits": None if bits is None else asdict(bits),
             "information": None if "elbo" in measured[cfg.split].void else summary,
             "k": cfg.k,
-            "simulated": None if of_model is None else assessed(of_model, cfg.confidence),
+            "simulated": None
+            if of_model is None
+            else assessed(of_model, cfg.confidence, annealable=not self.target.discrete),
             "tolerance": tolerance,
             "apart": apart,
             "gap_warnings": [unsettled(split, gap) for split, gap in apart.items() if gap["settled"] < ENOUGH_SETTLED],

@@ -50,11 +50,9 @@ def _bracket(result: Mapping[str, Any], title: str) -> Figure:
     return figures.bracket(ks, values, elbo=elbo, error=error, levels=levels, title=title, ends=_ends(result))
 
 
-def _ends(result: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The bounds of log p(x) that the gap was taken from; None where it is exact."""
+def _ends(result: Mapping[str, Any]) -> tuple[float, float]:
+    """The bounds of log p(x) that the gap was taken from, or twice the exact value."""
     gap, evidence = result["gap"], result["evidence"]
-    if gap["exact"]:
-        return None
     upper = None if gap["upper"] is None else evidence[gap["upper"]]["value"]
     return evidence[gap["lower"]]["value"], math.inf if upper is None else upper
 

@@ -201,9 +201,13 @@ class Completion(Measurement):
             "refined": self.refined,
             "seed": cfg.seed,
             "confidence": cfg.confidence,
-            "observed": assessed(observed, cfg.confidence),
-            "complete": None if complete is None else assessed(complete, cfg.confidence),
-            "simulated": None if of_model is None else assessed(of_model, cfg.confidence),
+            "observed": assessed(observed, cfg.confidence, annealable=not self.target.discrete),
+            "complete": None
+            if complete is None
+            else assessed(complete, cfg.confidence, annealable=not self.target.discrete),
+            "simulated": None
+            if of_model is None
+            else assessed(of_model, cfg.confidence, annealable=not self.target.discrete),
             "missing_given_observed": None if complete is None else _difference(complete, observed),
             "errors": errors,
             "warnings": [*self.warnings(), *self._remedies(completions, observed)],

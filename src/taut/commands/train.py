@@ -34,7 +34,7 @@ from taut.config.run_folder import (
 from taut.data.base import Data
 from taut.data.disk_rows import first_rows
 from taut.errors import UserError
-from taut.evidence.diagnostics import ReliabilityWarning, collapse, reliability_warnings
+from taut.evidence.diagnostics import collapse, reliability_warnings, warning_sentences
 from taut.evidence.log_evidence import LogEvidence
 from taut.evidence.score import DETAILS
 from taut.files import from_here
@@ -139,7 +139,7 @@ def _scores(model: LatentVariableModel, summary: Summary) -> tuple[dict[str, dic
         scores[name]["k"] = None if scores[name]["kind"] == "exact" else k
     scores["ess"]["monte_carlo_error"] = None
     doubts = _warnings(scores, summary, model)
-    return scores, [*(doubt.sentence for doubt in doubts), *_collapsed(scores, model)]
+    return scores, [*doubts, *_collapsed(scores, model)]
 
 
 def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) -> list[str]:
@@ -151,9 +151,7 @@ def _collapsed(scores: dict[str, dict[str, Any]], model: LatentVariableModel) ->
     return [] if sentence is None else [sentence]
 
 
-def _warnings(
-    scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVariableModel
-) -> list[ReliabilityWarning]:
+def _warnings(scores: dict[str, dict[str, Any]], summary: Summary, model: LatentVariableModel) -> list[str]:
     """Reasons why importance sampling may be far from log p(x), as in an evaluation; k-hat is added to the scores."""
     if summary.details is None:
         return []
@@ -162,10 +160,10 @@ def _warnings(
     evidence = LogEvidence("log p(x)", "lower", value, variance, model.samples["test"], diagnostics=by_name)
     known = by_name["khat"][~by_name["khat"].isnan()]
     scores["khat"] = {"value": known.median().item() if len(known) else None, "n": len(known)}
-    doubts = reliability_warnings(evidence)
+    short = [doubt.short for doubt in reliability_warnings(evidence)]
     for name in ("log_px", "gap"):
-        scores[name]["doubts"] = [doubt.short for doubt in doubts]
-    return doubts
+        scores[name]["doubts"] = short
+    return warning_sentences([evidence], annealable=not model.joint.prior.discrete)
 
 
 def publish(result: dict[str, Any], folder: Path) -> None:

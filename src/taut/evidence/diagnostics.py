@@ -26,8 +26,8 @@ ACCEPTANCE = (0.3, 0.95)
 """Range of HMC's acceptance where the tuning has settled."""
 ACTIVE = 1e-2
 """A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
-REMEDY = "; annealed chains, which do not rest on q alone, tell: evaluate with evidence=[importance,ais,struski]"
-"""The way out of bad weights, at the end of a sentence about them; every command that measures has the key."""
+REMEDY = " Annealed chains do not rest on q alone: evaluate with evidence=[importance,ais,struski]."
+"""The way out of weights of q without a variance, behind a sentence about them."""
 MIN_ACTIVE_SHARE = 0.1
 """Share of the latent units below which the posterior is said to have collapsed."""
 
@@ -40,17 +40,13 @@ class ReliabilityWarning(NamedTuple):
         text: What it is and what it means.
         name: The estimator it is about.
         softened: What is left of it where log p(x) lies between bounds that are as good as one; empty where all is.
+            Only what annealed chains help against has such words.
     """
 
     short: str
     text: str
     name: str
     softened: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The text, behind the name of the estimator."""
-        return f"{self.name}: {self.text}"
 
 
 def reliability_warnings(evidence: LogEvidence) -> list[ReliabilityWarning]:
@@ -62,17 +58,20 @@ def reliability_warnings(evidence: LogEvidence) -> list[ReliabilityWarning]:
     return [ReliabilityWarning(short, text, evidence.name, *softened) for short, text, *softened in reasons]
 
 
-def warning_sentences(evidence: Sequence[LogEvidence], *, closed: bool = False) -> list[str]:
+def warning_sentences(evidence: Sequence[LogEvidence], *, annealable: bool, closed: bool = False) -> list[str]:
     """Every reason once, behind the names of all estimators that it holds for.
 
     Args:
         evidence: Estimators of the same data.
+        annealable: Whether chains may be annealed, which is advised where none were.
         closed: Whether the best lower and upper bound are as good as one: nearer than the data leave either known.
     """
     names: dict[str, list[str]] = {}
+    advice = REMEDY if annealable and not any("acceptance" in one.diagnostics for one in evidence) else ""
     for one in evidence:
         for warning in reliability_warnings(one):
             text = warning.softened if closed and warning.softened else warning.text
+            text += advice if warning.softened else ""
             names.setdefault(text, []).append(warning.name)
     return [f"{_together(who)}: {text}" for text, who in names.items()]
 
@@ -162,9 +161,9 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, ...]]:
             (
                 f"k-hat > 0.7: {share:.0%}",
                 f"k-hat is above 0.7 for {share:.0%} of {of}: their weights have no variance to speak of, so the "
-                f"value may be far from log p(x) and its stated error is too small{REMEDY}.",
+                "value may be far from log p(x) and its stated error is too small.",
                 f"k-hat is above 0.7 for {share:.0%} of {of}, yet the bounds from below and from above differ by less "
-                f"than the error over the data: only a mode that q misses could lie between{REMEDY}.",
+                "than the error over the data: only a mode that q misses could lie between.",
             )
         )
     if largest is not None and not annealed and _share(largest > MAX_WEIGHT, largest) > MAX_BAD_SHARE:

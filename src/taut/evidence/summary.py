@@ -22,8 +22,14 @@ from taut.functional.statistics import standard_error
 from taut.functional.types import PerDatum
 
 
-def assessed(answer: EvalResult, confidence: float) -> dict[str, Any]:
-    """Every estimator, what they certify together, the interval for the gap, and the reasons for doubt."""
+def assessed(answer: EvalResult, confidence: float, *, annealable: bool) -> dict[str, Any]:
+    """Every estimator, what they certify together, the interval for the gap, and the reasons for doubt.
+
+    Args:
+        answer: What was measured.
+        confidence: Of the certificate.
+        annealable: Whether gradients lead z to the posterior, so that annealed chains may be advised.
+    """
     gap = interval(answer.trusted_elbo, answer.trusted)
     by_name = {one.name: one for one in [answer.elbo, *answer.evidence]}
     return {
@@ -34,7 +40,7 @@ def assessed(answer: EvalResult, confidence: float) -> dict[str, Any]:
         "curve": _curve(answer.trusted),
         "thermodynamic": {"beta": BETAS, "value": answer.thermodynamic.mean(1).tolist()},
         "void": list(dict.fromkeys(answer.void.values())),
-        "warnings": warning_sentences(answer.trusted, closed=_closed(gap, by_name)),
+        "warnings": warning_sentences(answer.trusted, annealable=annealable, closed=_closed(gap, by_name)),
     }
 
 

@@ -30,7 +30,7 @@ Level = Mapping[str, Any]
 
 
 class Enclosed(NamedTuple):
-    """Enclosure of log p(x): best lower bound, best finite upper bound (``inf`` without one), whether both are it."""
+    """Enclosure of log p(x): lower bound, upper bound (``inf`` without a finite one), whether both are it."""
 
     low: float
     high: float
@@ -45,15 +45,15 @@ def bracket(
     *,
     elbo: float,
     levels: Sequence[Level],
+    ends: tuple[float, float],
     title: str,
     error: float | None = None,
-    ends: tuple[float, float] | None = None,
 ) -> Figure:
     r"""$L_K$ against $K$, every other statement about $\log p(x)$ as a level, and the band it lies in shaded.
 
-    The band runs from the best lower bound (the last point of the curve being one) to the best finite upper bound, or
-    between the ends that were chosen on more than their values, and is open above where there is no upper one. The axis
-    is set by the curve; levels far from it are told at the edge.
+    The band runs between the ends of the gap, whose choice rests on more than their values
+    (:func:`taut.evidence.gap.interval`), and is open above where there is no upper one. The axis is set by the curve;
+    levels far from it are told at the edge.
 
     Args:
         ks: Numbers of importance samples, ascending from 1.
@@ -62,14 +62,14 @@ def bracket(
         elbo: Mean ELBO, nats.
         levels: ``label``, ``value`` (nats; ``None`` or infinite where there is no finite one), ``kind`` (``exact``,
             ``lower``, ``upper`` or ``estimate``) and possibly ``error`` (nats) of each estimator.
+        ends: The lower bound and the upper one (``inf`` without one) between which the band runs, nats.
         title: What the picture is of.
         error: Standard error over the data, nats, said in words: it moves the curve and every level alike.
-        ends: The lower bound and the upper one (``inf`` without one) between which the band runs, nats.
     """
     figure = canvas(7.2, 4.6)
     axes = figure.add_subplot()
     known = [{**level, "value": _number(level)} for level in levels]
-    band = enclosed(float(curve[-1]), known) if ends is None else Enclosed(*ends, False)
+    band = Enclosed(*ends, any(level["kind"] == "exact" for level in known))
     near, above, below = _sorted(known, elbo, band.low)
     span = _limits(axes, [elbo, *curve, *(level["value"] for level in near)], len(above), len(below))
     axes.errorbar(ks, curve, yerr=curve_errors, color=BLUE, marker="o", markersize=4, capsize=3, elinewidth=1.2)
@@ -82,16 +82,6 @@ def bracket(
     axes.set_title(fill(title, 58))
     axes.set_ylabel(per_datum(error))
     return figure
-
-
-def enclosed(importance: float, levels: Sequence[Level]) -> Enclosed:
-    """Best bounds of both sides; ``importance`` is the last point of the curve, nats."""
-    for level in levels:
-        if level["kind"] == "exact":
-            return Enclosed(level["value"], level["value"], True)
-    lower = [importance, *(level["value"] for level in levels if level["kind"] == "lower")]
-    upper = [level["value"] for level in levels if level["kind"] == "upper"]
-    return Enclosed(max(lower), min(upper, default=inf), False)
 
 
 def _number(level: Level) -> float:
