@@ -29,8 +29,8 @@ SOUND = 0.5
 """K-hat in a pilot up to which the variance of weights exists, so that sizes can be planned with it."""
 CAREFUL = 1.25
 """Times the variance that a pilot saw: few draws meet few of the rare large weights."""
-DRAWS, UNIT = 32, 1
-"""Every number of draws of q is a multiple of the one, every number of chains of the other."""
+DRAWS = 32
+"""Every number of draws of q is a multiple of it."""
 LEAST = 5
 """Chains of each datum at least: of fewer, the mean of the others, which the upper bound divides by, is too noisy."""
 TOGETHER = {"cpu": 512, "cuda": 2048}

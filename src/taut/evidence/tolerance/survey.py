@@ -14,7 +14,6 @@ from taut.evidence.tolerance.method import (
     FIRST,
     SECOND,
     SOUND,
-    UNIT,
     Method,
     Sampler,
     relative_variance,
@@ -138,7 +137,7 @@ class Survey:
         return torch.tensor([self.methods[i].least(self.averaged) for i in self.method.tolist()], dtype=torch.long)
 
     def _unit(self) -> Int[Tensor, " m"]:
-        return torch.where(self.method > 0, UNIT, DRAWS)
+        return torch.where(self.method > 0, 1, DRAWS)
 
     def _number(self, method: Method) -> int:
         if method not in self.methods:
