@@ -1,7 +1,8 @@
 """How often brackets to a stated tolerance hold the truth, and what they cost: ``python -m benchmarks.tolerance``.
 
-Exactly solvable models: linear-Gaussian ones, whose q is mean-field, too wide and off its centre, and a mixture of
-three Gaussians in the plane, with a q that knows nothing of it. Every trial has noise of its own.
+Exactly solvable models: linear-Gaussian ones, whose q is mean-field, too wide and off its centre, a mixture of three
+Gaussians in the plane, with a q that knows nothing of it, and a q that is too narrow, so that its weights have no
+variance. Every trial has noise of its own.
 """
 
 import argparse
@@ -48,6 +49,7 @@ MODELS: dict[str, Callable[[int], Known]] = {
     "linear-Gaussian, 1 dimension": lambda n: linear_gaussian(1, 3, n, width=1.3, shift=0.5),
     "linear-Gaussian, 2 dimensions": lambda n: linear_gaussian(2, 4, n, width=1.4, shift=0.3),
     "mixture in the plane": mixture,
+    "linear-Gaussian, 1 dimension, q 0.6 times as wide": lambda n: linear_gaussian(1, 3, n, width=0.6),
 }
 
 

@@ -1,5 +1,7 @@
 """Brackets of a stated width, against log p(x) in closed form: they hold it, kinds stay true, nothing is promised."""
 
+import math
+
 import pytest
 import torch
 from budget import assert_mean
@@ -9,8 +11,10 @@ from torch.distributions import Independent, Normal
 from taut.evidence import Target
 from taut.evidence.loop import EvalTask
 from taut.evidence.tolerance import METHODS, Goal, bracket
-from taut.evidence.tolerance.method import Sampler
+from taut.evidence.tolerance.bracket import ends
+from taut.evidence.tolerance.method import Method, Sampler
 from taut.evidence.tolerance.survey import Survey
+from taut.evidence.weights import Weights
 from taut.functional import bounds
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
@@ -141,3 +145,15 @@ def test_the_error_of_the_upper_bound_is_that_of_many_runs():
     found = bounds.variance_of_leave_one_out_upper(log_w, 32)
     spread = bounds.leave_one_out_upper(log_w).var()
     assert found.mean() / spread == pytest.approx(1, abs=0.3)
+
+
+def test_fresh_draws_that_miss_the_rare_large_weights_have_the_noise_that_pilots_have_foreseen():
+    """Equal weights show none of their own: a bracket would be a point, and miss."""
+    spent, cut = torch.zeros(2), torch.zeros(2, dtype=torch.bool)
+    found = ends(Method(), Weights(torch.zeros(200, 2)), torch.tensor([0.5, 0.0]), spent, cut, 0.0)
+    for end in (found.lower, found.upper):
+        assert end.variance.tolist() == [0.5 / 200, 0.0]
+    skewed = torch.zeros(200, 1).index_fill(0, torch.tensor([0]), math.log(100.0))
+    own = Weights(skewed).iwae_variance
+    assert own > 0.1
+    assert ends(Method(), Weights(skewed), torch.zeros(1), spent[:1], cut[:1], 0.0).lower.variance == own

@@ -64,19 +64,29 @@ def _fresh(survey: Survey, stage: Stage) -> Bracketed | None:
             stage.at(min(1.0, done / whole))
     few = [weights.log_w.cpu() for _, _, weights in drawn if weights.k < FIRST]
     together = khat_of_chains([log_w for part in survey.processes.gathered(few) for log_w in part])
-    parts = [_ends(method, weights, survey.spent[at], cut[at], together) for at, method, weights in drawn]
+    parts = [
+        ends(method, weights, survey.variance[at], survey.spent[at], cut[at], together) for at, method, weights in drawn
+    ]
     return Bracketed.cat(parts).select(torch.cat([at for at, *_ in drawn]).argsort()) if parts else None
 
 
-def _ends(method: Method, weights: Weights, spent: PerDatum, cut: Bool[Tensor, " b"], together: float) -> Bracketed:
+def ends(
+    method: Method, weights: Weights, foreseen: PerDatum, spent: PerDatum, cut: Bool[Tensor, " b"], together: float
+) -> Bracketed:
+    """Both ends with their noise: at least the noise that the pilots have foreseen.
+
+    Of skewed weights the rare large ones make both the mean and the variance. Fresh draws without one give a value that
+    is too low and a noise that is too small, while pilots of other draws know better.
+    """
     khat = tail(weights).cpu() if weights.k >= FIRST else torch.full_like(spent, together)
     draws = torch.full_like(cut, weights.k, dtype=torch.long)
     evaluations = spent + weights.k * method.cost
     known = {"ess": weights.ess.cpu(), "khat": khat, "draws": draws.double(), "evaluations": evaluations}
-    value, variance = weights.iwae.cpu(), weights.iwae_variance.cpu()
+    least = foreseen / weights.k
+    value, variance = weights.iwae.cpu(), weights.iwae_variance.cpu().maximum(least)
     lower = LogEvidence(LOWER, "lower", value, variance, weights.k, True, known)
     above = bounds.leave_one_out_upper(weights.log_w).cpu()
-    noise = bounds.variance_of_leave_one_out_upper(weights.log_w, _groups(weights.k)).cpu()
+    noise = bounds.variance_of_leave_one_out_upper(weights.log_w, _groups(weights.k)).cpu().maximum(least)
     name = torch.full_like(draws, METHODS.index(method.name))
     exhausted = torch.full_like(cut, method.steps == STEPS[-1])
     upper = LogEvidence(UPPER, "upper", above, noise, weights.k, diagnostics={"khat": khat})
