@@ -1,9 +1,10 @@
 """Modes that q misses: how often ``evidence=modes`` finds them, and cries wolf: ``python -m benchmarks.modes``.
 
 The posterior of each datum has two Gaussian modes of half the mass each, apart by a distance in a direction of its own,
-or one; p(z) is a standard Gaussian, the modes 0.3 wide, and q, 5% wider, sits on the mode at the centre of p(z). In the
-last columns the missed mode has 0.4 or 2.5 times the width of the other. At K evaluations beside the K draws of
-importance sampling, the whole costs twice as much as that alone.
+or one; p(z) is a standard Gaussian, the modes 0.3 wide, and q, 5% wider, sits on the mode at the centre of p(z). Where
+a column says so, the missed mode has 0.4 or 2.5 times the width of the other. At K evaluations beside the K draws of
+importance sampling, the whole costs twice as much as that alone. The last columns are those of chains annealed from
+p(z) by as many evaluations: how often their log p(x) is nearer to that of both modes than to that of one.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
 from benchmarks import report
-from taut.evidence import Modes, Target
+from taut.evidence import AIS, Modes, Target
 from taut.evidence.diagnostics import MAX_MISSED
 from taut.testing import Known
 
@@ -68,6 +69,14 @@ def alarms(known: Known, k: int) -> float:
     return (found.diagnostics["missed"] > MAX_MISSED).double().mean().item()
 
 
+def tempered(known: Known, k: int) -> float:
+    """Share of the data of which chains from p(z), annealed by k evaluations at most, find the mass of both modes."""
+    chains, leapfrog = 16, 2
+    steps = max(1, k // (3 * chains * leapfrog))
+    found = AIS(steps, chains, leapfrog, start="prior")(known.target, known.x)
+    return (found.value > -math.log(2) / 2).double().mean().item()
+
+
 def main(args: argparse.Namespace) -> list[Mapping[str, Any]]:
     """A row for each dimension and distance; prints the table."""
     rows: list[Mapping[str, Any]] = []
@@ -76,11 +85,16 @@ def main(args: argparse.Namespace) -> list[Mapping[str, Any]]:
             start = time.process_time()
             row: dict[str, Any] = {"dim": dim, "distance": distance}
             row |= {kind: alarms(arena(dim, distance, args.trials, kind), args.k) for kind in KINDS}
-            row |= {f"{width}": alarms(arena(dim, distance, args.trials, "missed", width), args.k) for width in OTHERS}
+            for width in (1.0, *OTHERS):
+                missed = arena(dim, distance, args.trials, "missed", width)
+                row |= {f"chains, {width}": tempered(missed, args.k)}
+                if width in OTHERS:
+                    row |= {f"{width}": alarms(missed, args.k)}
             rows.append({**row, "seconds": time.process_time() - start})
-    names = (*KINDS, *map(str, OTHERS))
+    names = (*KINDS, *map(str, OTHERS), *(f"chains, {width}" for width in (1.0, *OTHERS)))
     cells = [[str(row["dim"]), f"{row['distance']:g}", *(f"{row[name]:.1%}" for name in names)] for row in rows]
     head = ["dimensions", "distance", "found", "one mode: alarms", "q fits both: alarms", "found, 0.4 wide", "2.5 wide"]
+    head += ["by chains", "0.4 wide", "2.5 wide"]
     cost = Modes(args.k)
     print(f"{args.trials:,} data each, {cost.cost:,.0f} evaluations of p(x, z), {cost.draws} of them draws\n")
     print(report.table(head, cells))

@@ -2215,6 +2215,13 @@ MUTANTS = [
         "tests/evidence/test_modes.py::test_the_mixture_is_a_density_and_draws_come_from_it",
     ),
     Mutant(
+        "a wider copy of q with the density of a narrow one",
+        "evidence/modes.py",
+        "self.q.log_prob(back) - width.log().flatten(1).sum(1)",
+        "self.q.log_prob(back)",
+        "tests/evidence/test_modes.py::test_the_mixture_is_a_density_and_draws_come_from_it",
+    ),
+    Mutant(
         "a key of any value taken for one that taut has gained",
         "config/resume.py",
         'leaf in GAINED and value == read_values(conf() / "train.yaml").get(leaf)',

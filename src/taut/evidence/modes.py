@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,8 +34,14 @@ CENTRE = 64
 """Draws of q whose mean is its centre; they are not scored."""
 KEPT, APART = 4, 1.5
 """Ends of searches that q is moved to, and their least distance in standard deviations of q."""
+PROBE = 0.25
+"""Standard deviations of q, on both sides of a maximum, at which its curvature is taken."""
+NARROWEST, WIDEST = 0.25, 4.0
+"""Widths of a copy in those of q."""
 BETWEEN = 5
 """Points between two maxima at which a valley is looked for."""
+AROUND = GROUPS * IN_GROUP + (1 + KEPT) * 2 * GRADIENT + KEPT * (1 + BETWEEN)
+"""Evaluations before and after the climbs: to choose starts, for curvatures, and of maxima and what lies between."""
 VALLEY = 0.1
 """Nats that the deepest of them lies below the lower maximum where there are two modes."""
 UNDER = 20.0
@@ -47,15 +53,16 @@ class Modes(Evidence):
 
     k-hat and Struski's bound are blind to a mode that q never visits. Here searches climb $\log p(x, z)$ from the best
     of 64 draws of the prior and from draws of q spread 4 to 16 times as wide, by gradient steps in units of q's own
-    variances that grow where they succeed and shrink where they fail. q is copied to the best ends, as it is, and fresh
-    draws of the mixture, half of them of q, give $\log \frac1K \sum_k w_k$: a lower bound whatever the search found.
+    variances that grow where they succeed and shrink where they fail. q is copied to the best ends, each coordinate as
+    much wider or narrower as the curvature there says beside that at the mode of q, and fresh draws of the mixture,
+    half of them of q, give $\log \frac1K \sum_k w_k$: a lower bound whatever the search found.
     ``missed`` is the share of the posterior's mass that lies beyond a valley of at least 0.1 nats and where the
     posterior is more than 20 times as dense as q: a warning from a tenth on. A search may find nothing: a small share
     proves nothing.
 
     Args:
         k: Evaluations of log p(x, z) for each datum, a gradient counted as three. Half or more are draws; searches take
-            462 or more, also where k is smaller.
+            496 or more, also where k is smaller.
 
     Raises:
         UserError: If k is not an integer >= 1; from ``check``, if z is discrete or has bounds.
@@ -74,13 +81,12 @@ class Modes(Evidence):
     @property
     def searches(self) -> int:
         """Evaluations that searches take."""
-        return GROUPS * IN_GROUP + KEPT * BETWEEN + (self.moves + 1) * STARTS * GRADIENT
+        return AROUND + (self.moves + 1) * STARTS * GRADIENT
 
     @property
     def moves(self) -> int:
         """Moves of each search: with all else they take half of the evaluations."""
-        left = self.k / 2 - GROUPS * IN_GROUP - KEPT * BETWEEN
-        return min(MOST, max(FEWEST, int(left / (STARTS * GRADIENT)) - 1))
+        return min(MOST, max(FEWEST, int((self.k / 2 - AROUND) / (STARTS * GRADIENT)) - 1))
 
     @property
     def draws(self) -> int:
@@ -97,12 +103,12 @@ class Modes(Evidence):
 
     def estimate(self, rows: Rows) -> LogEvidence:
         with exact_arithmetic(rows.x.device):
-            shifts, logits, apart = self._searched(rows)
+            copies, apart = self._searched(rows)
         log_w = torch.zeros((self.draws, len(rows)), dtype=torch.float64, device=rows.x.device)
         excess, beyond = torch.zeros_like(log_w), torch.zeros_like(log_w, dtype=torch.bool)
 
-        def proposal(some: slice) -> WithMoved:
-            return WithMoved(rows.q(some), shifts[:, some], logits[:, some])
+        def proposal(some: slice) -> WithCopies:
+            return WithCopies(rows.q(some), copies.of(some))
 
         with exact_arithmetic(rows.x.device), seeding.forked(rows.x.device):
             for drawn in draw_keyed(proposal, rows.keys.for_purpose("modes/draws"), self.draws):
@@ -110,32 +116,34 @@ class Modes(Evidence):
                 log_w[at] = drawn.log_weights(rows.target.log_joint, rows.x)
                 densities = in_double(proposal(drawn.rows)).parts(drawn.z.double())
                 excess[at] = log_w[at] + drawn.log_qz - densities[0]
-                copies = torch.where(apart[:, None, drawn.rows], densities[1:], -torch.inf)
-                beyond[at] = copies.amax(0) - densities[0] > math.log(UNDER)
+                others = torch.where(apart[:, None, drawn.rows], densities[1:], -torch.inf)
+                beyond[at] = others.amax(0) - densities[0] > math.log(UNDER)
             rows.tick(1.0)
         weights = Weights(log_w)
         missed = (weights.share * (beyond & (excess - weights.iwae > math.log(UNDER)))).sum(0)
         found = log_mean(self, weights)
         return replace(found, diagnostics=found.diagnostics | {"missed": missed})
 
-    def _searched(self, rows: Rows) -> tuple[Tensor, Float[Tensor, "j b"], Bool[Tensor, "j b"]]:
-        """How far q is moved, ``[j, b, *z]``, the logs of the copies' shares, and whether a valley lies between."""
-        q = rows.q(slice(0, len(rows)))
+    def _searched(self, rows: Rows) -> tuple["Copies", Bool[Tensor, "j b"]]:
+        """Copies of q at the best ends of searches, and whether a valley lies between each and the mode of q."""
         starts, centre = self._starts(rows)
-        path = Path(lambda z: rows.target.log_joint(rows.x, z), q, constraints.real_vector)
+        path = Path(lambda z: rows.target.log_joint(rows.x, z), rows.q(slice(0, len(rows))), constraints.real_vector)
         scale = path.scale()
         ends = climbed(path, starts, scale, self.moves)
         rows.tick(0.5)
         heights, z = distinct(ends, scale)
         own = (ends.u[0], ends.log_joint[0].double())
-        # tempered, because the highest peak need not hold the most mass
-        logits = heights / 2
+        curved, pull = curvature(path, torch.cat([own[0].unsqueeze(0), z]), PROBE * scale * _signs(rows, scale))
+        heights, z = newton(path, heights, z, pull[1:], curved[1:])
+        # NaN where one of them is no maximum: there the copy is as wide as q
+        widths = (curved[:1] / curved[1:]).sqrt().nan_to_num(1.0, 1.0, 1.0).clamp(NARROWEST, WIDEST)
+        # tempered, because neither the highest peak nor what its curvature makes of it need hold the most mass
+        logits = (heights + widths.log().flatten(2).sum(2)) / 2
         shares = torch.arange(1, BETWEEN + 1, dtype=z.dtype, device=z.device) / (BETWEEN + 1)
-        wide = shares.view(-1, *[1] * z.dim())
-        inside = (own[0] + wide * (z - own[0])).flatten(0, 1)
+        inside = (own[0] + shares.view(-1, *[1] * z.dim()) * (z - own[0])).flatten(0, 1)
         lowest = rows.target.log_joint(rows.x, inside).double().view(BETWEEN, KEPT, -1).amin(0)
         apart = torch.minimum(heights, own[1]) - lowest > VALLEY
-        return z - centre, logits.log_softmax(0), apart
+        return Copies(centre, z, widths, logits.log_softmax(0)), apart
 
     def _starts(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Where searches start, ``[m, b, *z]``, the densest draw of q first; and the centre of q."""
@@ -198,36 +206,88 @@ def distinct(ends: Point, scale: Tensor) -> tuple[Float[Tensor, "j b"], Tensor]:
     return torch.stack(heights), torch.stack(places)
 
 
-class WithMoved(Distribution):
-    """Half of the mass as q has it, half in copies of q moved elsewhere.
+def curvature(path: Path, at: Float[Tensor, "j b *z"], step: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Diagonal of $-\nabla^2 \log p(x, z)$ and the gradient, by differences of gradients at z + step and z - step.
+
+    With steps of random signs the other entries of the matrix cancel on average (Bekas, Kokiopoulou & Saad, 2007).
+    """
+    ahead, behind = path.at(torch.cat([at + step, at - step])).pull_joint.chunk(2)
+    return (behind - ahead) / (2 * step), (behind + ahead) / 2
+
+
+def newton(path: Path, heights: Tensor, z: Tensor, pull: Tensor, curved: Tensor) -> tuple[Tensor, Tensor]:
+    """Ends of climbs and their heights after one more step, with the curvature, where that is higher."""
+    # a climb that ran out of moves is still on the slope, where a copy would miss the summit
+    tried = z + torch.where(curved > 0, pull / curved, 0.0)
+    there = path.log_joint(tried).double()
+    # false for NaN, and for the -inf of an end that is none
+    higher = (there > heights) & heights.isfinite()
+    return torch.where(higher, there, heights), torch.where(higher.view(*higher.shape, *[1] * (z.dim() - 2)), tried, z)
+
+
+class Copies(NamedTuple):
+    """Copies of q at other places.
+
+    Args:
+        centre: Mean of q, ``[b, *z]``.
+        places: Means of the copies.
+        widths: Theirs in that of q, along each coordinate.
+        logits: Logs of their shares.
+    """
+
+    centre: Float[Tensor, "b *z"]
+    places: Float[Tensor, "j b *z"]
+    widths: Float[Tensor, "j b *z"]
+    logits: Float[Tensor, "j b"]
+
+    def of(self, some: slice) -> "Copies":
+        """Those of some of the data."""
+        return Copies(self.centre[some], self.places[:, some], self.widths[:, some], self.logits[:, some])
+
+
+class WithCopies(Distribution):
+    """Half of the mass as q has it, half in copies of q.
 
     Args:
         q: Batch ``(b,)``.
-        shifts: How far each copy is moved.
-        logits: Logs of the shares of the copies in their half.
+        copies: Where they are, and how wide.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (a property in torch's stub)
 
-    def __init__(self, q: Distribution, shifts: Float[Tensor, "j b *z"], logits: Float[Tensor, "j b"]) -> None:
+    def __init__(self, q: Distribution, copies: Copies) -> None:
         super().__init__(q.batch_shape, q.event_shape, validate_args=False)
-        self.q, self.shifts, self.logits = q, shifts, logits
+        self.q, self.copies = q, copies
 
     def parts(self, z: Float[Tensor, "n b *z"]) -> Float[Tensor, "parts n b"]:
         """Log-densities of q, then of each copy."""
-        return torch.stack([self.q.log_prob(z), *(self.q.log_prob(z - shift) for shift in self.shifts)])
+        centre, places, widths, _ = self.copies
+        found = [self.q.log_prob(z)]
+        for place, width in zip(places, widths, strict=True):
+            back = centre + (z - place) / width
+            found.append(self.q.log_prob(back) - width.log().flatten(1).sum(1))
+        return torch.stack(found)
 
     def log_prob(self, value: Tensor) -> Tensor:
         densities = self.parts(value)
-        copies = (densities[1:] + self.logits.unsqueeze(1)).logsumexp(0)
+        copies = (densities[1:] + self.copies.logits.unsqueeze(1)).logsumexp(0)
         return torch.logaddexp(densities[0], copies) - math.log(2)
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
-        z = self.q.sample(torch.Size(sample_shape))
-        chosen = Categorical(logits=self.logits.mT, validate_args=False).sample(torch.Size(sample_shape))
-        moved = self.shifts[chosen, torch.arange(len(self.shifts[0]), device=z.device)]
+        shape = torch.Size(sample_shape)
+        z = self.q.sample(shape)
+        centre, places, widths, logits = self.copies
+        chosen = Categorical(logits=logits.mT, validate_args=False).sample(shape)
+        row = torch.arange(len(centre), device=z.device)
         own = torch.rand(chosen.shape, device=z.device) < 0.5
-        return torch.where(own.view(*own.shape, *[1] * len(self.event_shape)), z, z + moved)
+        moved = places[chosen, row] + widths[chosen, row] * (z - centre)
+        return torch.where(own.view(*own.shape, *[1] * len(self.event_shape)), z, moved)
+
+
+def _signs(rows: Rows, scale: Tensor) -> Tensor:
+    """Plus or minus one for each coordinate of z, the same for every datum."""
+    generator = torch.Generator().manual_seed(seeding.key(rows.keys.seed, "modes/signs", 0))
+    return (torch.randint(0, 2, scale.shape[1:], generator=generator) * 2 - 1).to(scale)
 
 
 def _free(prior: Distribution) -> bool:
