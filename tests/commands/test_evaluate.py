@@ -38,6 +38,7 @@ def runs(trainings, tmp_path_factory):
         "again": [*VAE, "optimizer.lr=0.01"],
         "tracked": [*VAE, "logger=wandb"],
         "mog": [*TINY, "logger=csv", "model=mog", "model.components=3", "data=synthetic", "data.n=100"],
+        "bits": [*TINY, "logger=csv", "prior=bernoulli", "q=bernoulli", "objective=vimco", "k=3", "latent_dim=4"],
         "ppca": [
             *[*TINY, "logger=csv", "model=ppca", "latent_dim=2", "q=diagonal", "objective=elbo", "network.hidden=[8]"],
             *["data=synthetic", "data.kind=linear_gaussian", "data.n=100", "data.dim=4", "data.latent=2"],
@@ -471,6 +472,16 @@ def test_what_does_not_fit_is_skipped_with_a_note_in_a_full_report(gap, copy):
     done = evaluated(copy("mog"), "evidence=[importance,ais]", "k=20")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert done.err.startswith("evidence=ais moves z along gradients, but z is a category")
+
+
+def test_a_gap_that_cannot_be_taken_apart_is_skipped_with_a_note_in_a_full_report(gap, copy):
+    report = gap("bits")
+    assert report.result["gap"]["exact"]
+    assert report.result["apart"] == {}
+    assert "skipped: gap.apart=true looks for the best q" in report.said
+    done = evaluated(copy("bits"), "gap.apart=true", "k=20")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "a discrete z do not carry; set gap.apart=false" in done.err
 
 
 @pytest.mark.usefixtures("unillustrated")

@@ -67,14 +67,10 @@ class Evaluation(Measurement):
 
     def __init__(self, cfg: DictConfig, run: Run, processes: Processes, loaded: Loaded | None = None) -> None:
         super().__init__(cfg, run, processes, loaded)
-        if cfg.gap.apart and self.model.joint.prior.factored:
-            raise UserError(
-                "gap.apart=true looks for the best q of each datum by gradients, which draws of a discrete z do not "
-                "carry; set gap.apart=false."
-            )
         self.search = Search(cfg.gap.steps, cfg.gap.samples, cfg.gap.lr)
         self.goal = None if cfg.tolerance is None else Goal(cfg.tolerance, cfg.per_datum, cfg.confidence, cfg.budget)
         self.choose_estimators()
+        self.apart = self._can_take_apart()
 
     @property
     def output(self) -> str:
@@ -96,12 +92,25 @@ class Evaluation(Measurement):
             measured[split] = void_if_kl_is_negative(measured[split], information, split)
             if any(estimator.simulated for estimator in self.estimators):
                 of_model = self._simulated(len(measured[self.cfg.split].elbo.value), stages)
-            for split in self.cfg.gap.splits if self.cfg.gap.apart else []:
+            for split in self.cfg.gap.splits if self.apart else []:
                 if split not in measured:
                     measured[split] = self._measured(split, self.cfg.gap.limit, stages)
                 gaps[split] = self._decomposed(split, len(measured[split].elbo.value), stages)
         result = self._result(measured, information, gaps, of_model, tolerance, time.perf_counter() - started)
         return Evaluated(result, measured, gaps, self.data)
+
+    def _can_take_apart(self) -> bool:
+        """Whether the gap is to be taken apart, and can be; what cannot is refused, or skipped as an estimator is."""
+        if not self.cfg.gap.apart or not self.model.joint.prior.factored:
+            return bool(self.cfg.gap.apart)
+        why = (
+            "gap.apart=true looks for the best q of each datum by gradients, which draws of a discrete z do not carry; "
+            "set gap.apart=false."
+        )
+        if self.cfg.unfit == "refuse":
+            raise UserError(why)
+        self.skipped.append(why)
+        return False
 
     def _measured(self, split: str, limit: int | None, stages: Stages) -> EvalResult:
         return self.measure(self._task(split, limit), split, stages)
