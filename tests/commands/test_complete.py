@@ -146,10 +146,17 @@ def test_a_run_trained_on_holes_is_not_refined_and_says_what_it_scored(runs):
     assert 0.3 < result["observed_share"] < 0.7
 
 
-def test_advice_on_few_samples_names_only_what_the_run_can_do(default, runs):
+def test_advice_on_few_samples_names_only_what_the_run_can_do(default, runs, monkeypatch):
     """20 samples are always too few to tell: ``refine=true``, ``q=masked`` and AIS are refused where z is discrete."""
-    (whole,) = [text for text in _result(default[0], "bottom_half")["warnings"] if "What helps" in text]
-    assert "a larger k; a run trained with q=masked mask=random mask.fresh=true; evidence=[ais]" in whole
+    assert not any("What helps" in text for text in _result(default[0], "bottom_half")["warnings"]), "most count"
+    monkeypatch.setattr("taut.commands.complete.MOST", 2.0)
+    ways = "a run trained with q=masked mask=random mask.fresh=true; evidence=[ais]"
+    for word, told in (("refine=false", f"a larger k; refine=true (the best q for each datum); {ways}"), ("", "")):
+        assert command("complete", f"run={default[0]}", "mask=top_half", *SHORT, *word.split()).code == 0
+        (whole,) = [text for text in _result(default[0], "top_half")["warnings"] if "What helps" in text]
+        assert (
+            told or "count (median over the data). What helps: a larger k; evidence=[ais] for log p(x_obs)."
+        ) in whole
     assert command("complete", f"run={runs('bits')}", "mask=left_half", *SHORT).code == 0
     (of_bits,) = [text for text in _result(runs("bits"), "left_half")["warnings"] if "What helps" in text]
     assert of_bits.endswith(": q has never seen holes. What helps: a larger k.")

@@ -1,5 +1,6 @@
 """What is printed, compared and held in memory: no more than was measured, and nothing beside what it cannot meet."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from taut.evidence.optimal_q import Search
 from taut.evidence.rows import MOST_WEIGHTS
 from taut.functional import seeding
 from taut.functional.sampling import NoiseKeys
-from taut.report.tables.evaluation import _certificate, ceiled, comparable, floored, rows_words
+from taut.report.tables.evaluation import _bits, _certificate, ceiled, comparable, floored, rows_words
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
 from taut.testing import linear_gaussian
@@ -132,6 +133,20 @@ def test_the_certificate_in_the_report_is_rounded_outwards():
     assert "(importance) and below -0.999 with 95% confidence (U_K and BDMC together), however" in both
     assert _said() == ""
     assert _said(certificate=low, gap={"exact": True}) == "", "what is known needs no certificate"
+
+
+def test_bits_of_ends_that_noise_crosses_are_their_middle():
+    """Of 2 cells ln 4 nats are a bit; the upper end is 0.1 bits below the lower one."""
+    nats = math.log(4)
+    evidence = {"importance": {"value": -3 * nats}, "struski": {"value": -3.1 * nats}}
+    gap = {"exact": False, "lower": "importance", "upper": "struski"}
+    about = {"bits": {"dimensions": 2, "levels": 1, "of": "counts"}, "gap": gap, "evidence": evidence}
+    (crossed,) = _bits(about)
+    assert "about 3.050 bits per dimension, counts" in str(crossed)
+    evidence["struski"]["value"] = -2.9 * nats
+    (apart,) = _bits(about)
+    assert "at least 2.9" in str(apart)
+    assert "at most 3.0" in str(apart)
 
 
 @pytest.mark.parametrize(

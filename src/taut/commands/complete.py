@@ -37,6 +37,8 @@ __all__ = ["complete"]
 
 JUDGED = 256
 """Rows whose completions are scored at once, and on which floors and caps are looked for."""
+MOST = 0.5
+"""Share of the samples that count from which on nothing is to be gained by others."""
 
 
 def complete(cfg: DictConfig) -> dict[str, Any]:
@@ -221,18 +223,18 @@ class Completion(Measurement):
         if self.input.observed_share == 1:
             return ["nothing is missing, so the completions are the data; choose a mask, e.g. mask=random."]
         poor = [one for one in observed.evidence if one.name == "importance" and reliability_warnings(one)]
-        if not poor or completions.ess.isnan().all():
+        ess = completions.ess.nanmedian().item()
+        # false for NaN; where most samples count, the doubts of log p(x_obs) say what there is to say
+        if not poor or not ess < MOST * self.cfg.k:
             return []
-        ess = completions.ess.median().item()
         sees_mask = getattr(self.model.q, "sees_mask", False)
         whole = self.run.cfg.get("mask") is None
-        why = "" if sees_mask else ": q has never seen holes" if whole else ": q is not told the mask"
+        blind = not (sees_mask or self.refined)
+        why = "" if not blind else ": q has never seen holes" if whole else ": q is not told the mask"
         ways = ["refine=true (the best q for each datum)"] if self.refinable and not self.refined else []
         # q=masked is a Gaussian, and AIS moves z along gradients
         if not self.target.discrete:
-            ways += (
-                [] if sees_mask else [f"a run trained with q=masked{' mask=random mask.fresh=true' if whole else ''}"]
-            )
+            ways += [f"a run trained with q=masked{' mask=random mask.fresh=true' if whole else ''}"] if blind else []
             ways += ["evidence=[ais] for log p(x_obs)"]
         return [
             f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){why}. What helps: "

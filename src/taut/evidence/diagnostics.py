@@ -26,7 +26,10 @@ ACCEPTANCE = (0.3, 0.95)
 """Range of HMC's acceptance where the tuning has settled."""
 ACTIVE = 1e-2
 """A latent unit is active where Var_x(E_q[z]) exceeds this (Burda et al., 2016)."""
-REMEDY = " Annealed chains do not rest on q alone: evaluate with evidence=[importance,ais,struski]."
+REMEDY = (
+    " Annealed chains do not rest on q alone: 'evidence=[importance,ais,struski]' limit=50 runs them, about a second "
+    "per datum."
+)
 """The way out of weights of q without a variance, behind a sentence about them."""
 MIN_ACTIVE_SHARE = 0.1
 """Share of the latent units below which the posterior is said to have collapsed."""
@@ -67,13 +70,18 @@ def warning_sentences(evidence: Sequence[LogEvidence], *, annealable: bool, clos
         closed: Whether the best lower and upper bound are as good as one: nearer than the data leave either known.
     """
     names: dict[str, list[str]] = {}
-    advice = REMEDY if annealable and not any("acceptance" in one.diagnostics for one in evidence) else ""
+    advice = REMEDY if annealable and not any(_of_chains(one) for one in evidence) else ""
     for one in evidence:
         for warning in reliability_warnings(one):
             text = warning.softened if closed and warning.softened else warning.text
             text += advice if warning.softened else ""
             names.setdefault(text, []).append(warning.name)
     return [f"{_together(who)}: {text}" for text, who in names.items()]
+
+
+def _of_chains(one: LogEvidence) -> bool:
+    """Tell whether chains were annealed, which a bracket to a tolerance does where the weights of q are poor."""
+    return "acceptance" in one.diagnostics or one.name.startswith("tolerance")
 
 
 def _together(names: Sequence[str]) -> str:

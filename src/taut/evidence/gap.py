@@ -51,9 +51,9 @@ def interval(elbo: PerDatum, evidence: Sequence[LogEvidence]) -> Interval:
     its place. Estimates, which have no side, are not used. An upper bound made of a draw of the posterior, which data
     simulated from the model have, goes before one made of q, however low that one lies: where q misses mass it is too
     low. One of weights that have a variance goes before one of heavy-tailed weights, which is too low more often than
-    its stated noise allows, and where all are of such weights, one that the best lower bound refutes gives way to the
-    others. The choice is made on the noise of the values themselves, so each end flatters the interval
-    by what the best of a few noisy means gains: much less than a maximum datum by datum, but not nothing.
+    its stated noise allows; one of those that lies below the best lower bound bounds nothing. The choice is made on the
+    noise of the values themselves, so each end flatters the interval by what the best of a few noisy means gains: much
+    less than a maximum datum by datum, but not nothing.
     """
     for one in evidence:
         if one.kind == "exact":
@@ -65,9 +65,10 @@ def interval(elbo: PerDatum, evidence: Sequence[LogEvidence]) -> Interval:
     beyond_q = [one for one in finite if one.unbiased]
     heard = beyond_q or finite
     sound = [one for one in heard if not heavy_tailed(one)]
-    floor = -math.inf if lower is None else lower.mean - _doubt(lower)
-    unrefuted = [one for one in heard if one.mean + _doubt(one) > floor]
-    upper = min(sound or unrefuted or heard, key=lambda one: one.mean + _doubt(one), default=None)
+    floor = -math.inf if lower is None else lower.mean
+    upper = min(
+        sound or [one for one in heard if one.mean >= floor], key=lambda one: one.mean + _doubt(one), default=None
+    )
     return Interval(
         torch.zeros_like(elbo) if lower is None else lower.value - elbo,
         None if upper is None else upper.value - elbo,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from taut.evidence.diagnostics import ACTIVE, reliability_warnings, warning_sentences
+from taut.evidence.diagnostics import ACTIVE, heavy_tailed, reliability_warnings, warning_sentences
 from taut.evidence.gap import GapDecomposition, Interval, interval
 from taut.evidence.information import Information
 from taut.evidence.log_evidence import LogEvidence, certificate
@@ -20,6 +20,9 @@ from taut.evidence.loop import BETAS, EvalResult
 from taut.functional.bounds import block_sizes
 from taut.functional.statistics import standard_error
 from taut.functional.types import PerDatum
+
+SURPASSED = 3.0
+"""Monte Carlo errors by which a better lower bound lies above importance sampling where the reader is told."""
 
 
 def assessed(answer: EvalResult, confidence: float, *, annealable: bool) -> dict[str, Any]:
@@ -40,13 +43,31 @@ def assessed(answer: EvalResult, confidence: float, *, annealable: bool) -> dict
         "curve": _curve(answer.trusted),
         "thermodynamic": {"beta": BETAS, "value": answer.thermodynamic.mean(1).tolist()},
         "void": list(dict.fromkeys(answer.void.values())),
-        "warnings": warning_sentences(answer.trusted, annealable=annealable, closed=_closed(gap, by_name)),
+        "warnings": [
+            *_surpassed(gap, by_name),
+            *warning_sentences(answer.trusted, annealable=annealable, closed=_closed(gap, by_name)),
+        ],
     }
+
+
+def _surpassed(gap: Interval, by_name: dict[str, LogEvidence]) -> list[str]:
+    """A warning where weights of q without a variance end below a better lower bound by more than the noise of both."""
+    own, best = by_name.get("importance"), by_name[gap.lower]
+    if own is None or best.kind != "lower" or not heavy_tailed(own):
+        return []
+    below, noise = best.mean - own.mean, math.hypot(best.monte_carlo_error, own.monte_carlo_error)
+    # false for NaN: where noise is not known nothing is said
+    if not below > SURPASSED * noise:
+        return []
+    return [
+        f"importance: {below:.2g} nats below {best.name}, {below / noise:.0f} Monte Carlo errors: quote {best.name}."
+    ]
 
 
 def _closed(gap: Interval, by_name: dict[str, LogEvidence]) -> bool:
     """Tell whether a bracket is narrower than the error of its ends over the data, and not crossed by noise."""
-    if gap.exact or gap.high is None or gap.upper is None:
+    # an upper bound of heavy-tailed weights may lie too low together with the lower one
+    if gap.exact or gap.high is None or gap.upper is None or heavy_tailed(by_name[gap.upper]):
         return False
     width = (gap.high - gap.low).mean().item()
     # False for a single datum, whose error is NaN

@@ -1,5 +1,6 @@
 r"""Log-weights of one proposal, and what they say about themselves."""
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -61,7 +62,8 @@ class Weights:
     def khat(self) -> PerDatum:
         r"""Shape $\hat k$ of the generalised Pareto tail of the weights (Vehtari et al., 2024), as arviz fits it.
 
-        Moments of order below $1/\hat k$ exist: the mean converges slowly above 0.7 and not at all above 1. NaN
+        Moments of order below $1/\hat k$ exist: the mean converges slowly above 0.7 and not at all above 1. Where the
+        largest weights span more than float64 holds, the estimator of Hill (1975), of log-weights, takes its place. NaN
         where no tail can be fitted: fewer than 25 samples, or a largest fifth of equal weights.
         """
         columns = self.log_w.T.cpu().numpy()
@@ -87,6 +89,11 @@ def _khat(log_w: Float[np.ndarray, " k"]) -> float:
         log_w = log_w[np.isfinite(log_w)]
     if len(log_w) < FEWEST or np.ptp(log_w) < EQUAL:
         return float("nan")
+    tail = min(len(log_w) // 5, math.ceil(3 * math.sqrt(len(log_w))))
+    # weights that round to zero look equal to arviz, which then finds no tail in the heaviest of all
+    if np.count_nonzero(np.exp(log_w - log_w.max())) <= tail:
+        largest = np.sort(log_w)[-tail - 1 :]
+        return float((largest[1:] - largest[0]).mean())
     from arviz_stats.base.array import array_stats  # not loaded unless used
 
     try:

@@ -178,6 +178,8 @@ def _bits(result: Result) -> list[RenderableType]:
     high = ceiled(unit.of_nats(lower))
     if gap["exact"] and unit.levels == 1:
         return [_aside(f"{high} bits per dimension, of {unit.of}")]
+    if upper is not None and unit.levels == 1 and upper < lower:
+        return [_aside(f"about {number(unit.of_nats((lower + upper) / 2))} bits per dimension, {unit.of}")]
     # an upper bound of a density's log bounds no mass
     low = "" if upper is None or unit.levels > 1 else f"at least {floored(unit.of_nats(upper))} and "
     return [_aside(f"{low}at most {high} bits per dimension, {unit.of}")]
