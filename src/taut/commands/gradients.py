@@ -19,6 +19,7 @@ from taut.config.instantiate import instance
 from taut.config.plain_yaml import read_config
 from taut.config.program import conf, ended
 from taut.config.run_folder import FIGURES, sole_writer_of, versions, write_result
+from taut.config.synonyms import meant
 from taut.errors import UserError, nearest
 from taut.files import atomic_folder
 from taut.functional.signal_to_noise import GROUPS, SignalToNoise, slope
@@ -166,7 +167,9 @@ def _recipe(name: str) -> Objective:
     """
     known = {path.stem: path for path in sorted((conf() / "objective").glob("*.yaml")) if path.stem not in OF_ITS_OWN}
     if name not in known:
-        raise UserError(f"objective={name} is no objective with noise in its gradient; {nearest(name, known)}")
+        raise UserError(
+            f"objective={name} is no objective with noise in its gradient; {meant('objective', name, known)}"
+        )
     return instance(read_config(known[name]), Objective)
 
 
