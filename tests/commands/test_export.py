@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from evaluations import QUIET, VAE, contents, evaluated, trained
+from pieces import build
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from taut.commands.export import main
+from taut.commands.export import _programs, main
 from taut.config import pieces
 from taut.training.stored_run import Run
 
@@ -103,6 +104,16 @@ def test_what_has_no_network_is_left_out_and_said(trainings, tmp_path, capsys):
     z = torch.randn(3, 1, dtype=torch.float64)
     mean, _ = torch.export.load(tmp_path / "to" / "decoder.pt2").module()(z)
     torch.testing.assert_close(mean, model.joint.likelihood(z).mean, rtol=1e-7, atol=1e-9)
+
+
+def test_a_q_without_moments_is_left_out_and_said(tmp_path):
+    joint, q, _ = build("latent_dim=2", "prior=uniform")
+    model = torch.nn.Module()
+    model.joint, model.q = joint, q
+    assert _programs(model, torch.rand(2, 1, 4, 4), tmp_path) == {  # type: ignore[arg-type]
+        "encoder.pt2": "q=diagonal under prior=uniform has no mean and standard deviation in closed form."
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["decoder.pt2"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import torch
 from evaluations import VAE, trained
 from pieces import build
 
-from taut.commands.gradients import _fitting, main
+from taut.commands.gradients import _checked, _fitting, main
 from taut.config import pieces
+from taut.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +65,27 @@ def test_a_wrong_word_is_refused(words, message, capsys):
 def test_only_objectives_that_fit_q_are_taken_unasked(words, fitting):
     _, q, _ = build(*words, "latent_dim=2")
     assert _fitting(SimpleNamespace(q=q), torch.rand(2, 1, 4, 4)) == fitting
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        (["objective=iwae"], [1, 4, 16, 64]),
+        (["objective=iwae", "prior=bernoulli", "q=bernoulli"], [4, 16, 64]),
+        (["objective=piwae"], [16, 64]),
+    ],
+    ids=str,
+)
+def test_unasked_only_numbers_of_samples_that_the_objectives_take_are_taken(words, taken):
+    joint, q, objective = build(*words)
+    model, x = SimpleNamespace(joint=joint, q=q), torch.rand(2, 1, 4, 4).round()
+    assert _checked([objective], model, x, None) == taken
+    for k in {1, 4, 16, 64} - set(taken):
+        with pytest.raises(UserError, match=f"k={k}"):
+            _checked([objective], model, x, [k, 64])
+
+
+def test_an_objective_that_takes_no_number_of_samples_says_why():
+    joint, q, objective = build("objective=vimco")
+    with pytest.raises(UserError, match="is for draws that cannot be reparameterised"):
+        _checked([objective], SimpleNamespace(joint=joint, q=q), torch.rand(2, 1, 4, 4), None)

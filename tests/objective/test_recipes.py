@@ -167,6 +167,65 @@ def test_what_a_recipe_cannot_train_is_refused(words, k, message):
         objective.check(joint, q, k, torch.zeros(2, 1, 4, 4))
 
 
+BITS = ["prior=bernoulli", "q=bernoulli"]
+LAYERS = ["prior=layers", "prior.sizes=[2,1]", "prior.hidden=[4]", "q=layers", "q.hidden=[4]"]
+WAYS_OUT = {
+    "back through few bits": (
+        [*BITS, "objective=iwae", "objective.backward=2"],
+        r"objective\.backward=2 needs a q with .* which q=bernoulli lacks; leave objective\.backward out\.",
+        [[*BITS, "objective=iwae"]],
+    ),
+    "paths of bits": (
+        [*BITS, "objective=dreg", "objective.backward=2"],
+        r"objective=dreg needs .* q=bernoulli lacks; choose objective=vimco or iwae, with k=2 or more\.",
+        [[*BITS, "objective=vimco"], [*BITS, "objective=iwae"]],
+    ),
+    "paths of an exact category": (
+        ["model=mog", "objective=stl"],
+        r"which q=exact lacks; choose objective=iwae\.",
+        [["model=mog", "objective=iwae"]],
+    ),
+    "paths of an exact Gaussian": (
+        ["model=ppca", "objective=stl"],
+        "which q=exact lacks; choose objective=iwae, or q=diagonal or q=full",
+        [["model=ppca", "objective=iwae"], *(["model=ppca", "objective=stl", f"q={q}"] for q in ("diagonal", "full"))],
+    ),
+    "paths of a q without parameters": (
+        ["q=prior", "objective=stl"],
+        "which q=prior lacks; choose objective=iwae, or q=diagonal or q=full",
+        [["q=prior", "objective=iwae"], ["objective=stl"], ["q=full", "objective=stl"]],
+    ),
+    "free bits of layers": (
+        [*LAYERS, "objective=free_bits"],
+        "which q=layers under prior=layers lacks; choose objective=elbo, or a z of one layer",
+        [[*LAYERS, "objective=elbo"], ["objective=free_bits"]],
+    ),
+    "free bits of an exact category": (
+        ["model=mog", "objective=free_bits"],
+        "which q=exact under prior=categorical lacks; choose objective=elbo",
+        [["model=mog", "objective=elbo"]],
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "message", "ways"), WAYS_OUT.values(), ids=WAYS_OUT)
+def test_a_refusal_names_what_the_model_can_be_trained_with(words, message, ways):
+    x = torch.zeros(2, 1, 4, 4)
+    joint, q, objective = build(*words)
+    with pytest.raises(UserError, match=message):
+        objective.check(joint, q, 4, x)
+    for way in ways:
+        joint, q, objective = build(*way)
+        objective.check(joint, q, 4, x)
+
+
+@pytest.mark.parametrize("objective", ["vimco", "reinforce"])
+def test_draws_of_another_kind_are_refused_before_their_number(objective):
+    joint, q, recipe = build(f"objective={objective}")
+    with pytest.raises(UserError, match="is for draws that cannot be reparameterised"):
+        recipe.check(joint, q, 1, torch.zeros(2, 1, 4, 4))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

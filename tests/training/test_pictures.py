@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import numpy as np
+import pieces
 import pytest
 import torch
 from lightning.pytorch.loggers import WandbLogger
@@ -10,7 +12,7 @@ from PIL import Image
 from taut.errors import UserError
 from taut.report import figures
 from taut.training.callbacks.history import History
-from taut.training.callbacks.pictures import Pictures, _undisturbed, images, latent_plane, mixture
+from taut.training.callbacks.pictures import ELBO_DRAWS, Pictures, Subject, _undisturbed, images, latent_plane, mixture
 
 
 def names(tmp_path):
@@ -39,6 +41,48 @@ def test_a_mixture_in_the_plane_is_scattered_and_is_no_latent_plane(tmp_path, tr
 def test_a_two_dimensional_latent_space_is_a_plane(tmp_path, trainer_in, blobs, model_of):
     trainer_in(Pictures(1), epochs=1).fit(model_of(blobs, "latent_dim=2"), datamodule=blobs)
     assert names(tmp_path) == ["bound_versus_k_val", "images_val", "latent_plane_val"]
+
+
+LAYERS = ("prior=layers", "prior.sizes=[1,1]", "prior.hidden=[4]")
+PLANES = [
+    *[("latent_dim=2", f"q={name}") for name in ("diagonal", "flow", "full", "low_rank", "masked", "mixture", "prior")],
+    *[("latent_dim=2", "prior=student_t", "q=student_t"), ("model=ppca", "latent_dim=2")],
+    *[(*LAYERS, f"q={name}") for name in ("layers", "ladder")],
+    *[("latent_dim=2", "prior=uniform", f"q={name}") for name in ("diagonal", "full", "uniform", "prior")],
+]
+
+
+def test_every_q_of_a_continuous_z_is_in_the_planes():
+    drawn = {word for words in PLANES for word in words if word.startswith("q=")} | {"q=exact"}
+    assert drawn == {f"q={name}" for name in pieces.names("q")} - {"q=bernoulli", "q=categorical", "q=categoricals"}
+
+
+@pytest.mark.parametrize("words", PLANES, ids=" ".join)
+def test_every_q_of_two_coordinates_is_drawn(words, monkeypatch):
+    joint, q, _ = pieces.build(*words)
+    given = []
+    monkeypatch.setattr(figures, "latent_plane", lambda *moments, **more: given.append((*moments, more["colour"])))
+    with torch.no_grad():
+        latent_plane(Subject(SimpleNamespace(joint=joint, q=q), torch.rand(7, *pieces.X), None, "val", 3, ""))
+    ((mean, std, colour),) = given
+    assert mean.shape == std.shape == (7, 2)
+    assert colour.shape == (7,)
+    assert np.isfinite([*mean, *std]).all()
+    assert (std > 0).all()
+
+
+def test_moments_that_have_no_formula_are_those_of_the_draws(monkeypatch):
+    joint, q, _ = pieces.build("latent_dim=2", "prior=uniform")
+    x = torch.rand(5, *pieces.X)
+    given = []
+    monkeypatch.setattr(figures, "latent_plane", lambda *moments, **more: given.append(moments))
+    with torch.no_grad():
+        latent_plane(Subject(SimpleNamespace(joint=joint, q=q), x, None, "val", 3, ""))
+        z = q(x).sample((20_000,))
+    error = z.std(0).numpy() / ELBO_DRAWS**0.5
+    assert (abs(given[0][0] - z.mean(0).numpy()) < 5 * error).all()
+    # of 16 draws in a box: 1 / sqrt(2 * 15) of it, and five of those
+    assert (abs(given[0][1] / z.std(0).numpy() - 1) < 0.92).all()
 
 
 def test_validation_pictures_come_ever_more_seldom_and_after_the_last(trainer_in, blobs, model_of, monkeypatch):

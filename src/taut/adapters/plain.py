@@ -12,7 +12,8 @@ from torch.distributions.constraints import Constraint
 
 from taut.adapters.base import Adapter, Subject, checked, dtype_of, modules_in, prior_of
 from taut.adapters.proposal import family_of, proposal_from
-from taut.errors import UserError, nearest
+from taut.config.synonyms import meant
+from taut.errors import UserError
 from taut.evidence.target import Target, innermost
 from taut.functional.precision import in_double
 
@@ -59,7 +60,7 @@ class Plain(Adapter):
                 "likelihood that is a function of z needs no decoder."
             )
         if isinstance(likelihood, str) and likelihood not in NAMES:
-            raise UserError(f"likelihood={likelihood!r} is not known; {nearest(likelihood, NAMES)}")
+            raise UserError(f"likelihood={likelihood!r} is not known; {meant('likelihood', likelihood, NAMES)}")
         if output not in ("logits", "means"):
             raise UserError(f"output={output!r} must be 'logits' or 'means'.")
         self.q, self.likelihood, self.decoder, self.prior = q, likelihood, decoder, prior

@@ -14,7 +14,8 @@ from torch import nn
 
 from taut.api.fitting import fitted
 from taut.api.model import Model
-from taut.errors import UserError, nearest
+from taut.config.synonyms import meant
+from taut.errors import UserError
 from taut.evidence import LogEvidence
 from taut.functional.arrays import Array, matrix, whole
 from taut.model.joint import Joint
@@ -286,7 +287,7 @@ class VAE(TransformerMixin, BaseEstimator):
         for name, choices in known.items():
             value = getattr(self, name)
             if isinstance(value, str) and value not in choices:
-                raise UserError(f"{name}={value!r} is not known; {nearest(value, choices)}")
+                raise UserError(f"{name}={value!r} is not known; {meant(name, value, choices)}")
 
     def _refuse_beside_layers(self) -> None:
         if self.layers is None:

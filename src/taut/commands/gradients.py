@@ -6,7 +6,6 @@ Of q (the encoder) and of the model (prior and decoder), for several objectives 
 
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import product
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from taut.config.instantiate import instance
 from taut.config.plain_yaml import read_config
 from taut.config.program import conf, ended
 from taut.config.run_folder import FIGURES, sole_writer_of, versions, write_result
+from taut.config.synonyms import meant
 from taut.errors import UserError, nearest
 from taut.files import atomic_folder
 from taut.functional.signal_to_noise import GROUPS, SignalToNoise, slope
@@ -36,7 +36,7 @@ Measure how far the gradient of a training step stands out of its noise, for the
 
   taut gradients run=outputs/runs/<run>
 
-  k=[1,4,16,64]            importance samples
+  k=[1,4,16,64]            importance samples; unasked, those that the objectives take (bits need 2 or more)
   objective=[iwae,dreg]    gradient recipes, by the names of objective= with the settings of their files
   draws=200                gradients that are drawn for each K
   limit=16                 rows of the training split in the batch
@@ -45,7 +45,9 @@ Measure how far the gradient of a training step stands out of its noise, for the
 
 Writes <run>/gradients/: result.json and a picture, which report.py puts on its page.
 """
-DEFAULTS: dict[str, Any] = {"k": [1, 4, 16, 64], "objective": None, "draws": 200, "limit": 16, "seed": 0}
+KS = (1, 4, 16, 64)
+"""Numbers of samples unless they are told: of these, those that all objectives take."""
+DEFAULTS: dict[str, Any] = {"k": None, "objective": None, "draws": 200, "limit": 16, "seed": 0}
 OUTPUT = "gradients"
 OF_ITS_OWN = ("em", "exact")
 """Objectives without noise."""
@@ -93,15 +95,14 @@ def _whole(name: str, text: str, least: int) -> int:
     return int(text)
 
 
-def _measure(run: Path, k: list[int], objective: list[str] | None, draws: int, limit: int, seed: int) -> None:
+def _measure(run: Path, k: list[int] | None, objective: list[str] | None, draws: int, limit: int, seed: int) -> None:
     opened = Run.open(run)
     set_up_torch(opened.cfg)
     model, data, about = opened.load()
     x = data.rows_of("train")[:limit]
     names = objective or _fitting(model, x)
     recipes = {name: _recipe(name) for name in names}
-    for recipe, each in product(recipes.values(), k):
-        recipe.check(model.joint, model.q, each, x[:2])
+    k = _checked(list(recipes.values()), model, x[:2], k)
     with sole_writer_of(opened.folder, OUTPUT), Stages().running() as stages:
         ratios = {}
         for name, recipe in recipes.items():
@@ -135,6 +136,29 @@ def _fitting(model: Any, x: torch.Tensor) -> list[str]:
     return ["iwae", "dreg"] if independent else ["iwae"]
 
 
+def _checked(recipes: Sequence[Objective], model: Any, x: torch.Tensor, told: list[int] | None) -> list[int]:
+    """The numbers of samples that are told, or those of :data:`KS` that every objective takes.
+
+    Raises:
+        UserError: If an objective refuses one that is told, or all of the others.
+    """
+    taken: list[int] = []
+    refusal = None
+    for k in told or KS:
+        try:
+            for recipe in recipes:
+                recipe.check(model.joint, model.q, k, x)
+        except UserError as error:
+            if told:
+                raise
+            refusal = error
+        else:
+            taken.append(k)
+    if not taken and refusal is not None:
+        raise refusal
+    return taken
+
+
 def _recipe(name: str) -> Objective:
     """The objective of this name, with the settings of its file.
 
@@ -143,7 +167,9 @@ def _recipe(name: str) -> Objective:
     """
     known = {path.stem: path for path in sorted((conf() / "objective").glob("*.yaml")) if path.stem not in OF_ITS_OWN}
     if name not in known:
-        raise UserError(f"objective={name} is no objective with noise in its gradient; {nearest(name, known)}")
+        raise UserError(
+            f"objective={name} is no objective with noise in its gradient; {meant('objective', name, known)}"
+        )
     return instance(read_config(known[name]), Objective)
 
 

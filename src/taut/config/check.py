@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
+from taut.config import synonyms
 from taut.config.instantiate import check_targets
 from taut.config.logger_keys import logger_nodes
 from taut.config.pieces import PUBLISHED, NeedsTrust, could_cover, covers, package_of
@@ -313,10 +314,12 @@ def _trains(container: dict[str, Any]) -> bool:
 
 
 def in_another_group(key: str, cfg: DictConfig) -> str | None:
-    """The key of this name that does exist, if any: ``optimizer.lr`` for ``lr``.
+    """The key of this name or meaning that does exist, if any: ``optimizer.lr`` for ``lr`` and ``learning_rate``.
 
     A name that is right tells more than the spelling of others, by which ``lr`` is nearest to ``logger``.
     """
+    if (synonym := synonyms.KEYS.get(key)) in set(_paths(cfg)):
+        return synonym
     same = [path for path in _paths(cfg) if path != key and path.rpartition(".")[2] == key.rpartition(".")[2]]
     return min(same, key=lambda path: path.count("."), default=None)
 

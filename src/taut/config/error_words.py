@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from taut.config.check import in_another_group
+from taut.config.synonyms import meant
 from taut.errors import RunError, UserError, nearest
 from taut.runtime import devices
 
@@ -35,7 +36,7 @@ def explain(error: Exception, overrides: list[str], compose: Compose, conf: Path
         if match.groups() == ("strategy", "mps"):
             return devices.NO_MPS
         options = error.options or [path.stem for path in (conf / match[1]).glob("*.yaml")]
-        return f"{match[1]}={match[2]} is not known; {nearest(match[2], options)}"
+        return f"{match[1]}={match[2]} is not known; {meant(match[1], match[2], options)}"
     if match := UNKNOWN_KEY.search(text):
         if match[1] == "sweep":
             return STUDY

@@ -142,19 +142,25 @@ def require_score(objective: Objective, q: Posterior, k: int, x: Tensor, instead
     Raises:
         UserError: Naming the way out.
     """
-    if k < 2:
-        raise UserError(
-            f"objective={objective.name} needs k >= 2 for its leave-one-out baseline, but k={k}; set k=2 or more."
-        )
     if q(x).has_rsample:
         raise UserError(
             f"objective={objective.name} is for draws that cannot be reparameterised, but those of "
             f"q={type(q).__name__.lower()} can; choose {instead}."
         )
+    if k < 2:
+        raise UserError(
+            f"objective={objective.name} needs k >= 2 for its leave-one-out baseline, but k={k}; set k=2 or more."
+        )
 
 
-def require_paths(objective: Objective, q: Posterior, x: Tensor) -> None:
+def require_paths(objective: Objective, q: Posterior, x: Tensor, setting: str | None = None) -> None:
     """Refuse a q whose draws carry no gradient.
+
+    Args:
+        objective: The objective that needs it.
+        q: The family.
+        x: Some data.
+        setting: The setting of the objective that needs it, ``key=value``, where others do not.
 
     Raises:
         UserError: Naming the way out.
@@ -163,18 +169,30 @@ def require_paths(objective: Objective, q: Posterior, x: Tensor) -> None:
         has_rsample = q(x[:1]).has_rsample
     if not has_rsample or q.exact or not q.learned:
         raise UserError(
-            f"objective={objective.name} needs a q with reparameterised draws and parameters of its own, which "
-            f"q={type(q).__name__.lower()} lacks; choose objective=vimco or iwae, or q=diagonal or q=full."
+            f"{setting or f'objective={objective.name}'} needs a q with reparameterised draws and parameters of its "
+            f"own, which q={type(q).__name__.lower()} lacks; {_left_out(setting) or _without_paths(q)}."
         )
 
 
-def require_reparameterised(objective: Objective, q: Posterior, x: Tensor) -> None:
-    """Refuse a q whose draws carry no gradient, or that a second look finds changed.
+def _without_paths(q: Posterior) -> str:
+    """Words that a model with this z can be trained with where its draws carry no gradient."""
+    if q.joint.prior.discrete:
+        # a sum over all z has no samples that a baseline could be made of
+        return "choose objective=iwae" if q.exact else "choose objective=vimco or iwae, with k=2 or more"
+    return "choose objective=iwae, or q=diagonal or q=full"
+
+
+def _left_out(setting: str | None) -> str:
+    return "" if setting is None else f"leave {setting.partition('=')[0]} out"
+
+
+def require_reparameterised(objective: Objective, q: Posterior, x: Tensor, setting: str | None = None) -> None:
+    """Refuse a q whose draws carry no gradient, or that a second look finds changed; arguments of ``require_paths``.
 
     Raises:
         UserError: Naming the way out.
     """
-    require_paths(objective, q, x)
+    require_paths(objective, q, x, setting)
     with torch.no_grad(), seeding.forked(x.device):
         torch.manual_seed(0)
         some = x[:1]
@@ -184,6 +202,6 @@ def require_reparameterised(objective: Objective, q: Posterior, x: Tensor) -> No
     # scored under the dropout of another look, z would get the gradient of another q
     if changed:
         raise UserError(
-            f"objective={objective.name} asks q twice for the same x and got two answers, as dropout makes them; take "
-            "the dropout out of the encoder, or choose objective=iwae."
+            f"{setting or f'objective={objective.name}'} asks q twice for the same x and got two answers, as dropout "
+            f"makes them; take the dropout out of the encoder, or {_left_out(setting) or 'choose objective=iwae'}."
         )

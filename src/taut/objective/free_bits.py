@@ -11,6 +11,7 @@ from taut.functional.bounds import elbo
 from taut.functional.types import LogWeights
 from taut.model.draws import Draws
 from taut.model.joint import Joint
+from taut.model.prior.base import Prior
 from taut.model.q.base import Posterior
 from taut.objective.base import Objective, leave_one_out, mean_of_others
 
@@ -55,9 +56,20 @@ class FreeBits(Objective):
         except NotImplementedError as error:
             raise UserError(
                 f"objective=free_bits needs the KL of every coordinate of z in closed form, which q="
-                f"{type(q).__name__.lower()} under prior={type(joint.prior).__name__.lower()} lacks; choose q=diagonal "
-                "and prior=normal."
+                f"{type(q).__name__.lower()} under prior={type(joint.prior).__name__.lower()} lacks; choose "
+                f"objective=elbo{_or_other_pieces(joint.prior)}."
             ) from error
+
+
+def _or_other_pieces(prior: Prior) -> str:
+    """Pieces that have the KL in closed form, of a z of this kind; words after ``choose objective=elbo``."""
+    if prior.layered:
+        return ", or a z of one layer (leave layers= and prior=layers out)"
+    if prior.categorical:
+        return ""
+    if prior.discrete:
+        return f", or q={type(prior).__name__.lower()}"
+    return ", or q=diagonal and prior=normal"
 
 
 def kl_of_coordinates(q: Distribution, prior: Distribution) -> Float[Tensor, "b d"]:

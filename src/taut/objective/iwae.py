@@ -50,7 +50,8 @@ class Iwae(Objective):
         return -differentiable(draws, self.bound).mean()
 
     def check(self, joint: Joint, q: Posterior, k: int, x: Float[Tensor, "b *x"]) -> None:
+        # first, since with draws of another kind no k would do
+        if self.backward is not None:
+            require_reparameterised(self, q, x, f"objective.backward={self.backward}")
         super().check(joint, q, k, x)
         refuse_uneven(self, k)
-        if self.backward is not None:
-            require_reparameterised(self, q, x)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from taut.config.synonyms import meant
 from taut.distributions.cells import MixedColumns
 from taut.errors import UserError, nearest
 from taut.model.building import decoder_of
@@ -109,7 +110,9 @@ class Mixed(Likelihood):
 def _part(word: str, columns: list[int], levels: Mapping[int, int]) -> Likelihood:
     """The likelihood of some columns, of heads that the network of all has made."""
     if word not in FAMILIES:
-        raise UserError(f"likelihood.families: {word!r} is not a family of columns; {nearest(word, FAMILIES)}")
+        raise UserError(
+            f"likelihood.families: {word!r} is not a family of columns; {meant('likelihood', word, FAMILIES)}"
+        )
     counts = [levels.get(column) for column in columns]
     if word == "categorical" and None in counts:
         raise UserError("likelihood.families: categorical needs its number of levels, as in 'categorical 3'.")

@@ -107,11 +107,16 @@ def latent_plane(subject: Subject) -> Figure | None:
     joint, x = subject.model.joint, subject.x
     if tuple(joint.prior.z_shape) != (2,) or joint.prior().support.is_discrete:
         return None
-    q = subject.model.q(x)
+    draws = draw(joint, subject.model.q, x, ELBO_DRAWS)
+    try:
+        mean, std = draws.q.mean, draws.q.stddev
+    except NotImplementedError:
+        # of a flow, a chain of layers, and a q carried onto a box torch knows none: those of the draws stand in
+        mean, std = draws.z.mean(0), draws.z.std(0)
     return figures.latent_plane(
-        _array(q.mean),
-        _array(q.stddev),
-        colour=_array(draw(joint, subject.model.q, x, ELBO_DRAWS).log_w.mean(0)),
+        _array(mean),
+        _array(std),
+        colour=_array(draws.log_w.mean(0)),
         grid=_decoded_plane(joint, x) if _is_image(x.shape[1:]) else None,
         extent=EXTENT,
         title=subject.caption,
