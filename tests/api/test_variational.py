@@ -275,8 +275,8 @@ REFUSED = {
     "a category": (
         VAE(prior="categorical", q="categorical"),
         PIXELS,
-        "model=vae needs a continuous or binary z, but prior=categorical and likelihood=bernoulli were given; leave "
-        "those choices to the model.",
+        "model=vae needs a z that is not one category, but prior=categorical and likelihood=bernoulli were given; "
+        "choose prior=categoricals q=categoricals, or model=mog.",
     ),
     "counts that are none": (
         VAE(likelihood="poisson"),

@@ -5,6 +5,8 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,12 @@ from pyarrow import parquet
 from scipy.stats import multivariate_normal
 from sklearn.impute import KNNImputer, SimpleImputer
 
+from taut.commands.complete_input import CompleteInput
+from taut.commands.complete_output import CompleteOutput, _said_of_names, write_filled
+from taut.completion import Completions
 from taut.completion.judged import by_mean, by_nearest, cell_errors
+from taut.model.likelihood.mixed import Mixed
+from taut.model.networks import Unchanged
 from taut.training.stored_run import Run
 
 SHORT = ["threads=1", "k=20", "limit=6", "draws=2"]
@@ -256,6 +263,55 @@ def test_draws_stack_tables(runs, table, tmp_path):
     assert array.shape == (3, 200, 3)
     assert np.array_equal(array.reshape(600, 3), np.array([row[1:] for row in rows[1:]], dtype=float))
     assert not np.array_equal(array[0], array[1])
+
+
+def _of_families(fill: str, rows: list[list[str]] | None, out: Path) -> CompleteOutput:
+    """A completion of two rows, with cells of every kind missing; the columns of the table are in another order."""
+    words = {"height": "gaussian", "kind": "categorical 5", "smoker": "bernoulli", "visits": "poisson"}
+    likelihood = Mixed((4,), 9, lambda latent, shape: Unchanged(), families=words)
+    x = torch.tensor([[1.5, math.nan, 1, math.nan], [math.nan, 3, math.nan, 2]], dtype=torch.float64)
+    mean = torch.tensor([[1.5, 1.96, 1, 4.25], [0.75, 3, 0.48, 2]], dtype=torch.float64)
+    likeliest = torch.tensor([[1.5, 2, 1, 4], [0.5, 3, 0, 2]], dtype=torch.float64)
+    draws = torch.tensor([[[1.5, 4, 1, 7], [3, 3, 1, 2]]], dtype=torch.float64)
+    table: Any = None
+    if rows is not None:
+        table = SimpleNamespace(cells=lambda: iter(rows), columns=("visits", "height", "kind", "smoker"))
+    given = CompleteInput(x, x, "test", True, table, (1, 2, 3, 0) if table else ())
+    filled = Completions(mean, likeliest, draws, torch.ones(2))
+    cfg: Any = SimpleNamespace(fill=fill, out=str(out))
+    data: Any = SimpleNamespace(columns=tuple(words))
+    return CompleteOutput(cfg, None, {}, given, filled, None, data, likelihood)  # type: ignore[arg-type]
+
+
+GIVEN = [["", "1.50", "", "1"], ["2", "", "3", ""]]
+
+
+@pytest.mark.parametrize(
+    ("fill", "rows", "expected"),
+    [
+        ("mean", GIVEN, ["4.25,1.50,2,1", "2,0.75,3,0"]),
+        ("most_probable", GIVEN, ["4,1.50,2,1", "2,0.5,3,0"]),
+        ("draws", GIVEN, ["1,7,1.50,4,1", "1,2,3.0,3,1"]),
+        ("most_probable", [["", "1.50", "", "1.0"], ["2", "", "3.0", ""]], ["4,1.50,2.0,1.0", "2,0.5,3.0,0.0"]),
+    ],
+)
+def test_cells_are_filled_with_values_that_their_column_can_hold(fill, rows, expected, tmp_path):
+    output = _of_families(fill, rows, tmp_path / "out.csv")
+    write_filled(output, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == expected
+
+
+def test_an_array_has_categories_that_there_are(tmp_path):
+    out = tmp_path / "out.npy"
+    write_filled(_of_families("mean", None, out), out)
+    assert np.load(out).tolist() == [[1.5, 2.0, 1.0, 4.25], [0.75, 3.0, 0.0, 2.0]]
+
+
+def test_a_mean_that_is_not_written_is_said():
+    said = ["out.csv: kind, smoker filled with the most probable value, since a mean of categories is none."]
+    assert _said_of_names(_of_families("mean", GIVEN, Path("out.csv"))) == said
+    assert _said_of_names(_of_families("mean", None, Path("out.csv"))) == said
+    assert not _said_of_names(_of_families("draws", GIVEN, Path("out.csv")))
 
 
 def test_other_files_of_a_table_give_the_same_cells(runs, table, tmp_path):

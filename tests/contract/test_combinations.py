@@ -10,10 +10,12 @@ from budget import assert_mean
 from pieces import PER_CELL, SMALL_PRIOR, SMALL_Q, config, names, part, with_likelihood
 
 from taut.config.instantiate import instantiate
+from taut.data.digits import Digits
 from taut.errors import UserError
 from taut.evidence.score import score
 from taut.model.draws import draw
 from taut.model.joint import Joint
+from taut.training.build import build_model
 from taut.training.module import refuse_unlearned_vamp
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -120,3 +122,50 @@ def test_dreg_under_warm_up_has_the_gradient_of_iwae(beta):
         gradients[name] = torch.stack(rows)
     difference = gradients["dreg"] - gradients["iwae"]
     assert_mean(difference, 0.0, detects=0.25 * gradients["iwae"].mean(0).norm().item())
+
+
+WAYS_OUT = {
+    "a table of a continuous z": (
+        ["model=mog", "prior=normal"],
+        "prior=normal makes it continuous; choose model=mog with prior=categorical, or model=vae with "
+        "likelihood=gaussian.",
+        [["model=mog", "prior=categorical"], ["model=vae", "likelihood=gaussian", "prior=normal"]],
+    ),
+    "a table of a vae": (
+        ["model=vae", "likelihood=component"],
+        "choose model=mog with prior=categorical, or model=vae with likelihood=gaussian.",
+        [["model=mog", "likelihood=component", "prior=categorical"]],
+    ),
+    "one category of a vae": (
+        ["prior=categorical", "q=categorical", "k=4"],
+        "model=vae needs a z that is not one category, but prior=categorical and likelihood=bernoulli were given; "
+        "choose prior=categoricals q=categoricals, or model=mog.",
+        [["prior=categoricals", "q=categoricals", "k=4"], ["model=mog", "prior=categorical", "q=categorical", "k=4",
+                                                          "objective=iwae"]],
+    ),
+    "one category of an iwae": (
+        ["model=iwae", "prior=categorical", "q=categorical", "k=4"],
+        "choose prior=categoricals q=categoricals, or model=mog.",
+        [["model=iwae", "prior=categoricals", "q=categoricals", "k=4"]],
+    ),
+    "a Gaussian q of one category": (
+        ["prior=categorical", "k=4"],
+        "choose q=categorical or q=exact with model=mog, or prior=categoricals q=categoricals.",
+        [["prior=categoricals", "q=categoricals", "k=4"], ["model=mog", "prior=categorical", "q=exact"]],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "message", "ways"), WAYS_OUT.values(), ids=WAYS_OUT)
+def test_the_way_out_of_a_refusal_is_one(words, message, ways):
+    def built(words):
+        # as the likelihood of Bernoulli pixels asks for them
+        data = Digits(batch_size=50, binarisation="dynamic")
+        data.setup()
+        return build_model(config(*words, x_shape=data.x_shape), data)
+
+    with pytest.raises(UserError) as refusal:
+        built(words)
+    assert str(refusal.value).endswith(message)
+    for way in ways:
+        built(way)

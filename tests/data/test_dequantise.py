@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 from evaluations import command, trained
-from pieces import build
+from pieces import build, config
 from scipy import integrate, stats
 
 from taut.data.binarise import EDGE, dequantised
@@ -16,6 +16,7 @@ from taut.data.faithful import Faithful
 from taut.data.mask.cells import Random
 from taut.errors import UserError
 from taut.functional.bits import Bits
+from taut.training.build import build_model
 from taut.training.metrics import bits_of
 
 BLOCK = 1024
@@ -80,6 +81,25 @@ def test_what_cannot_be_spread_is_refused(build, sentence):
     with pytest.raises(UserError) as refusal:
         build()
     assert str(refusal.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["likelihood=categorical"], ["likelihood=categorical", "likelihood.levels=17"], ["likelihood=poisson"]],
+    ids=" ".join,
+)
+def test_a_mass_of_levels_that_are_spread_is_refused_for_that(words):
+    data = Digits(batch_size=9, dequantise="uniform")
+    data.setup()
+    cfg = config(*words, x_shape=data.x_shape)
+    cfg.x_levels = data.levels
+    with pytest.raises(UserError, match=r"^data\.dequantise=uniform makes real numbers of grey levels"):
+        build_model(cfg, data)
+    plain = Digits(batch_size=9)
+    plain.setup()
+    cfg.x_levels = plain.levels
+    if words == ["likelihood=categorical"]:
+        build_model(cfg, plain)
 
 
 def test_bits_are_of_masses_and_of_dequantised_levels_alone():

@@ -89,6 +89,28 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("family", "wrong", "reason"),
+    [
+        ("poisson", 1.5, "poisson needs counts, whole numbers of 0 or more, but the data hold 1.5"),
+        ("categorical 3", 3.0, "categorical needs levels from 0 to 2, but the data hold 3"),
+        ("bernoulli", 2.0, "bernoulli needs x in {0, 1}, but the data hold 2"),
+    ],
+)
+def test_a_column_that_its_family_does_not_fit_is_named(family, wrong, reason):
+    families = {"age": "gaussian", "first": family, "second": family}
+    mixed = Mixed((3,), 9, lambda latent, shape: Unchanged(), families=families)
+    x = torch.tensor([[0.5, 1.0, 0.0], [0.1, 0.0, 1.0]])
+    mixed.check(x)
+    x[1, 2] = wrong
+    with pytest.raises(UserError) as refusal:
+        mixed.check(x)
+    assert str(refusal.value) == (
+        f"likelihood.families: the column second cannot be {family.split()[0]}: {reason}; choose another family for "
+        "it, such as gaussian for real numbers."
+    )
+
+
 @pytest.mark.parametrize(("shape", "families", "sentence"), REFUSED)
 def test_families_that_cannot_be_are_refused(shape, families, sentence):
     with pytest.raises(UserError) as refusal:
@@ -118,7 +140,7 @@ def test_families_are_named_on_the_command_line_and_printed(trainings, command_i
     words += ["network.hidden=[8]", "trainer.max_epochs=1", "k_eval=2", "k_test=30", "logger=csv", "callbacks=none"]
     done = command("train", *words, "likelihood.families={yes: beta}")
     assert done.code == 2
-    assert "likelihood=beta needs numbers between 0 and 1, both excluded, but the data hold" in done.err
+    assert "the column yes cannot be beta: beta needs numbers between 0 and 1, both excluded, but" in done.err
     words[-1] = "callbacks=[none,summary]"
     done = command("train", *words, "likelihood.families={4: poisson}", f"hydra.run.dir={tmp_path / 'run'}")
     assert done.code == 0, done.err

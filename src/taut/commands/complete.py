@@ -114,7 +114,8 @@ class Completion(Measurement):
         errors = self._errors(completions, judged) if judged is not None and self.processes.first else {}
         seconds = time.perf_counter() - started
         result = self._result(observed, complete, of_model, completions, errors, seconds)
-        return CompleteOutput(self.cfg, self.run, result, self.input, completions, observed, self.data)
+        likelihood = self.model.joint.likelihood
+        return CompleteOutput(self.cfg, self.run, result, self.input, completions, observed, self.data, likelihood)
 
     def _task(self, x: Tensor, split: str, refining: str, stages: Stages) -> EvalTask:
         """Data to be scored, with the best q for each of them where that is wanted.

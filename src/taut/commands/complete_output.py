@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from rich.console import RenderableType
+from rich.text import Text
 from torch import Tensor
 
 from taut.commands.base import Output
@@ -22,7 +23,10 @@ from taut.data.table import ARROW
 from taut.evidence.loop import EvalResult
 from taut.evidence.summary import columns
 from taut.files import write_atomically, write_table
+from taut.model.likelihood.base import Likelihood
+from taut.model.likelihood.categorical import Categorical
 from taut.report import figures
+from taut.report.read.scores import MASSES
 from taut.report.tables.completion import completion_tables
 from taut.training import loggers
 
@@ -52,12 +56,14 @@ class CompleteOutput(Output):
         completions: The data with all cells.
         observed: The scores of the observed cells of each datum.
         data: The data of the run.
+        likelihood: That of the run's model.
     """
 
     input: CompleteInput
     completions: Completions
     observed: EvalResult
     data: Data
+    likelihood: Likelihood
 
     @property
     def folder(self) -> Path:
@@ -82,7 +88,7 @@ class CompleteOutput(Output):
         return (out,)
 
     def tables(self, width: int) -> Sequence[RenderableType]:
-        return completion_tables(self.result)
+        return [*completion_tables(self.result), *map(Text, _said_of_names(self))]
 
     def record(self) -> None:
         loggers.record_completion(self.run.cfg, self.run.folder, self.run.name, self.result, self.folder)
@@ -113,6 +119,9 @@ def write_filled(output: CompleteOutput, out: Path) -> None:
     """
     filled, fill = output.completions, output.cfg.fill
     fills = filled.draws if fill == "draws" else getattr(filled, fill).unsqueeze(0)
+    if fill == "mean" and (names := _columns_of_names(output.likelihood)):
+        fills = fills.clone()
+        fills[..., names] = filled.most_probable[:, names]
     kind = out.suffix.lower()
     if kind == ".npy":
         # np.save would append .npy to a name such as out.NPY, and could leave half a file
@@ -123,6 +132,38 @@ def write_filled(output: CompleteOutput, out: Path) -> None:
         write_atomically(out, _arrow(fills, output, kind))
     else:
         write_atomically(out, _csv(fills.flatten(2), output))
+
+
+NAMES = ("bernoulli", "categorical")
+"""Families whose values are names, or yes and no: a mean of them is none of them."""
+
+
+def _columns_of_names(likelihood: Likelihood) -> list[int]:
+    if likelihood.families is not None:
+        return [i for i, family in enumerate(likelihood.families.values()) if family.split()[0] in NAMES]
+    # of pixels the levels are numbers, and their mean is grey
+    of_names = isinstance(likelihood, Categorical) and len(likelihood.x_shape) == 1
+    return list(range(likelihood.x_shape[0])) if of_names else []
+
+
+def _columns_of_whole_numbers(likelihood: Likelihood) -> list[int]:
+    if likelihood.families is not None:
+        return [i for i, family in enumerate(likelihood.families.values()) if family.split()[0] in MASSES]
+    of_whole = likelihood.is_mass and len(likelihood.x_shape) == 1
+    return list(range(likelihood.x_shape[0])) if of_whole else []
+
+
+def _said_of_names(output: CompleteOutput) -> list[str]:
+    """A line on the cells that ``fill=mean`` fills otherwise, if there are any."""
+    if not output.cfg.out or output.cfg.fill != "mean":
+        return []
+    order, names = output.input.order, _names(output.input, output.data)
+    empty = output.input.x.isnan().flatten(1).any(0).tolist()
+    columns = [names[order[i] if order else i] for i in _columns_of_names(output.likelihood) if empty[i]]
+    if not columns:
+        return []
+    said = "filled with the most probable value, since a mean of categories is none"
+    return [f"{output.cfg.out}: {', '.join(columns)} {said}."]
 
 
 def _in_place(fills: Tensor, given: CompleteInput) -> np.ndarray:
@@ -164,26 +205,37 @@ def _names(given: CompleteInput, data: Data) -> tuple[str, ...]:
 
 def _csv(fills: Tensor, output: CompleteOutput) -> str:
     given, several = output.input, output.cfg.fill == "draws"
-    names, rows = _cells(given, output.data)
     order = torch.tensor(given.order or range(fills.shape[-1])).argsort()
+    counted = set(_columns_of_whole_numbers(output.likelihood))
+    whole = [int(column) in counted for column in order]
+    names, rows = _cells(given, output.data, whole)
     missing = given.x.flatten(1).isnan()[:, order].tolist()
+    # as the other cells of the column are written: some programs write whole numbers as 3.0
+    points = [any("." in row[i] for row in rows) for i in range(len(whole))]
+    whole = [each and not point for each, point in zip(whole, points, strict=True)]
     text = io.StringIO()
     # csv would end lines with \r\n
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*(["draw"] if several else []), *names])
     for draw, fill in enumerate(fills[:, :, order].tolist()):
         for cells, values, hidden in zip(rows, fill, missing, strict=True):
-            # repr is the shortest text that reads back as the same float
-            mixed = [repr(value) if gone else cell for cell, value, gone in zip(cells, values, hidden, strict=True)]
+            filled = map(_text, values, whole)
+            mixed = [value if gone else cell for cell, value, gone in zip(cells, filled, hidden, strict=True)]
             writer.writerow([*([draw + 1] if several else []), *mixed])
     return text.getvalue()
 
 
-def _cells(given: CompleteInput, data: Data) -> tuple[list[str], list[list[str]]]:
+def _text(value: float, whole: bool) -> str:
+    """The shortest text that reads back as the same float; without ``.0`` in a column of whole numbers."""
+    return str(int(value)) if whole and value.is_integer() else repr(value)
+
+
+def _cells(given: CompleteInput, data: Data, whole: Sequence[bool]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the table as text: the user's own where there is a text file."""
     names, table = _names(given, data), given.table
     cells = table.cells() if table else None
     if cells is None:
         values = table.read()[: len(given.x)].astype(np.float64) if table else given.truth.numpy()
-        return list(names), [[repr(value) for value in row] for row in values.reshape(len(values), -1).tolist()]
+        rows = values.reshape(len(values), -1).tolist()
+        return list(names), [[_text(value, each) for value, each in zip(row, whole, strict=True)] for row in rows]
     return list(names), list(islice(cells, len(given.x)))

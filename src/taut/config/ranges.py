@@ -75,7 +75,9 @@ RANGES = {
         ),
         A_COUNT,
     ),
-    **dict.fromkeys(("components", "batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
+    **dict.fromkeys(("batch_size", "check_val_every_n_epoch"), A_COUNT_OR_NULL),
+    # null is what prior=uniform says of a box; wherever else it is given, the type of the argument refuses it
+    "components": (TypeAdapter(Count | None), "an integer >= 1"),
     # with many thousands torch ends the process without a word
     "threads": (
         TypeAdapter(ThreadCount | None),

@@ -26,7 +26,8 @@ class Joint(nn.Module):
             kind = "binary" if prior.binary else "several of them" if prior.factored else "continuous"
             raise UserError(
                 f"likelihood={type(likelihood).__name__.lower()} looks z up in a table, so z must be a category, but "
-                f"prior={type(prior).__name__.lower()} makes it {kind}; choose model=mog, or likelihood=gaussian."
+                f"prior={type(prior).__name__.lower()} makes it {kind}; choose model=mog with prior=categorical, or "
+                f"model=vae with likelihood=gaussian."
             )
         self.prior = prior
         self.likelihood = likelihood

@@ -19,6 +19,8 @@ from taut.objective.restarts import best_of
 from taut.training.module import LatentVariableModel, require
 from taut.training.plain_loaders import rows_of
 
+WITHOUT_ONE_CATEGORY = "choose prior=categoricals q=categoricals, or model=mog"
+
 
 class VAE(LatentVariableModel):
     r"""$p(x) = \int p(z)\, p_\theta(x \mid z)\, dz$ with networks, trained on the ELBO (Kingma & Welling, 2014).
@@ -28,7 +30,7 @@ class VAE(LatentVariableModel):
     """
 
     def check_joint(self, joint: Joint) -> None:
-        require(not joint.prior.categorical, "vae", "a continuous or binary z", joint)
+        require(not joint.prior.categorical, "vae", "a z that is not one category", joint, WITHOUT_ONE_CATEGORY)
 
 
 class IWAE(LatentVariableModel):
@@ -38,7 +40,7 @@ class IWAE(LatentVariableModel):
     """
 
     def check_joint(self, joint: Joint) -> None:
-        require(not joint.prior.categorical, "iwae", "a continuous or binary z", joint)
+        require(not joint.prior.categorical, "iwae", "a z that is not one category", joint, WITHOUT_ONE_CATEGORY)
 
 
 class MixtureOfGaussians(LatentVariableModel):

@@ -409,8 +409,10 @@ def _hand_over(gradients: dict[Tensor, Tensor]) -> None:
         parameter.grad = gradient
 
 
-def require(condition: bool, model: str, needs: str, joint: Joint) -> None:
-    """Refuse a joint in one sentence.
+def require(
+    condition: bool, model: str, needs: str, joint: Joint, instead: str = "leave those choices to the model"
+) -> None:
+    """Refuse a joint in one sentence, which ends with what to choose ``instead``.
 
     Raises:
         UserError: If ``condition`` does not hold.
@@ -418,7 +420,7 @@ def require(condition: bool, model: str, needs: str, joint: Joint) -> None:
     if not condition:
         raise UserError(
             f"model={model} needs {needs}, but prior={type(joint.prior).__name__.lower()} and "
-            f"likelihood={type(joint.likelihood).__name__.lower()} were given; leave those choices to the model."
+            f"likelihood={type(joint.likelihood).__name__.lower()} were given; {instead}."
         )
 
 

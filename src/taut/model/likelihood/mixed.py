@@ -91,8 +91,21 @@ class Mixed(Likelihood):
             part.initialise(x[:, columns])
 
     def check(self, x: Float[Tensor, "n d"]) -> None:
-        for part, columns in self._parts():
-            part.check(x[:, columns])
+        super().check(x)
+        names = list(self.families)
+        for word, (part, columns) in zip(self.groups, self._parts(), strict=True):
+            for i, column in enumerate(columns):
+                # each by itself, so that a refusal can name it
+                alone = torch.full((len(x), len(columns)), torch.nan, dtype=x.dtype, device=x.device)
+                alone[:, i] = x[:, column]
+                try:
+                    part.check(alone)
+                except UserError as error:
+                    reason = str(error).partition(";")[0].replace("likelihood=", "")
+                    raise UserError(
+                        f"likelihood.families: the column {names[column]} cannot be {word}: {reason}; choose another "
+                        "family for it, such as gaussian for real numbers."
+                    ) from error
 
     def limits(self, z: Float[Tensor, "*batch d"]) -> list[str]:
         outputs = self.decoder(z).split(self.sizes, -1)

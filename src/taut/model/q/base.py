@@ -138,7 +138,7 @@ def dimension(joint: Joint, family: str) -> int:
     if joint.prior.discrete:
         raise UserError(
             f"q={family} is for a continuous z, but prior={type(joint.prior).__name__.lower()} makes z a category; "
-            "choose q=categorical or q=exact."
+            "choose q=categorical or q=exact with model=mog, or prior=categoricals q=categoricals."
         )
     return joint.prior.z_shape[0]
 
