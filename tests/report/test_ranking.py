@@ -315,6 +315,33 @@ def test_the_level_and_what_the_error_is_of_are_said(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("other_data", "heading", "sentence"),
+    [
+        (
+            True,
+            "test split of other data than those of the runs",
+            "These are not the data of the runs; whether rows of them were fitted is not known.",
+        ),
+        (
+            False,
+            "test split (training rows)",
+            "The rows scored are those that were fitted, which favours the larger model.",
+        ),
+    ],
+    ids=["other data", "training rows"],
+)
+def test_only_rows_of_the_run_are_called_training_rows(other_data, heading, sentence, tmp_path):
+    """Of a fresh file nobody knows whether its rows were fitted: it is neither held out nor fitted."""
+    for i, value in enumerate((-24.0, -25.0)):
+        made = evaluation([value] * 60, [0.5] * 60, held_out=False, other_data=other_data)
+        write_run(tmp_path / f"r{i}", found=(made, table([value] * 60, [0.5] * 60)), epochs=0)
+    (scores,) = score_sets([read_run(tmp_path / f"r{i}") for i in range(2)])
+    assert scores.details.startswith(f"{heading}, 60 data")
+    assert scores.split == ("test" if other_data else "training rows")
+    assert [one for one in answers(scores, _name).procedure if "rows" in one] == [sentence]
+
+
 def test_what_more_data_would_tell_apart_is_said(tmp_path):
     """The standard deviation of a difference is 0.2 * sqrt(2 * 360): at the named number its limit passes 0."""
     found = _said(score_sets(_runs(tmp_path, [result(-24.0), result(-24.5)])), "Highest bound on log p(x)")

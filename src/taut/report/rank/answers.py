@@ -102,7 +102,7 @@ def answers(scores: ScoreSet, name: Name) -> Answers:
         # said once, and not of each of its scores
         answered = [replace(one, sentences=[each for each in one.sentences if each != ALONE]) for one in answered]
         return Answers(answered, over, [], f"{name(candidates[0])}: {ALONE_IN_SET}")
-    return Answers(answered, over, _procedure(found, candidates, settings, name))
+    return Answers(answered, over, [*_procedure(found, candidates, settings, name), *_rows_sentences(scores, found)])
 
 
 def best_validations(scores: ScoreSet, name: Callable[[Entry], str]) -> list[tuple[str, str, str]]:
@@ -239,6 +239,15 @@ def _criterion_sentences(found: Ranking, criterion: str, name: Name) -> list[str
     return sentences
 
 
+def _rows_sentences(scores: ScoreSet, found: Comparison) -> list[str]:
+    """Say what is known of whether the rows were fitted, unless they are held out."""
+    if not found.tested:
+        return []
+    if scores.other_data:
+        return ["These are not the data of the runs; whether rows of them were fitted is not known."]
+    return ["The rows scored are those that were fitted, which favours the larger model."] if scores.fitted else []
+
+
 def _procedure(
     found: Comparison, candidates: Sequence[Candidate], settings: Sequence[Candidate], name: Name
 ) -> list[str]:
@@ -261,8 +270,6 @@ def _procedure(
     sentences = [first, f"{1 - LEVEL:.0%} for all comparisons of this set together: {how_tested}."]
     if found.over == "seeds" and min(one.seeds for one in candidates) < ENOUGH:
         sentences.append("Few seeds tell few settings apart: five or more of each do better.")
-    if candidates[0].entries[0].scores.about["held_out"].lower() == "false":
-        sentences.append("The rows scored are those that were fitted, which favours the larger model.")
     void = [name(one) for one in candidates if any(entry.scores.voids for entry in one.entries)]
     if found.over == "seeds" and void:
         sentences.append(f"Without a place where a score of one of their seeds is void: {listed(void)}.")
