@@ -160,7 +160,8 @@ def test_a_difference_is_clear_where_all_comparisons_hold_together(away, verdict
     assert (
         found.sentences[0]
         == {
-            "tie": f"Cannot be told apart from r1: r1 is {behind} behind; about 3 more data would.",
+            "tie": f"Cannot be told apart from r1: the lower bound of r1 is {behind} behind; about 3 more "
+            "held-out rows would tell them apart, if the difference stays what it is here.",
             "clear": f"Its bound beats the bound of r1 by at least 0.001 nats (95%, asymptotic): {behind}.",
         }[verdict]
     )
@@ -181,7 +182,7 @@ def test_an_unknown_error_decides_nothing(tmp_path):
     found = _said(score_sets(_runs(tmp_path, made)), "Highest bound on log p(x)")
     assert (found.verdict, found.sentences[0]) == (
         "tie",
-        "Cannot be told apart from r1: r1 is 26.000 (error unknown) behind.",
+        "Cannot be told apart from r1: the lower bound of r1 is 26.000 (error unknown) behind.",
     )
 
 
@@ -280,8 +281,45 @@ def test_an_upper_bound_above_leaves_log_px_open(tmp_path):
     found = _said(score_sets(_evaluated(tmp_path, tables, width=2.0)), "Highest bound on log p(x)")
     assert found.verdict == "clear"
     assert found.sentences[1:] == [
-        "Bounds from below order nothing but themselves: the log p(x) of another may still be higher."
+        "The log p(x) of r1 may still be higher: the upper bound there is not clearly below it."
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "rival", "said"),
+    [
+        ("exact", "lower", True),
+        ("lower", "exact", False),
+        ("lower", "lower", True),
+        ("exact", "bracket", False),
+        ("lower", "bracket", False),
+    ],
+)
+@pytest.mark.parametrize("behind", [0.0, 3.0])
+def test_a_rival_without_an_upper_end_is_what_leaves_the_order_open(first, rival, said, behind, tmp_path):
+    """Whatever is known of the first: a rival that is exact or bounded from above cannot be higher unseen."""
+    noise = [0.0, 1.0, -1.0] * ENOUGH
+    for i, known in enumerate((first, rival)):
+        values = [-20.0 - i * behind - i * one for one in noise]
+        made = evaluation(values, [0.5] * len(values))
+        if known != "bracket":
+            made["gap"] |= {"high": None, "upper": None, "exact": known == "exact"}
+            made["evidence"].pop("struski")
+        write_run(tmp_path / f"r{i}", found=(made, table(values, [0.5] * len(values))), epochs=0)
+    found = _said(score_sets([read_run(tmp_path / f"r{i}") for i in range(2)]), "Highest bound on log p(x)")
+    assert found.run == "r0"
+    assert any("Bounds from below order nothing" in sentence for sentence in found.sentences) == said
+
+
+def test_how_far_behind_each_is_that_cannot_be_told_apart_is_said(tmp_path):
+    made = [result(-24.0), result(-24.1), result(-24.2)]
+    made[1]["scores"]["log_px"]["kind"] = "exact"
+    found = _said(score_sets(_runs(tmp_path, made)), "Highest bound on log p(x)")
+    assert found.sentences[0].startswith(
+        "Cannot be told apart from r1 and r2: r1 is 0.100 ± 0.283 (s.e. over the data) behind and the lower bound of "
+        "r2 is 0.200 ± 0.283 (s.e. over the data) behind; about "
+    )
+    assert found.sentences[0].endswith(" would tell r1 apart, if the difference stays what it is here.")
 
 
 def _four_nats():
@@ -345,7 +383,7 @@ def test_only_rows_of_the_run_are_called_training_rows(other_data, heading, sent
 def test_what_more_data_would_tell_apart_is_said(tmp_path):
     """The standard deviation of a difference is 0.2 * sqrt(2 * 360): at the named number its limit passes 0."""
     found = _said(score_sets(_runs(tmp_path, [result(-24.0), result(-24.5)])), "Highest bound on log p(x)")
-    more = int(re.search(r"about ([\d,]+) more data would", found.sentences[0])[1].replace(",", ""))
+    more = int(re.search(r"about ([\d,]+) more held-out rows would", found.sentences[0])[1].replace(",", ""))
     std = math.hypot(0.2, 0.2) * math.sqrt(360)
     assert std * margin(360 + more, 0.05 / 6) < 0.5
     assert std * margin(360 + more // 2, 0.05 / 6) > 0.5, "not many more than that"
@@ -356,7 +394,8 @@ def test_of_these_very_data_the_noise_alone_decides(tmp_path):
     found = _said(score_sets(_runs(tmp_path, [result(-24.0), result(-24.5)])), "Highest bound on log p(x)")
     least = math.floor(1000 * (0.5 - NormalDist().inv_cdf(1 - 0.05 / 6) * 0.02)) / 1000
     assert found.sentences[1] == (
-        f"On these very data r1 is behind by at least {least:.3f} nats (95%, Monte Carlo noise alone)."
+        f"Among these 360 rows themselves the lower bound of r0 is higher than that of r1 by at least {least:.3f} nats "
+        "(95%, Monte Carlo noise alone); for new rows of the same kind that is not settled."
     )
 
 

@@ -22,7 +22,7 @@ from taut.report.rank.ranking import (
     RankKey,
     compared,
 )
-from taut.report.rank.sentences import ALONE, ALONE_IN_SET, Name, Words, at_least, bracket_words, how
+from taut.report.rank.sentences import ALONE, ALONE_IN_SET, Name, Subject, Words, at_least, bracket_words, how
 from taut.report.read.files import whole
 
 ENOUGH = 5
@@ -94,7 +94,8 @@ def answers(scores: ScoreSet, name: Name) -> Answers:
     asked = _asked(candidates)
     found = compared(candidates, list(asked.values()), over)
     rankings = dict(zip(asked, found.rankings, strict=True))
-    words = Words(name, over, whole(scores.about.get("n")) or 0)
+    held_out = not (scores.fitted or scores.other_data)
+    words = Words(name, over, whole(scores.about.get("n")) or 0, held_out)
     made = [_log_px(rankings, candidates, words), _elbo(rankings, words), _tightest(rankings, candidates, words)]
     made += [_criterion(criterion, settings, name) for criterion in criteria.given(settings)]
     answered = [one for one in made if one]
@@ -142,12 +143,42 @@ def _log_px(rankings: Rankings, candidates: Sequence[Candidate], words: Words) -
     value = bracket_words(found.first.bracket(lambda scores: scores.log_px))
     if _exact(candidates):
         ahead = "It beats {who} by {apart}"
-        return _answer("Highest log p(x)", "log p(x)", value, found, LOG_PX, words, words.sentences(found, ahead))
-    sentences = words.sentences(found, "Its bound beats the bound of {who} by {apart}")
+        sentences = words.sentences(found, ahead, Subject(_log_px_noun))
+        return _answer("Highest log p(x)", "log p(x)", value, found, LOG_PX, words, sentences)
+    sentences = words.sentences(found, "Its bound beats the bound of {who} by {apart}", Subject(_log_px_noun))
     sentences += _certain(certain, words)
-    if found.rivals and (certain is None or any(one.tied for one in certain.rivals)):
-        sentences.append("Bounds from below order nothing but themselves: the log p(x) of another may still be higher.")
+    sentences += _left_open(found, certain, words)
     return _answer("Highest bound on log p(x)", "log p(x)", value, found, LOG_PX, words, sentences)
+
+
+def _log_px_noun(candidate: Candidate) -> str:
+    """Say whether log p(x) of a candidate is known or bounded from below."""
+    bracket = candidate.bracket(lambda scores: scores.log_px)
+    return "log p(x)" if bracket is not None and bracket.exact else "lower bound"
+
+
+def _unbounded(candidate: Candidate) -> bool:
+    bracket = candidate.bracket(lambda scores: scores.log_px)
+    return bracket is not None and bracket.ceiling is None
+
+
+def _left_open(found: Ranking, certain: Ranking | None, words: Words) -> list[str]:
+    """Whose log p(x) may be higher than that of the first, though its lower bound is not.
+
+    Args:
+        found: By lower bounds.
+        certain: Lower bound of the first against upper bounds.
+        words: Words in which rankings are told.
+    """
+    behind = {id(one.candidate) for one in found.rivals if not one.tied}
+    reached = [one.candidate for one in (certain.rivals if certain else ()) if one.tied and id(one.candidate) in behind]
+    sentences = []
+    if reached:
+        names = listed([words.name(one) for one in reached])
+        sentences.append(f"The log p(x) of {names} may still be higher: the upper bound there is not clearly below it.")
+    if any(_unbounded(one.candidate) for one in found.rivals):
+        sentences.append("Bounds from below order nothing but themselves: the log p(x) of another may still be higher.")
+    return sentences
 
 
 def _certain(certain: Ranking | None, words: Words) -> list[str]:
@@ -167,7 +198,8 @@ def _elbo(rankings: Rankings, words: Words) -> Answer | None:
     if found is None:
         return None
     score = found.first.score(ELBO.score)
-    sentences = words.sentences(found, "Its ELBO is above that of {who} by {apart}")
+    ahead = "Its ELBO is above that of {who} by {apart}"
+    sentences = words.sentences(found, ahead, Subject(lambda _: "ELBO"))
     return _answer("Highest ELBO", "ELBO", number(score and score.value), found, ELBO, words, sentences)
 
 
@@ -179,10 +211,15 @@ def _tightest(rankings: Rankings, candidates: Sequence[Candidate], words: Words)
     if any(one.values(GAP_HIGH.score) for one in candidates):
         # over seeds there are no limits: the distance of upper from lower ends is then the least that can be said
         least = "at least " if words.over == "seeds" else ""
-        sentences = words.sentences(found, f"Its gap is smaller than that of {{who}} by {least}{{apart}}")
+        ahead = f"Its gap is smaller than that of {{who}} by {least}{{apart}}"
+        sentences = words.sentences(found, ahead, Subject(lambda _: "gap", "smaller"))
         return _answer("Tightest bound", "gap", value, found, GAP_HIGH, words, sentences)
     sentences = [
-        *words.sentences(found, "Its lower end is below that of {who} by {apart}"),
+        *words.sentences(
+            found,
+            "Its lower end is below that of {who} by {apart}",
+            Subject(lambda _: "lower end of the gap", "smaller"),
+        ),
         f"Open: no gap is bounded from above. {typed('evaluate')} run=<run> experiment=gap closes the bracket.",
     ]
     made = _answer("Smallest lower end of the gap", "gap", value, found, GAP_LOW, words, sentences)
