@@ -251,9 +251,17 @@ def test_a_gap_known_from_below_can_lose_and_not_win(tmp_path):
 
 
 def test_without_any_upper_end_the_answer_is_open(tmp_path):
-    found = _said(score_sets(_runs(tmp_path, [result(gap=0.3), result(gap=0.9)])), "Smallest lower end of the gap")
+    found = _said(score_sets(_runs(tmp_path, [result(gap=0.3), result(gap=0.9)])), "Least known gap")
     assert (found.run, found.verdict, found.value) == ("r0", "open", "≥ 0.300")
-    assert "no gap is bounded from above" in found.sentences[-1]
+    assert found.sentences[-1] == (
+        "No gap has an upper bound yet, so any of them may be larger; python evaluate.py run=<run> gives one."
+    )
+
+
+def test_the_command_that_bounds_the_gap_of_one_run_names_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = _said(score_sets(_runs(tmp_path, [result(gap=0.3)])), "Least known gap")
+    assert found.sentences[-1].endswith("; python evaluate.py run=r0 gives one.")
 
 
 def test_exact_gaps_of_zero_are_ties_in_spite_of_rounding(tmp_path):

@@ -1,9 +1,11 @@
 """The answer first: which run has the best bound, which the tightest, and how sure that is."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from taut.config.program import typed
+from taut.files import from_here
 from taut.functional.confidence_sequence import BURN_IN, LEVEL
 from taut.report.lists import listed
 from taut.report.numbers import number
@@ -217,13 +219,20 @@ def _tightest(rankings: Rankings, candidates: Sequence[Candidate], words: Words)
     sentences = [
         *words.sentences(
             found,
-            "Its lower end is below that of {who} by {apart}",
-            Subject(lambda _: "lower end of the gap", "smaller"),
+            "The least it can be is below that of {who} by {apart}",
+            Subject(lambda _: "least known gap", "smaller"),
         ),
-        f"Open: no gap is bounded from above. {typed('evaluate')} run=<run> experiment=gap closes the bracket.",
+        f"No gap has an upper bound yet, so any of them may be larger; {_to_type(candidates)} gives one.",
     ]
-    made = _answer("Smallest lower end of the gap", "gap", value, found, GAP_LOW, words, sentences)
+    made = _answer("Least known gap", "gap", value, found, GAP_LOW, words, sentences)
     return replace(made, verdict="open") if found.rivals else made
+
+
+def _to_type(candidates: Sequence[Candidate]) -> str:
+    """The command that evaluates the run, or each of several."""
+    folders = {entry.run.folder for one in candidates for entry in one.entries}
+    run = shlex.quote(from_here(folders.pop())) if len(folders) == 1 else "<run>"
+    return f"{typed('evaluate')} run={run}"
 
 
 def _answer(
