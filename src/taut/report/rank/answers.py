@@ -25,7 +25,7 @@ from taut.report.rank.ranking import (
     compared,
 )
 from taut.report.rank.sentences import ALONE, ALONE_IN_SET, Name, Subject, Words, at_least, bracket_words, how
-from taut.report.read.files import whole
+from taut.report.read.files import legible, whole
 
 ENOUGH = 5
 """Seeds of a setting from which on a difference of some three standard deviations is found among a few settings."""
@@ -232,7 +232,9 @@ def _to_type(candidates: Sequence[Candidate]) -> str:
     """The command that evaluates the run, or each of several."""
     folders = {entry.run.folder for one in candidates for entry in one.entries}
     run = shlex.quote(from_here(folders.pop())) if len(folders) == 1 else "<run>"
-    return f"{typed('evaluate')} run={run}"
+    # a page names no path of the machine, and what had to be made legible cannot be typed
+    short = not run.lstrip("'").startswith("/") and run == legible(run)
+    return f"{typed('evaluate')} run={run if short else '<run>'}"
 
 
 def _answer(
