@@ -10,13 +10,15 @@ from made_runs import evaluation, result, score, table, write_run
 from pieces import build, names, with_likelihood
 
 from taut.functional.confidence_sequence import margin
-from taut.report.rank.answers import answers, best_validations
+from taut.report.rank.answers import answers, best_validations, meanings
 from taut.report.rank.candidates import score_sets, singles
 from taut.report.rank.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, RankKey, _read, compared
 from taut.report.rank.sentences import bracket_words
-from taut.report.read.runs import read_run
+from taut.report.read.runs import names_of, read_run
 from taut.report.read.scores import Bracket, Score, key_of
 from taut.report.tables.cells import measured_cells
+from taut.report.tables.sections import section
+from taut.report.tables.terminal import shown
 
 
 def _runs(folder, results):
@@ -353,12 +355,24 @@ def test_exact_values_are_ordered_themselves(tmp_path):
 
 def test_the_level_and_what_the_error_is_of_are_said(tmp_path):
     (scores,) = score_sets(_runs(tmp_path, [result(), result(-25)]))
-    assert answers(scores, _name).procedure == [
-        "Compared over the data, not paired and so wide, as the trained models they are: what is said is said of the "
-        "population that these data are a sample of, and not of another seed.",
-        "95% for all comparisons of this set together: confidence sequences of 6 ordered pairs (Waudby-Smith et al., "
-        "2024), which hold at any number of data from 50 on, so that you may look and then add data.",
+    found = answers(scores, _name)
+    assert found.procedure == [
+        "95% for all comparisons of this set together: confidence sequences of 6 ordered pairs, not paired and so wide."
     ]
+    (meaning,) = meanings([found, found])
+    assert "holds for new rows of the same kind, and not for models trained again with another seed" in meaning
+    assert "hold at any number of rows from 50 on" in meaning
+
+
+def test_what_differences_mean_is_said_once_for_all_sets(tmp_path):
+    made = [result(), result(-25), result(binarisation="fixed"), result(-25, binarisation="fixed")]
+    runs = _runs(tmp_path, made)
+    names = names_of(runs)
+    sections = [section(one, {id(run): i for i, run in enumerate(runs)}, names) for one in score_sets(runs)]
+    assert len(sections) == 2
+    said = "\n".join(str(part) for part in shown(runs, sections, [], 100))
+    assert said.count("Compared over the data") == 1
+    assert said.count("confidence sequences of 6 ordered pairs") == 2
 
 
 @pytest.mark.parametrize(

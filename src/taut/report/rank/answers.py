@@ -32,6 +32,15 @@ ENOUGH = 5
 RANKED = 7
 """Settings that are named in the order of a criterion."""
 
+MEANINGS: Mapping[Over, str] = {
+    "data": "Compared over the data, the trained models as they are: what is said holds for new rows of the same kind, "
+    "and not for models trained again with another seed. Confidence sequences (Waudby-Smith et al., 2024) hold at any "
+    f"number of rows from {BURN_IN} on, so you may look, add rows and look again.",
+    "seeds": "Compared over seeds, two or more of each setting: what is said holds for training again with other seeds "
+    "on the same data, and not for other data.",
+}
+"""What a difference means, by what its error is of."""
+
 Rankings = Mapping[str, Ranking | None]
 
 
@@ -77,6 +86,11 @@ class Answers:
     over: Over
     procedure: Sequence[str]
     alone: str = ""
+
+
+def meanings(found: Sequence[Answers]) -> list[str]:
+    """Say once, of all sets that were compared over the data or over seeds, what their differences mean."""
+    return [MEANINGS[over] for over in dict.fromkeys(one.over for one in found if one.procedure)]
 
 
 def answers(scores: ScoreSet, name: Name) -> Answers:
@@ -299,23 +313,15 @@ def _rows_sentences(scores: ScoreSet, found: Comparison) -> list[str]:
 def _procedure(
     found: Comparison, candidates: Sequence[Candidate], settings: Sequence[Candidate], name: Name
 ) -> list[str]:
-    """Say how it was compared, which error that is, and with which confidence."""
+    """Say how it was compared, and with which confidence."""
     if not found.tested:
         return []
     rivals = [rival for ranking in found.rankings if ranking for rival in ranking.rivals]
     if found.over == "seeds":
-        first = "Compared over seeds, two or more of each setting, on these very data: nothing is said of other data."
         how_tested = f"Welch's t tests of {found.tested:,} ordered pairs, corrected by Holm (1979)"
     else:
-        first = (
-            f"Compared over the data{how(rivals)}, as the trained models they are: what is said is said of the "
-            "population that these data are a sample of, and not of another seed."
-        )
-        how_tested = (
-            f"confidence sequences of {found.tested:,} ordered pairs (Waudby-Smith et al., 2024), which hold at any "
-            f"number of data from {BURN_IN} on, so that you may look and then add data"
-        )
-    sentences = [first, f"{1 - LEVEL:.0%} for all comparisons of this set together: {how_tested}."]
+        how_tested = f"confidence sequences of {found.tested:,} ordered pairs{how(rivals)}"
+    sentences = [f"{1 - LEVEL:.0%} for all comparisons of this set together: {how_tested}."]
     if found.over == "seeds" and min(one.seeds for one in candidates) < ENOUGH:
         sentences.append("Few seeds tell few settings apart: five or more of each do better.")
     void = [name(one) for one in candidates if any(entry.scores.voids for entry in one.entries)]
