@@ -110,6 +110,8 @@ MISTAKES = {
     "unfit=ignore": r"unfit must be .*, got 'ignore'",
     "seed=-1": r"seed must be .*, got -1",
     "limt=3": r"There is no key limt; did you mean limit\?",
+    "data.test_fraction=0.9": r"data\.test_fraction cannot be changed here: the data of the run .* split=train",
+    "mask.rate=0.9": r"mask\.rate cannot be changed here: the mask of the run .* mask\.path=",
     "evidnce=[ais]": r"evidnce.*did you mean evidence\?",
     "experiment=gpa": r"experiment=gpa is not known; did you mean gap\?",
     "strategy=gpu": r"not to be had on this machine|GPU",

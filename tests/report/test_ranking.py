@@ -10,13 +10,15 @@ from made_runs import evaluation, result, score, table, write_run
 from pieces import build, names, with_likelihood
 
 from taut.functional.confidence_sequence import margin
-from taut.report.rank.answers import answers, best_validations
+from taut.report.rank.answers import answers, best_validations, meanings
 from taut.report.rank.candidates import score_sets, singles
 from taut.report.rank.ranking import ELBO, GAP_HIGH, GAP_LOW, LOG_PX, RankKey, _read, compared
 from taut.report.rank.sentences import bracket_words
-from taut.report.read.runs import read_run
+from taut.report.read.runs import names_of, read_run
 from taut.report.read.scores import Bracket, Score, key_of
 from taut.report.tables.cells import measured_cells
+from taut.report.tables.sections import section
+from taut.report.tables.terminal import shown
 
 
 def _runs(folder, results):
@@ -160,7 +162,8 @@ def test_a_difference_is_clear_where_all_comparisons_hold_together(away, verdict
     assert (
         found.sentences[0]
         == {
-            "tie": f"Cannot be told apart from r1: r1 is {behind} behind; about 3 more data would.",
+            "tie": f"Cannot be told apart from r1: the lower bound of r1 is {behind} behind; about 3 more "
+            "held-out rows would tell them apart, if the difference stays what it is here.",
             "clear": f"Its bound beats the bound of r1 by at least 0.001 nats (95%, asymptotic): {behind}.",
         }[verdict]
     )
@@ -181,7 +184,7 @@ def test_an_unknown_error_decides_nothing(tmp_path):
     found = _said(score_sets(_runs(tmp_path, made)), "Highest bound on log p(x)")
     assert (found.verdict, found.sentences[0]) == (
         "tie",
-        "Cannot be told apart from r1: r1 is 26.000 (error unknown) behind.",
+        "Cannot be told apart from r1: the lower bound of r1 is 26.000 (error unknown) behind.",
     )
 
 
@@ -250,9 +253,17 @@ def test_a_gap_known_from_below_can_lose_and_not_win(tmp_path):
 
 
 def test_without_any_upper_end_the_answer_is_open(tmp_path):
-    found = _said(score_sets(_runs(tmp_path, [result(gap=0.3), result(gap=0.9)])), "Smallest lower end of the gap")
+    found = _said(score_sets(_runs(tmp_path, [result(gap=0.3), result(gap=0.9)])), "Least known gap")
     assert (found.run, found.verdict, found.value) == ("r0", "open", "≥ 0.300")
-    assert "no gap is bounded from above" in found.sentences[-1]
+    assert found.sentences[-1] == (
+        "No gap has an upper bound yet, so any of them may be larger; python evaluate.py run=<run> gives one."
+    )
+
+
+def test_the_command_that_bounds_the_gap_of_one_run_names_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = _said(score_sets(_runs(tmp_path, [result(gap=0.3)])), "Least known gap")
+    assert found.sentences[-1].endswith("; python evaluate.py run=r0 gives one.")
 
 
 def test_exact_gaps_of_zero_are_ties_in_spite_of_rounding(tmp_path):
@@ -280,8 +291,45 @@ def test_an_upper_bound_above_leaves_log_px_open(tmp_path):
     found = _said(score_sets(_evaluated(tmp_path, tables, width=2.0)), "Highest bound on log p(x)")
     assert found.verdict == "clear"
     assert found.sentences[1:] == [
-        "Bounds from below order nothing but themselves: the log p(x) of another may still be higher."
+        "The log p(x) of r1 may still be higher: the upper bound there is not clearly below it."
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "rival", "said"),
+    [
+        ("exact", "lower", True),
+        ("lower", "exact", False),
+        ("lower", "lower", True),
+        ("exact", "bracket", False),
+        ("lower", "bracket", False),
+    ],
+)
+@pytest.mark.parametrize("behind", [0.0, 3.0])
+def test_a_rival_without_an_upper_end_is_what_leaves_the_order_open(first, rival, said, behind, tmp_path):
+    """Whatever is known of the first: a rival that is exact or bounded from above cannot be higher unseen."""
+    noise = [0.0, 1.0, -1.0] * ENOUGH
+    for i, known in enumerate((first, rival)):
+        values = [-20.0 - i * behind - i * one for one in noise]
+        made = evaluation(values, [0.5] * len(values))
+        if known != "bracket":
+            made["gap"] |= {"high": None, "upper": None, "exact": known == "exact"}
+            made["evidence"].pop("struski")
+        write_run(tmp_path / f"r{i}", found=(made, table(values, [0.5] * len(values))), epochs=0)
+    found = _said(score_sets([read_run(tmp_path / f"r{i}") for i in range(2)]), "Highest bound on log p(x)")
+    assert found.run == "r0"
+    assert any("Bounds from below order nothing" in sentence for sentence in found.sentences) == said
+
+
+def test_how_far_behind_each_is_that_cannot_be_told_apart_is_said(tmp_path):
+    made = [result(-24.0), result(-24.1), result(-24.2)]
+    made[1]["scores"]["log_px"]["kind"] = "exact"
+    found = _said(score_sets(_runs(tmp_path, made)), "Highest bound on log p(x)")
+    assert found.sentences[0].startswith(
+        "Cannot be told apart from r1 and r2: r1 is 0.100 ± 0.283 (s.e. over the data) behind and the lower bound of "
+        "r2 is 0.200 ± 0.283 (s.e. over the data) behind; about "
+    )
+    assert found.sentences[0].endswith(" would tell r1 apart, if the difference stays what it is here.")
 
 
 def _four_nats():
@@ -307,18 +355,57 @@ def test_exact_values_are_ordered_themselves(tmp_path):
 
 def test_the_level_and_what_the_error_is_of_are_said(tmp_path):
     (scores,) = score_sets(_runs(tmp_path, [result(), result(-25)]))
-    assert answers(scores, _name).procedure == [
-        "Compared over the data, not paired and so wide, as the trained models they are: what is said is said of the "
-        "population that these data are a sample of, and not of another seed.",
-        "95% for all comparisons of this set together: confidence sequences of 6 ordered pairs (Waudby-Smith et al., "
-        "2024), which hold at any number of data from 50 on, so that you may look and then add data.",
+    found = answers(scores, _name)
+    assert found.procedure == [
+        "95% for all comparisons of this set together: confidence sequences of 6 ordered pairs, not paired and so wide."
     ]
+    (meaning,) = meanings([found, found])
+    assert "holds for new rows of the same kind, and not for models trained again with another seed" in meaning
+    assert "hold at any number of rows from 50 on" in meaning
+
+
+def test_what_differences_mean_is_said_once_for_all_sets(tmp_path):
+    made = [result(), result(-25), result(binarisation="fixed"), result(-25, binarisation="fixed")]
+    runs = _runs(tmp_path, made)
+    names = names_of(runs)
+    sections = [section(one, {id(run): i for i, run in enumerate(runs)}, names) for one in score_sets(runs)]
+    assert len(sections) == 2
+    said = "\n".join(str(part) for part in shown(runs, sections, [], 100))
+    assert said.count("Compared over the data") == 1
+    assert said.count("confidence sequences of 6 ordered pairs") == 2
+
+
+@pytest.mark.parametrize(
+    ("other_data", "heading", "sentence"),
+    [
+        (
+            True,
+            "test split of other data than those of the runs",
+            "These are not the data of the runs; whether rows of them were fitted is not known.",
+        ),
+        (
+            False,
+            "test split (training rows)",
+            "The rows scored are those that were fitted, which favours the larger model.",
+        ),
+    ],
+    ids=["other data", "training rows"],
+)
+def test_only_rows_of_the_run_are_called_training_rows(other_data, heading, sentence, tmp_path):
+    """Of a fresh file nobody knows whether its rows were fitted: it is neither held out nor fitted."""
+    for i, value in enumerate((-24.0, -25.0)):
+        made = evaluation([value] * 60, [0.5] * 60, held_out=False, other_data=other_data)
+        write_run(tmp_path / f"r{i}", found=(made, table([value] * 60, [0.5] * 60)), epochs=0)
+    (scores,) = score_sets([read_run(tmp_path / f"r{i}") for i in range(2)])
+    assert scores.details.startswith(f"{heading}, 60 data")
+    assert scores.split == ("test" if other_data else "training rows")
+    assert [one for one in answers(scores, _name).procedure if "rows" in one] == [sentence]
 
 
 def test_what_more_data_would_tell_apart_is_said(tmp_path):
     """The standard deviation of a difference is 0.2 * sqrt(2 * 360): at the named number its limit passes 0."""
     found = _said(score_sets(_runs(tmp_path, [result(-24.0), result(-24.5)])), "Highest bound on log p(x)")
-    more = int(re.search(r"about ([\d,]+) more data would", found.sentences[0])[1].replace(",", ""))
+    more = int(re.search(r"about ([\d,]+) more held-out rows would", found.sentences[0])[1].replace(",", ""))
     std = math.hypot(0.2, 0.2) * math.sqrt(360)
     assert std * margin(360 + more, 0.05 / 6) < 0.5
     assert std * margin(360 + more // 2, 0.05 / 6) > 0.5, "not many more than that"
@@ -329,7 +416,8 @@ def test_of_these_very_data_the_noise_alone_decides(tmp_path):
     found = _said(score_sets(_runs(tmp_path, [result(-24.0), result(-24.5)])), "Highest bound on log p(x)")
     least = math.floor(1000 * (0.5 - NormalDist().inv_cdf(1 - 0.05 / 6) * 0.02)) / 1000
     assert found.sentences[1] == (
-        f"On these very data r1 is behind by at least {least:.3f} nats (95%, Monte Carlo noise alone)."
+        f"Among these 360 rows themselves the lower bound of r0 is higher than that of r1 by at least {least:.3f} nats "
+        "(95%, Monte Carlo noise alone); for new rows of the same kind that is not settled."
     )
 
 

@@ -7,7 +7,7 @@ from made_runs import config, evaluation, result, status, table, write_run, writ
 from scipy.stats import ttest_ind
 
 from taut.commands.report import main
-from taut.report.rank.answers import answers
+from taut.report.rank.answers import answers, meanings
 from taut.report.rank.candidates import labels_of, score_sets, settings_of
 from taut.report.read.runs import names_of, read_run
 from taut.report.tables.sections import section
@@ -97,8 +97,8 @@ def test_settings_are_compared_over_their_seeds_and_not_over_the_data(tmp_path):
         f"Its bound beats the bound of k=50 by {apart:.3f} ± {apart / welch.statistic:.3f} (s.e. over seeds)."
     )
     assert log_px.error == f"mean of 5 seeds, standard deviation {statistics.stdev(FIRST):.3f}"
-    assert found.procedure[0].startswith("Compared over seeds")
-    assert "Welch's t tests of 6 ordered pairs" in found.procedure[1]
+    assert meanings([found])[0].startswith("Compared over seeds")
+    assert "Welch's t tests of 6 ordered pairs" in found.procedure[0]
 
 
 def test_settings_that_vary_as_much_as_they_differ_are_a_tie(tmp_path):
@@ -124,7 +124,7 @@ def test_seeds_of_one_setting_alone_are_compared_over_the_data(tmp_path):
     runs = _runs(tmp_path, [(-24.0, 1, 0), (-24.1, 1, 1), (-26.0, 50, 0)])
     found = _section(runs)
     assert found.found.over == "data"
-    assert "not of another seed" in found.found.procedure[0]
+    assert "not for models trained again with another seed" in meanings([found.found])[0]
     assert [row.cells[1].text for row in found.groups] == ["2", "1"]
     assert all(cell.mark == "" for row in found.groups for cell in row.cells)
 

@@ -23,7 +23,7 @@ from taut.report.rank.incomparable import incomparable
 from taut.report.read.runs import names_of, read_run
 from taut.report.tables.evaluation import comparable, comparison_tables, evaluation_tables
 from taut.report.tables.sections import section
-from taut.report.tables.terminal import answered, not_compared
+from taut.report.tables.terminal import answered, meant, not_compared
 from taut.training import loggers
 from taut.training.stored_run import Run
 
@@ -111,9 +111,10 @@ def differences(folders: Sequence[Path]) -> Iterator[RenderableType]:
         runs.append(replace(run, tested=None, evaluations={folder.name: run.evaluations[folder.name]}))
     places, names = {id(run): place for place, run in enumerate(runs)}, names_of(runs)
     sets = score_sets(runs)
-    for scores in sets:
-        if len(scores.entries) > 1:
-            yield from answered(section(scores, places, names))
+    sections = [section(scores, places, names) for scores in sets if len(scores.entries) > 1]
+    for one in sections:
+        yield from answered(one)
+    yield from meant(sections)
     yield from not_compared(incomparable(sets, lambda run: names.labels[places[id(run)]]))
 
 

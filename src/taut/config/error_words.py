@@ -19,6 +19,13 @@ UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
 
 STUDY = "A study is added with a plus sign: +sweep=<study>."
 
+OF_THE_RUN = {
+    "data": "are taken as they were trained on, with the same split. Score other rows of them with split=train, "
+    "split=val or split=test, and those of another file with data.path=<file>.",
+    "mask": "is taken as it was trained with. Say where its file is now with mask.path=<file>.",
+}
+"""What a command that measures a run takes from it, and what may be typed instead."""
+
 Compose = Callable[[list[str]], DictConfig]
 
 
@@ -93,6 +100,10 @@ def _without_a_place(key: str, overrides: list[str], compose: Compose) -> str:
         node = compose([word for word in overrides if word.partition("=")[0] == group != key and "," not in word])
     if key in node:
         return f"{key} is a group of keys here, not a choice; set one of them: {key}.<key>=<value>."
+    group = key.partition(".")[0]
+    # null where a command that measures a run takes what the run was trained with
+    if "run" in node and group != key and group in OF_THE_RUN and node.get(group) is None:
+        return f"{key} cannot be changed here: the {group} of the run {OF_THE_RUN[group]}"
     if (elsewhere := in_another_group(key, node)) is not None:
         return f"There is no key {key}; did you mean {elsewhere}?"
     return f"There is no key {key}; {_nearest_in(node, key)}"

@@ -18,6 +18,7 @@ from taut.files import write_atomically
 from taut.report.page import plots
 from taut.report.page.plots import Kind
 from taut.report.page.searches import Shown
+from taut.report.rank.answers import meanings
 from taut.report.read import configs
 from taut.report.read.files import Reader, legible
 from taut.report.read.runs import STATES, Names, Run
@@ -67,6 +68,7 @@ def render(
         states=_states(runs),
         sections=sections,
         apart=apart,
+        meanings=meanings([section.found for section in sections]),
         links=_links(sections),
         charts=[_charts(section) for section in sections],
         marks=MARKS,

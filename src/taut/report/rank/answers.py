@@ -1,9 +1,11 @@
 """The answer first: which run has the best bound, which the tightest, and how sure that is."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from taut.config.program import typed
+from taut.files import from_here
 from taut.functional.confidence_sequence import BURN_IN, LEVEL
 from taut.report.lists import listed
 from taut.report.numbers import number
@@ -22,13 +24,22 @@ from taut.report.rank.ranking import (
     RankKey,
     compared,
 )
-from taut.report.rank.sentences import ALONE, ALONE_IN_SET, Name, Words, at_least, bracket_words, how
-from taut.report.read.files import whole
+from taut.report.rank.sentences import ALONE, ALONE_IN_SET, Name, Subject, Words, at_least, bracket_words, how
+from taut.report.read.files import legible, whole
 
 ENOUGH = 5
 """Seeds of a setting from which on a difference of some three standard deviations is found among a few settings."""
 RANKED = 7
 """Settings that are named in the order of a criterion."""
+
+MEANINGS: Mapping[Over, str] = {
+    "data": "Compared over the data, the trained models as they are: what is said holds for new rows of the same kind, "
+    "and not for models trained again with another seed. Confidence sequences (Waudby-Smith et al., 2024) hold at any "
+    f"number of rows from {BURN_IN} on, so you may look, add rows and look again.",
+    "seeds": "Compared over seeds, two or more of each setting: what is said holds for training again with other seeds "
+    "on the same data, and not for other data.",
+}
+"""What a difference means, by what its error is of."""
 
 Rankings = Mapping[str, Ranking | None]
 
@@ -77,6 +88,11 @@ class Answers:
     alone: str = ""
 
 
+def meanings(found: Sequence[Answers]) -> list[str]:
+    """Say once, of all sets that were compared over the data or over seeds, what their differences mean."""
+    return [MEANINGS[over] for over in dict.fromkeys(one.over for one in found if one.procedure)]
+
+
 def answers(scores: ScoreSet, name: Name) -> Answers:
     """The highest log p(x), ELBO, the smallest gap, and the lowest information criteria.
 
@@ -94,7 +110,8 @@ def answers(scores: ScoreSet, name: Name) -> Answers:
     asked = _asked(candidates)
     found = compared(candidates, list(asked.values()), over)
     rankings = dict(zip(asked, found.rankings, strict=True))
-    words = Words(name, over, whole(scores.about.get("n")) or 0)
+    held_out = not (scores.fitted or scores.other_data)
+    words = Words(name, over, whole(scores.about.get("n")) or 0, held_out)
     made = [_log_px(rankings, candidates, words), _elbo(rankings, words), _tightest(rankings, candidates, words)]
     made += [_criterion(criterion, settings, name) for criterion in criteria.given(settings)]
     answered = [one for one in made if one]
@@ -102,7 +119,7 @@ def answers(scores: ScoreSet, name: Name) -> Answers:
         # said once, and not of each of its scores
         answered = [replace(one, sentences=[each for each in one.sentences if each != ALONE]) for one in answered]
         return Answers(answered, over, [], f"{name(candidates[0])}: {ALONE_IN_SET}")
-    return Answers(answered, over, _procedure(found, candidates, settings, name))
+    return Answers(answered, over, [*_procedure(found, candidates, settings, name), *_rows_sentences(scores, found)])
 
 
 def best_validations(scores: ScoreSet, name: Callable[[Entry], str]) -> list[tuple[str, str, str]]:
@@ -142,12 +159,42 @@ def _log_px(rankings: Rankings, candidates: Sequence[Candidate], words: Words) -
     value = bracket_words(found.first.bracket(lambda scores: scores.log_px))
     if _exact(candidates):
         ahead = "It beats {who} by {apart}"
-        return _answer("Highest log p(x)", "log p(x)", value, found, LOG_PX, words, words.sentences(found, ahead))
-    sentences = words.sentences(found, "Its bound beats the bound of {who} by {apart}")
+        sentences = words.sentences(found, ahead, Subject(_log_px_noun))
+        return _answer("Highest log p(x)", "log p(x)", value, found, LOG_PX, words, sentences)
+    sentences = words.sentences(found, "Its bound beats the bound of {who} by {apart}", Subject(_log_px_noun))
     sentences += _certain(certain, words)
-    if found.rivals and (certain is None or any(one.tied for one in certain.rivals)):
-        sentences.append("Bounds from below order nothing but themselves: the log p(x) of another may still be higher.")
+    sentences += _left_open(found, certain, words)
     return _answer("Highest bound on log p(x)", "log p(x)", value, found, LOG_PX, words, sentences)
+
+
+def _log_px_noun(candidate: Candidate) -> str:
+    """Say whether log p(x) of a candidate is known or bounded from below."""
+    bracket = candidate.bracket(lambda scores: scores.log_px)
+    return "log p(x)" if bracket is not None and bracket.exact else "lower bound"
+
+
+def _unbounded(candidate: Candidate) -> bool:
+    bracket = candidate.bracket(lambda scores: scores.log_px)
+    return bracket is not None and bracket.ceiling is None
+
+
+def _left_open(found: Ranking, certain: Ranking | None, words: Words) -> list[str]:
+    """Whose log p(x) may be higher than that of the first, though its lower bound is not.
+
+    Args:
+        found: By lower bounds.
+        certain: Lower bound of the first against upper bounds.
+        words: Words in which rankings are told.
+    """
+    behind = {id(one.candidate) for one in found.rivals if not one.tied}
+    reached = [one.candidate for one in (certain.rivals if certain else ()) if one.tied and id(one.candidate) in behind]
+    sentences = []
+    if reached:
+        names = listed([words.name(one) for one in reached])
+        sentences.append(f"The log p(x) of {names} may still be higher: the upper bound there is not clearly below it.")
+    if any(_unbounded(one.candidate) for one in found.rivals):
+        sentences.append("Bounds from below order nothing but themselves: the log p(x) of another may still be higher.")
+    return sentences
 
 
 def _certain(certain: Ranking | None, words: Words) -> list[str]:
@@ -167,7 +214,8 @@ def _elbo(rankings: Rankings, words: Words) -> Answer | None:
     if found is None:
         return None
     score = found.first.score(ELBO.score)
-    sentences = words.sentences(found, "Its ELBO is above that of {who} by {apart}")
+    ahead = "Its ELBO is above that of {who} by {apart}"
+    sentences = words.sentences(found, ahead, Subject(lambda _: "ELBO"))
     return _answer("Highest ELBO", "ELBO", number(score and score.value), found, ELBO, words, sentences)
 
 
@@ -179,14 +227,28 @@ def _tightest(rankings: Rankings, candidates: Sequence[Candidate], words: Words)
     if any(one.values(GAP_HIGH.score) for one in candidates):
         # over seeds there are no limits: the distance of upper from lower ends is then the least that can be said
         least = "at least " if words.over == "seeds" else ""
-        sentences = words.sentences(found, f"Its gap is smaller than that of {{who}} by {least}{{apart}}")
+        ahead = f"Its gap is smaller than that of {{who}} by {least}{{apart}}"
+        sentences = words.sentences(found, ahead, Subject(lambda _: "gap", "smaller"))
         return _answer("Tightest bound", "gap", value, found, GAP_HIGH, words, sentences)
     sentences = [
-        *words.sentences(found, "Its lower end is below that of {who} by {apart}"),
-        f"Open: no gap is bounded from above. {typed('evaluate')} run=<run> experiment=gap closes the bracket.",
+        *words.sentences(
+            found,
+            "The least it can be is below that of {who} by {apart}",
+            Subject(lambda _: "least known gap", "smaller"),
+        ),
+        f"No gap has an upper bound yet, so any of them may be larger; {_to_type(candidates)} gives one.",
     ]
-    made = _answer("Smallest lower end of the gap", "gap", value, found, GAP_LOW, words, sentences)
+    made = _answer("Least known gap", "gap", value, found, GAP_LOW, words, sentences)
     return replace(made, verdict="open") if found.rivals else made
+
+
+def _to_type(candidates: Sequence[Candidate]) -> str:
+    """The command that evaluates the run, or each of several."""
+    folders = {entry.run.folder for one in candidates for entry in one.entries}
+    run = shlex.quote(from_here(folders.pop())) if len(folders) == 1 else "<run>"
+    # a page names no path of the machine, and what had to be made legible cannot be typed
+    short = not run.lstrip("'").startswith("/") and run == legible(run)
+    return f"{typed('evaluate')} run={run if short else '<run>'}"
 
 
 def _answer(
@@ -239,30 +301,29 @@ def _criterion_sentences(found: Ranking, criterion: str, name: Name) -> list[str
     return sentences
 
 
+def _rows_sentences(scores: ScoreSet, found: Comparison) -> list[str]:
+    """Say what is known of whether the rows were fitted, unless they are held out."""
+    if not found.tested:
+        return []
+    if scores.other_data:
+        return ["These are not the data of the runs; whether rows of them were fitted is not known."]
+    return ["The rows scored are those that were fitted, which favours the larger model."] if scores.fitted else []
+
+
 def _procedure(
     found: Comparison, candidates: Sequence[Candidate], settings: Sequence[Candidate], name: Name
 ) -> list[str]:
-    """Say how it was compared, which error that is, and with which confidence."""
+    """Say how it was compared, and with which confidence."""
     if not found.tested:
         return []
     rivals = [rival for ranking in found.rankings if ranking for rival in ranking.rivals]
     if found.over == "seeds":
-        first = "Compared over seeds, two or more of each setting, on these very data: nothing is said of other data."
         how_tested = f"Welch's t tests of {found.tested:,} ordered pairs, corrected by Holm (1979)"
     else:
-        first = (
-            f"Compared over the data{how(rivals)}, as the trained models they are: what is said is said of the "
-            "population that these data are a sample of, and not of another seed."
-        )
-        how_tested = (
-            f"confidence sequences of {found.tested:,} ordered pairs (Waudby-Smith et al., 2024), which hold at any "
-            f"number of data from {BURN_IN} on, so that you may look and then add data"
-        )
-    sentences = [first, f"{1 - LEVEL:.0%} for all comparisons of this set together: {how_tested}."]
+        how_tested = f"confidence sequences of {found.tested:,} ordered pairs{how(rivals)}"
+    sentences = [f"{1 - LEVEL:.0%} for all comparisons of this set together: {how_tested}."]
     if found.over == "seeds" and min(one.seeds for one in candidates) < ENOUGH:
         sentences.append("Few seeds tell few settings apart: five or more of each do better.")
-    if candidates[0].entries[0].scores.about["held_out"].lower() == "false":
-        sentences.append("The rows scored are those that were fitted, which favours the larger model.")
     void = [name(one) for one in candidates if any(entry.scores.voids for entry in one.entries)]
     if found.over == "seeds" and void:
         sentences.append(f"Without a place where a score of one of their seeds is void: {listed(void)}.")

@@ -71,15 +71,28 @@ class ScoreSet:
     def details(self) -> str:
         """Settings of the scores."""
         about = self.about
-        same = " (training rows)" if about["held_out"].lower() == "false" else ""
+        runs = "run" if len({id(entry.run) for entry in self.entries}) == 1 else "runs"
+        same = (
+            f" of other data than those of the {runs}" if self.other_data else " (training rows)" if self.fitted else ""
+        )
         n = int(about["n"]) if about["n"].isdigit() else 0
         k = about.get("k_test") or about.get("k", "unknown")
         return f"{about['split']} split{same}, {n:,} data, K = {k}, {about['precision']}"
 
     @property
+    def other_data(self) -> bool:
+        """Whether the rows are of other data than those of the runs, so that nobody knows if any was fitted."""
+        return "true" in self.about.get("other_data", "").lower()
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the rows are those that were fitted, as far as that is known."""
+        return self.about["held_out"].lower() == "false" and not self.other_data
+
+    @property
     def split(self) -> str:
         """The rows that were scored, as the heads of columns say it."""
-        if self.about["held_out"].lower() == "false":
+        if self.fitted:
             return "training rows"
         return {"val": "validation"}.get(self.about["split"], self.about["split"])
 

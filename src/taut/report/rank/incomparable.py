@@ -14,8 +14,11 @@ RETRAINED = {
     "binarisation": ("the binarisations are {} and {}", "the same data.binarisation"),
     "mask": ("the masks are {} and {}", "the same mask"),
     "cells": ("log p(x) is of {} cells and of {} cells", "the same mask and a likelihood of the same kind"),
-    "measure": ("log p(x) is a {} and a {}, which have no common unit", "likelihoods of one kind"),
-    "data_digest": ("their rows or columns of {data} differ", "the same data.* words"),
+    "measure": (
+        "log p(x) is a {} in one and a {} in the other (no common unit)",
+        "likelihoods of one kind",
+    ),
+    "data_digest": ("they were scored on different rows or columns of {data}", "the same data.* words"),
 }
 """Differences that another training would remove: how they are said, and what both trainings need."""
 EVALUATED = {
@@ -61,7 +64,11 @@ def incomparable(sets: Sequence[ScoreSet], called: Called) -> list[str]:
     """
     sentences = list(dict.fromkeys(_sentences(sets, called)))
     more = len(sentences) - MOST
-    return sentences if more <= 0 else [*sentences[:MOST], f"{more} more sets of scores are ranked apart as well."]
+    return sentences if more <= 0 else [*sentences[:MOST], f"{_counted(more)} apart as well."]
+
+
+def _counted(more: int) -> str:
+    return "1 more set of scores is ranked" if more == 1 else f"{more} more sets of scores are ranked"
 
 
 def _sentences(sets: Sequence[ScoreSet], called: Called) -> Iterator[str]:

@@ -221,7 +221,7 @@ PROBLEM = ("data", "binarisation", "mask", "cells", "measure", "data_digest", "h
 """What scores must have in common to be compared: the quantity, and the rows and columns it is of."""
 TESTED = (*PROBLEM, "k_test")
 EVALUATED = (*PROBLEM, "k", "estimators")
-TOLD = ("likelihood", "families", "precision")
+TOLD = ("likelihood", "families", "precision", "other_data")
 """Settings that comparable scores may differ in: scores are computed in float32 or float64, whatever the precision of
 training, and what float32 rounds is below what is shown."""
 MASSES = ("bernoulli", "categorical", "discretised_logistic", "negative_binomial", "poisson")

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from taut.report.rank.answers import Answer, Answers
+from taut.report.rank.answers import Answer, Answers, meanings
 from taut.report.read.files import legible
 from taut.report.read.runs import STATES, Run
 from taut.report.tables.cells import MARKS, Cell, Column, Row
@@ -46,6 +46,7 @@ def shown(
         yield Text("")
         yield _table(section.columns, section.rows, width)
         yield from (_note(note) for note in section.notes if note.kind != "doubt")
+    yield from meant(sections)
     yield from not_compared(apart)
     waiting = [run for run in runs if not run.scored]
     if waiting:
@@ -66,6 +67,14 @@ def answered(section: Section) -> Iterator[RenderableType]:
         yield from map(_answer, section.found.answers)
     if section.found.procedure:
         yield Text(" ".join(section.found.procedure), style="dim")
+
+
+def meant(sections: Sequence[Section]) -> Iterator[RenderableType]:
+    """Say what the differences of some sets mean, once for all of them."""
+    sentences = meanings([section.found for section in sections])
+    if sentences:
+        yield Text("")
+        yield from (Text(sentence, style="dim") for sentence in sentences)
 
 
 def not_compared(apart: Sequence[str]) -> Iterator[RenderableType]:
