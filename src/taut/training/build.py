@@ -26,6 +26,7 @@ SPREAD = (
     "data.dequantise=uniform makes real numbers of grey levels, and this likelihood is a probability mass of whole "
     "ones; leave data.dequantise out, or choose a density such as likelihood=gaussian."
 )
+"""Why grey levels that were spread out do not go with a mass."""
 
 
 def set_up_torch(cfg: DictConfig, trainer: DictConfig | None = None) -> None:
@@ -86,11 +87,11 @@ def build_model(cfg: DictConfig, data: Data) -> LatentVariableModel:
     # seeded anew, so that the first weights do not depend on what loading the data has drawn
     seeding.seed(seeding.key(cfg.seed, "initial", 0), torch.device("cpu"))
     # before it is built, since what lacks the number of levels would be told to set it
-    if data.dequantise and "levels" in cfg.likelihood:
+    if cfg.data.get("dequantise") and "levels" in cfg.likelihood:
         raise UserError(SPREAD)
     joint = _joint(cfg)
     prior, likelihood = joint.prior, joint.likelihood
-    if data.dequantise and likelihood.is_mass:
+    if cfg.data.get("dequantise") and likelihood.is_mass:
         raise UserError(SPREAD)
     q = instance(cfg.q, Posterior, joint=joint)
     prior.attach(q)
