@@ -384,6 +384,17 @@ def test_a_run_is_not_compared_with_itself(tmp_path):
     assert "of 16 ordered pairs" in made.found.procedure[0], "four pairs of entries in each of four questions"
 
 
+def test_the_reason_for_a_question_mark_stands_once_below_the_table(tmp_path):
+    made = [result(-24.0), result(-25.0), result(-26.0)]
+    for one in made[:2]:
+        one["scores"]["log_px"]["doubts"] = ["k-hat above 0.7"]
+    runs = _runs(tmp_path, made)
+    names = names_of(runs)
+    sections = [section(one, {id(run): i for i, run in enumerate(runs)}, names) for one in score_sets(runs)]
+    said = [str(part) for part in shown(runs, sections, [], 100)]
+    assert [one for one in said if one.startswith("?")] == ["? k-hat above 0.7"]
+
+
 def test_what_differences_mean_is_said_once_for_all_sets(tmp_path):
     made = [result(), result(-25), result(binarisation="fixed"), result(-25, binarisation="fixed")]
     runs = _runs(tmp_path, made)
