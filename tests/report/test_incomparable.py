@@ -91,3 +91,19 @@ def test_many_sets_do_not_fill_the_screen(more, sentence, tmp_path):
     said = _said(tmp_path, [result(k_test=500 + i) for i in range(MOST + more + 1)])
     assert len(said) == MOST + 1
     assert said[-1] == sentence
+
+
+def test_runs_that_one_evaluation_compares_need_no_advice(tmp_path):
+    """The tests of the two were made with other K, and the section above holds them against one another already."""
+    found = evaluation([-24.0] * 3, [0.5] * 3), table([-24.0] * 3, [0.5] * 3)
+    runs = [read_run(write_run(tmp_path / f"r{k}", result(k_test=k), found=found)) for k in (50, 500)]
+    assert incomparable(score_sets(runs), lambda run: run.name) == []
+
+
+def test_runs_are_called_as_in_the_set_they_are_in(tmp_path):
+    made = [result(k=1), result(k=5), result(k=1, model="iwae", k_test=50), result(k=7, model="iwae", k_test=50)]
+    runs = [read_run(write_run(tmp_path / f"r{i}", one)) for i, one in enumerate(made)]
+    (said,) = incomparable(score_sets(runs), lambda run: run.name)
+    assert said.startswith("r2 and r3 are not compared with r0 and r1: "), "k=1 is in both"
+    (said,) = incomparable(score_sets([*runs[:2], runs[3]]), lambda run: run.name)
+    assert said.startswith("iwae digits k=7 seed=0 is not compared with k=1 and k=5: ")

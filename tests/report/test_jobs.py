@@ -85,6 +85,17 @@ def test_a_density_and_a_mass_of_the_same_pixels_share_no_column(tmp_path):
     ]
 
 
+def test_a_doubted_score_has_a_mark_and_its_reason_stands_once_below(tmp_path):
+    for name in ("a", "b"):
+        scores = {"log_px": {"value": -1.5, "kind": "lower", "doubts": ["k-hat above 0.7"]}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps({"format": 2, "scores": scores}))
+    table = jobs_table(tmp_path, [_Job("a"), _Job("b")], {name: _Status(1.5) for name in "ab"})
+    (log_px,) = [column for column in table.columns if "log p(x)" in str(column.header)]
+    assert list(log_px.cells) == [">= -1.500 ?", ">= -1.500 ?"]
+    assert str(table.caption).splitlines() == ["? k-hat above 0.7"]
+
+
 @pytest.mark.parametrize(
     ("name", "lines"),
     [

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from statistics import NormalDist
 
 import numpy as np
@@ -362,6 +363,36 @@ def test_the_level_and_what_the_error_is_of_are_said(tmp_path):
     (meaning,) = meanings([found, found])
     assert "holds for new rows of the same kind, and not for models trained again with another seed" in meaning
     assert "hold at any number of rows from 50 on" in meaning
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path):
+    """Two evaluations of one run, say with two seeds, are two rows with two names, and one model."""
+    values, gaps = [-24.0, -25.0, -23.0] * ENOUGH, [0.5] * 3 * ENOUGH
+    runs = []
+    for i in range(2):
+        folder = write_run(
+            tmp_path / f"r{i}", result(seed=0, k=i + 1), found=(evaluation(values, gaps), table(values, gaps))
+        )
+        if i == 0:
+            shutil.copytree(folder / "evaluation", folder / "evaluation_again")
+        runs.append(read_run(folder))
+    (scores,) = [one for one in score_sets(runs) if one.source == "evaluation"]
+    made = section(scores, {id(run): i for i, run in enumerate(runs)}, names_of(runs))
+    assert list(made.names.labels) == ["k=1, evaluation", "k=1, evaluation_again", "k=2"]
+    (elbo,) = [one for one in made.found.answers if one.column == "ELBO"]
+    assert elbo.sentences[0].startswith("Cannot be told apart from k=2: ")
+    assert "of 16 ordered pairs" in made.found.procedure[0], "four pairs of entries in each of four questions"
+
+
+def test_the_reason_for_a_question_mark_stands_once_below_the_table(tmp_path):
+    made = [result(-24.0), result(-25.0), result(-26.0)]
+    for one in made[:2]:
+        one["scores"]["log_px"]["doubts"] = ["k-hat above 0.7"]
+    runs = _runs(tmp_path, made)
+    names = names_of(runs)
+    sections = [section(one, {id(run): i for i, run in enumerate(runs)}, names) for one in score_sets(runs)]
+    said = [str(part) for part in shown(runs, sections, [], 100)]
+    assert [one for one in said if one.startswith("?")] == ["? k-hat above 0.7"]
 
 
 def test_what_differences_mean_is_said_once_for_all_sets(tmp_path):

@@ -90,7 +90,8 @@ class Answers:
 
 def meanings(found: Sequence[Answers]) -> list[str]:
     """Say once, of all sets that were compared over the data or over seeds, what their differences mean."""
-    return [MEANINGS[over] for over in dict.fromkeys(one.over for one in found if one.procedure)]
+    compared_over = {one.over for one in found if one.procedure}
+    return [meaning for over, meaning in MEANINGS.items() if over in compared_over]
 
 
 def answers(scores: ScoreSet, name: Name) -> Answers:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from taut.config.program import typed
 from taut.report.lists import listed
 from taut.report.rank.candidates import ScoreSet
-from taut.report.read.runs import Run
+from taut.report.read.runs import Run, names_of
 
 MOST = 5
 """Sentences that are printed; the others are counted."""
@@ -76,16 +76,28 @@ def _sentences(sets: Sequence[ScoreSet], called: Called) -> Iterator[str]:
     if len(of_data) > 1:
         yield f"Scores of different data are never compared: {listed(list(of_data))}."
     for place, second in enumerate(sets):
-        pairs = [_Pair(first, second, _differing(first, second)) for first in sets[:place] if _alike(first, second)]
+        pairs = [
+            _Pair(first, second, _differing(first, second))
+            for first in sets[:place]
+            if _alike(first, second) and not _together(first, second, sets)
+        ]
         if pairs:
             yield _sentence(min(pairs, key=lambda pair: len(pair.differ)), called)
 
 
 def _alike(first: ScoreSet, second: ScoreSet) -> bool:
     """Tell whether somebody may expect two sets to be compared: other runs, of one data set, scored on one occasion."""
-    runs = {id(entry.run) for entry in first.entries}
-    others = any(id(entry.run) not in runs for entry in second.entries)
+    others = not _runs(second) <= _runs(first)
     return first.source == second.source and first.key["data"] == second.key["data"] and others
+
+
+def _together(first: ScoreSet, second: ScoreSet, sets: Sequence[ScoreSet]) -> bool:
+    """Tell whether the runs of two sets are all compared in one set already."""
+    return any(_runs(first) | _runs(second) <= _runs(one) for one in sets)
+
+
+def _runs(scores: ScoreSet) -> set[int]:
+    return {id(entry.run) for entry in scores.entries}
 
 
 def _differing(first: ScoreSet, second: ScoreSet) -> list[str]:
@@ -95,12 +107,15 @@ def _differing(first: ScoreSet, second: ScoreSet) -> list[str]:
 
 
 def _sentence(pair: _Pair, called: Called) -> str:
-    said = {**RETRAINED, **EVALUATED}
+    said, both = {**RETRAINED, **EVALUATED}, (pair.second, pair.first)
     reasons = [
         said[key][0].format(pair.first.key[key], pair.second.key[key], data=pair.first.key["data"])
         for key in pair.differ
     ]
-    names = [list(dict.fromkeys(called(entry.run) for entry in one.entries)) for one in (pair.second, pair.first)]
+    names = [names_of(list({id(entry.run): entry.run for entry in one.entries}.values())).labels for one in both]
+    if set(names[0]) & set(names[1]):
+        # what tells the runs of a set apart from one another need not tell them from those of the other
+        names = [list(dict.fromkeys(called(entry.run) for entry in one.entries)) for one in both]
     verb = "is" if len(names[0]) == 1 else "are"
     why = " and ".join(reasons)
     return f"{listed(names[0])} {verb} not compared with {listed(names[1])}: {why}; {_advice(pair.differ)}."

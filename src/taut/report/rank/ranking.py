@@ -218,7 +218,11 @@ def _over_data(candidates: Sequence[Candidate], rank_key: RankKey) -> OverData:
     entries = [candidate.entries[0] for candidate in candidates]
     n = whole(entries[0].scores.about.get("n")) or 0 if entries else 0
     better, worse = (_means(entries, measure, n) for measure in rank_key.sides)
-    return over_data(better, worse, n)
+    found = over_data(better, worse, n)
+    # two evaluations of one run are no two models
+    runs = [id(entry.run) for entry in entries]
+    found.mean[np.equal.outer(runs, runs)] = np.nan
+    return found
 
 
 def _means(entries: Sequence[Entry], measure: Measure, n: int) -> Means:

@@ -107,7 +107,8 @@ def bracket_cell(bracket: Bracket | None, mark: str = "", doubt: str = "") -> Ce
     """A point, an interval or a lower end, with the error over the data where there is one end."""
     if bracket is None:
         return Cell()
-    words = bracket_words(bracket)
+    words, ends = bracket_words(bracket), [bracket.low, *([bracket.high] if bracket.high else [])]
+    doubt = doubt or "; ".join(dict.fromkeys(reason for end in ends for reason in end.reliability_warnings))
     words = words if not doubt or words.endswith("?") else f"{words} ?"
     note = plus_minus(bracket.low.error, 3) if bracket.high is None else ""
     return Cell(words, bracket.low.value, note, mark, doubt)

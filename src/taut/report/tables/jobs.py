@@ -91,6 +91,7 @@ def jobs_table(
     failed = [(job.folder, states[job.folder]) for job in jobs if states[job.folder].state == "failed"]
     lines = [
         *_marked(search),
+        *(Text(f"? {reason}", style="yellow") for reason in _doubts(results, [name for name, _ in columns])),
         *(Text(line) for line in firsts(results)),
         *(_failure(folder, name, status) for name, status in failed),
     ]
@@ -204,7 +205,13 @@ def _signed(scores: Mapping[str, Any], name: str) -> str:
         return "void"
     score = scores.get(name)
     sign = {"exact": "", "upper": "<= "}.get(score["kind"], ">= ") if score else ""
-    return sign + number(score["value"], 3) if score else ""
+    return sign + number(score["value"], 3) + (" ?" if score.get("doubts") else "") if score else ""
+
+
+def _doubts(results: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Reasons why scores carry a ``?``, each once for all jobs."""
+    scores = [result.get("scores", {}).get(name) or {} for result in results.values() for name in names]
+    return list(dict.fromkeys(reason for score in scores for reason in score.get("doubts") or ()))
 
 
 def _failure(folder: Path, name: str, status: StatusLike) -> Text:

@@ -1,7 +1,9 @@
 """The tables of a report: one row for each run, and one for each setting that was trained from several seeds."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from taut.report.rank import criteria
 from taut.report.rank.answers import Answers, answers, best_validations
@@ -71,7 +73,7 @@ def section(scores: ScoreSet, place: Mapping[int, int], all_names: Names) -> Sec
         all_names: What the runs of the whole report are called.
     """
     entries, settings = list(scores.entries), settings_of(scores.entries)
-    names = names_of([one.run for one in entries])
+    names = _names(entries)
     # by identity: an entry holds dictionaries, which cannot be hashed
     called = {(id(one),): name for one, name in zip(entries, names.labels, strict=True)}
     groups = dict(zip(map(_key, settings), labels_of(settings), strict=True)) | called
@@ -97,6 +99,21 @@ def section(scores: ScoreSet, place: Mapping[int, int], all_names: Names) -> Sec
         notes_of(scores, names.labels),
         list(dict.fromkeys(split for one in entries for split in one.scores.apart)),
     )
+
+
+def _names(entries: Sequence[Entry]) -> Names:
+    """Names of entries: those of their runs, and of the folder of the evaluation where a run has several."""
+    runs = list({id(entry.run): entry.run for entry in entries}.values())
+    names, counted = names_of(runs), Counter(id(entry.run) for entry in entries)
+    places = [next(i for i, run in enumerate(runs) if run is entry.run) for entry in entries]
+    labels = [
+        f"{names.labels[place]}, {Path(entry.scores.table).parent}"
+        if counted[id(entry.run)] > 1
+        else names.labels[place]
+        for entry, place in zip(entries, places, strict=True)
+    ]
+    varied = {name: [values[place] for place in places] for name, values in names.varied.items()}
+    return replace(names, labels=labels, series=[names.series[place] for place in places], varied=varied)
 
 
 @dataclass(frozen=True)

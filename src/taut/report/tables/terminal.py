@@ -45,6 +45,7 @@ def shown(
             yield _table(section.group_columns, section.groups, width, notes=True)
         yield Text("")
         yield _table(section.columns, section.rows, width)
+        yield from (Text(f"? {reason}", style="yellow") for reason in _doubts([*section.groups, *section.rows]))
         yield from (_note(note) for note in section.notes if note.kind != "doubt")
     yield from meant(sections)
     yield from not_compared(apart)
@@ -67,6 +68,11 @@ def answered(section: Section) -> Iterator[RenderableType]:
         yield from map(_answer, section.found.answers)
     if section.found.procedure:
         yield Text(" ".join(section.found.procedure), style="dim")
+
+
+def _doubts(rows: Sequence[Row]) -> list[str]:
+    """Reasons why cells carry a ``?``, each once."""
+    return list(dict.fromkeys(cell.title for row in rows for cell in row.cells if cell.title and cell.text[-1:] == "?"))
 
 
 def meant(sections: Sequence[Section]) -> Iterator[RenderableType]:
