@@ -122,8 +122,9 @@ def test_a_q_without_moments_is_left_out_and_said(tmp_path):
         (["run={run}", "to={run}"], "to={run} exists; choose a folder that does not."),
         (["run={run}"], "to= is missing: taut export run=<run folder> to=<new folder>."),
         (["run={run}", "to="], "to needs a value: to=<folder>."),
+        (["{run}", "to={run}/x"], "{run} is not of the form key=value; type run={run}."),
         (["run={run}", "too={run}/x"], "There is no key too of taut export; did you mean to?"),
-        (["run=nowhere", "to={run}/x"], "nowhere is not the folder of a run: its .hydra/overrides.yaml is missing."),
+        (["run=nowhere", "to={run}/x"], "nowhere is not the folder of a run: there is no such folder."),
         (["run={run}", "to={run}/x", "trust=[os]"], "trust=[os]: os is part of Python"),
     ],
 )

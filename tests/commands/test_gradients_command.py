@@ -43,6 +43,7 @@ def test_a_run_gets_a_table_a_file_and_a_picture(trainings, tmp_path, capsys):
     [
         (["k=4"], "run= is missing"),
         (["run=x", "draw=4"], "There is no key draw of taut gradients; did you mean draws?"),
+        (["/"], "/ is not of the form key=value; type run=/."),
         (["run=x", "k=[1,0]"], "k must be an integer >= 1, got '0'."),
         (["run=x", "draws=10"], "draws must be an integer >= 40, got '10'."),
         (["run=x", "limit="], "limit needs a value"),

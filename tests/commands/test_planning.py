@@ -203,3 +203,18 @@ def test_what_slurm_says_is_told_by_the_line_that_names_the_reason(monkeypatch, 
     with pytest.raises(RunError) as told:
         Cluster(OmegaConf.create({"cluster": "slurm"}), Path())._states()
     assert str(told.value) == f"Slurm does not answer: {reason}. The same command goes on with the sweep."
+
+
+@pytest.mark.parametrize("words", [["trainer.fast_dev_run=true"], ["trainer.fast_dev_run=3"], ["debug=fdr"]])
+def test_a_job_that_keeps_nothing_is_refused_before_it_starts(composer, words):
+    configs = Configs(composer.compose, unexplained)
+    own = [*words, "seed=1"]
+    with pytest.raises(UserError, match=r"^trainer\.fast_dev_run keeps nothing of a job"):
+        configs.check(own, configs.composed(own))
+    configs.check(["seed=1"], configs.composed(["seed=1"]))
+
+
+def test_a_choice_within_a_folder_names_its_job_by_both_words():
+    words = [["experiment=families/q_diagonal"], ["experiment=families/q_flow"]]
+    folders = [job.folder for job in Plan("sweep", [], []).joined([(own, "") for own in words]).jobs]
+    assert folders == ["000_families_q_diagonal", "001_families_q_flow"]

@@ -98,6 +98,7 @@ def test_what_is_quoted_is_read_as_it_was(text, mark):
     ("typed", "said"),
     [
         ("k", "k is not of the form key=value."),
+        ("/", "/ is not of the form key=value; type run=/, or resume=/ in a training."),
         ("k=[1", "k=[1 cannot be read; if it is meant as a text, quote it: 'k=\"[1\"'."),
         ("k=é", "k=é cannot be read; if it is meant as a text, quote it: 'k=\"é\"'."),
     ],

@@ -19,6 +19,7 @@ from torch.distributions import Distribution
 
 from taut import __version__
 from taut.config import pieces
+from taut.config.overrides import told_as_run
 from taut.config.program import ended
 from taut.config.run_folder import config_of, read_result
 from taut.errors import UserError, nearest
@@ -81,6 +82,8 @@ def _asked(words: Sequence[str]) -> dict[str, Path]:
     given = {}
     for word in words:
         name, equals, value = word.partition("=")
+        if told := told_as_run(word):
+            raise UserError(f"{word} is not of the form key=value{told}.")
         if name not in KEYS:
             raise UserError(f"There is no key {name} of taut export; {nearest(name, KEYS)}")
         if not equals or not value:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from taut.config import pieces
 from taut.config.instantiate import instance
+from taut.config.overrides import told_as_run
 from taut.config.plain_yaml import read_config
 from taut.config.program import conf, ended
 from taut.config.run_folder import FIGURES, sole_writer_of, versions, write_result
@@ -71,6 +72,8 @@ def _asked(words: Sequence[str]) -> dict[str, Any]:
     given = dict(DEFAULTS)
     for word in words:
         name, _, value = word.partition("=")
+        if told := told_as_run(word):
+            raise UserError(f"{word} is not of the form key=value{told}.")
         if name != "run" and name not in DEFAULTS:
             raise UserError(f"There is no key {name} of taut gradients; {nearest(name, ['run', *DEFAULTS])}")
         if not value:

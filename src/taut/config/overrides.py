@@ -185,10 +185,17 @@ def understood(word: str, several: bool = False) -> str:
         parsed_word(word)
     except HydraException as error:
         if not equals or not _is_key(name):
-            raise UserError(f"{word} is not of the form key=value.") from error
+            folder = told_as_run(word)
+            more = f", or resume={word} in a training" if folder else ""
+            raise UserError(f"{word} is not of the form key=value{folder}{more}.") from error
         remedy = shlex.quote(f"{name}={quoted(value, mark=chr(34))}")
         raise UserError(f"{word} cannot be read; if it is meant as a text, quote it: {remedy}.") from error
     return word
+
+
+def told_as_run(word: str) -> str:
+    """The end of a sentence about a word that is no ``key=value``: how a folder is named, where it is one."""
+    return f"; type run={word}" if "=" not in word and os.path.isdir(word) else ""
 
 
 def _path(name: str, value: str, several: bool) -> str:

@@ -122,6 +122,8 @@ def refuse_other_folder(folder: Path, said: str) -> None:
         UserError: If it is another folder, or none, or of a format that this version does not know, or damaged, or
             if something in it leads elsewhere.
     """
+    if not folder.exists():
+        raise UserError(f"{said} is not the folder of a run: there is no such folder.")
     if not is_run(folder):
         raise UserError(f"{said} is not the folder of a run: its {OVERRIDES} is missing.")
     check_entries(folder, said)

@@ -160,6 +160,11 @@ class Configs:
         try:
             check(cfg)
             devices.check(cfg)
+            if cfg.trainer.fast_dev_run:
+                raise UserError(
+                    "trainer.fast_dev_run keeps nothing of a job that a sweep could report; leave it out, or try one "
+                    "job without -m."
+                )
         # of all jobs alike, and not the end of those that have run
         except NeedsTrust:
             raise

@@ -140,6 +140,7 @@ def _folder(number: int, words: Sequence[str], varied: set[str]) -> str:
 
 def _short(word: str) -> str:
     name, _, value = word.partition("=")
-    value = re.sub(r"[^\w.+]+", "", value)
+    # what lies within a folder, experiment=families/q_flow, keeps the two words apart
+    value = re.sub(r"[^\w.+]+", "", value.replace("/", "_"))
     number = re.fullmatch(r"[-+]?[\d.]+(?:e[-+]?\d+)?", value) or value in ("true", "false", "null")
     return f"{name.rpartition('.')[2].lstrip('+~')}{value}" if number else value
