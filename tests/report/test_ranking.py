@@ -1,5 +1,6 @@
 """Who comes first: only among comparable scores, never without a test that holds for all, never against an open end."""
 
+import json
 import math
 import re
 import shutil
@@ -393,6 +394,30 @@ def test_the_reason_for_a_question_mark_stands_once_below_the_table(tmp_path):
     sections = [section(one, {id(run): i for i, run in enumerate(runs)}, names) for one in score_sets(runs)]
     said = [str(part) for part in shown(runs, sections, [], 100)]
     assert [one for one in said if one.startswith("?")] == ["? k-hat above 0.7"]
+
+
+def test_a_tolerance_that_was_not_reached_is_doubted_and_both_ends_have_their_errors(tmp_path):
+    values, gaps = [16.5, 16.9, 16.7] * ENOUGH, [0.5] * 3 * ENOUGH
+    made = evaluation(values, gaps, 0.4)
+    known = made["evidence"]
+    known["tolerance_lower"] = known.pop("importance") | {"standard_error": 1.683, "monte_carlo_error": 0.092}
+    known["tolerance_upper"] = known.pop("struski") | {"standard_error": 0.813, "monte_carlo_error": 0.2}
+    made["gap"] |= {"lower": "tolerance_lower", "upper": "tolerance_upper"}
+    made["tolerance"] = {"reached": False, "low": 16.5094, "high": 18.7168}
+    run = read_run(write_run(tmp_path / "r", found=(made, table(values, gaps, 0.4)), epochs=0))
+    (scores,) = score_sets([run])
+    found = _said([scores], "Highest bound on log p(x)")
+    assert found.value == "[16.700, 17.100] ?"
+    assert found.error == (
+        "lower end ± 1.683 over the data, ± 0.092 Monte Carlo; upper end ± 0.813 over the data, ± 0.200 Monte Carlo"
+    )
+    said = [str(part) for part in shown([run], [section(scores, {id(run): 0}, names_of([run]))], [], 100)]
+    reason = "? tolerance: not reached, the mean log p(x) lies in [16.509, 18.717]"
+    assert [one for one in said if one.startswith("?")] == [reason]
+    made["tolerance"]["reached"] = True
+    (run.folder / "evaluation" / "result.json").write_text(json.dumps(made))
+    found = _said(score_sets([read_run(run.folder)]), "Highest bound on log p(x)")
+    assert found.value == "[16.700, 17.100]"
 
 
 def test_what_differences_mean_is_said_once_for_all_sets(tmp_path):

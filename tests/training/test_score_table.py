@@ -1,5 +1,8 @@
 """The table at the end of a run."""
 
+import re
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
@@ -64,6 +67,26 @@ def test_every_score_has_its_row_value_errors_and_kind():
 def test_a_trained_bound_that_is_none_is_called_an_estimate():
     assert row(result(), "bound, k = 50").endswith("what was trained")
     assert row(result(bound=score(-23.0, "estimate", 50)), "bound, k = 50").endswith("trained, an estimate")
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "words"),
+    [
+        ("vae", "ciwae", "what was trained: ciwae"),
+        ("vae", "elbo", "what was trained"),
+        ("iwae", "iwae", "what was trained"),
+        ("iwae", "elbo", "what was trained: elbo"),
+    ],
+)
+def test_an_objective_that_the_model_does_not_choose_itself_is_named(model, objective, words):
+    assert row(result() | {"model": model, "objective": objective}, "bound, k = 50").endswith(words)
+
+
+@pytest.mark.parametrize("model", ["vae", "iwae", "mog", "fa", "ppca"])
+def test_the_objectives_of_models_are_those_of_their_configs(model):
+    text = (Path(__file__).parents[2] / "conf" / "model" / f"{model}.yaml").read_text()
+    found = re.search(r"override /objective: (\w+)", text)
+    assert training.OBJECTIVES.get(model, "elbo") == (found[1] if found else "elbo")
 
 
 def test_an_exact_evidence_makes_the_gap_an_equality():

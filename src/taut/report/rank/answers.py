@@ -256,7 +256,8 @@ def _answer(
     rank_key: str, column: str, value: str, found: Ranking, measure: Measure, words: Words, sentences: Sequence[str]
 ) -> Answer:
     verdict = "tie" if found.tied else "clear" if found.rivals else "alone"
-    error = words.error(found.first, measure)
+    bracket = found.first.bracket(lambda scores: scores.log_px) if measure is LOG_PX else None
+    error = words.error(found.first, measure, bracket.high if bracket else None)
     tied = [one.candidate for one in found.tied]
     return Answer(rank_key, column, words.name(found.first), value, error, verdict, sentences, found.first, tied)
 

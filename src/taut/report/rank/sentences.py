@@ -81,13 +81,17 @@ class Words:
     n: int = 0
     held_out: bool = True
 
-    def error(self, candidate: Candidate, measure: Measure) -> str:
-        """Both errors of a score, or its spread over the seeds."""
+    def error(self, candidate: Candidate, measure: Measure, above: Score | None = None) -> str:
+        """Both errors of a score, and of what bounds it from above, or its spread over the seeds."""
         spread = candidate.spread(measure.score)
         if spread is not None:
             return f"mean of {candidate.seeds} seeds, standard deviation {number(spread)}"
         score = candidate.score(measure.score)
-        return "" if score is None else _errors(score)
+        if score is None:
+            return ""
+        if above is None:
+            return _errors(score)
+        return f"lower end {_errors(score)}; upper end {_errors(above)}"
 
     def sentences(self, found: Ranking, ahead: str, subject: Subject) -> list[str]:
         """Whom the first cannot be told apart from, and whom it is ahead of.

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from taut.report.numbers import ceiled, floored
 from taut.report.read.files import number, part, whole, word
 from taut.report.tables.training import CRITERIA
 
 KINDS = ("exact", "lower", "upper", "estimate")
 PARTS = ("amortisation", "approximation")
+TOLERANCE = "tolerance_lower"
+"""Name of the lower end that draws to a tolerance give."""
 LONGEST = 400
 """Letters of a sentence that are kept."""
 
@@ -195,7 +198,13 @@ class Scores:
         known, voids = _known(part(result, "evidence"))
         if not known and not voids:
             return None
-        told = part(result, "gap")
+        told, missed = part(result, "gap"), _missed(part(result, "tolerance"))
+        if missed:
+            known |= {
+                name: replace(score, reliability_warnings=(*score.reliability_warnings, missed))
+                for name, score in known.items()
+                if name == TOLERANCE
+            }
         gap, log_px = _ends(told, known, voids)
         voids |= _resting(result, voids)
         listed = [*_sentences(result.get("warnings")), *_sentences(result.get("gap_warnings"))]
@@ -298,6 +307,14 @@ def _ends(
     if gap is None or low is None:
         return gap, None
     return gap, Bracket(low, None if gap.exact else known.get(gap.upper), gap.exact, gap.lower, gap.upper)
+
+
+def _missed(told: Mapping[str, Any]) -> str:
+    """Say that a tolerance was not reached, and the bracket that was; empty where it was, or none was asked for."""
+    low, high = number(told.get("low")), number(told.get("high"))
+    if told.get("reached") is not False or low is None or high is None:
+        return ""
+    return f"not reached, the mean log p(x) lies in [{floored(low)}, {ceiled(high)}]"
 
 
 def _resting(result: Mapping[str, Any], voids: Mapping[str, str]) -> dict[str, str]:

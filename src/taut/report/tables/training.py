@@ -41,6 +41,9 @@ def unfinished(result: Result) -> list[str]:
 KIND = {"exact": "exact", "lower": "lower bound", "upper": "upper bound", "estimate": "estimate"}
 LOW_ESS = 1.5
 
+OBJECTIVES = {"iwae": "iwae", "mog": "em", "fa": "em", "ppca": "em"}
+"""Objectives that models choose themselves; the others take the ELBO."""
+
 Score = Mapping[str, Any]
 
 
@@ -118,6 +121,9 @@ def _add(table: Table, name: str, label: str, meaning: str, result: Result) -> N
         words += f", K = {score['k']}"
     if name == "bound" and score.get("kind") == "estimate":
         words = "trained, an estimate"
+    objective = result.get("objective")
+    if name == "bound" and objective and objective != OBJECTIVES.get(result.get("model", ""), "elbo"):
+        words = words.replace("trained", f"trained: {objective}")
     if (of := OF.get(result.get("cells", ""))) is not None:
         label, words = label.replace("p(x)", of), words.replace("p(x)", of)
     table.add_row(
