@@ -14,7 +14,7 @@ from taut.evidence.optimal_q import Search
 from taut.evidence.rows import MOST_WEIGHTS
 from taut.functional import seeding
 from taut.functional.sampling import NoiseKeys
-from taut.report.tables.evaluation import _bits, _certificate, ceiled, comparable, floored, rows_words
+from taut.report.tables.evaluation import _bits, _certificate, _table, ceiled, comparable, floored, rows_words
 from taut.runtime.processes import Processes
 from taut.runtime.progress import Stages
 from taut.testing import linear_gaussian
@@ -162,3 +162,17 @@ def test_bits_of_ends_that_noise_crosses_are_their_middle():
 )
 def test_rows_of_another_table_are_not_called_the_training_rows(about, words):
     assert rows_words(about) == words
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"held_out": True}, "test split of digits"),
+        ({"held_out": False}, "test split (training rows) of digits"),
+        ({"held_out": False, "other_data": True}, "test split of other data than those of the runs of digits"),
+    ],
+)
+def test_the_title_of_a_comparison_says_whose_rows_they_are(about, words):
+    evidence = {"elbo": {"value": -2.0, "standard_error": 0.1, "kind": "lower", "k": None, "doubts": []}}
+    one = {**RESULT, **about, "evidence": evidence, "gap": {"void": "so"}, "information": None, "apart": {}}
+    assert str(_table([one, one], ["a", "b"]).title).startswith(words)

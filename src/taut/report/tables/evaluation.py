@@ -334,6 +334,8 @@ def comparison_tables(results: Sequence[Result], labels: Sequence[str]) -> list[
 def _table(results: Sequence[Result], labels: Sequence[str]) -> Table:
     first = results[0]
     rows = "" if first.get("held_out", True) else " (training rows)"
+    if first.get("other_data"):
+        rows = " of other data than those of the runs"
     title = (
         f"{first['split']} split{rows} of {first['data']}, binarisation {first['binarisation']}: log p(x) of "
         f"{first['n']:,} data, K = {first['k']:,}, nats"
