@@ -162,7 +162,7 @@ def test_advice_on_few_samples_names_only_what_the_run_can_do(default, runs, mon
         assert command("complete", f"run={default[0]}", "mask=top_half", *SHORT, *word.split()).code == 0
         (whole,) = [text for text in _result(default[0], "top_half")["warnings"] if "What helps" in text]
         assert (
-            told or "count (median over the data). What helps: a larger k; evidence=[ais] for log p(x_obs)."
+            told or "samples (median over the data). What helps: a larger k; evidence=[ais] for log p(x_obs)."
         ) in whole
     assert command("complete", f"run={runs('bits')}", "mask=left_half", *SHORT).code == 0
     (of_bits,) = [text for text in _result(runs("bits"), "left_half")["warnings"] if "What helps" in text]

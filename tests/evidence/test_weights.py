@@ -78,7 +78,7 @@ def _evidence(name="importance", kind="lower", value=0.0, k=1000, **diagnostics)
 GOOD = {"ess": 500.0, "max_weight": 0.01, "khat": 0.2}
 DOUBTFUL = [
     (_evidence(**GOOD | {"khat": 0.8}), "k-hat is above 0.7 for 100%"),
-    (_evidence(**GOOD | {"ess": 3.0}), "of 1000 samples about 3.0 count"),
+    (_evidence(**GOOD | {"ess": 3.0}), "the effective sample size is 3.0 of 1000 samples"),
     (_evidence(**GOOD | {"max_weight": 0.6}), "more than half of the weight"),
     (_evidence(value=-math.inf), "no sample of 10 of 10 data had any mass"),
     (_evidence("struski", "upper", math.inf), "bounds nothing"),
@@ -86,7 +86,7 @@ DOUBTFUL = [
     (_evidence(k=24, **GOOD | {"khat": math.nan}), "24 samples are too few for k-hat (25 or more tell it)"),
     (_evidence("struski", "upper", **GOOD, correction=3.0), "heavy"),
     (_evidence("ais", ess=12.0, k=16, max_weight=0.1, acceptance=0.05), "accepts 5%"),
-    (_evidence("ais", ess=1.2, k=16, max_weight=0.1, acceptance=0.65), "of 16 chains about 1.2 count"),
+    (_evidence("ais", ess=1.2, k=16, max_weight=0.1, acceptance=0.65), "the effective sample size is 1.2 of 16 chains"),
     (_evidence("jackknife", "estimate", **GOOD, bias=-0.9), "moves importance sampling by 0.90 nats"),
 ]
 

@@ -103,8 +103,10 @@ def test_eighty_columns_are_enough():
 
 @pytest.mark.parametrize("part", ["limits", "warnings"])
 def test_untrustworthy_results_say_so(part):
-    text = " ".join(line.strip() for line in lines({**result(), part: ["of 5000 samples about 1.2 count."]}))
-    assert "Warning: of 5000 samples about 1.2 count." in text
+    text = " ".join(
+        line.strip() for line in lines({**result(), part: ["the effective sample size is 1.2 of 5000 samples."]})
+    )
+    assert "Warning: the effective sample size is 1.2 of 5000 samples." in text
 
 
 def test_what_is_doubted_is_marked_and_khat_has_a_row():

@@ -238,7 +238,7 @@ class Completion(Measurement):
             ways += [f"a run trained with q=masked{' mask=random mask.fresh=true' if whole else ''}"] if blind else []
             ways += ["evidence=[ais] for log p(x_obs)"]
         return [
-            f"of {self.cfg.k} samples about {ess:.1f} count (median over the data){why}. What helps: "
+            f"the effective sample size is {ess:.1f} of {self.cfg.k} samples (median over the data){why}. What helps: "
             f"{'; '.join(['a larger k', *ways])}."
         ]
 

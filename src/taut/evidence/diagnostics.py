@@ -11,7 +11,7 @@ from taut.evidence.weights import FEWEST
 MAX_BAD_SHARE = 0.1
 """Share of the data that may have bad weights before the mean over all is doubted."""
 MAX_KHAT = 0.7
-"""Shape of the tail above which weights have no variance to speak of (Vehtari et al., 2024)."""
+"""Shape of the tail above which weights have no finite variance (Vehtari et al., 2024)."""
 MIN_ESS, MIN_CHAINS = 10.0, 2.0
 """Effective number of samples, and of annealed chains, below which few decide."""
 MAX_WEIGHT = 0.5
@@ -137,7 +137,7 @@ def _missed(evidence: LogEvidence) -> list[tuple[str, str]]:
 
 
 def heavy_tailed(evidence: LogEvidence) -> bool:
-    """Tell whether the weights of too many data have no variance to speak of: its stated error is too small."""
+    """Tell whether the weights of too many data have no finite variance: its stated error is too small."""
     khat = evidence.diagnostics.get("khat")
     return khat is not None and _share(khat > MAX_KHAT, khat) > MAX_BAD_SHARE
 
@@ -151,7 +151,10 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, ...]]:
     if ess is not None and ess.median() < least < k:
         unit = "chains" if annealed else "samples"
         found.append(
-            (f"ESS {ess.median():.1f}", f"of {k} {unit} about {ess.median():.1f} count (median over the data).")
+            (
+                f"ESS {ess.median():.1f}",
+                f"the effective sample size is {ess.median():.1f} of {k} {unit} (median over the data).",
+            )
         )
     # that of all data together is known for fewer
     if khat is not None and k < FEWEST and bool(khat.isnan().all()):
@@ -168,7 +171,7 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, ...]]:
         found.append(
             (
                 f"k-hat > 0.7: {share:.0%}",
-                f"k-hat is above 0.7 for {share:.0%} of {of}: their weights have no variance to speak of, so the "
+                f"k-hat is above 0.7 for {share:.0%} of {of}: their weights have no finite variance, so the "
                 "value may be far from log p(x) and its stated error is too small.",
                 f"k-hat is above 0.7 for {share:.0%} of {of}, yet the bounds from below and from above differ by less "
                 "than the error over the data: only a mode that q misses could lie between.",

@@ -311,5 +311,7 @@ def _low_ess(candidate: Candidate) -> str:
     for entry in candidate.entries:
         ess, log_px = entry.scores.others.get("ess"), entry.scores.log_px
         if ess is not None and log_px is not None and not log_px.exact and ess.value < LOW_ESS:
-            return f"of its importance samples about {ess.value:.1f} count: log p(x) may lie far above its bound"
+            return (
+                f"the effective size of its importance sample is {ess.value:.1f}: log p(x) may lie far above its bound"
+            )
     return ""
