@@ -160,7 +160,7 @@ def _weights(evidence: LogEvidence) -> list[tuple[str, ...]]:
     if khat is not None and k < FEWEST and bool(khat.isnan().all()):
         found.append(
             (
-                "k-hat unknown",
+                f"{k} samples are too few for k-hat",
                 f"{k} samples are too few for k-hat ({FEWEST} or more tell it), so nothing says whether the weights "
                 "have a variance.",
             )
