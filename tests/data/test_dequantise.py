@@ -91,13 +91,13 @@ def test_what_cannot_be_spread_is_refused(build, sentence):
 def test_a_mass_of_levels_that_are_spread_is_refused_for_that(words):
     data = Digits(batch_size=9, dequantise="uniform")
     data.setup()
-    cfg = config(*words, x_shape=data.x_shape)
+    cfg = config("data.dequantise=uniform", *words, x_shape=data.x_shape)
     cfg.x_levels = data.levels
     with pytest.raises(UserError, match=r"^data\.dequantise=uniform makes real numbers of grey levels"):
         build_model(cfg, data)
     plain = Digits(batch_size=9)
     plain.setup()
-    cfg.x_levels = plain.levels
+    cfg.x_levels, cfg.data.dequantise = plain.levels, None
     if words == ["likelihood=categorical"]:
         build_model(cfg, plain)
 
