@@ -38,7 +38,7 @@ __all__ = ["complete"]
 JUDGED = 256
 """Rows whose completions are scored at once, and on which floors and caps are looked for."""
 MOST = 0.5
-"""Share of the samples that count from which on nothing is to be gained by others."""
+"""Effective sample size, as a share of the samples, above which advice on more of them would be beside the point."""
 
 
 def complete(cfg: DictConfig) -> dict[str, Any]:
